@@ -1,0 +1,114 @@
+"""`Graph`: the structure of one batch, as every layer sees it. `Batch`: a graph with features and targets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class CSR:
+    """Edges grouped by target node, and the same edges grouped by source node (the transpose).
+
+    E edges, N nodes; all int64. The edges of target i are `col[rowptr[i]:rowptr[i+1]]` (their sources), in
+    ascending order of edge position; those of source j are `t_col[t_rowptr[j]:t_rowptr[j+1]]` (their targets),
+    `t_edge` giving each one's position in `col`. Multi-edges and self-loops are kept as they are.
+    """
+
+    rowptr: Tensor  # [N + 1]
+    col: Tensor  # [E] source of each edge
+    row: Tensor  # [E] target of each edge, ascending
+    t_rowptr: Tensor  # [N + 1]
+    t_col: Tensor  # [E] target of each edge, in transposed order
+    t_edge: Tensor  # [E] position in `col`/`row` of each edge of the transposed order
+
+    @classmethod
+    def from_edge_index(cls, edge_index: Tensor, num_nodes: int) -> CSR:
+        """Builds both orders from PyG's `edge_index` [2, E] (row 0: source, row 1: target); stable sorts."""
+        source, target = edge_index[0], edge_index[1]
+        order = torch.sort(target, stable=True).indices
+        col, row = source[order], target[order]
+        t_edge = torch.sort(col, stable=True).indices
+        return cls(
+            rowptr=_pointer(row, num_nodes),
+            col=col,
+            row=row,
+            t_rowptr=_pointer(col, num_nodes),
+            t_col=row[t_edge],
+            t_edge=t_edge,
+        )
+
+    @property
+    def num_nodes(self) -> int:
+        return self.rowptr.numel() - 1
+
+    @property
+    def num_edges(self) -> int:
+        return self.col.numel()
+
+    @property
+    def in_degree(self) -> Tensor:
+        """Number of edges that enter each node, int64 [N]."""
+        return self.rowptr.diff()
+
+    @property
+    def out_degree(self) -> Tensor:
+        """Number of edges that leave each node, int64 [N]."""
+        return self.t_rowptr.diff()
+
+    def to(self, device: torch.device | str) -> CSR:
+        return CSR(*(getattr(self, name).to(device) for name in self.__dataclass_fields__))
+
+
+def _pointer(index: Tensor, size: int) -> Tensor:
+    """Start of each value's run in a sorted index, int64 [size + 1]."""
+    counts = torch.bincount(index, minlength=size)
+    return torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+
+
+@dataclass(frozen=True)
+class Graph:
+    """The structure of one batch of G graphs with N nodes in all.
+
+    `protected` is None (evaluation, other methods) or bool [K, N]: nodes whose rows stay exact in this forward
+    pass, one mask for all layers (K = 1) or one for each.
+    """
+
+    csr: CSR
+    node_ptr: Tensor  # int64 [G + 1] first node of each graph
+    batch: Tensor  # int64 [N] graph of each node
+    degree_rank: Tensor  # float32 [N] share of the nodes of the same graph with at most this node's in-degree
+    protected: Tensor | None = None
+
+    @property
+    def num_nodes(self) -> int:
+        return self.csr.num_nodes
+
+    @property
+    def num_graphs(self) -> int:
+        return self.node_ptr.numel() - 1
+
+    def keep(self, layer: int) -> Tensor | None:
+        """Rows that stay exact in a layer, bool [N], or None when no node is protected."""
+        if self.protected is None:
+            return None
+        return self.protected[min(layer, self.protected.size(0) - 1)]
+
+    def with_protected(self, protected: Tensor | None) -> Graph:
+        return replace(self, protected=protected)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A graph with its features and targets.
+
+    `x`: float32 [N, F], or int64 [N] when features are categories. `y`: int64 or float32, [G] for graph tasks,
+    [N] for node tasks. `index`: int64 rows of the logits that count (node tasks: the split's nodes), or None: all.
+    """
+
+    graph: Graph
+    x: Tensor
+    y: Tensor
+    index: Tensor | None = None
