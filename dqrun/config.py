@@ -6,6 +6,7 @@ range in `doc(...)`; `docs/configuration.md` is generated from them.
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -181,6 +182,12 @@ class ObserverConfig:
     )
     momentum: float = doc("update=average: weight of the newest range, (0, 1]", 0.01)
 
+    @property
+    def label(self) -> str:
+        """The name in tables, e.g. minmax-average(0.01), percentile(0.001)-widen."""
+        extent = f"percentile({self.tail:g})" if self.tail else "minmax"
+        return f"{extent}-{self.update}" + (f"({self.momentum:g})" if self.update == "average" else "")
+
     def validate(self, name: str) -> None:
         _require(0 <= self.tail < 0.5, f"{name}.tail", "be in [0, 0.5)", self.tail)
         _one_of(f"{name}.update", self.update, OBSERVER_UPDATES)
@@ -195,7 +202,7 @@ class ProtectionConfig:
     p_min: float = doc("probability of protection of the node with the lowest in-degree, [0, 1]", 0.0)
     p_max: float = doc("probability of protection of the node with the highest in-degree, [p_min, 1]", 0.0)
     per_layer: bool = doc("draw a mask for each layer (else one mask for the whole forward pass)", False)
-    exempt: list[str] = doc("globs over site names that quantise protected rows all the same, e.g. ['*.mlp.*']", [])
+    exempt: list[str] = doc("globs over site names that quantise protected rows all the same, e.g. ['**.mlp.**']", [])
 
     def validate(self) -> None:
         for name in ("p_min", "p_max"):
@@ -322,8 +329,8 @@ class TrainConfig:
     def validate(self) -> None:
         _require(self.epochs >= 1, "train.epochs", "be >= 1", self.epochs)
         _require(self.batch_size >= 1, "train.batch_size", "be >= 1", self.batch_size)
-        _require(self.lr > 0, "train.lr", "be > 0", self.lr)
-        _require(self.weight_decay >= 0, "train.weight_decay", "be >= 0", self.weight_decay)
+        _require(0 < self.lr < math.inf, "train.lr", "be > 0 and finite", self.lr)
+        _require(0 <= self.weight_decay < math.inf, "train.weight_decay", "be >= 0 and finite", self.weight_decay)
         _require(self.early_stop_window >= 0, "train.early_stop_window", "be >= 0", self.early_stop_window)
         _require(self.grad_clip >= 0, "train.grad_clip", "be >= 0", self.grad_clip)
         _one_of("train.select", self.select, ("val_loss", "val_metric"))
@@ -368,4 +375,5 @@ class RunConfig:
 
 def schema() -> DictConfig:
     """The typed OmegaConf tree into which YAML values are merged."""
-    return OmegaConf.structured(RunConfig)
+    tree: DictConfig = OmegaConf.structured(RunConfig)
+    return tree

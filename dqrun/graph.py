@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -53,10 +54,22 @@ class CSR:
         """Number of edges that enter each node, int64 [N]."""
         return self.rowptr.diff()
 
-    @property
+    @cached_property
     def out_degree(self) -> Tensor:
         """Number of edges that leave each node, int64 [N]."""
         return self.t_rowptr.diff()
+
+    @cached_property
+    def inverse_sqrt_degree(self) -> Tensor:
+        """d^-1/2 of each node's in-degree, float32 [N]; 0 without edges (PyG's gcn_norm)."""
+        degree = self.in_degree.to(torch.float32)
+        return torch.where(degree > 0, degree.rsqrt(), 0.0)
+
+    @cached_property
+    def symmetric_weight(self) -> Tensor:
+        """d_i^-1/2 d_j^-1/2 of each edge from j to i, float32 [E]."""
+        d = self.inverse_sqrt_degree
+        return d[self.row] * d[self.col]
 
     def to(self, device: torch.device | str) -> CSR:
         return CSR(*(getattr(self, name).to(device) for name in self.__dataclass_fields__))
@@ -90,11 +103,16 @@ class Graph:
     def num_graphs(self) -> int:
         return self.node_ptr.numel() - 1
 
-    def keep(self, layer: int) -> Tensor | None:
-        """Rows that stay exact in a layer, bool [N], or None when no node is protected."""
-        if self.protected is None:
-            return None
-        return self.protected[min(layer, self.protected.size(0) - 1)]
+    @property
+    def keep(self) -> Tensor | None:
+        """Rows that stay exact in the layer that sees this graph, bool [N], or None: no node is protected."""
+        return None if self.protected is None else self.protected[0]
+
+    def layer(self, i: int) -> Graph:
+        """The graph as layer i sees it, with that layer's mask."""
+        if self.protected is None or self.protected.size(0) == 1:
+            return self
+        return replace(self, protected=self.protected[i : i + 1])
 
     def with_protected(self, protected: Tensor | None) -> Graph:
         return replace(self, protected=protected)

@@ -1,0 +1,94 @@
+"""From a configuration to a network."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from dqrun.config import ModelConfig, RunConfig
+from dqrun.nn.gat import GATLayer
+from dqrun.nn.gcn import GCNLayer
+from dqrun.nn.gin import GINLayer
+from dqrun.nn.linear import BatchNorm, Embedding, Linear
+from dqrun.nn.model import GNN, Head, Layer
+from dqrun.quant import QuantPlan
+
+
+LAYERS: dict[str, type[Layer]] = {"gcn": GCNLayer, "gat": GATLayer, "gin": GINLayer}
+
+
+def uses_self_loops(config: ModelConfig) -> bool:
+    """Whether the architecture passes messages over one self-loop per node."""
+    return LAYERS[config.name].uses_self_loops
+
+
+def build_layer(config: ModelConfig, in_channels: int, out_channels: int, index: int, last: bool) -> Layer:
+    """One message-passing layer; `last`: it gives the logits of a node task, so GAT averages its heads."""
+    follows_relu = index > 0 and config.activation == "relu" and not config.residual
+    dropout = config.dropout if index > 0 else config.input_dropout
+    if config.name == "gcn":
+        return GCNLayer(in_channels, out_channels, dropout, follows_relu)
+    if config.name == "gat":
+        heads = config.out_heads if last else config.heads
+        per_head = out_channels if last else out_channels // heads
+        return GATLayer(
+            in_channels, per_head, heads, not last, dropout, config.attention_dropout, follows_relu
+        )
+    return GINLayer(
+        in_channels, out_channels, config.hidden, config.mlp_layers, config.mlp_norm, dropout, follows_relu
+    )
+
+
+def build_encoder(config: ModelConfig, in_channels: int, num_categories: int) -> nn.Module | None:
+    """An embedding for categories, else the configured encoder."""
+    if num_categories:
+        return Embedding(num_categories, config.hidden)
+    return Linear(in_channels, config.hidden) if config.encoder == "linear" else None
+
+
+def build_network(
+    config: ModelConfig, in_channels: int, num_categories: int, out_channels: int, graph_level: bool
+) -> GNN:
+    """The network in FP32, initialised from torch's global generator.
+
+    `in_channels`: width of float features; `num_categories`: size of the vocabulary of integer features, or 0.
+    """
+    encoder = build_encoder(config, in_channels, num_categories)
+    channels = [in_channels if encoder is None else config.hidden, *[config.hidden] * config.layers]
+    if not graph_level:
+        channels[-1] = out_channels
+    layers = [
+        build_layer(config, channels[i], channels[i + 1], i, last=not graph_level and i == config.layers - 1)
+        for i in range(config.layers)
+    ]
+    hidden = config.layers if graph_level else config.layers - 1
+    head = None
+    if graph_level:
+        sizes = [config.hidden, *(max(1, config.hidden // divisor) for divisor in config.head), out_channels]
+        head = Head(sizes, config.head_dropout)
+    return GNN(
+        layers=layers,
+        encoder=encoder,
+        norms=[BatchNorm(config.hidden) for _ in range(hidden)] if config.norm == "batch" else None,
+        activation=config.activation,
+        residual=config.residual,
+        readout=config.readout if graph_level else None,
+        head=head,
+    )
+
+
+def build_model(
+    config: RunConfig,
+    in_channels: int,
+    num_categories: int,
+    out_channels: int,
+    generator: torch.Generator | None = None,
+) -> GNN:
+    """The network with the quantisers of the run's plan; weights are drawn before and independently of them.
+
+    `generator`: draws quantisation noise.
+    """
+    graph_level = config.dataset.task != "node_classification"
+    model = build_network(config.model, in_channels, num_categories, out_channels, graph_level)
+    QuantPlan(config.quant, config.method, config.plan).apply(model, generator)
+    return model

@@ -1,0 +1,120 @@
+"""`dqrun [GROUP=OPTION ...] [FIELD=VALUE ...]` trains; `dqrun VERB` does something else. See `dqrun --help`.
+
+Nothing heavy is imported before a command line is known to be right, so mistakes and help cost no torch import.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from dqrun import __version__
+from dqrun.errors import ConfigError, DqrunError
+from dqrun.fields import suggestion
+
+VERBS = {"compare": "tables of the results so far: dqrun compare [DIR]"}
+_VERB_MODULES = {"compare": "dqrun.report.compare"}
+_INTERRUPTED = 130  # 128 + SIGINT, as shells report it
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command line (default: this process's) and returns its exit code.
+
+    0: done; 1: a trial failed; 2: the command line, a configuration or data are wrong, told in one line on stderr;
+    130: interrupted.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        code = _dispatch(arguments)
+        sys.stdout.flush()
+        return code
+    except DqrunError as error:
+        print(f"dqrun: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("dqrun: interrupted; finished trials are kept, the same command goes on", file=sys.stderr)
+        return _INTERRUPTED
+    except BrokenPipeError:  # the reader went away, as in `dqrun --help | head -1`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _dispatch(arguments: list[str]) -> int:
+    if arguments and arguments[0] in _VERB_MODULES:
+        verb: int = importlib.import_module(_VERB_MODULES[arguments[0]]).main(arguments[1:])
+        return verb
+    parser = build_parser()
+    flags = parser.parse_intermixed_args(arguments)
+    _check_flags(flags)
+    if flags.version:
+        print(f"dqrun {__version__}")
+    elif flags.help:
+        _print_help(flags.config_dir)
+    elif flags.cfg or flags.info or flags.hydra_help or flags.shell_completion:
+        from dqrun.hydra_flags import answer
+
+        answer(flags, parser)
+    else:
+        return _train(flags)
+    return 0
+
+
+def _train(flags: argparse.Namespace) -> int:
+    from dqrun.compose import load_configs
+
+    configs = load_configs(flags.overrides, multirun=flags.multirun, config_dir=flags.config_dir)
+    from dqrun.run import run_all  # imports torch: only now that the command line is right
+
+    return run_all(configs, quiet=flags.quiet)
+
+
+def _print_help(config_dir: str | None) -> None:
+    from dqrun.groups import config_folders
+    from dqrun.help import help_text
+
+    print(help_text(config_folders(config_dir), VERBS), end="")
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"{message}; dqrun --help lists the flags")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The flags of the main job; all other words are overrides."""
+    parser = _Parser(prog="dqrun", add_help=False, allow_abbrev=False)
+    parser.add_argument("overrides", nargs="*", help="GROUP=OPTION or FIELD=VALUE")
+    parser.add_argument("-m", "--multirun", action="store_true", help="run every combination of the values")
+    parser.add_argument("-q", "--quiet", action="store_true", help="errors only")
+    parser.add_argument("--config-dir", metavar="DIR", help="a folder with groups of your own")
+    parser.add_argument("-c", "--cfg", choices=["job", "hydra", "all"], help="show the configuration")
+    parser.add_argument("--resolve", action="store_true", help="with --cfg: interpolations replaced by their values")
+    parser.add_argument("-p", "--package", metavar="PART", help="with --cfg: only this part")
+    infos = ["all", "config", "defaults", "defaults-tree", "plugins", "searchpath"]
+    parser.add_argument("-i", "--info", nargs="?", const="all", choices=infos, help="how the configuration came about")
+    parser.add_argument("-sc", "--shell-completion", action="store_true", help="install=bash, query=bash, ...")
+    parser.add_argument("-h", "--help", action="store_true", help="dqrun's help")
+    parser.add_argument("--hydra-help", action="store_true", help="Hydra's help")
+    parser.add_argument("--version", action="store_true", help="dqrun's version")
+    for flag in ("--config-path", "--config-name"):
+        short = "-c" + flag.removeprefix("--config-")[0]
+        parser.add_argument(short, flag, dest=flag, help="not supported: --config-dir adds configs")
+    return parser
+
+
+def _check_flags(flags: argparse.Namespace) -> None:
+    for flag in ("--config-path", "--config-name"):
+        if getattr(flags, flag) is not None:
+            raise ConfigError(f"{flag} is not supported: --config-dir adds a folder with groups of your own")
+    if not flags.cfg and (flags.resolve or flags.package):
+        raise ConfigError("--resolve and --package go with --cfg")
+    modes = {"--cfg": flags.cfg, "--info": flags.info, "--hydra-help": flags.hydra_help, "-m": flags.multirun}
+    given = [name for name, value in modes.items() if value]
+    if len(given) > 1:
+        raise ConfigError(f"{' and '.join(given)} do not go together")
+    if not flags.shell_completion and flags.overrides and "=" not in (word := flags.overrides[0]) and word[:1] != "~":
+        raise ConfigError(f"{word!r} is neither a verb nor key=value{suggestion(word, _VERB_MODULES)}")

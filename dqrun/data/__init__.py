@@ -1,0 +1,1 @@
+"""Datasets: read from their sources, packed once, split, and served as batches."""

@@ -1,0 +1,63 @@
+"""`GraphDataset`: a dataset as the rest of the program sees it, whatever it was read from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+
+from torch import Tensor
+
+from dqrun.config import DATASET_SOURCES, DataConfig, DatasetConfig
+from dqrun.data.packed import PackedGraphs
+from dqrun.data.splits import Split
+from dqrun.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class GraphDataset:
+    """G graphs with N nodes in all, their features and targets.
+
+    `y` is int64 (classes 0..num_classes-1) or float32 (regression, `num_classes` 0); [G] for graph tasks, [N] for
+    node tasks. A dataset has float features, categories or neither (then the degree is the feature).
+    """
+
+    name: str
+    task: str  # as `dataset.task`
+    packed: PackedGraphs
+    y: Tensor
+    num_classes: int
+    x: Tensor | None = None  # float32 [N, F]
+    category: Tensor | None = None  # int64 [N], >= 0
+    official: Split | None = None
+    synthetic: bool = False
+    note: str = ""  # one line that the user is told, empty: nothing to tell
+
+    @property
+    def is_node_task(self) -> bool:
+        return self.task == "node_classification"
+
+    @property
+    def num_graphs(self) -> int:
+        return self.packed.num_graphs
+
+    @property
+    def num_nodes(self) -> int:
+        return self.packed.num_nodes
+
+    @property
+    def num_edges(self) -> int:
+        return self.packed.num_edges
+
+
+def load_dataset(dataset: DatasetConfig, data: DataConfig) -> GraphDataset:
+    """Reads the dataset from its source, through the cache where the source has one.
+
+    Raises ConfigError for a name or task that the source does not know, DataError for files that are missing,
+    unreadable or not in the expected format.
+    """
+    if dataset.source not in DATASET_SOURCES:
+        raise ConfigError.rule("dataset.source", f"be one of {', '.join(DATASET_SOURCES)}", dataset.source)
+    # Imported by name and late: a run needs one source only, and PyG's dataset classes take a second to import.
+    loaded = import_module(f"dqrun.data.sources.{dataset.source}").load(dataset, data)
+    assert isinstance(loaded, GraphDataset)
+    return loaded

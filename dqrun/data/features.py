@@ -1,0 +1,119 @@
+"""Node features of one trial: what stands in `Batch.x`, made for the nodes of one batch at a time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch.nn.functional import one_hot
+
+from dqrun.config import DatasetConfig
+from dqrun.data.dataset import GraphDataset
+from dqrun.data.splits import Split
+from dqrun.errors import ConfigError
+
+
+class Features(Protocol):
+    """Features of all N nodes of a dataset."""
+
+    @property
+    def in_channels(self) -> int:
+        """Width F of float features; 0 for categories."""
+
+    @property
+    def num_categories(self) -> int:
+        """Number of categories; 0 for float features."""
+
+    def gather(self, node_index: Tensor) -> Tensor:
+        """Features of the nodes `node_index` (int64 [n]): float32 [n, F], or int64 [n] for categories."""
+
+
+@dataclass(frozen=True)
+class GivenFeatures:
+    """Float features as stored, float32 [N, F]."""
+
+    x: Tensor
+    num_categories: int = 0
+
+    @property
+    def in_channels(self) -> int:
+        return self.x.size(1)
+
+    def gather(self, node_index: Tensor) -> Tensor:
+        return self.x[node_index]
+
+
+@dataclass(frozen=True)
+class OneHotDegree:
+    """The in-degree (int64 [N]) as one of `in_channels` columns; never dense for more than one batch."""
+
+    in_degree: Tensor
+    in_channels: int
+    num_categories: int = 0
+
+    def gather(self, node_index: Tensor) -> Tensor:
+        return one_hot(self.in_degree[node_index], self.in_channels).float()
+
+
+@dataclass(frozen=True)
+class Categories:
+    """One integer per node (int64 [N], below `num_categories`), for an embedding."""
+
+    category: Tensor
+    num_categories: int
+    in_channels: int = 0
+
+    def gather(self, node_index: Tensor) -> Tensor:
+        return self.category[node_index]
+
+
+def features_of(dataset: GraphDataset, split: Split, config: DatasetConfig) -> Features:
+    """The features that `dataset.features` asks for; statistics come from the nodes of the training part only.
+
+    Raises ConfigError for features that the dataset does not have.
+    """
+    kind = config.features
+    if kind == "auto":
+        kind = "given" if dataset.x is not None else "category" if dataset.category is not None else "degree"
+    if kind == "degree":
+        return _degree(dataset, split, config.max_one_hot_degree)
+    if kind == "category":
+        if dataset.category is None:
+            raise ConfigError.rule("dataset.features", f"be given or degree: {dataset.name} has no categories", kind)
+        return Categories(dataset.category, int(dataset.category.max()) + 1)
+    if dataset.x is None:
+        raise ConfigError.rule("dataset.features", f"be degree: {dataset.name} has no float node features", kind)
+    return GivenFeatures(_normalize_rows(dataset.x) if config.normalize_rows else dataset.x)
+
+
+def _degree(dataset: GraphDataset, split: Split, max_one_hot: int) -> Features:
+    """One-hot while the largest in-degree of the whole dataset is at most `max_one_hot`, else standardised.
+
+    The standard deviation is the unbiased one, as in the Degree-Quant reference; where it is 0 only the mean is
+    subtracted.
+    """
+    degree = dataset.packed.in_degree
+    largest = int(degree.max())
+    if largest <= max_one_hot:
+        return OneHotDegree(degree, largest + 1)
+    seen = degree[_training_nodes(dataset, split)].double()
+    std, mean = torch.std_mean(seen) if seen.numel() > 1 else (seen.new_zeros(()), seen.mean())
+    scaled = (degree.double() - mean) / (std if std > 0 else 1.0)
+    return GivenFeatures(scaled.float().unsqueeze(1))
+
+
+def _training_nodes(dataset: GraphDataset, split: Split) -> Tensor:
+    """Rows of the nodes whose features training may look at, int64 ids or bool [N]."""
+    if dataset.is_node_task:
+        return split.train
+    training = torch.zeros(dataset.num_graphs, dtype=torch.bool, device=dataset.y.device)
+    training[split.train] = True
+    return training.repeat_interleave(dataset.packed.node_ptr.diff())
+
+
+def _normalize_rows(x: Tensor) -> Tensor:
+    """Rows divided by their sum; rows whose sum is 0 stay as they are. float32 [N, F]."""
+    total = x.sum(dim=1, keepdim=True)
+    return x / total.masked_fill(total == 0, 1.0)

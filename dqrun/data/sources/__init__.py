@@ -1,0 +1,1 @@
+"""One file for each source of datasets; each has `load(dataset, data) -> GraphDataset`."""

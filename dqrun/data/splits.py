@@ -1,0 +1,120 @@
+"""`Split`: which graphs (or nodes) train, choose and judge; and the rules that make splits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dqrun.config import ProtocolConfig
+from dqrun.errors import ConfigError, DataError
+
+if TYPE_CHECKING:  # `dataset` imports `Split` from here
+    from dqrun.data.dataset import GraphDataset
+
+PARTS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class Split:
+    """Ids of graphs (node tasks: of nodes) in each part; int64 [n] each, disjoint."""
+
+    train: Tensor
+    val: Tensor
+    test: Tensor
+
+    def part(self, name: str) -> Tensor:
+        """The ids of the part `train`, `val` or `test`."""
+        return {"train": self.train, "val": self.val, "test": self.test}[name]
+
+    @classmethod
+    def from_sizes(cls, train: int, val: int, test: int) -> Split:
+        """Consecutive parts of a dataset whose parts are stored one after the other."""
+        ids = torch.arange(train + val + test)
+        return cls(ids[:train], ids[train : train + val], ids[train + val :])
+
+
+def split_for(dataset: GraphDataset, protocol: ProtocolConfig, fold: int | None) -> Split:
+    """The split of one trial: the official one where there is one, else a fold, else a random 60/20/20 split.
+
+    It depends on `protocol.split_seed` and the fold, never on the seed of the trial. Raises ConfigError for a
+    protocol or a fold that does not fit the dataset, DataError for a dataset whose parts cannot be filled.
+    """
+    if protocol.name == "kfold":
+        return _fold_of(dataset, protocol, fold)
+    if fold is not None:
+        raise ConfigError.rule("protocol.folds", "be null for protocol.name=seeds", fold)
+    split = dataset.official
+    if split is None:
+        split = random_split(dataset.y, dataset.num_classes, protocol.split_seed)
+    for name in PARTS:
+        if split.part(name).numel() == 0:
+            raise DataError(f"{dataset.name}: the {name} part of the split is empty; training needs all of {PARTS}")
+    return split
+
+
+def _fold_of(dataset: GraphDataset, protocol: ProtocolConfig, fold: int | None) -> Split:
+    if dataset.task == "node_classification":
+        raise ConfigError.rule("protocol.name", "be seeds for node tasks", protocol.name)
+    if dataset.official is not None:
+        raise ConfigError.rule("protocol.name", f"be seeds: {dataset.name} has an official split", protocol.name)
+    if fold is None or not 0 <= fold < protocol.num_folds:
+        raise ConfigError.rule("protocol.folds", f"list folds in 0..{protocol.num_folds - 1}", fold)
+    return k_folds(dataset.y, dataset.num_classes, protocol.num_folds, fold, protocol.split_seed)
+
+
+def k_folds(y: Tensor, num_classes: int, num_folds: int, fold: int, seed: int) -> Split:
+    """Fold `fold` of `num_folds`: scikit-learn's KFold where there are no classes, StratifiedKFold where there are."""
+    if num_classes:
+        return stratified_folds(y, num_folds, fold, seed)
+    if y.numel() < num_folds:
+        raise ConfigError.rule("protocol.num_folds", f"be <= {y.numel()}, the number of graphs", num_folds)
+    from sklearn.model_selection import KFold
+
+    folds = KFold(num_folds, shuffle=True, random_state=seed)
+    return _rotate([test for _, test in folds.split(np.zeros(y.numel()))], fold)
+
+
+def stratified_folds(y: Tensor, num_folds: int, fold: int, seed: int) -> Split:
+    """One fold of scikit-learn's `StratifiedKFold(num_folds, shuffle=True, random_state=seed)`.
+
+    Test is fold `fold`, validation is the test part of fold - 1 (of the last one for fold 0), training is the rest:
+    the protocol of the Degree-Quant reference (PyG's kernel benchmark). `y`: int64 [n] classes. Raises ConfigError
+    when a class has fewer members than there are folds.
+    """
+    members = torch.bincount(y)
+    smallest = int(torch.where(members > 0, members, y.numel() + 1).argmin())
+    if int(members[smallest]) < num_folds:
+        rule = f"be <= {int(members[smallest])}, the number of members of class {smallest}"
+        raise ConfigError.rule("protocol.num_folds", rule, num_folds)
+    from sklearn.model_selection import StratifiedKFold
+
+    folds = StratifiedKFold(num_folds, shuffle=True, random_state=seed)
+    return _rotate([test for _, test in folds.split(np.zeros(y.numel()), y.numpy())], fold)
+
+
+def _rotate(tests: list[np.ndarray], fold: int) -> Split:
+    """The split whose test part is `tests[fold]` and whose validation part is the previous one's."""
+    test, val = tests[fold], tests[fold - 1]
+    training = np.ones(sum(map(len, tests)), dtype=bool)
+    training[test] = training[val] = False
+    return Split(*(torch.from_numpy(ids.astype(np.int64)) for ids in (np.flatnonzero(training), val, test)))
+
+
+def random_split(y: Tensor, num_classes: int, seed: int) -> Split:
+    """A random split into 60 % training, 20 % validation and 20 % test, stratified by class where there are classes.
+
+    Every run of five members of a class (after a shuffle) gives three, one and one, so each part has its share of
+    each class to within one member. `y`: [n]; `num_classes`: 0 for regression. Raises DataError below five members.
+    """
+    if y.numel() < 5:
+        raise DataError(f"a split into 60/20/20 % needs at least 5 members, got {y.numel()}")
+    order = torch.from_numpy(np.random.default_rng(seed).permutation(y.numel()))
+    if num_classes:
+        order = order[torch.sort(y[order], stable=True).indices]
+    turn = torch.arange(y.numel()) % 5
+    parts = (order[turn % 2 == 0], order[turn == 1], order[turn == 3])
+    return Split(*(ids.sort().values for ids in parts))

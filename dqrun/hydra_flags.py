@@ -1,0 +1,100 @@
+"""The flags that Hydra answers: `--cfg`, `--info`, `--hydra-help` and shell completion."""
+
+from __future__ import annotations
+
+import os
+from argparse import ArgumentParser, Namespace
+from contextlib import redirect_stdout, suppress
+from io import StringIO
+from typing import Any
+
+from hydra._internal.hydra import Hydra
+from hydra.core.config_loader import ConfigLoader
+from hydra.types import RunMode
+from omegaconf import OmegaConf
+
+from dqrun.compose import CONFIG_NAME, hydra_session
+from dqrun.composition_errors import one_line_errors
+from dqrun.errors import ConfigError
+from dqrun.groups import INTERNAL_GROUPS, config_folders, list_groups
+from dqrun.overrides import check, parse, split_sweep
+
+
+def answer(flags: Namespace, parser: ArgumentParser) -> None:
+    """Prints what `flags.cfg`, `flags.info`, `flags.hydra_help` or `flags.shell_completion` asks for."""
+    if flags.shell_completion:
+        _complete(flags.overrides, parser)
+        return
+    folders = config_folders(flags.config_dir)
+    groups = list_groups(folders)
+    shown = StringIO()  # printed at the end: no half output before an error, and a closed pipe is main's affair
+    with hydra_session(folders) as session, one_line_errors(groups), redirect_stdout(shown):
+        parsed = parse(flags.overrides, session.config_loader)
+        (job,) = split_sweep(parsed, multirun=False)
+        for override in parsed:
+            if not override.is_hydra_override():  # these flags show Hydra's own part too
+                check(override, groups)
+        if flags.cfg:
+            _show_config(session, job, flags)
+        elif flags.info:
+            session.show_info(flags.info, config_name=CONFIG_NAME, overrides=job)
+        else:
+            session.hydra_help(config_name=CONFIG_NAME, args_parser=parser, args=flags)
+    print(shown.getvalue(), end="")
+
+
+def _show_config(session: Hydra, job: list[str], flags: Namespace) -> None:
+    if flags.package not in (None, "_global_"):
+        tree = session.compose_config(CONFIG_NAME, job, RunMode.RUN, with_log_configuration=False)
+        if OmegaConf.select(tree, flags.package) is None:
+            raise ConfigError.rule("--package", "name a part of the configuration, e.g. train.schedule", flags.package)
+    session.show_cfg(CONFIG_NAME, job, flags.cfg, flags.package, flags.resolve)
+
+
+def _complete(arguments: list[str], parser: ArgumentParser) -> None:
+    """Shell completion: `install=bash`, `uninstall=bash`, or `query=bash` with the typed line in `COMP_LINE`."""
+    action, _, shell = arguments[0].partition("=") if len(arguments) == 1 else ("", "", "")
+    querying = action == "query" and "COMP_LINE" in os.environ
+    typed = _take_flags_out(parser) if querying else None
+    with hydra_session(config_folders(typed.config_dir if typed else None)) as session:
+        loader: Any = _PublicOptions(session.config_loader)
+        plugins = session.get_shell_to_plugin_map(loader)
+        if shell not in plugins or not (querying or action in ("install", "uninstall")):
+            rule = f"be followed by install=SHELL or uninstall=SHELL, SHELL one of {', '.join(sorted(plugins))}"
+            raise ConfigError.rule("-sc", rule, " ".join(arguments))
+        plugin = plugins[shell][0]
+        if querying:
+            # A half-typed line often does not compose; the time for errors is when it is run.
+            with suppress(ConfigError), one_line_errors({}):
+                plugin.query(CONFIG_NAME)
+        else:
+            getattr(plugin, action)()
+
+
+def _take_flags_out(parser: ArgumentParser) -> Namespace:
+    """Rewrites `COMP_LINE` without flags, which Hydra's own parser would refuse, and returns them."""
+    line = os.environ["COMP_LINE"]
+    flags, _ = parser.parse_known_intermixed_args(line.split()[1:])
+    os.environ["COMP_LINE"] = " ".join(["dqrun", *flags.overrides]) + (" " if line.endswith(" ") else "")
+    return flags
+
+
+class _PublicOptions:
+    """A config loader that does not offer internal groups; all else is the wrapped loader's."""
+
+    def __init__(self, loader: ConfigLoader) -> None:
+        self._loader = loader
+
+    def get_group_options(self, group_name: str, *args: Any, **kwargs: Any) -> list[str]:
+        options = self._loader.get_group_options(group_name, *args, **kwargs)
+        if group_name.split("/")[0] in INTERNAL_GROUPS:
+            return []
+        return [option for option in options if group_name or option not in INTERNAL_GROUPS]
+
+    def load_configuration(self, *args: Any, **kwargs: Any) -> Any:
+        """The composed configuration without Hydra's own part, whose fields dqrun refuses."""
+        tree = self._loader.load_configuration(*args, **kwargs)
+        return OmegaConf.masked_copy(tree, [str(key) for key in tree if key != "hydra"])
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loader, name)

@@ -1,0 +1,111 @@
+"""The hot operations, each in two versions: plain torch (`reference`, the definition) and compiled (`cpu`, numba).
+
+Everything else calls the functions here. `use` chooses the version; a backward pass runs in the version of its
+forward pass. N nodes, E edges, F channels; H heads of C channels each; G graphs. Data is float32 (float64 works and
+takes the reference); results of the two versions agree bit for bit for `fake_quantize`, the ranges and the messages
+inside `spmm_quantized`, and to rounding of the sums elsewhere. The same inputs with the same number of threads give
+the same bits.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from dqrun.graph import CSR
+from dqrun.kernels import reference
+from dqrun.kernels.choice import use, version
+
+__all__ = [
+    "edge_softmax",
+    "fake_quantize",
+    "message_range",
+    "segment_reduce",
+    "spmm",
+    "spmm_quantized",
+    "tail_range",
+    "use",
+]
+
+
+def fake_quantize(
+    x: Tensor,
+    scale: Tensor,
+    zero_point: Tensor,
+    qmin: int,
+    qmax: int,
+    keep: Tensor | None = None,
+    estimator: str = "ste",
+) -> Tensor:
+    """Rounds to the grid and back: (q - zero_point) * scale, q = clamp(round(x * (1 / scale)) + zero_point, qmin, qmax).
+
+    Half rounds to even, all in x's precision, as `torch.fake_quantize_per_tensor_affine`; infinite x takes the end
+    codes, NaN stays NaN.
+
+    x: [N, ...]. scale: float32 0-d. zero_point: int32 0-d. keep: bool [N] or None, rows passed unchanged with identity
+    gradient. estimator, the gradient with respect to x elsewhere: "ste" identity; "clipped" zero where the unclamped
+    code is outside [qmin, qmax]; "clipped_ends" zero where the clamped code is qmin or qmax.
+    Returns the shape of x. No gradient to scale and zero_point.
+    """
+    return version(reference.fake_quantize, x)(x, scale, zero_point, qmin, qmax, keep, estimator)
+
+
+def tail_range(
+    x: Tensor, tail: float, row_weight: Tensor | None = None, keep: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """The range of x that leaves a share `tail` of its elements out on each side, exactly; no gradient.
+
+    x: [N, ...] without NaN. tail: [0, 0.5). row_weight: int64 [N], how often each row counts (0: not at all), or None:
+    once. keep: bool [N] or None, rows that do not count. With W counted elements and k = floor(tail * W): the
+    (k+1)-th smallest and the (k+1)-th largest of the multiset, 0-d tensors of x's type; (+inf, -inf) when W = 0.
+    """
+    return version(reference.tail_range, x)(x, tail, row_weight, keep)
+
+
+def spmm(csr: CSR, x: Tensor, weight: Tensor | None = None) -> Tensor:
+    """Weighted sum over incoming edges: out[i] = sum over edges e of target i of weight[e] * x[col[e]].
+
+    x: [N, F] with weight [E], or [N, H, C] with weight [E, H]; weight None stands for ones. Returns the shape of x;
+    zero for a node without edges. Gradients to x and weight.
+    """
+    return version(reference.spmm, x)(csr, x, weight)
+
+
+def spmm_quantized(
+    csr: CSR,
+    x: Tensor,
+    weight: Tensor | None,
+    scale: Tensor,
+    zero_point: Tensor,
+    qmin: int,
+    qmax: int,
+    keep: Tensor | None = None,
+    estimator: str = "ste",
+) -> Tensor:
+    """`spmm` of messages weight[e] * x[col[e]] that each pass `fake_quantize` before the sum.
+
+    keep: bool [N] or None, source nodes whose messages stay exact; the rest as in `spmm` and `fake_quantize`.
+    """
+    return version(reference.spmm_quantized, x)(csr, x, weight, scale, zero_point, qmin, qmax, keep, estimator)
+
+
+def message_range(
+    csr: CSR, x: Tensor, weight: Tensor | None, tail: float, keep: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """`tail_range` of the messages weight[e] * x[col[e]] of all edges; keep: bool [N], source nodes left out."""
+    return version(reference.message_range, x)(csr, x, weight, tail, keep)
+
+
+def edge_softmax(csr: CSR, logits: Tensor) -> Tensor:
+    """Softmax over the incoming edges of each target: logits [E, H] to coefficients [E, H], for each head alone.
+
+    The largest logit of the target is subtracted first. Gradient to logits.
+    """
+    return version(reference.edge_softmax, logits)(csr, logits)
+
+
+def segment_reduce(x: Tensor, ptr: Tensor, mode: str) -> Tensor:
+    """Sum, mean or max of the rows of each segment: x [N, F], ptr int64 [G + 1] (first row of each), to [G, F].
+
+    An empty segment gives 0. The gradient of "max" goes to the first maximal row.
+    """
+    return version(reference.segment_reduce, x)(x, ptr, mode)

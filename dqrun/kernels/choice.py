@@ -1,0 +1,68 @@
+"""Which version of a kernel runs: the plain torch one, or the compiled one where it works."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from types import ModuleType
+from typing import ParamSpec, TypeVar, cast
+
+import torch
+from torch import Tensor
+
+from dqrun.errors import ConfigError
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+CHOICES = ("auto", "reference", "cpu")
+_choice: ContextVar[str] = ContextVar("dqrun_kernels", default="auto")
+
+
+@contextmanager
+def use(name: str) -> Iterator[None]:
+    """Kernels of the code inside the `with` block (and of the backward pass of what it computes).
+
+    "auto": compiled for float32 tensors on the CPU where numba works, else the reference; "reference": plain torch;
+    "cpu": as auto, but ConfigError where numba does not work. Other tensors always take the reference.
+    """
+    if name not in CHOICES:
+        raise ConfigError.rule("kernels", f"be one of {', '.join(CHOICES)}", name)
+    if name == "cpu" and isinstance(problem := _load_compiled(), str):
+        raise ConfigError(f"kernels must be auto or reference here, got 'cpu': numba does not work ({problem})")
+    token = _choice.set(name)
+    try:
+        yield
+    finally:
+        _choice.reset(token)
+
+
+def version(meaning: Callable[P, R], x: Tensor) -> Callable[P, R]:
+    """The version of a function of `reference` to call for data like x."""
+    if _choice.get() == "reference" or x.device.type != "cpu" or x.dtype != torch.float32:
+        return meaning
+    compiled = _load_compiled()
+    if isinstance(compiled, str):
+        _warn_once(compiled)
+        return meaning
+    return cast("Callable[P, R]", getattr(compiled, meaning.__name__))
+
+
+@functools.cache
+def _load_compiled() -> ModuleType | str:
+    """The compiled kernels after a trial run, or in one line why there are none; numba is imported only here."""
+    try:
+        compiled = importlib.import_module("dqrun.kernels.cpu")
+        compiled.check()
+    except Exception as error:  # a broken numba, llvmlite or C compiler cache can raise anything; torch still works
+        return f"{type(error).__name__}: {error}".splitlines()[0]
+    return compiled
+
+
+@functools.cache
+def _warn_once(problem: str) -> None:
+    logging.getLogger("dqrun").warning("numba does not work (%s): using the slower plain torch kernels", problem)

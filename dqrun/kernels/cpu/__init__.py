@@ -1,0 +1,27 @@
+"""The kernels compiled with numba for float32 tensors on the CPU; the contract is `dqrun.kernels`'."""
+
+from __future__ import annotations
+
+import torch
+
+from dqrun.kernels.cpu.aggregate import spmm, spmm_quantized
+from dqrun.kernels.cpu.ranges import message_range, tail_range
+from dqrun.kernels.cpu.rounding import fake_quantize
+from dqrun.kernels.cpu.segments import edge_softmax, segment_reduce
+
+__all__ = [
+    "check",
+    "edge_softmax",
+    "fake_quantize",
+    "message_range",
+    "segment_reduce",
+    "spmm",
+    "spmm_quantized",
+    "tail_range",
+]
+
+
+def check() -> None:
+    """Compiles and runs one kernel; raises whatever a numba that does not work raises."""
+    one = torch.ones(1)
+    fake_quantize(one, one[0], torch.tensor(0, dtype=torch.int32), -8, 7)

@@ -1,0 +1,165 @@
+"""Every kernel in plain torch: the definition of what `dqrun.kernels` computes, on any device and float type.
+
+Shapes and meaning are documented at the seam. Gradients are torch's own, except where rounding needs an estimator.
+Nothing here waits for the device: sizes come from shapes, values stay tensors.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dqrun.graph import CSR
+
+
+def fake_quantize(
+    x: Tensor,
+    scale: Tensor,
+    zero_point: Tensor,
+    qmin: int,
+    qmax: int,
+    keep: Tensor | None = None,
+    estimator: str = "ste",
+) -> Tensor:
+    y: Tensor = _FakeQuantize.apply(x, scale, zero_point, qmin, qmax, keep, estimator)  # type: ignore[no-untyped-call]
+    return y
+
+
+class _FakeQuantize(torch.autograd.Function):
+    """Rounding to the grid, with the estimator's gradient in place of rounding's own (zero almost everywhere)."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        scale: Tensor,
+        zero_point: Tensor,
+        qmin: int,
+        qmax: int,
+        keep: Tensor | None,
+        estimator: str,
+    ) -> Tensor:
+        code = torch.round(x * (1 / scale)) + zero_point
+        exact = None if keep is None else _rows(keep, x)
+        ctx.passes = None if estimator == "ste" else _passes(code, *gradient_codes(qmin, qmax, estimator), exact)
+        y = (code.clamp(qmin, qmax) - zero_point) * scale
+        return y if exact is None else torch.where(exact, x, y)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        grad = grad if ctx.passes is None else grad * ctx.passes
+        return (grad, None, None, None, None, None, None)
+
+
+def gradient_codes(qmin: int, qmax: int, estimator: str) -> tuple[int, int]:
+    """The unclamped codes (lowest, highest) at which an estimator that clips lets the gradient pass."""
+    return (qmin, qmax) if estimator == "clipped" else (qmin + 1, qmax - 1)
+
+
+def _passes(code: Tensor, low: int, high: int, exact: Tensor | None) -> Tensor:
+    inside = (code >= low) & (code <= high)
+    return inside if exact is None else inside | exact
+
+
+def _rows(row_values: Tensor, x: Tensor) -> Tensor:
+    """A [N] tensor shaped to broadcast over the rows of x [N, ...]."""
+    return row_values.view(-1, *[1] * (x.dim() - 1))
+
+
+@torch.no_grad()
+def tail_range(
+    x: Tensor, tail: float, row_weight: Tensor | None = None, keep: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    if x.numel() == 0:
+        return x.new_full((), float("inf")), x.new_full((), float("-inf"))
+    if keep is not None:
+        row_weight = (~keep).long() if row_weight is None else row_weight.masked_fill(keep, 0)
+    if row_weight is None:
+        k = int(tail * x.numel())
+        if k == 0:
+            return x.amin(), x.amax()
+        flat = x.flatten()
+        return flat.kthvalue(k + 1).values, flat.kthvalue(x.numel() - k).values
+    if tail == 0:
+        counts = _rows(row_weight > 0, x)
+        return x.where(counts, float("inf")).amin(), x.where(counts, float("-inf")).amax()
+    return _weighted_tail_range(x, tail, row_weight)
+
+
+def _weighted_tail_range(x: Tensor, tail: float, row_weight: Tensor) -> tuple[Tensor, Tensor]:
+    values, order = x.flatten().sort()
+    upto = row_weight[order // (x.numel() // x.size(0))].cumsum(0)  # elements up to and including each sorted one
+    total = upto[-1]
+    k = (tail * total.double()).floor().long()
+    last = values.numel() - 1
+    low = values[torch.searchsorted(upto, k, right=True).clamp(max=last)]
+    high = values[torch.searchsorted(upto, total - k).clamp(max=last)]
+    some = total > 0
+    return low.where(some, float("inf")), high.where(some, float("-inf"))
+
+
+def spmm(csr: CSR, x: Tensor, weight: Tensor | None = None) -> Tensor:
+    return _sum_by_target(csr, _messages(csr, x, weight))
+
+
+def spmm_quantized(
+    csr: CSR,
+    x: Tensor,
+    weight: Tensor | None,
+    scale: Tensor,
+    zero_point: Tensor,
+    qmin: int,
+    qmax: int,
+    keep: Tensor | None = None,
+    estimator: str = "ste",
+) -> Tensor:
+    exact = None if keep is None else keep[csr.col]
+    messages = fake_quantize(_messages(csr, x, weight), scale, zero_point, qmin, qmax, exact, estimator)
+    return _sum_by_target(csr, messages)
+
+
+def message_range(
+    csr: CSR, x: Tensor, weight: Tensor | None, tail: float, keep: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    with torch.no_grad():
+        return tail_range(_messages(csr, x, weight), tail, keep=None if keep is None else keep[csr.col])
+
+
+def _messages(csr: CSR, x: Tensor, weight: Tensor | None) -> Tensor:
+    """What each edge carries: [E, F], or [E, H, C]."""
+    gathered = x.index_select(0, csr.col)
+    return gathered if weight is None else gathered * weight.unsqueeze(-1)
+
+
+def _sum_by_target(csr: CSR, messages: Tensor) -> Tensor:
+    return messages.new_zeros(csr.num_nodes, *messages.shape[1:]).index_add_(0, csr.row, messages)
+
+
+def edge_softmax(csr: CSR, logits: Tensor) -> Tensor:
+    index = csr.row.unsqueeze(-1).expand_as(logits)
+    shape = (csr.num_nodes, logits.size(1))
+    largest = logits.new_full(shape, float("-inf")).scatter_reduce(0, index, logits.detach(), "amax")
+    powers = (logits - largest.index_select(0, csr.row)).exp()
+    total = powers.new_zeros(shape).index_add_(0, csr.row, powers)
+    return powers / total.index_select(0, csr.row)
+
+
+def segment_reduce(x: Tensor, ptr: Tensor, mode: str) -> Tensor:
+    num_segments, sizes = ptr.numel() - 1, ptr.diff()
+    segment = torch.arange(num_segments, device=x.device).repeat_interleave(sizes, output_size=x.size(0))
+    if mode == "max":
+        return _segment_max(x, segment, num_segments)
+    total = x.new_zeros(num_segments, x.size(1)).index_add_(0, segment, x)
+    return total if mode == "sum" else total / sizes.clamp(min=1).unsqueeze(-1)
+
+
+def _segment_max(x: Tensor, segment: Tensor, num_segments: int) -> Tensor:
+    """Picks the first maximal row by its position, so that autograd sends the gradient there and nowhere else."""
+    index, shape = segment.unsqueeze(-1).expand_as(x), (num_segments, x.size(1))
+    largest = x.new_full(shape, float("-inf")).scatter_reduce(0, index, x.detach(), "amax")
+    is_largest = (x.detach() == largest.index_select(0, segment)) | x.detach().isnan()
+    position = torch.arange(x.size(0), device=x.device).unsqueeze(-1).where(is_largest, x.size(0))
+    first = position.new_full(shape, x.size(0)).scatter_reduce(0, index, position, "amin")
+    return torch.cat([x, x.new_zeros(1, x.size(1))]).gather(0, first)  # an empty segment picks the row of zeros

@@ -1,0 +1,1 @@
+"""What a quantisation-aware training method does beyond its quantisers."""

@@ -1,0 +1,71 @@
+"""Graph attention (Velickovic et al., ICLR 2018)."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dqrun import kernels
+from dqrun.graph import Graph
+from dqrun.nn.propagate import propagate
+from dqrun.quant import Site, Sites
+
+NEGATIVE_SLOPE = 0.2
+
+
+class GATLayer(nn.Module):
+    """x'_i = sum_j alpha_ij W x_j + b, alpha_ij = softmax_j(LeakyReLU(a_s . W x_j + a_t . W x_i)) (eq. 1 to 4).
+
+    Runs over a graph whose edges hold one self-loop per node. The `heads` outputs are concatenated, or averaged with
+    `concat=False`. Sites `logit` (before LeakyReLU) and `coefficient` (after the softmax) are per edge; Degree-Quant
+    leaves the latter exact. An edge takes the protection of its source.
+    """
+
+    uses_self_loops = True
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        heads: int = 1,
+        concat: bool = True,
+        dropout: float = 0.0,
+        attention_dropout: float = 0.0,
+        nonnegative_input: bool = False,
+    ) -> None:
+        """`out_channels`: of each head."""
+        super().__init__()
+        self.heads, self.out_channels, self.concat = heads, out_channels, concat
+        self.dropout, self.attention_dropout = dropout, attention_dropout
+        self.weight = nn.Parameter(torch.empty(in_channels, heads * out_channels))
+        self.attention = nn.Parameter(torch.empty(2, heads, out_channels))  # of the source, of the target
+        self.bias = nn.Parameter(torch.zeros(heads * out_channels if concat else out_channels))
+        nn.init.xavier_uniform_(self.weight)
+        bound = (6 / (heads + out_channels)) ** 0.5  # PyG's glorot of a [1, heads, channels] tensor
+        nn.init.uniform_(self.attention, -bound, bound)
+        self.sites = Sites(
+            input=Site(nonnegative=nonnegative_input),
+            weight=Site(is_weight=True),
+            attention=Site(is_weight=True),
+            features=Site(),
+            logit=Site(),
+            coefficient=Site(nonnegative=True),
+            message=Site(),
+            aggregate=Site(),
+            output=Site(),
+        )
+
+    def forward(self, x: Tensor, graph: Graph) -> Tensor:
+        """float32 [N, in] -> [N, heads * out], or [N, out] when averaged."""
+        sites, csr, keep = self.sites, graph.csr, graph.keep
+        x = F.dropout(sites.input(x, keep), self.dropout, self.training)
+        h = sites.features(x @ sites.weight(self.weight), keep).view(-1, self.heads, self.out_channels)
+        source, target = torch.einsum("nhc,shc->snh", h, sites.attention(self.attention))
+        keep_edge = None if keep is None or sites.logit.exact else keep[csr.col]
+        logit = sites.logit(source[csr.col] + target[csr.row], keep_edge)
+        alpha = sites.coefficient(kernels.edge_softmax(csr, F.leaky_relu(logit, NEGATIVE_SLOPE)))
+        alpha = F.dropout(alpha, self.attention_dropout, self.training)
+        a = sites.aggregate(propagate(csr, h, alpha, sites.message, keep), keep)
+        a = a.flatten(1) if self.concat else a.mean(1)
+        return sites.output(a + self.bias, keep)

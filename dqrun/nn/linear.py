@@ -1,0 +1,65 @@
+"""Linear layers, their MLP, batch norm and embedding, with sites."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dqrun.quant import Site, Sites
+
+
+class Linear(nn.Module):
+    """x W^T + b, with sites `input`, `weight` and `output`; the bias stays exact (an int32 in integer programs)."""
+
+    def __init__(self, in_channels: int, out_channels: int, nonnegative_input: bool = False) -> None:
+        super().__init__()
+        plain = nn.Linear(in_channels, out_channels)
+        self.weight, self.bias = plain.weight, plain.bias
+        self.sites = Sites(input=Site(nonnegative=nonnegative_input), weight=Site(is_weight=True), output=Site())
+
+    def forward(self, x: Tensor, keep: Tensor | None = None) -> Tensor:
+        """float32 [N, in] -> [N, out]; `keep`: bool [N], rows that stay exact."""
+        x = self.sites.input(x, keep)
+        return self.sites.output(F.linear(x, self.sites.weight(self.weight), self.bias), keep)
+
+
+class BatchNorm(nn.Module):
+    """Batch normalisation of node features, with site `output`."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(channels)
+        self.sites = Sites(output=Site())
+
+    def forward(self, x: Tensor, keep: Tensor | None = None) -> Tensor:
+        """float32 [N, C] -> [N, C]; a training step needs N >= 2."""
+        return self.sites.output(self.norm(x), keep)
+
+
+class Embedding(nn.Module):
+    """A vector for each category, with site `weight`."""
+
+    def __init__(self, num_categories: int, channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Embedding(num_categories, channels).weight
+        self.sites = Sites(weight=Site(is_weight=True))
+
+    def forward(self, category: Tensor, keep: Tensor | None = None) -> Tensor:
+        """int64 [N] -> float32 [N, C]."""
+        return F.embedding(category, self.sites.weight(self.weight))
+
+
+class MLP(nn.ModuleList):
+    """Linear layers with a ReLU between each two; `norm`: a ReLU and a batch norm at the end as well."""
+
+    def __init__(self, channels: list[int], norm: bool = False) -> None:
+        linears = [Linear(a, b, nonnegative_input=i > 0) for i, (a, b) in enumerate(pairwise(channels))]
+        super().__init__([*linears, BatchNorm(channels[-1])] if norm else linears)
+
+    def forward(self, x: Tensor, keep: Tensor | None = None) -> Tensor:
+        """float32 [N, channels[0]] -> [N, channels[-1]]; `keep`: bool [N], rows that stay exact throughout."""
+        for i, module in enumerate(self):
+            x = module(x if i == 0 else x.relu(), keep)
+        return x

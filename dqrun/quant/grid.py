@@ -1,0 +1,62 @@
+"""`Grid`: which integers stand for which real numbers. Rounding is written here and in the kernels' definition only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dqrun.errors import ConfigError
+
+# Smaller scales would overflow float32 when inverted; a range that is a single point (all zeros) gets this one.
+SMALLEST_SCALE = 4 * torch.finfo(torch.float32).tiny
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A uniform grid of 2^bits codes (one fewer when signed and symmetric), zero always among its values.
+
+    A code q stands for the real number `scale * (q - zero_point)` (Jacob et al. 2018, eq. 1). Affine grids map
+    [low, high] to [qmin, qmax]; symmetric grids have zero point 0, signed ones leave out the most negative code.
+    """
+
+    bits: int
+    signed: bool = True
+    symmetric: bool = False
+
+    def __post_init__(self) -> None:
+        if not 2 <= self.bits <= 8:
+            raise ConfigError.rule("grid.bits", "be in 2..8", self.bits)
+
+    @property
+    def qmin(self) -> int:
+        """Smallest code."""
+        if not self.signed:
+            return 0
+        return -(2 ** (self.bits - 1)) + (1 if self.symmetric else 0)
+
+    @property
+    def qmax(self) -> int:
+        """Largest code."""
+        return 2 ** (self.bits - 1) - 1 if self.signed else 2**self.bits - 1
+
+    def params(self, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+        """Scale (float32) and zero point (int32), both 0-d, of the grid that covers [low, high] and zero."""
+        low, high = low.clamp(max=0.0), high.clamp(min=0.0)
+        if self.symmetric:
+            reach = torch.maximum(-low, high) if self.signed else high
+            scale = (reach / self.qmax).clamp(min=SMALLEST_SCALE)
+            return scale, torch.zeros_like(scale, dtype=torch.int32)
+        scale = ((high - low) / (self.qmax - self.qmin)).clamp(min=SMALLEST_SCALE)
+        zero_point = (self.qmin - torch.round(low / scale)).clamp(self.qmin, self.qmax)
+        return scale, zero_point.to(torch.int32)
+
+    def encode(self, x: Tensor, scale: Tensor, zero_point: Tensor) -> Tensor:
+        """Codes of real numbers, int32, same shape: round half to even, then clamp to [qmin, qmax]."""
+        codes = torch.round(x * (1.0 / scale)) + zero_point
+        return codes.clamp(self.qmin, self.qmax).to(torch.int32)
+
+    def decode(self, codes: Tensor, scale: Tensor, zero_point: Tensor) -> Tensor:
+        """Real numbers (dtype of `scale`) that codes stand for, same shape."""
+        return (codes - zero_point).to(scale.dtype) * scale

@@ -1,0 +1,57 @@
+"""`Observer`: the range that a tensor has shown."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from dqrun import kernels
+
+
+class Observer(nn.Module):
+    """Tracks the range [low, high] of a tensor over training steps, leaving a share `tail` outside on each side.
+
+    `update` says how a new range joins the old: "widen" (running extremes; what the released Degree-Quant code does
+    with its percentiles), "average" (exponential moving average, first range as it is; Jacob et al. 2018, sec. 3.1),
+    "latest" (the newest replaces the old). Buffers `low`, `high`: float32 0-d, (+inf, -inf) until something was seen.
+    """
+
+    low: Tensor
+    high: Tensor
+
+    def __init__(self, tail: float = 0.0, update: str = "average", momentum: float = 0.01) -> None:
+        super().__init__()
+        self.tail, self.rule, self.momentum = tail, update, momentum
+        self.register_buffer("low", torch.tensor(torch.inf))
+        self.register_buffer("high", torch.tensor(-torch.inf))
+
+    @property
+    def has_seen(self) -> bool:
+        """Whether any value was observed; reads the device."""
+        return bool(self.low <= self.high)
+
+    @torch.no_grad()
+    def observe(self, x: Tensor, row_weight: Tensor | None = None, keep: Tensor | None = None) -> None:
+        """Takes in float32 x [N, ...]: row i counts `row_weight[i]` times (int64 [N]; None: once), not at all if kept.
+
+        keep: bool [N] or None.
+        """
+        self.update(*kernels.tail_range(x, self.tail, row_weight, keep))
+
+    @torch.no_grad()
+    def update(self, low: Tensor, high: Tensor) -> None:
+        """Joins a new range (float32, 0-d) with the old; (+inf, -inf), the range of nothing, changes nothing."""
+        if self.rule == "widen":
+            self.low.copy_(torch.minimum(self.low, low))
+            self.high.copy_(torch.maximum(self.high, high))
+            return
+        first = self.low > self.high
+        empty = low > high
+        if self.rule == "average":
+            low = torch.where(first, low, torch.lerp(self.low, low, self.momentum))
+            high = torch.where(first, high, torch.lerp(self.high, high, self.momentum))
+        self.low.copy_(torch.where(empty, self.low, low))
+        self.high.copy_(torch.where(empty, self.high, high))
+
+    def extra_repr(self) -> str:
+        return f"tail={self.tail}, update={self.rule}, momentum={self.momentum}"

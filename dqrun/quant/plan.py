@@ -1,0 +1,99 @@
+"""`QuantPlan`: which sites are quantised, and how; `apply` puts the quantisers in."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import torch
+from torch import nn
+
+from dqrun.config import MethodConfig, PlanConfig, QuantConfig, SiteRule
+from dqrun.errors import ConfigError
+from dqrun.quant.grid import Grid
+from dqrun.quant.observer import Observer
+from dqrun.quant.quantizer import Phase, Quantizer
+from dqrun.quant.site import Site, named_sites
+
+
+@lru_cache(maxsize=None)
+def _pattern(glob: str) -> re.Pattern[str]:
+    parts = re.split(r"(\*\*\.|\*\*|\*|\?)", glob)
+    special = {"**.": r"(?:.*\.)?", "**": ".*", "*": r"[^.]*", "?": r"[^.]"}
+    return re.compile("".join(special.get(part, re.escape(part)) for part in parts))
+
+
+def matches(name: str, glob: str) -> bool:
+    """Whether a site name fits a glob: `*` stays within one dotted part, `**` spans parts."""
+    return _pattern(glob).fullmatch(name) is not None
+
+
+@dataclass(frozen=True)
+class QuantPlan:
+    """Bit-widths, method and site rules of one run, resolved per site."""
+
+    quant: QuantConfig
+    method: MethodConfig
+    plan: PlanConfig
+
+    def rule(self, name: str) -> SiteRule:
+        """What the rules together say of a site: later matches win, field by field; `plan.exact` wins over all."""
+        merged = SiteRule(exact=False)
+        for glob, rule in self.plan.rules.items():
+            if matches(name, glob):
+                said = {key: value for key, value in vars(rule).items() if value is not None}
+                merged = replace(merged, **said)
+        if any(matches(name, glob) for glob in self.plan.exact):
+            merged = replace(merged, exact=True)
+        return merged
+
+    def quantizer(self, name: str, site: Site, generator: torch.Generator | None) -> Quantizer | None:
+        """The quantiser of a site, or None where the plan leaves it exact."""
+        rule, quant, method = self.rule(name), self.quant, self.method
+        bits = quant.weight_bits if site.is_weight else quant.activation_bits
+        if rule.exact or bits is None:
+            return None
+        symmetric = quant.symmetric_weights if site.is_weight else quant.symmetric_activations
+        observer = method.weight_observer if site.is_weight else method.observer
+        return Quantizer(
+            grid=Grid(
+                bits=rule.bits or bits,
+                signed=not site.nonnegative,
+                symmetric=symmetric if rule.symmetric is None else rule.symmetric,
+            ),
+            observer=Observer(
+                tail=observer.tail if rule.tail is None else rule.tail,
+                update=observer.update,
+                momentum=observer.momentum,
+            ),
+            estimator=method.estimator,
+            noise_rate=method.noise_rate,
+            generator=generator,
+            protectable=not any(matches(name, glob) for glob in method.protection.exempt),
+        )
+
+    def apply(self, model: nn.Module, generator: torch.Generator | None = None) -> list[str]:
+        """Puts a quantiser into each site that is not exact and returns their names, in the model's order.
+
+        Raises ConfigError when a glob of `plan.exact` fits no site: a typing mistake would otherwise quantise.
+        """
+        sites = dict(named_sites(model))
+        for glob in self.plan.exact:
+            if not any(matches(name, glob) for name in sites):
+                raise ConfigError.rule("plan.exact", f"match a site ({', '.join(sites)})", glob)
+        for name, site in sites.items():
+            site.quantizer = self.quantizer(name, site, generator)
+        return [name for name, site in sites.items() if not site.exact]
+
+
+def quantizers(model: nn.Module) -> Iterable[Quantizer]:
+    """All quantisers of a model."""
+    return (module for module in model.modules() if isinstance(module, Quantizer))
+
+
+def set_phase(model: nn.Module, phase: Phase) -> None:
+    """Tells all quantisers of a model what to do."""
+    for quantizer in quantizers(model):
+        quantizer.phase = phase

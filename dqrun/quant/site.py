@@ -1,0 +1,52 @@
+"""`Site`: a named tensor of a layer, where a plan may put a quantiser."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from torch import Tensor, nn
+
+from dqrun.quant.quantizer import Quantizer
+
+
+class Site(nn.Module):
+    """A place that a tensor passes through: exact until a plan gives it a quantiser.
+
+    `is_weight`: a parameter (quant.weight_bits, method.weight_observer) rather than an activation.
+    `nonnegative`: the tensor has no negative values (it follows a ReLU), so its grid may be unsigned.
+    """
+
+    def __init__(self, is_weight: bool = False, nonnegative: bool = False) -> None:
+        super().__init__()
+        self.is_weight, self.nonnegative = is_weight, nonnegative
+        self.quantizer: Quantizer | None = None
+
+    @property
+    def exact(self) -> bool:
+        """Whether the tensor passes unchanged."""
+        return self.quantizer is None
+
+    def forward(self, x: Tensor, keep: Tensor | None = None, multiplicity: Tensor | None = None) -> Tensor:
+        """See `Quantizer.forward`; the identity without a quantiser."""
+        return x if self.quantizer is None else self.quantizer(x, keep, multiplicity)
+
+
+class Sites(nn.Module):
+    """The sites of one layer, as attributes: `Sites(input=Site(), weight=Site(is_weight=True))`."""
+
+    def __init__(self, **sites: Site) -> None:
+        super().__init__()
+        for name, site in sites.items():
+            self.add_module(name, site)
+
+    def __getattr__(self, name: str) -> Site:
+        site = super().__getattr__(name)
+        assert isinstance(site, Site)
+        return site
+
+
+def named_sites(model: nn.Module) -> Iterator[tuple[str, Site]]:
+    """All sites with their dotted names, e.g. `layers.0.mlp.1.weight` (the `sites` level is left out)."""
+    for path, module in model.named_modules():
+        if isinstance(module, Site):
+            yield ".".join(part for part in path.split(".") if part != "sites"), module

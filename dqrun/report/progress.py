@@ -1,0 +1,93 @@
+"""Progress on the terminal: a bar per trial, plain lines elsewhere, nothing when quiet."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from dqrun.config import RunConfig
+from dqrun.protocol import Trial, canonical
+from dqrun.report.tables import format_table, summary_lines
+from dqrun.results import Results, Row
+from dqrun.training import Epoch
+
+
+def title(config: RunConfig, trial: Trial) -> str:
+    """A trial in a few words: `threads gin int4 dq seed 0`."""
+    words = [config.dataset.name, config.model.name, config.quant.label]
+    words += [] if config.quant.is_fp32 else [canonical(config).method.name]
+    words += [f"seed {trial.seed}"] if trial.fold is None else [f"fold {trial.fold}"]
+    return " ".join(words)
+
+
+class Progress:
+    """Tells a person what happens. Bars and messages go to stderr, the final table to stdout."""
+
+    def __init__(self, quiet: bool = False) -> None:
+        self.quiet = quiet
+        self.bars = not quiet and sys.stderr.isatty()
+        self.started = time.perf_counter()
+        self.ran = self.known = 0
+        self._notes: set[str] = set()
+        self._complaints: set[str] = set()
+
+    def note(self, text: str) -> None:
+        """Says something once, unless quiet."""
+        if text and text not in self._notes and not self.quiet:
+            tqdm.write(text, file=sys.stderr)
+        self._notes.add(text)
+
+    def complain(self, complaints: list[str]) -> None:
+        """Says each complaint once, even when quiet: something on the disk is damaged."""
+        for text in complaints:
+            if text not in self._complaints:
+                tqdm.write(f"dqrun: {text}", file=sys.stderr)
+            self._complaints.add(text)
+
+    @contextmanager
+    def trial(self, config: RunConfig, trial: Trial) -> Iterator[Callable[[Epoch], None]]:
+        """Gives the function that takes each epoch of a trial."""
+        if not self.bars:
+            yield lambda epoch: None
+            return
+        with tqdm(total=config.train.epochs, desc=title(config, trial), unit="epoch", leave=False) as bar:
+
+            def report(epoch: Epoch) -> None:
+                bar.set_postfix(loss=f"{epoch.train_loss:.4f}", val=f"{epoch.val_metric:.4f}", refresh=False)
+                bar.update()
+
+            yield report
+
+    def skipped(self, name: str, row: dict[str, Any]) -> None:
+        """A trial that has its row already."""
+        self.known += 1
+        self.note(f"{name}: already done, test {row['metric']} {row['test_metric']:.4f} (rerun=true runs it again)")
+
+    def finished(self, row: Row) -> None:
+        """A trial that ended, well or not."""
+        self.ran += 1
+        if row.status != "done":
+            tqdm.write(f"dqrun: {row.run_id} failed: {row.reason}", file=sys.stderr)
+        elif not self.quiet:
+            tqdm.write(
+                f"{row.run_id}: test {row.metric} {row.test_metric:.4f}, validation {row.val_metric:.4f} "
+                f"at epoch {row.best_epoch} of {row.epochs}, {row.seconds:.1f} s",
+                file=sys.stderr,
+            )
+
+    def summary(self, cells: dict[str, Results]) -> None:
+        """The table of the cells of this command, from the rows on disk, and where the files are."""
+        if self.quiet:
+            return
+        print(format_table(summary_lines(cells)))
+        elapsed = time.perf_counter() - self.started
+        known = f", {self.known} known before" if self.known else ""
+        print(f"{self.ran} trials in {elapsed:.1f} s{known}")
+        for root in sorted({str(results.root) for results in cells.values()}):
+            print(f"tables: {Path(root) / 'summary.csv'}, {Path(root) / 'trials.csv'}; runs: {Path(root) / 'runs'}")

@@ -1,0 +1,202 @@
+"""Run folders and the tables derived from them. A run is a folder; a table is never edited, only rebuilt."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from filelock import FileLock
+
+from dqrun.errors import ResultsError, TrialFailed
+
+
+@dataclass(frozen=True)
+class Row:
+    """One trial in `trials.csv`, in the order of its columns. None becomes an empty cell."""
+
+    run_id: str  # name of the folder under runs/
+    dataset: str
+    task: str  # node_classification, graph_classification, graph_regression
+    model: str
+    quant: str  # fp32, int8, int4, w4a8, ...
+    weight_bits: int | None  # empty: FP32
+    activation_bits: int | None
+    method: str  # naive, noisy, dq, ptq; none at FP32
+    estimator: str  # ste, clipped, clipped_ends; empty at FP32
+    observer: str  # of activations, e.g. minmax-average(0.01), percentile(0.001)-widen; empty at FP32
+    p_min: float | None  # protection, empty when there is none
+    p_max: float | None
+    plan: str  # paper, integer, ...; none at FP32
+    protocol: str  # seeds, kfold
+    seed: int
+    fold: int | None
+    epochs: int  # trained
+    best_epoch: int | None  # chosen by validation, counted from 1
+    metric: str  # accuracy (fraction) or mae (target's unit)
+    higher_is_better: bool
+    train_metric: float | None  # at the chosen epoch, quantised as at test time
+    val_metric: float | None
+    test_metric: float | None  # read once
+    status: str  # done, failed
+    reason: str  # of the failure
+    seconds: float  # wall time of the trial
+    seconds_per_epoch: float | None  # median over the epochs, validation included
+    peak_bytes: int | None  # largest resident memory of the process (cpu) or allocated memory (cuda) in the trial
+    parameters: int | None  # number of trained parameters
+    device: str
+    threads: int
+    config_hash: str  # of what determines the result, seed and fold included
+    git_revision: str  # of dqrun, empty for an installed wheel
+    dqrun_version: str
+    torch_version: str
+    pyg_version: str
+    finished_utc: str  # ISO 8601
+    cell_hash: str  # of the configuration without seed and fold; row.json and summary.csv only
+
+
+TRIAL_COLUMNS = [field.name for field in fields(Row) if field.name != "cell_hash"]
+CELL_COLUMNS = [
+    "dataset", "task", "model", "quant", "weight_bits", "activation_bits", "method", "estimator", "observer", "p_min",
+    "p_max", "plan", "protocol", "metric", "higher_is_better",
+]  # fmt: skip
+
+
+class Results:
+    """The results folder: `runs/<run_id>/` holds config.yaml, history.csv, row.json and model.safetensors."""
+
+    def __init__(self, root: Path | str) -> None:
+        """Creates the folder; raises ResultsError when it can't be written to."""
+        self.root = Path(root).expanduser()
+        self.runs = self.root / "runs"
+        try:
+            self.runs.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.runs):
+                pass
+        except OSError as error:
+            raise ResultsError(
+                f"results.dir must be a writable folder, got {str(self.root)!r} ({error.strerror})"
+            ) from None
+
+    def row(self, run_id: str) -> dict[str, Any] | None:
+        """The row of a finished trial, or None when there is none or it can't be read."""
+        try:
+            return _read_row(self.runs / run_id / "row.json")
+        except (OSError, ValueError):
+            return None
+
+    @contextmanager
+    def writing(self, run_id: str) -> Iterator[Path]:
+        """A temporary folder that becomes `runs/<run_id>` when the block ends well, and vanishes otherwise.
+
+        Raises TrialFailed when the disk is full.
+        """
+        folder: Path | None = None
+        try:
+            folder = Path(tempfile.mkdtemp(prefix=f".{run_id}-", dir=self.runs))
+            yield folder
+            _replace_folder(folder, self.runs / run_id)
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise TrialFailed(f"no space left in {self.root}: the trial could not be recorded") from None
+            raise ResultsError(f"could not write {self.runs / run_id}: {error.strerror}") from None
+        finally:
+            if folder is not None:
+                shutil.rmtree(folder, ignore_errors=True)
+
+    def read_rows(self) -> tuple[list[dict[str, Any]], list[str]]:
+        """All readable rows, oldest first, and one complaint per row.json that isn't one."""
+        rows, complaints = [], []
+        for path in sorted(self.runs.glob("*/row.json")):
+            if path.parent.name.startswith("."):
+                continue
+            try:
+                rows.append(_read_row(path))
+            except (OSError, ValueError) as error:
+                complaints.append(f"{path} is damaged and was skipped ({error})")
+        return sorted(rows, key=lambda row: (row["finished_utc"], row["run_id"])), complaints
+
+    def rebuild_tables(self) -> list[str]:
+        """Writes trials.csv and summary.csv from the run folders, atomically; returns complaints on damaged rows."""
+        with FileLock(self.root / ".tables.lock"):
+            rows, complaints = self.read_rows()
+            frame = pd.DataFrame(rows, columns=[*TRIAL_COLUMNS, "cell_hash"])
+            _write_csv(frame[TRIAL_COLUMNS], self.root / "trials.csv")
+            _write_csv(summarise(frame), self.root / "summary.csv")
+        return complaints
+
+
+def summarise(trials: pd.DataFrame) -> pd.DataFrame:
+    """One line per cell (equal configuration but for seed and fold) of a frame of rows.
+
+    `trials`: number of finished ones, `failed`: of failed ones, which enter no mean. For `test` and `val`: mean, std
+    (unbiased) and the half-width of the mean's 95 % confidence interval (Student's t); empty below two trials.
+    """
+    lines = []
+    for cell, group in trials.groupby("cell_hash", sort=False):
+        done = group[group["status"] == "done"]
+        line = {name: group[name].iloc[0] for name in CELL_COLUMNS}
+        line |= {"trials": len(done), "failed": len(group) - len(done)}
+        for part in ("test", "val"):
+            values = done[f"{part}_metric"].astype(float)
+            line |= {f"{part}_mean": values.mean(), f"{part}_std": values.std(), f"{part}_ci95": ci95(values)}
+        line |= {"epochs": done["epochs"].max(), "seconds": done["seconds"].astype(float).mean(), "cell_hash": cell}
+        lines.append(line)
+    columns = [
+        *CELL_COLUMNS, "trials", "failed", "test_mean", "test_std", "test_ci95", "val_mean", "val_std", "val_ci95",
+        "epochs", "seconds", "cell_hash",
+    ]  # fmt: skip
+    return pd.DataFrame(lines, columns=columns)
+
+
+def ci95(values: pd.Series) -> float:
+    """Half-width of the 95 % confidence interval of a mean (Student's t with n - 1 degrees); nan for n < 2."""
+    if len(values) < 2:
+        return float("nan")
+    from scipy.stats import t  # here, not above: importing scipy.stats takes most of a second
+
+    return float(t.ppf(0.975, len(values) - 1) * values.std() / len(values) ** 0.5)
+
+
+def write_row(folder: Path, row: Row) -> None:
+    """Writes row.json into a run folder."""
+    (folder / "row.json").write_text(json.dumps(asdict(row), indent=1) + "\n")
+
+
+def _read_row(path: Path) -> dict[str, Any]:
+    row = json.loads(path.read_text())
+    if not isinstance(row, dict):
+        raise ValueError("not a JSON object")
+    missing = [field.name for field in fields(Row) if field.name not in row]
+    if missing:
+        raise ValueError(f"it lacks {', '.join(missing)}")
+    return row
+
+
+def _replace_folder(source: Path, target: Path) -> None:
+    """Renames a folder over another, which is moved aside first: at each moment one complete folder has the data."""
+    source.chmod(0o755)  # mkdtemp makes it private
+    if not target.exists():
+        source.rename(target)
+        return
+    aside = Path(tempfile.mkdtemp(prefix=f".old-{target.name}-", dir=target.parent))
+    target.rename(aside / "run")
+    source.rename(target)
+    shutil.rmtree(aside)
+
+
+def _write_csv(frame: pd.DataFrame, path: Path) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        frame.to_csv(temporary, index=False)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,184 @@
+"""`fit` and `evaluate`: the training loop, readable from top to bottom."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from dqrun.config import TrainConfig
+from dqrun.errors import TrialFailed
+from dqrun.graph import Batch
+from dqrun.methods.degree_quant import Protection
+from dqrun.quant import Phase
+from dqrun.quant.plan import set_phase
+from dqrun.tasks import Task
+
+State = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One line of history.csv: `epoch` counts from 1; losses are means; `seconds` is training and validation."""
+
+    epoch: int
+    train_loss: float
+    val_loss: float
+    val_metric: float
+    lr: float
+    seconds: float
+
+
+@dataclass
+class Fit:
+    """What training gave: its history and the state (parameters, buffers) of the epoch that validation chose."""
+
+    history: list[Epoch] = field(default_factory=list)
+    best: Epoch | None = None
+    state: State = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Streams:
+    """The random streams of one trial: batch order and protection; apart, so that methods share the former."""
+
+    shuffle: torch.Generator
+    protection: torch.Generator
+
+
+def fit(
+    model: nn.Module,
+    train_batches: Callable[[torch.Generator], Iterator[Batch]],
+    val_batches: Callable[[], Iterable[Batch]],
+    task: Task,
+    config: TrainConfig,
+    streams: Streams,
+    protection: Protection | None = None,
+    report: Callable[[Epoch], None] = lambda epoch: None,
+) -> Fit:
+    """Trains with Adam and keeps the epoch with the best validation loss or metric; the first of equals.
+
+    Raises TrialFailed when a loss is not finite.
+    """
+    optimizer = torch.optim.Adam(model.parameters(), lr=config.lr, weight_decay=config.weight_decay)
+    scheduler = make_scheduler(optimizer, config)
+    result = Fit()
+    for number in range(1, config.epochs + 1):
+        started = time.perf_counter()
+        train_loss = train_epoch(
+            model, train_batches(streams.shuffle), task, optimizer, streams, protection, config.grad_clip
+        )
+        require_finite("training", train_loss, number)
+        val_loss, val_metric = evaluate(model, val_batches(), task)
+        require_finite("validation", val_loss, number)
+        lr = optimizer.param_groups[0]["lr"]
+        epoch = Epoch(number, train_loss, val_loss, val_metric, lr, time.perf_counter() - started)
+        result.history.append(epoch)
+        if result.best is None or is_better(epoch, result.best, task, config.select):
+            result.best = epoch
+            result.state = {name: value.detach().clone() for name, value in model.state_dict().items()}
+        report(epoch)
+        if isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
+            scheduler.step(val_loss)
+            if optimizer.param_groups[0]["lr"] < config.schedule.min_lr:
+                break
+        elif scheduler is not None:
+            scheduler.step()
+        if should_stop(result.history, config):
+            break
+    return result
+
+
+def train_epoch(
+    model: nn.Module,
+    batches: Iterable[Batch],
+    task: Task,
+    optimizer: torch.optim.Optimizer,
+    streams: Streams,
+    protection: Protection | None,
+    grad_clip: float = 0.0,
+) -> float:
+    """One pass over the training data; returns the mean loss per example."""
+    model.train()
+    total, count = 0.0, 0
+    for batch in batches:
+        graph = batch.graph if protection is None else protection.draw(batch.graph, streams.protection)
+        logits, y = select(model(batch.x, graph), batch)
+        loss = task.loss(logits, y)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        if grad_clip:
+            nn.utils.clip_grad_norm_(model.parameters(), grad_clip)
+        optimizer.step()
+        total, count = total + loss.item() * y.size(0), count + y.size(0)
+    return total / count
+
+
+@torch.no_grad()
+def evaluate(model: nn.Module, batches: Iterable[Batch], task: Task) -> tuple[float, float]:
+    """Mean loss and metric with everything quantised and nothing protected."""
+    model.eval()
+    total_loss, total_score, count = 0.0, 0.0, 0
+    for batch in batches:
+        logits, y = select(model(batch.x, batch.graph), batch)
+        total_loss += task.loss(logits, y).item() * y.size(0)
+        total_score += task.score(logits, y).item()
+        count += y.size(0)
+    return total_loss / count, total_score / count
+
+
+@torch.no_grad()
+def calibrate(model: nn.Module, batches: Iterable[Batch]) -> None:
+    """Lets all quantisers observe exact activations of the given batches, then sets them to quantise."""
+    model.eval()
+    set_phase(model, Phase.CALIBRATE)
+    for batch in batches:
+        model(batch.x, batch.graph)
+    set_phase(model, Phase.QUANTIZE)
+
+
+def select(logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+    """The rows of logits and targets that count."""
+    return (logits, batch.y) if batch.index is None else (logits[batch.index], batch.y[batch.index])
+
+
+def is_better(new: Epoch, best: Epoch, task: Task, by: str) -> bool:
+    """Whether an epoch beats the best so far; a tie in the metric is broken by the loss."""
+    if by == "val_loss":
+        return new.val_loss < best.val_loss
+    sign = -1 if task.higher_is_better else 1
+    return (sign * new.val_metric, new.val_loss) < (sign * best.val_metric, best.val_loss)
+
+
+def should_stop(history: list[Epoch], config: TrainConfig) -> bool:
+    """The early-stopping rule of PyG's citation benchmark: in the second half of the epochs, stop when the
+    validation loss exceeds its mean over the `early_stop_window` epochs before."""
+    window = config.early_stop_window
+    if not window or len(history) <= max(window, config.epochs // 2):
+        return False
+    previous = history[-window - 1 : -1]
+    return history[-1].val_loss > sum(epoch.val_loss for epoch in previous) / window
+
+
+def make_scheduler(
+    optimizer: torch.optim.Optimizer, config: TrainConfig
+) -> torch.optim.lr_scheduler.StepLR | torch.optim.lr_scheduler.ReduceLROnPlateau | None:
+    """The learning-rate schedule, or None for a constant rate."""
+    schedule = config.schedule
+    if schedule.name == "step":
+        return torch.optim.lr_scheduler.StepLR(optimizer, schedule.every, schedule.factor)
+    if schedule.name == "plateau":
+        return torch.optim.lr_scheduler.ReduceLROnPlateau(
+            optimizer, factor=schedule.factor, patience=schedule.patience
+        )
+    return None
+
+
+def require_finite(part: str, loss: float, epoch: int) -> None:
+    """Raises TrialFailed for an infinite or undefined loss."""
+    if not math.isfinite(loss):
+        raise TrialFailed(f"{part} loss is {loss} in epoch {epoch}")

@@ -1,0 +1,105 @@
+"""Batches of one trial: every graph once, in a seeded order, with the features and targets of its nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from dqrun.config import DatasetConfig
+from dqrun.data.dataset import GraphDataset
+from dqrun.data.packed import PackedGraphs
+from dqrun.data.splits import Split
+from dqrun.data.trial_data import TrialData
+
+MakeConfig = Callable[..., DatasetConfig]
+
+
+def dataset(graphs: int = 12) -> GraphDataset:
+    """Graph g has g % 3 + 1 nodes, all with the feature g, and the label g."""
+    counts = torch.arange(graphs) % 3 + 1
+    packed = PackedGraphs.from_edges(torch.zeros(2, graphs, dtype=torch.int64), counts, torch.ones_like(counts))
+    x = torch.arange(graphs).repeat_interleave(counts).float().unsqueeze(1)
+    return GraphDataset("toy", "graph_classification", packed, torch.arange(graphs), graphs, x=x)
+
+
+def trial(make: MakeConfig, batch_size: int, train: int = 9, self_loops: bool = False) -> TrialData:
+    config = make(name="toy", source="folder")
+    return TrialData.build(dataset(), Split.from_sizes(train, 10 - train, 2), config, batch_size, self_loops, "cpu")
+
+
+def seen(data: TrialData, seed: int) -> list[list[int]]:
+    return [batch.y.tolist() for batch in data.train_batches(torch.Generator().manual_seed(seed))]
+
+
+def test_training_shows_each_graph_once_in_a_seeded_order(dataset_config: MakeConfig) -> None:
+    data = trial(dataset_config, 4)
+    assert sorted(graph for batch in seen(data, 0) for graph in batch) == list(range(9))
+    assert seen(data, 0) == seen(data, 0) != seen(data, 1)
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "sizes"), [(4, [4, 5]), (3, [3, 3, 3]), (5, [5, 4]), (100, [9]), (8, [9]), (2, [2, 2, 2, 3])]
+)
+def test_a_single_leftover_joins_the_batch_before_it(
+    batch_size: int, sizes: list[int], dataset_config: MakeConfig
+) -> None:
+    data = trial(dataset_config, batch_size)
+    assert [len(batch) for batch in seen(data, 0)] == sizes
+    assert data.steps_per_epoch == len(sizes)
+
+
+def test_batches_of_one_graph_stay_when_they_are_asked_for(dataset_config: MakeConfig) -> None:
+    assert [len(batch) for batch in seen(trial(dataset_config, 1), 0)] == [1] * 9
+
+
+def test_features_and_targets_belong_to_the_graphs_of_the_batch(dataset_config: MakeConfig) -> None:
+    data = trial(dataset_config, 4)
+    for batch in data.train_batches(torch.Generator().manual_seed(0)):
+        assert torch.equal(batch.x.flatten().long(), batch.y[batch.graph.batch])
+        assert torch.equal(batch.graph.node_ptr.diff(), batch.y % 3 + 1)
+        assert batch.index is None
+
+
+@pytest.mark.parametrize(("part", "ids"), [("train", range(9)), ("val", [9]), ("test", [10, 11])])
+def test_parts_come_in_a_fixed_order_each_time(part: str, ids: range | list[int], dataset_config: MakeConfig) -> None:
+    data = trial(dataset_config, 4)
+    for _ in range(2):
+        assert torch.cat([batch.y for batch in data.batches(part)]).tolist() == list(ids)
+
+
+def test_validation_structures_are_gathered_once(dataset_config: MakeConfig) -> None:
+    data = trial(dataset_config, 4)
+    first, second = (next(data.batches("val")) for _ in range(2))
+    assert first.graph is second.graph
+
+
+def test_self_loops_change_edges_but_neither_degrees_nor_features(dataset_config: MakeConfig) -> None:
+    plain, looped = (next(trial(dataset_config, 4, self_loops=choice).batches("test")) for choice in (False, True))
+    assert plain.graph.csr.num_edges == 2  # one raw self-loop in each graph
+    assert looped.graph.csr.in_degree.tolist() == [1] * looped.graph.num_nodes
+    assert torch.equal(plain.x, looped.x) and torch.equal(plain.graph.degree_rank, looped.graph.degree_rank)
+
+
+def test_a_node_task_is_one_batch_with_the_nodes_of_the_part(dataset_config: MakeConfig) -> None:
+    packed = PackedGraphs.from_edges(torch.tensor([[0, 1], [1, 2]]), torch.tensor([4]), torch.tensor([2]))
+    nodes = GraphDataset("toy", "node_classification", packed, torch.tensor([0, 1, 0, 1]), 2, x=torch.rand(4, 3))
+    split = Split(torch.tensor([0, 1]), torch.tensor([2]), torch.tensor([3]))
+    config = dataset_config(name="toy", source="folder", task="node_classification")
+    data = TrialData.build(nodes, split, config, 1, False, "cpu")
+    (train,) = data.train_batches(torch.Generator())
+    (test,) = data.batches("test")
+    assert train.index is not None and test.index is not None
+    assert train.index.tolist() == [0, 1] and test.index.tolist() == [3]
+    assert train.graph is test.graph and train.x is test.x and train.y is test.y
+    assert (data.in_channels, data.num_categories, data.out_channels, data.steps_per_epoch) == (3, 0, 2, 1)
+
+
+def test_a_regression_has_one_output(dataset_config: MakeConfig) -> None:
+    toy = dataset()
+    regression = GraphDataset("toy", "graph_regression", toy.packed, toy.y.float(), 0, category=toy.packed.in_degree)
+    config = dataset_config(name="toy", source="folder", task="graph_regression")
+    data = TrialData.build(regression, Split.from_sizes(8, 2, 2), config, 4, False, "cpu")
+    assert (data.in_channels, data.num_categories, data.out_channels) == (0, 1, 1)
+    assert next(data.batches("val")).y.dtype == torch.float32

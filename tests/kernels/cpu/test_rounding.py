@@ -1,0 +1,87 @@
+"""The compiled `fake_quantize`: bit for bit torch's and the reference's."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from dqrun.kernels import cpu, reference
+
+# torch's own converts to int64 first, which is undefined for larger quotients
+values = st.lists(st.floats(-1e4, 1e4, width=32), min_size=1, max_size=70).map(torch.tensor)
+scales = st.floats(2**-10, 100, width=32).map(torch.tensor)
+grids = st.sampled_from([(0, -8, 7), (3, 0, 15), (-100, -128, 127), (1, -2, 1)])
+
+
+def run(version, x: Tensor, *args) -> tuple[Tensor, Tensor]:
+    leaf = x.clone().requires_grad_()
+    y = version.fake_quantize(leaf, *args)
+    y.backward(torch.arange(1.0, x.numel() + 1).view_as(x))
+    assert leaf.grad is not None
+    return y.detach(), leaf.grad
+
+
+@pytest.mark.parametrize("version", [cpu, reference])
+@given(values, scales, grids)
+def test_is_torchs_bit_for_bit(version, x: Tensor, scale: Tensor, grid: tuple[int, int, int]) -> None:
+    zero_point, qmin, qmax = torch.tensor(grid[0], dtype=torch.int32), grid[1], grid[2]
+    leaf = x.clone().requires_grad_()
+    expected = torch.fake_quantize_per_tensor_affine(leaf, scale, zero_point, qmin, qmax)
+    expected.backward(torch.arange(1.0, x.numel() + 1))
+    y, gradient = run(version, x, scale, zero_point, qmin, qmax, None, "clipped")
+    assert torch.equal(y, expected)
+    assert leaf.grad is not None and torch.equal(gradient, leaf.grad)
+
+
+@given(
+    st.integers(0, 5), st.sampled_from([(), (1,), (7,), (3, 2)]), scales, grids,
+    st.sampled_from(["ste", "clipped", "clipped_ends"]), st.booleans(), st.integers(0, 999),
+)  # fmt: skip
+def test_is_the_reference_bit_for_bit(
+    rows: int, shape: tuple[int, ...], scale: Tensor, grid: tuple[int, int, int], estimator: str, kept: bool, seed: int
+) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(rows, *shape, generator=generator) * 10 * scale
+    keep = torch.rand(rows, generator=generator) < 0.5 if kept else None
+    args = (scale, torch.tensor(grid[0], dtype=torch.int32), grid[1], grid[2], keep, estimator)
+    for ours, theirs in zip(run(cpu, x, *args), run(reference, x, *args), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+@pytest.mark.usefixtures("num_threads")
+@pytest.mark.parametrize("width", [1, 7, 64])
+def test_parts_cover_large_tensors(width: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(50_000 // width, width, generator=generator)
+    keep = torch.rand(x.size(0), generator=generator) < 0.3
+    args = (torch.tensor(0.3), torch.tensor(1, dtype=torch.int32), -4, 3, keep, "clipped_ends")
+    for ours, theirs in zip(run(cpu, x, *args), run(reference, x, *args), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize("version", [cpu, reference])
+def test_what_is_not_finite(version) -> None:
+    x = torch.tensor([torch.inf, -torch.inf, torch.nan])
+    y = version.fake_quantize(x, torch.tensor(0.5), torch.tensor(0, dtype=torch.int32), -8, 7)
+    torch.testing.assert_close(y, torch.tensor([3.5, -4.0, torch.nan]), equal_nan=True)
+
+
+@pytest.mark.parametrize("version", [cpu, reference])
+def test_takes_tensors_that_are_not_contiguous_and_scalars(version) -> None:
+    args = (torch.tensor(0.5), torch.tensor(0, dtype=torch.int32), -8, 7)
+    x = torch.randn(6, 4, generator=torch.Generator().manual_seed(0))
+    keep = torch.tensor([True, False] * 4)
+    assert torch.equal(version.fake_quantize(x.t(), *args), version.fake_quantize(x.t().contiguous(), *args))
+    assert torch.equal(version.fake_quantize(x, *args, keep[:6]), version.fake_quantize(x, *args, keep[:6].clone()))
+    assert version.fake_quantize(torch.tensor(0.7), *args).item() == 0.5
+
+
+def test_second_derivatives_are_refused() -> None:
+    x = torch.ones(2, requires_grad=True)
+    y = cpu.fake_quantize(x, torch.tensor(0.5), torch.tensor(0, dtype=torch.int32), -8, 7, None, "clipped")
+    (gradient,) = torch.autograd.grad((y * y).sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        gradient.sum().backward()

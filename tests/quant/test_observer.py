@@ -1,0 +1,62 @@
+"""Ranges over time: each update rule against its definition."""
+
+import pytest
+import torch
+
+from dqrun.quant import Observer
+
+
+def feed(observer: Observer, *steps: list[float]) -> tuple[float, float]:
+    for step in steps:
+        observer.observe(torch.tensor(step).unsqueeze(-1))
+    return observer.low.item(), observer.high.item()
+
+
+def test_widen_keeps_extremes() -> None:
+    assert feed(Observer(update="widen"), [-1.0, 2.0], [-3.0, 1.0], [0.0, 0.5]) == (-3.0, 2.0)
+
+
+def test_average_starts_at_the_first_range() -> None:
+    low, high = feed(Observer(update="average", momentum=0.1), [-1.0, 2.0], [-3.0, 4.0])
+    assert (low, high) == pytest.approx((-1.2, 2.2))
+
+
+def test_latest_forgets() -> None:
+    assert feed(Observer(update="latest"), [-1.0, 2.0], [-3.0, 1.0]) == (-3.0, 1.0)
+
+
+@pytest.mark.parametrize("update", ["widen", "average", "latest"])
+def test_nothing_seen_changes_nothing(update: str) -> None:
+    observer = Observer(update=update)
+    x = torch.tensor([[-1.0], [5.0]])
+    all_kept = torch.tensor([True, True])
+    observer.observe(x, keep=all_kept)
+    assert not observer.has_seen
+    observer.observe(x)
+    observer.observe(10 * x, keep=all_kept)
+    assert (observer.low.item(), observer.high.item()) == (-1.0, 5.0)
+
+
+def test_tail_leaves_a_share_out_on_each_side() -> None:
+    observer = Observer(tail=0.01, update="latest")
+    observer.observe(torch.arange(1000.0).unsqueeze(-1))
+    assert (observer.low.item(), observer.high.item()) == (10.0, 989.0)
+
+
+def test_rows_count_as_often_as_their_weight() -> None:
+    x = torch.tensor([[0.0], [1.0], [100.0]])
+    weight = torch.tensor([0, 90, 10])
+    observer = Observer(tail=0.2, update="latest")
+    observer.observe(x, weight)
+    assert (observer.low.item(), observer.high.item()) == (1.0, 1.0)
+
+
+def test_state_has_a_fixed_shape_and_loads() -> None:
+    fresh = Observer(tail=0.1)
+    used = Observer(tail=0.1)
+    used.observe(torch.randn(100, 3))
+    assert {name: value.shape for name, value in fresh.state_dict().items()} == {
+        name: value.shape for name, value in used.state_dict().items()
+    }
+    fresh.load_state_dict(used.state_dict())
+    assert torch.equal(fresh.low, used.low) and fresh.has_seen

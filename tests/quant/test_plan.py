@@ -1,0 +1,101 @@
+"""Plans: globs, precedence of rules, and what they put into a network."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from dqrun.build import build_network
+from dqrun.config import MethodConfig, ModelConfig, PlanConfig, ProtectionConfig, QuantConfig, SiteRule
+from dqrun.errors import ConfigError
+from dqrun.quant import QuantPlan, named_sites
+from dqrun.quant.plan import matches
+
+GIN = ModelConfig(name="gin", layers=2, hidden=4)
+INT4 = QuantConfig(bits=4, weight_bits=4, activation_bits=4)
+NAIVE = MethodConfig(name="naive")
+
+
+@pytest.mark.parametrize(
+    ("glob", "name", "fits"),
+    [
+        ("layers.*.input", "layers.0.input", True),
+        ("layers.*.input", "layers.0.mlp.0.input", False),
+        ("layers.**", "layers.0.mlp.0.input", True),
+        ("**.input", "layers.0.mlp.0.input", True),
+        ("**.input", "input", True),
+        ("**", "head.0.weight", True),
+        ("head.?.weight", "head.1.weight", True),
+        ("head", "head.1.weight", False),
+    ],
+)
+def test_globs(glob: str, name: str, fits: bool) -> None:
+    assert matches(name, glob) is fits
+
+
+def apply(plan: PlanConfig, quant: QuantConfig = INT4, method: MethodConfig = NAIVE) -> dict[str, object]:
+    model = build_network(GIN, 3, 0, 2, graph_level=True)
+    QuantPlan(quant, method, plan).apply(model)
+    return {name: site.quantizer for name, site in named_sites(model)}
+
+
+def test_without_rules_every_site_is_quantised() -> None:
+    assert all(quantizer is not None for quantizer in apply(PlanConfig(name="all")).values())
+
+
+def test_fp32_is_a_plan_with_no_grids() -> None:
+    fp32 = QuantConfig(bits=None, weight_bits=None, activation_bits=None)
+    assert all(quantizer is None for quantizer in apply(PlanConfig(name="all"), fp32).values())
+
+
+def test_weights_only() -> None:
+    quantizers = apply(PlanConfig(name="all"), QuantConfig(bits=None, weight_bits=8, activation_bits=None))
+    assert {name for name, q in quantizers.items() if q is not None} == {
+        name for name in quantizers if name.endswith("weight")
+    }
+
+
+def test_later_rules_win_field_by_field_and_exact_wins_over_all() -> None:
+    plan = PlanConfig(
+        name="mixed",
+        rules={
+            "**": SiteRule(exact=True),
+            "**.weight": SiteRule(exact=False, bits=8),
+            "head.**": SiteRule(symmetric=True),
+            "head.1.weight": SiteRule(tail=0.2),
+        },
+        exact=["layers.0.**"],
+    )
+    quantizers = apply(plan)
+    assert all(q is None for name, q in quantizers.items() if name.startswith("layers.0."))
+    q = quantizers["head.1.weight"]
+    assert q is not None and q.grid.bits == 8 and q.grid.symmetric and q.observer.tail == 0.2
+    assert not quantizers["layers.1.mlp.0.weight"].grid.symmetric
+
+
+def test_exempt_sites_ignore_protection() -> None:
+    method = replace(NAIVE, protection=ProtectionConfig(enabled=True, p_max=0.5, exempt=["layers.*.mlp.**"]))
+    quantizers = apply(PlanConfig(name="all"), method=method)
+    assert not quantizers["layers.0.mlp.0.input"].protectable
+    assert quantizers["layers.0.message"].protectable
+
+
+def test_signs_follow_relu() -> None:
+    quantizers = apply(PlanConfig(name="all"))
+    assert quantizers["layers.0.mlp.0.input"].grid.signed
+    assert not quantizers["layers.0.mlp.1.input"].grid.signed
+
+
+def test_a_glob_of_exact_that_fits_nothing_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"plan\.exact must match a site .* got 'haed\.\*'"):
+        apply(PlanConfig(name="all", exact=["haed.*"]))
+
+
+def test_initial_weights_do_not_depend_on_the_plan() -> None:
+    states = []
+    for quant in (INT4, QuantConfig(bits=None, weight_bits=None, activation_bits=None)):
+        torch.manual_seed(3)
+        model = build_network(GIN, 3, 0, 2, graph_level=True)
+        QuantPlan(quant, NAIVE, PlanConfig(name="all")).apply(model)
+        states.append({name: p for name, p in model.named_parameters()})
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[1])

@@ -1,0 +1,82 @@
+"""Imports point one way: config <- quant <- nn <- training <- run <- cli (docs/architecture.md)."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "dqrun"
+
+ORDER = ("errors", "config", "quant", "nn", "training", "run", "cli")
+"""A room may use the rooms to its left, never one to its right."""
+
+ALLOWED = {
+    "errors": set(),
+    "config": {"errors"},
+    "kernels": {"graph", "errors"},
+    "graph": {"errors"},
+}
+"""Rooms that may use these rooms and no others."""
+
+FORBIDDEN = {
+    "quant": {"graph", "data", "nn", "methods", "engine"},
+    "nn": {"engine", "config", "data"},
+    "data": {"nn", "quant", "methods", "engine"},
+    "engine": {"config", "data", "training"},
+}
+"""Rooms that never use these rooms, wherever the order would let them."""
+
+FRONT_DESK = {
+    *("cli", "compose", "composition_errors", "config", "docs", "errors"),
+    *("fields", "groups", "help", "hydra_flags", "overrides"),
+}
+"""Modules that run before a command line is known to be right: none imports torch when it is imported."""
+
+
+def modules() -> list[Path]:
+    return sorted(PACKAGE.rglob("*.py"))
+
+
+def room(file: Path) -> str:
+    """The part of the package that a file belongs to: its folder, or its own name."""
+    return file.relative_to(PACKAGE).with_suffix("").parts[0]
+
+
+def imports(nodes: list[ast.stmt] | list[ast.AST]) -> Iterator[str]:
+    """Full names of what import statements name."""
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def rooms_used(file: Path) -> set[str]:
+    """Rooms that a file imports anywhere, inside functions too."""
+    names = imports(list(ast.walk(ast.parse(file.read_text(encoding="utf-8")))))
+    used = {name.split(".")[1] for name in names if name.startswith("dqrun.")}
+    return used - {room(file), "__version__"}
+
+
+@pytest.mark.parametrize("file", modules(), ids=lambda file: file.relative_to(PACKAGE).as_posix())
+def test_arrows_point_one_way(file: Path) -> None:
+    own, used = room(file), rooms_used(file)
+    if own in ORDER:
+        assert not used & set(ORDER[ORDER.index(own) + 1 :])
+    assert not used & FORBIDDEN.get(own, set())
+    assert used <= ALLOWED.get(own, used)
+    if own not in ("cli", "__main__"):
+        assert "cli" not in used
+
+
+@pytest.mark.parametrize("name", sorted(FRONT_DESK))
+def test_the_front_desk_imports_nothing_heavy(name: str) -> None:
+    tree = ast.parse((PACKAGE / f"{name}.py").read_text(encoding="utf-8"))
+    for imported in imports(tree.body):
+        top, *rest = imported.split(".")
+        assert top not in ("torch", "torch_geometric", "numba", "pandas", "sklearn", "scipy")
+        assert top != "dqrun" or rest[0] in FRONT_DESK | {"__version__"}, imported

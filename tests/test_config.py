@@ -1,0 +1,148 @@
+"""The schema: every field documented, every rule told in one line that names the field and the value."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from dqrun import config as schema_module
+from dqrun.compose import load_configs
+from dqrun.config import QuantConfig, RunConfig
+from dqrun.errors import ConfigError
+
+
+@pytest.fixture(scope="module")
+def default_config() -> RunConfig:
+    (config,) = load_configs([])
+    return config
+
+
+@pytest.fixture
+def config(default_config: RunConfig) -> RunConfig:
+    """The default run, for one test to spoil."""
+    return copy.deepcopy(default_config)
+
+
+def _dataclasses() -> Iterator[type]:
+    for value in vars(schema_module).values():
+        if isinstance(value, type) and dataclasses.is_dataclass(value):
+            yield value
+
+
+def _set(config: RunConfig, name: str, value: Any) -> None:
+    *parts, last = name.split(".")
+    owner: Any = config
+    for part in parts:
+        owner = getattr(owner, part)
+    setattr(owner, last, value)
+
+
+@pytest.mark.parametrize("part", list(_dataclasses()), ids=lambda part: part.__name__)
+def test_every_field_is_documented(part: type) -> None:
+    for field in dataclasses.fields(part):
+        nested = field.default_factory if dataclasses.is_dataclass(field.default_factory) else None
+        assert field.metadata.get("doc") or nested, f"{part.__name__}.{field.name} has no doc(...)"
+    assert part.__doc__
+
+
+def test_the_default_run_is_valid(config: RunConfig) -> None:
+    config.validate()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "rule"),
+    [
+        ("dataset.source", "web", "be one of planetoid"),
+        ("dataset.task", "ranking", "be one of node_classification"),
+        ("dataset.features", "none", "be one of given"),
+        ("dataset.max_one_hot_degree", -1, "be >= 0"),
+        ("dataset.graphs", 9, "be >= 10"),
+        ("model.name", "mlp", "be one of gcn"),
+        ("model.layers", 0, "be >= 1"),
+        ("model.hidden", -1, "be >= 1"),
+        ("model.heads", 3, "divide model.hidden=32"),
+        ("model.dropout", 1.0, "be in [0, 1)"),
+        ("model.head", [0], "hold divisors >= 1"),
+        ("model.norm", "layer", "be one of none, batch"),
+        ("quant.bits", 9, "be in 2..8 or null"),
+        ("quant.weight_bits", 1, "be in 2..8 or null"),
+        ("quant.activation_bits", 0, "be in 2..8 or null"),
+        ("method.name", "magic", "be one of naive"),
+        ("method.estimator", "none", "be one of ste"),
+        ("method.noise_rate", 0.0, "be in (0, 1]"),
+        ("method.observer.tail", 0.5, "be in [0, 0.5)"),
+        ("method.weight_observer.momentum", 0.0, "be in (0, 1]"),
+        ("method.protection.p_max", 1.5, "be in [0, 1]"),
+        ("method.protection.p_min", 0.9, "be <= method.protection.p_max=0.1"),
+        ("protocol.trials", 0, "be >= 1"),
+        ("protocol.num_folds", 2, "be >= 3"),
+        ("protocol.folds", [10], "list folds in 0..9"),
+        ("protocol.folds", [], "list folds in 0..9"),
+        ("protocol.folds", [1, 1], "name each fold once"),
+        ("train.epochs", 0, "be >= 1"),
+        ("train.batch_size", 0, "be >= 1"),
+        ("train.lr", 0.0, "be > 0"),
+        ("train.lr", float("nan"), "be > 0 and finite"),
+        ("train.lr", float("inf"), "be > 0 and finite"),
+        ("train.weight_decay", -1e-4, "be >= 0 and finite"),
+        ("train.schedule.name", "cosine", "be one of none"),
+        ("train.schedule.factor", 1.0, "be in (0, 1)"),
+        ("device", "tpu", "be one of cpu, cuda"),
+        ("threads", -1, "be >= 0"),
+        ("kernels", "fast", "be one of auto"),
+    ],
+)
+def test_a_broken_rule_names_field_rule_and_value(config: RunConfig, name: str, value: Any, rule: str) -> None:
+    _set(config, name, value)
+    with pytest.raises(ConfigError) as caught:
+        config.validate()
+    message = str(caught.value)
+    assert message.startswith(f"{name} must {rule}")
+    assert message.endswith(f"got {value!r}")
+    assert "\n" not in message
+
+
+def test_rules_of_a_plan_are_checked(config: RunConfig) -> None:
+    config.plan.rules["head.*"] = schema_module.SiteRule(exact=None, bits=9, symmetric=None, tail=None)
+    with pytest.raises(ConfigError, match=r"^plan\.rules\.head\.\*\.bits must be in 2\.\.8 or null, got 9$"):
+        config.validate()
+
+
+def test_node_tasks_have_no_folds() -> None:
+    with pytest.raises(ConfigError, match=r"^protocol\.name must be seeds for node tasks, got 'kfold'$"):
+        load_configs(["dataset=cora", "protocol=kfold"])
+
+
+def test_a_folder_dataset_needs_a_path() -> None:
+    with pytest.raises(ConfigError, match=r"^dataset\.path must name a folder"):
+        load_configs(["dataset=folder"])
+
+
+@pytest.mark.parametrize(
+    ("weights", "activations", "label"),
+    [(None, None, "fp32"), (8, 8, "int8"), (4, 8, "w4a8"), (4, None, "w4a32"), (None, 8, "w32a8")],
+)
+def test_quant_label(weights: int | None, activations: int | None, label: str) -> None:
+    quant = QuantConfig(bits=None, weight_bits=weights, activation_bits=activations)
+    assert quant.label == label
+    assert quant.is_fp32 == (label == "fp32")
+
+
+def test_data_folders_come_from_field_then_environment_then_platform(
+    config: RunConfig, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    monkeypatch.delenv("DQRUN_DATA", raising=False)
+    monkeypatch.delenv("DQRUN_DATA_MIRROR", raising=False)
+    assert config.data.resolved_root.name == "dqrun"
+    assert config.data.resolved_mirror is None
+    monkeypatch.setenv("DQRUN_DATA", str(tmp_path / "cache"))
+    monkeypatch.setenv("DQRUN_DATA_MIRROR", str(tmp_path / "absent"))
+    assert config.data.resolved_root == tmp_path / "cache"
+    with pytest.raises(ConfigError, match=r"^data\.mirror must be an existing folder"):
+        config.validate()
+    config.data.mirror = str(tmp_path)
+    assert config.data.resolved_mirror == tmp_path

@@ -1,0 +1,82 @@
+"""Trials and the hashes that tell them apart."""
+
+from dataclasses import replace
+
+import pytest
+
+from dqrun.config import (
+    DatasetConfig,
+    MethodConfig,
+    ModelConfig,
+    PlanConfig,
+    ProtocolConfig,
+    QuantConfig,
+    ResultsConfig,
+    RunConfig,
+)
+from dqrun.protocol import Trial, cell_hash, run_id, trial_hash, trials
+
+SEEDS = ProtocolConfig(name="seeds", trials=3, first_seed=5)
+CONFIG = RunConfig(
+    dataset=DatasetConfig(name="threads", source="threads", task="graph_classification"),
+    model=ModelConfig(name="gin", layers=2, hidden=8),
+    quant=QuantConfig(bits=4, weight_bits=4, activation_bits=4),
+    method=MethodConfig(name="naive"),
+    plan=PlanConfig(name="paper"),
+    protocol=SEEDS,
+)
+FP32 = QuantConfig(bits=None, weight_bits=None, activation_bits=None)
+
+
+def test_seeds() -> None:
+    assert trials(SEEDS) == [Trial(5), Trial(6), Trial(7)]
+
+
+def test_folds() -> None:
+    kfold = ProtocolConfig(name="kfold", num_folds=4)
+    assert trials(kfold) == [Trial(0, 0), Trial(0, 1), Trial(0, 2), Trial(0, 3)]
+    assert trials(replace(kfold, folds=[3, 1])) == [Trial(0, 3), Trial(0, 1)]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"results": ResultsConfig(dir="elsewhere")},
+        {"threads": 7},
+        {"kernels": "reference"},
+        {"rerun": True},
+        {"protocol": replace(SEEDS, trials=100, first_seed=0)},
+    ],
+)
+def test_what_leaves_a_result_alone_leaves_its_hash_alone(change: dict[str, object]) -> None:
+    assert cell_hash(replace(CONFIG, **change)) == cell_hash(CONFIG)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"model": replace(CONFIG.model, hidden=16)},
+        {"quant": replace(CONFIG.quant, weight_bits=8)},
+        {"method": replace(CONFIG.method, estimator="clipped")},
+        {"protocol": replace(SEEDS, split_seed=1)},
+    ],
+)
+def test_what_determines_a_result_changes_its_hash(change: dict[str, object]) -> None:
+    assert cell_hash(replace(CONFIG, **change)) != cell_hash(CONFIG)
+
+
+def test_fp32_has_no_method_and_no_plan() -> None:
+    plain = replace(CONFIG, quant=FP32)
+    other = replace(plain, method=MethodConfig(name="dq", estimator="clipped"), plan=PlanConfig(name="integer"))
+    assert cell_hash(plain) == cell_hash(other)
+    assert run_id(plain, Trial(0)) == run_id(other, Trial(0))
+
+
+def test_trials_of_a_cell_differ_by_seed_and_fold() -> None:
+    hashes = {trial_hash(CONFIG, trial) for trial in (Trial(0), Trial(1), Trial(0, 0), Trial(0, 1))}
+    assert len(hashes) == 4
+    assert run_id(CONFIG, Trial(1, 2)).startswith("threads-gin-int4-naive-s1-f2-")
+
+
+def test_a_changed_dataset_of_the_user_changes_the_hash() -> None:
+    assert cell_hash(CONFIG, "a") != cell_hash(CONFIG, "b")

@@ -1,0 +1,184 @@
+"""The main job end to end, on a few generated threads."""
+
+import errno
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+from dqrun.checkpoint import load_model
+from dqrun.compose import load_configs
+from dqrun.config import RunConfig
+from dqrun.errors import ConfigError
+from dqrun.results import Results
+from dqrun.run import run_all
+
+SMALL = [
+    "dataset.graphs=20",
+    "model.hidden=8",
+    "train.epochs=2",
+    "train.batch_size=8",
+    "protocol.trials=1",
+    "threads=1",
+]
+Make = Callable[..., RunConfig]
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Make:
+    """Composes a small run with further overrides; results go to a temporary folder."""
+
+    def make(*overrides: str) -> RunConfig:
+        (config,) = load_configs([*SMALL, f"results.dir={tmp_path / 'results'}", *overrides])
+        return config
+
+    return make
+
+
+def rows(tmp_path: Path) -> pd.DataFrame:
+    return pd.read_csv(tmp_path / "results" / "trials.csv")
+
+
+@pytest.mark.parametrize("model", ["gcn", "gat", "gin"])
+def test_every_method_records_a_row(make: Make, tmp_path: Path, model: str) -> None:
+    methods = ["naive", "noisy", "dq", "ptq"]
+    configs = [make(f"model={model}", f"method={method}", "quant=int4") for method in methods]
+    configs += [make(f"model={model}", "quant=fp32"), make(f"model={model}", "plan=integer", "quant=w4a8")]
+    assert run_all(configs, quiet=True) == 0
+    table = rows(tmp_path)
+    assert list(table["method"]) == [*methods, "none", "dq"]
+    assert list(table["quant"]) == ["int4"] * 4 + ["fp32", "w4a8"]
+    assert (table["status"] == "done").all()
+    assert table[["train_metric", "val_metric", "test_metric"]].notna().all().all()
+    assert list(table["p_max"].notna()) == [False, False, True, False, False, True]
+
+
+def test_a_run_folder_holds_all_that_is_needed(make: Make, tmp_path: Path) -> None:
+    config = make("quant=int4")
+    assert run_all([config], quiet=True) == 0
+    (folder,) = (tmp_path / "results" / "runs").iterdir()
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "config.yaml",
+        "history.csv",
+        "model.safetensors",
+        "row.json",
+    ]
+    assert list(pd.read_csv(folder / "history.csv")["epoch"]) == [1, 2]
+    model, saved = load_model(folder / "model.safetensors")
+    assert replace(saved, results=config.results) == config
+    assert not model.training
+
+
+def test_same_command_same_bits(make: Make, tmp_path: Path) -> None:
+    measured = []
+    for again in ("first", "second"):
+        config = make("quant=int4", f"results.dir={tmp_path / again}", "train.epochs=3")
+        run_all([config], quiet=True)
+        (folder,) = (tmp_path / again / "runs").iterdir()
+        row = json.loads((folder / "row.json").read_text())
+        history = pd.read_csv(folder / "history.csv").drop(columns="seconds")
+        measured.append((row["test_metric"], row["val_metric"], history.to_dict("list")))
+    assert measured[0] == measured[1]
+
+
+def test_the_global_random_state_is_left_alone(make: Make) -> None:
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    run_all([make()], quiet=True)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_trial_is_not_run_twice(
+    make: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_all([make()], quiet=True)
+    first = rows(tmp_path)["finished_utc"].tolist()
+    marker = next((tmp_path / "results" / "runs").iterdir()) / "marker"
+    marker.touch()
+    assert run_all([make("protocol.trials=2")]) == 0
+    assert "already done" in capsys.readouterr().err
+    assert len(rows(tmp_path)) == 2 and rows(tmp_path)["finished_utc"].iloc[0] == first[0]
+    run_all([make("rerun=true")], quiet=True)
+    assert not marker.exists()
+
+
+def test_a_loss_that_is_not_finite_is_recorded_as_failed(
+    make: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = make("quant=fp32", "train.lr=1e30", "train.epochs=5", "model.mlp_norm=false")
+    assert run_all([config], quiet=True) == 1
+    (row,) = rows(tmp_path).to_dict("records")
+    assert row["status"] == "failed" and "loss is" in row["reason"] and pd.isna(row["test_metric"])
+    (cell,) = pd.read_csv(tmp_path / "results" / "summary.csv").to_dict("records")
+    assert (cell["trials"], cell["failed"]) == (0, 1) and pd.isna(cell["test_mean"])
+    assert "failed: " in capsys.readouterr().err
+
+
+def test_a_full_disk_fails_the_trial_only(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_all([make()], quiet=True)
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("dqrun.run.save_model", full)
+    assert run_all([make("protocol.first_seed=1")], quiet=True) == 1
+    assert "no space left" in capsys.readouterr().err
+    assert len(rows(tmp_path)) == 1
+    assert len(list((tmp_path / "results" / "runs").iterdir())) == 1
+
+
+def test_an_interrupt_leaves_no_half_written_folder(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("dqrun.run.save_model", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run_all([make()], quiet=True)
+    assert list((tmp_path / "results" / "runs").iterdir()) == []
+
+
+def test_initial_weights_and_batches_are_shared_by_methods(make: Make, tmp_path: Path) -> None:
+    """With a learning rate of almost nothing, the first epoch of FP32 and of a bypassed quantiser is the same."""
+    configs = [make("quant=fp32", "train.lr=1e-20"), make("quant=int8", "method=ptq", "train.lr=1e-20")]
+    run_all(configs, quiet=True)
+    losses = [
+        pd.read_csv(path)["train_loss"].tolist()
+        for path in sorted((tmp_path / "results" / "runs").glob("*/history.csv"))
+    ]
+    assert losses[0] == losses[1]
+
+
+def test_summary_names_trials_time_and_files(make: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run_all([make("protocol.trials=2", "quant=int4")])
+    captured = capsys.readouterr()
+    assert "95 % CI" in captured.out and "2 trials in" in captured.out
+    assert str(tmp_path / "results" / "summary.csv") in captured.out
+    assert "SYNTHETIC" in captured.err
+    run_all([make("protocol.trials=3", "quant=int4")], quiet=True)
+    captured = capsys.readouterr()
+    assert captured.out == "" and captured.err == ""
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a machine without CUDA is needed")
+def test_cuda_without_cuda(make: Make) -> None:
+    with pytest.raises(ConfigError, match="device must be cpu on a machine without CUDA, got 'cuda'"):
+        run_all([make("device=cuda")], quiet=True)
+
+
+def test_damaged_earlier_row_is_named_and_kept(
+    make: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    results = Results(tmp_path / "results")
+    (results.runs / "old").mkdir()
+    (results.runs / "old" / "row.json").write_text("{")
+    assert run_all([make()], quiet=True) == 0
+    assert "row.json is damaged and was skipped" in capsys.readouterr().err
+    assert (results.runs / "old" / "row.json").exists()

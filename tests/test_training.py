@@ -1,0 +1,114 @@
+"""The loop: what it chooses, when it stops, what it refuses."""
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from dqrun.config import ScheduleConfig, TrainConfig
+from dqrun.errors import TrialFailed
+from dqrun.graph import CSR, Batch, Graph
+from dqrun.methods.degree_quant import Protection
+from dqrun.tasks import Task
+from dqrun.training import Epoch, Streams, evaluate, fit, is_better, should_stop
+
+GRAPH = Graph(
+    csr=CSR.from_edge_index(torch.tensor([[0, 1], [1, 0]]), 4),
+    node_ptr=torch.tensor([0, 2, 4]),
+    batch=torch.tensor([0, 0, 1, 1]),
+    degree_rank=torch.ones(4),
+)
+X = torch.tensor([[1.0], [2.0], [-1.0], [-2.0]])
+NODES = Batch(GRAPH, X, torch.tensor([1, 1, 0, 0]), torch.tensor([0, 2]))
+CLASSES = Task("node_classification")
+
+
+class Line(nn.Module):
+    """Two logits from one feature; remembers the masks it saw."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(1, 2)
+        self.seen: list[Tensor | None] = []
+
+    def forward(self, x: Tensor, graph: Graph) -> Tensor:
+        self.seen.append(graph.keep)
+        return self.linear(x)
+
+
+def streams() -> Streams:
+    return Streams(torch.Generator().manual_seed(0), torch.Generator().manual_seed(1))
+
+
+def run(model: nn.Module, config: TrainConfig, protection: Protection | None = None, batch: Batch = NODES) -> object:
+    def once(generator: torch.Generator) -> Iterator[Batch]:
+        yield batch
+
+    return fit(model, once, lambda: [batch], CLASSES, config, streams(), protection)
+
+
+def test_fit_learns_and_keeps_the_best_state() -> None:
+    torch.manual_seed(0)
+    model = Line()
+    result = run(model, TrainConfig(epochs=50, lr=0.1))
+    assert len(result.history) == 50 and result.best is not None
+    assert result.best.val_loss == min(epoch.val_loss for epoch in result.history)
+    model.load_state_dict(result.state)
+    loss, accuracy = evaluate(model, [NODES], CLASSES)
+    assert loss == pytest.approx(result.best.val_loss) and accuracy == 1.0
+
+
+def test_protection_is_drawn_in_training_only() -> None:
+    model = Line()
+    run(model, TrainConfig(epochs=2), Protection(0.5, 0.5))
+    train_1, val_1, train_2, val_2 = model.seen
+    assert train_1 is not None and train_2 is not None and val_1 is None and val_2 is None
+
+
+def test_a_loss_that_is_not_finite_fails_the_trial() -> None:
+    batch = Batch(GRAPH, torch.full((4, 1), float("nan")), NODES.y, NODES.index)
+    with pytest.raises(TrialFailed, match="training loss is nan in epoch 1"):
+        run(Line(), TrainConfig(epochs=3), batch=batch)
+
+
+def epochs(*losses: float) -> list[Epoch]:
+    return [Epoch(i + 1, 0.0, loss, 0.5, 0.1, 0.0) for i, loss in enumerate(losses)]
+
+
+def test_early_stopping_waits_for_half_the_epochs() -> None:
+    config = TrainConfig(epochs=8, early_stop_window=2)
+    rising = epochs(1, 2, 3, 4, 5, 6)
+    assert not should_stop(rising[:4], config)
+    assert should_stop(rising[:5], config)
+    assert not should_stop(epochs(6, 5, 4, 3, 2, 1), config)
+    assert not should_stop(rising, TrainConfig(epochs=8))
+
+
+def test_plateau_stops_below_the_smallest_rate() -> None:
+    schedule = ScheduleConfig(name="plateau", factor=0.1, patience=0, min_lr=1e-4)
+    flat = Batch(GRAPH, torch.zeros(4, 1), NODES.y, NODES.index)
+    model = Line()
+    nn.init.zeros_(model.linear.bias)  # balanced classes and no features: the loss stays where it is
+    result = run(model, TrainConfig(epochs=100, lr=1e-3, schedule=schedule), batch=flat)
+    assert len(result.history) < 100
+
+
+def test_step_schedule() -> None:
+    result = run(Line(), TrainConfig(epochs=4, lr=1.0, schedule=ScheduleConfig(name="step", factor=0.5, every=2)))
+    assert [epoch.lr for epoch in result.history] == [1.0, 1.0, 0.5, 0.5]
+
+
+def test_best_by_metric_respects_its_direction() -> None:
+    low, high = Epoch(1, 0.0, 1.0, 0.2, 0.1, 0.0), Epoch(2, 0.0, 2.0, 0.9, 0.1, 0.0)
+    assert is_better(high, low, CLASSES, "val_metric") and not is_better(low, high, CLASSES, "val_metric")
+    assert is_better(low, high, Task("graph_regression"), "val_metric")
+    assert is_better(low, high, CLASSES, "val_loss")
+
+
+def test_regression_is_judged_by_absolute_error() -> None:
+    task = Task("graph_regression")
+    logits, y = torch.tensor([[1.0], [3.0]]), torch.tensor([2.0, 1.0])
+    assert task.loss(logits, y).item() == pytest.approx(1.5)
+    assert task.score(logits, y).item() == pytest.approx(3.0)
+    assert not task.higher_is_better and task.metric == "mae" and task.graph_level
