@@ -13,7 +13,6 @@ from dqrun.nn.linear import BatchNorm, Embedding, Linear
 from dqrun.nn.model import GNN, Head, Layer
 from dqrun.quant import QuantPlan
 
-
 LAYERS: dict[str, type[Layer]] = {"gcn": GCNLayer, "gat": GATLayer, "gin": GINLayer}
 
 
@@ -31,12 +30,8 @@ def build_layer(config: ModelConfig, in_channels: int, out_channels: int, index:
     if config.name == "gat":
         heads = config.out_heads if last else config.heads
         per_head = out_channels if last else out_channels // heads
-        return GATLayer(
-            in_channels, per_head, heads, not last, dropout, config.attention_dropout, follows_relu
-        )
-    return GINLayer(
-        in_channels, out_channels, config.hidden, config.mlp_layers, config.mlp_norm, dropout, follows_relu
-    )
+        return GATLayer(in_channels, per_head, heads, not last, dropout, config.attention_dropout, follows_relu)
+    return GINLayer(in_channels, out_channels, config.hidden, config.mlp_layers, config.mlp_norm, dropout, follows_relu)
 
 
 def build_encoder(config: ModelConfig, in_channels: int, num_categories: int) -> nn.Module | None:

@@ -6,9 +6,12 @@ import dataclasses
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import hydra
+import omegaconf
 from hydra._internal.hydra import Hydra
 from hydra._internal.utils import create_config_search_path
 from hydra.core.config_search_path import SearchPathQuery
@@ -28,12 +31,21 @@ from dqrun.overrides import Groups, check, parse, split_sweep
 CONFIG_NAME = "run"
 
 
+@cache
+def _register() -> None:
+    """What presets refer to, in the registries of Hydra and OmegaConf: `schema` and `${below_8_bits:...}`."""
+    if hydra.__version__.startswith("1.3."):  # from 1.4 on there is one set of defaults, and choosing it warns
+        hydra.version.setbase("1.3")
+    ConfigStore.instance().store(name="schema", node=schema())
+    renamed = not omegaconf.__version__.startswith("2.3.")  # in 2.3 the name belongs to an older function
+    register: Any = OmegaConf.register_resolver if renamed else OmegaConf.register_new_resolver
+    register("below_8_bits", _below_8_bits, replace=True)
+
+
 @contextmanager
 def hydra_session(folders: Sequence[Path]) -> Iterator[Hydra]:
     """Hydra, ready to compose from `folders` (an earlier one wins); its global state is cleared at the end."""
-    hydra.version.setbase("1.3")
-    ConfigStore.instance().store(name="schema", node=schema())
-    OmegaConf.register_new_resolver("below_8_bits", _below_8_bits, replace=True)
+    _register()
     *own, packaged = folders
     search_path = create_config_search_path(str(packaged))
     for folder in own:

@@ -71,9 +71,7 @@ def run_all(configs: list[RunConfig], *, quiet: bool = False) -> int:
     return 1 if failed else 0
 
 
-def _run_or_skip(
-    config: RunConfig, trial: Trial, dataset: GraphDataset, results: Results, progress: Progress
-) -> bool:
+def _run_or_skip(config: RunConfig, trial: Trial, dataset: GraphDataset, results: Results, progress: Progress) -> bool:
     """Runs and records one trial unless it is done already; returns whether it has a result."""
     name = run_id(config, trial, fingerprint(config.dataset))
     known = results.row(name)

@@ -172,9 +172,7 @@ def make_scheduler(
     if schedule.name == "step":
         return torch.optim.lr_scheduler.StepLR(optimizer, schedule.every, schedule.factor)
     if schedule.name == "plateau":
-        return torch.optim.lr_scheduler.ReduceLROnPlateau(
-            optimizer, factor=schedule.factor, patience=schedule.patience
-        )
+        return torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=schedule.factor, patience=schedule.patience)
     return None
 
 

@@ -92,9 +92,7 @@ def test_the_global_random_state_is_left_alone(make: Make) -> None:
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_a_trial_is_not_run_twice(
-    make: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_trial_is_not_run_twice(make: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run_all([make()], quiet=True)
     first = rows(tmp_path)["finished_utc"].tolist()
     marker = next((tmp_path / "results" / "runs").iterdir()) / "marker"
@@ -173,9 +171,7 @@ def test_cuda_without_cuda(make: Make) -> None:
         run_all([make("device=cuda")], quiet=True)
 
 
-def test_damaged_earlier_row_is_named_and_kept(
-    make: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_damaged_earlier_row_is_named_and_kept(make: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     results = Results(tmp_path / "results")
     (results.runs / "old").mkdir()
     (results.runs / "old" / "row.json").write_text("{")

@@ -28,9 +28,7 @@ def propagate(csr: CSR, h: Tensor, weight: Tensor, site: Site, keep: Tensor | No
         return kernels.spmm(csr, h, weight)
     scale, zero_point = quantizer.params()
     grid = quantizer.grid
-    return kernels.spmm_quantized(
-        csr, h, weight, scale, zero_point, grid.qmin, grid.qmax, keep, quantizer.estimator
-    )
+    return kernels.spmm_quantized(csr, h, weight, scale, zero_point, grid.qmin, grid.qmax, keep, quantizer.estimator)
 
 
 def _propagate_each(csr: CSR, h: Tensor, weight: Tensor, site: Site, keep: Tensor | None) -> Tensor:

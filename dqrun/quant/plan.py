@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cache
 
 import torch
 from torch import nn
@@ -18,7 +18,7 @@ from dqrun.quant.quantizer import Phase, Quantizer
 from dqrun.quant.site import Site, named_sites
 
 
-@lru_cache(maxsize=None)
+@cache
 def _pattern(glob: str) -> re.Pattern[str]:
     parts = re.split(r"(\*\*\.|\*\*|\*|\?)", glob)
     special = {"**.": r"(?:.*\.)?", "**": ".*", "*": r"[^.]*", "?": r"[^.]"}

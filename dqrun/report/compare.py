@@ -12,16 +12,33 @@ from dqrun.errors import ConfigError, ResultsError
 from dqrun.report.tables import align, format_mean
 from dqrun.results import TRIAL_COLUMNS, Results, summarise
 
-FIELDS = ("dataset", "task", "model", "quant", "method", "estimator", "observer", "p_min", "p_max", "plan", "protocol", "epochs")
+FIELDS = (
+    "dataset",
+    "task",
+    "model",
+    "quant",
+    "method",
+    "estimator",
+    "observer",
+    "p_min",
+    "p_max",
+    "plan",
+    "protocol",
+    "epochs",
+)
 DEFAULT_ROWS, DEFAULT_COLUMNS = "dataset,model", "quant,method"
 
 
 def main(argv: Sequence[str]) -> int:
     """Prints the comparison; `-o FILE` also writes the underlying lines as CSV. Returns the exit code."""
     parser = argparse.ArgumentParser(prog="dqrun compare", description="compares the trials recorded so far")
-    parser.add_argument("dirs", nargs="*", default=["results"], metavar="DIR", help="results folders (default: results)")
+    parser.add_argument(
+        "dirs", nargs="*", default=["results"], metavar="DIR", help="results folders (default: results)"
+    )
     parser.add_argument("--rows", default=DEFAULT_ROWS, help=f"fields that make a row (default: {DEFAULT_ROWS})")
-    parser.add_argument("--cols", default=DEFAULT_COLUMNS, help=f"fields that make a column (default: {DEFAULT_COLUMNS})")
+    parser.add_argument(
+        "--cols", default=DEFAULT_COLUMNS, help=f"fields that make a column (default: {DEFAULT_COLUMNS})"
+    )
     parser.add_argument("-o", "--output", metavar="FILE", help="write the summary lines to a CSV file")
     arguments = parser.parse_args(argv)
     summary = summarise(read_trials(arguments.dirs))

@@ -55,4 +55,6 @@ def align(lines: list[dict[str, Any]]) -> str:
         return "no trials"
     rows = [list(lines[0]), *([str(value) for value in line.values()] for line in lines)]
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )

@@ -8,7 +8,6 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
@@ -59,7 +58,19 @@ def dataset_config() -> MakeConfig:
     return make
 
 
-def write_tu(raw: Path, name: str, graphs: int = 6) -> None:
+@pytest.fixture
+def write_tu() -> Callable[..., None]:
+    """Writes a small TUDataset: `write_tu(raw, name, graphs=6)`."""
+    return _write_tu
+
+
+@pytest.fixture
+def write_superpixels() -> Callable[..., None]:
+    """Writes a raw file of GNNBenchmarkDataset: `write_superpixels(path, sizes=(6, 3, 4), channels=1)`."""
+    return _write_superpixels
+
+
+def _write_tu(raw: Path, name: str, graphs: int = 6) -> None:
     """A small TUDataset: paths of 3, 4, 5, ... nodes, two classes, node labels."""
     raw.mkdir(parents=True, exist_ok=True)
     edges, owner, labels, first = [], [], [], 1
@@ -76,7 +87,7 @@ def write_tu(raw: Path, name: str, graphs: int = 6) -> None:
     (raw / f"{name}_node_labels.txt").write_text("".join(f"{label}\n" for label in labels))
 
 
-def write_superpixels(path: Path, sizes: tuple[int, int, int] = (6, 3, 4), channels: int = 1) -> None:
+def _write_superpixels(path: Path, sizes: tuple[int, int, int] = (6, 3, 4), channels: int = 1) -> None:
     """A raw file of GNNBenchmarkDataset: three lists of dicts of tensors."""
     generator = torch.Generator().manual_seed(0)
 
@@ -93,9 +104,3 @@ def write_superpixels(path: Path, sizes: tuple[int, int, int] = (6, 3, 4), chann
 
     path.parent.mkdir(parents=True, exist_ok=True)
     torch.save([[graph(number) for number in range(size)] for size in sizes], path)
-
-
-def random_labels(counts: list[int], seed: int = 0) -> torch.Tensor:
-    """Shuffled class labels with so many members each, int64."""
-    labels = np.repeat(np.arange(len(counts)), counts)
-    return torch.from_numpy(np.random.default_rng(seed).permutation(labels))

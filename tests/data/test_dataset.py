@@ -30,7 +30,10 @@ def test_an_unknown_source_is_an_error(dataset_config: MakeConfig) -> None:
         ({"source": "planetoid", "name": "cora"}, r"dataset\.name must be one of Cora, CiteSeer, PubMed, got 'cora'"),
         ({"source": "planetoid", "name": "Cora"}, r"dataset\.task must be node_classification for Cora"),
         ({"source": "tu", "name": "../up"}, r"dataset\.name must be a TUDataset name, got '\.\./up'"),
-        ({"source": "tu", "name": "X", "task": "node_classification"}, r"dataset\.task must be graph_classification or"),
+        (
+            {"source": "tu", "name": "X", "task": "node_classification"},
+            r"dataset\.task must be graph_classification or",
+        ),
         ({"source": "zinc", "name": "ZINC"}, r"dataset\.task must be graph_regression for ZINC"),
         ({"source": "gnn_benchmark", "name": "CSL"}, r"dataset\.name must be one of MNIST, CIFAR10, got 'CSL'"),
         (

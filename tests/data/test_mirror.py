@@ -16,14 +16,13 @@ from dqrun.config import DataConfig, DatasetConfig
 from dqrun.data.dataset import GraphDataset, load_dataset
 from dqrun.errors import DataError
 
-from tests.data.conftest import write_tu
-
 MakeConfig = Callable[..., DatasetConfig]
 Load = Callable[[], GraphDataset]
+Write = Callable[..., None]
 
 
 @pytest.fixture
-def mirror(tmp_path: Path) -> Path:
+def mirror(tmp_path: Path, write_tu: Write) -> Path:
     write_tu(tmp_path / "mirror" / "TOY" / "raw", "TOY")
     return tmp_path / "mirror"
 
@@ -64,7 +63,7 @@ def test_processed_files_are_enough(load: Load, cache: Path, mirror: Path) -> No
     assert load().num_graphs == 6
 
 
-def test_raw_files_of_the_user_come_before_the_mirror(load: Load, cache: Path) -> None:
+def test_raw_files_of_the_user_come_before_the_mirror(load: Load, cache: Path, write_tu: Write) -> None:
     write_tu(cache / "TOY" / "raw", "TOY", graphs=8)
     assert load().num_graphs == 8
 
@@ -89,7 +88,7 @@ def test_a_broken_mirror_file_is_named_and_the_repaired_one_works(load: Load, ca
     assert load().num_graphs == 6
 
 
-def test_a_broken_file_of_the_user_is_named_and_kept(load: Load, cache: Path) -> None:
+def test_a_broken_file_of_the_user_is_named_and_kept(load: Load, cache: Path, write_tu: Write) -> None:
     write_tu(cache / "TOY" / "raw", "TOY")
     broken = cache / "TOY" / "raw" / "TOY_graph_labels.txt"
     cut(broken, 3)
@@ -99,7 +98,7 @@ def test_a_broken_file_of_the_user_is_named_and_kept(load: Load, cache: Path) ->
     assert broken.is_file()
 
 
-def test_missing_files_are_added_to_the_user_s_but_never_replace_them(load: Load, cache: Path) -> None:
+def test_missing_files_are_added_to_the_user_s_but_never_replace_them(load: Load, cache: Path, write_tu: Write) -> None:
     write_tu(cache / "TOY" / "raw", "TOY", graphs=7)  # does not fit the mirror's six graphs
     (cache / "TOY" / "raw" / "TOY_A.txt").unlink()
     kept = (cache / "TOY" / "raw" / "TOY_graph_labels.txt").read_text()
@@ -139,7 +138,7 @@ def test_a_download_goes_through_the_checks(
     monkeypatch.setattr(TUDataset, "download", download)
     whole = (published / "TOY_A.txt").read_text()
     cut(published / "TOY_A.txt", 20)
-    with pytest.raises(DataError, match="TOY_A.txt: "):
+    with pytest.raises(DataError, match=r"TOY_A\.txt: "):
         load()
     assert files_of(cache) <= {".TOY.lock"}
     (published / "TOY_A.txt").write_text(whole)
@@ -147,9 +146,7 @@ def test_a_download_goes_through_the_checks(
     assert not list(cache.glob("*.part"))
 
 
-def test_an_interrupted_processing_leaves_nothing(
-    load: Load, cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_interrupted_processing_leaves_nothing(load: Load, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(self: TUDataset) -> None:
         Path(self.processed_paths[0]).write_bytes(b"half")
         raise KeyboardInterrupt
@@ -193,9 +190,7 @@ def test_nothing_is_printed(load: Load, capfd: pytest.CaptureFixture[str], monke
     assert capfd.readouterr() == ("", "")
 
 
-def test_the_lock_is_held_while_files_are_made(
-    load: Load, cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_lock_is_held_while_files_are_made(load: Load, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     held: list[bool] = []
     process = TUDataset.process
 

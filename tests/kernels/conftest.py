@@ -28,7 +28,7 @@ def random_graph() -> RandomGraph:
     return build
 
 
-@pytest.fixture(params=[1, 2, 3])
+@pytest.fixture(params=[1, 2])
 def num_threads(request: pytest.FixtureRequest) -> Iterator[int]:
     """Runs a test with that many torch threads."""
     before = torch.get_num_threads()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 from torch.autograd import gradcheck
@@ -88,6 +88,7 @@ def test_spmm_quantized_is_gather_multiply_round_add(random_graph) -> None:
     torch.testing.assert_close(out, expected)
 
 
+@settings(max_examples=50)
 @given(st.lists(st.tuples(st.integers(-3, 3), st.integers(0, 4), st.booleans()), max_size=12), st.floats(0, 0.499))
 def test_tail_range_of_an_expanded_multiset(rows: list[tuple[int, int, bool]], tail: float) -> None:
     x = torch.tensor([[float(value), value / 2] for value, _, _ in rows]).view(-1, 2)

@@ -84,9 +84,7 @@ def test_noise_rounds_a_share_of_the_elements_in_training_only() -> None:
 
 def test_noise_draws_from_its_generator() -> None:
     x = torch.randn(20, 5)
-    outputs = [
-        quantizer(2, noise_rate=0.5, generator=torch.Generator().manual_seed(seed))(x) for seed in (1, 1, 2)
-    ]
+    outputs = [quantizer(2, noise_rate=0.5, generator=torch.Generator().manual_seed(seed))(x) for seed in (1, 1, 2)]
     assert torch.equal(outputs[0], outputs[1]) and not torch.equal(outputs[0], outputs[2])
 
 

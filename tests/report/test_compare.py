@@ -6,22 +6,21 @@ from pathlib import Path
 import pytest
 
 from dqrun.cli import main
-from dqrun.results import Results, write_row
-from tests.test_results import ROW
+from dqrun.results import Results, Row, write_row
 
 
 @pytest.fixture
-def results(tmp_path: Path) -> Path:
+def results(tmp_path: Path, row: Row) -> Path:
     rows = [
-        replace(ROW, run_id="a", seed=0, test_metric=0.70),
-        replace(ROW, run_id="b", seed=1, test_metric=0.80),
-        replace(ROW, run_id="c", quant="fp32", method="none", cell_hash="f", test_metric=0.9),
-        replace(ROW, run_id="d", metric="mae", dataset="zinc", cell_hash="z", test_metric=0.4312),
+        replace(row, run_id="a", seed=0, test_metric=0.70),
+        replace(row, run_id="b", seed=1, test_metric=0.80),
+        replace(row, run_id="c", quant="fp32", method="none", cell_hash="f", test_metric=0.9),
+        replace(row, run_id="d", metric="mae", dataset="zinc", cell_hash="z", test_metric=0.4312),
     ]
     folder = Results(tmp_path / "results")
-    for row in rows:
-        with folder.writing(row.run_id) as path:
-            write_row(path, row)
+    for each in rows:
+        with folder.writing(each.run_id) as path:
+            write_row(path, each)
     return folder.root
 
 

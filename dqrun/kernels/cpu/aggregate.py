@@ -22,6 +22,7 @@ from dqrun.kernels.cpu.launch import (
     NO_INTEGERS,
     Array,
     array,
+    first_at_least,
     inner,
     inner_sum,
     kernel,
@@ -33,6 +34,10 @@ from dqrun.kernels.cpu.rounding import GridValues, grid_values, passes, round_to
 
 PLAIN, ROUNDED, MASKED = 0, 1, 2  # terms: w * x[c]; w * x[c] rounded; w * x[c] where the gradient of w * own[i] passes
 NO_GRID: GridValues = (np.float32(0),) * 7
+
+# What the terms are made of. col [E]: the row of x of each edge (empty: its position); edge [E]: its place in weight
+# (empty: its position); weight [E * heads] (empty: ones); x and own, flat; keep [N] (empty: none); mode; heads.
+Terms = tuple[Array, Array, Array, Array, Array, Array, int, int]
 
 
 @inner
@@ -55,22 +60,9 @@ def _add_masked(total: Array, x: Array, own: Array, weight: Any, grid: GridValue
 
 
 @inner
-def _add_edges(
-    total: Array,
-    row: int,
-    first: int,
-    last: int,
-    col: Array,
-    edge: Array,
-    weight: Array,
-    x: Array,
-    own: Array,
-    keep: Array,
-    grid: GridValues,
-    mode: int,
-    heads: int,
-) -> None:
+def _add_edges(total: Array, row: int, first: int, last: int, terms: Terms, grid: GridValues) -> None:
     """Adds the terms of the edges first..last of a row to its total [heads * channels]."""
+    col, edge, weight, x, own, keep, mode, heads = terms
     channels = total.size // heads
     for position in range(first, last):
         source = col[position] if col.size else position
@@ -79,55 +71,39 @@ def _add_edges(
         for head in range(heads):
             w = weight[index * heads + head] if weight.size else np.float32(1)
             start = (source * heads + head) * channels
+            values = x[start : start + channels]
             part = total[head * channels : (head + 1) * channels]
             if exact:
-                _add(part, x[start : start + channels], w)
+                _add(part, values, w)
             elif mode == ROUNDED:
-                _add_rounded(part, x[start : start + channels], w, grid)
+                _add_rounded(part, values, w, grid)
             else:
                 own_start = (row * heads + head) * channels
-                _add_masked(part, x[start : start + channels], own[own_start : own_start + channels], w, grid)
+                _add_masked(part, values, own[own_start : own_start + channels], w, grid)
 
 
 @kernel
 def _aggregate(
-    rowptr: Array,
-    col: Array,
-    edge: Array,
-    weight: Array,
-    x: Array,
-    own: Array,
-    keep: Array,
-    grid: GridValues,
-    mode: int,
-    heads: int,
-    out: Array,
-    num_parts: int,
+    rowptr: Array, terms: Terms, grid: GridValues, num_edges: int, out: Array, carry: Array, carry_row: Array
 ) -> None:
     """Row i of out [N, heads * channels] = sum of the terms of the edges rowptr[i]..rowptr[i + 1].
 
-    col [E]: the row of x of each edge (empty: its position). edge [E]: its place in weight (empty: its position).
+    carry [parts, heads * channels]: each part's terms for the row that an earlier part began; carry_row [parts]: that
+    row, or -1.
     """
-    num_rows, num_edges = rowptr.size - 1, rowptr[-1]
-    carry = np.zeros((num_parts, out.shape[1]), np.float32)  # a part's terms for the row that an earlier part began
-    carry_row = np.full(num_parts, -1, np.int64)
+    num_rows, num_parts = rowptr.size - 1, carry_row.size
     for part in prange(num_parts):
         first, last = share(part, num_parts, num_edges)
-        row = np.searchsorted(rowptr[:num_rows], first) if part else 0  # the first row that starts here
+        row = first_at_least(rowptr[:num_rows], first)
+        carry_row[part] = -1
         if rowptr[row] > first:
-            stop = min(rowptr[row], last)
-            carry_row[part] = row - 1
-            _add_edges(
-                carry[part], row - 1, first, stop, col, edge, weight, x, own, keep, grid, mode, heads
-            )
+            row -= 1
+            carry_row[part] = row
         while row < num_rows and (rowptr[row] < last or part == num_parts - 1):
-            out[row, :] = 0
-            stop = min(rowptr[row + 1], last)
-            _add_edges(out[row], row, rowptr[row], stop, col, edge, weight, x, own, keep, grid, mode, heads)
+            total = carry[part] if row == carry_row[part] else out[row]
+            total[:] = 0
+            _add_edges(total, row, max(first, rowptr[row]), min(last, rowptr[row + 1]), terms, grid)
             row += 1
-    for part in range(num_parts):
-        if carry_row[part] >= 0:
-            out[carry_row[part]] += carry[part]
 
 
 @inner_sum
@@ -149,31 +125,35 @@ def _dot_masked(a: Array, b: Array, weight: Any, grid: GridValues) -> Any:
 
 @kernel
 def _edge_dots(
-    row: Array,
-    col: Array,
-    weight: Array,
-    grad: Array,
-    x: Array,
-    keep: Array,
-    grid: GridValues,
-    mode: int,
-    heads: int,
-    channels: int,
-    out: Array,
-    num_parts: int,
+    row: Array, grad: Array, terms: Terms, grid: GridValues, channels: int, out: Array, num_parts: int
 ) -> None:
     """out[e, h] = sum over channels of grad[row[e], h] * x[col[e], h], of those whose gradient passes."""
+    col, _, weight, x, _, keep, mode, heads = terms
     for part in prange(num_parts):
         first, last = share(part, num_parts, col.size)
         for e in range(first, last):
             exact = mode == PLAIN or (keep.size > 0 and keep[col[e]])
             for head in range(heads):
-                a, b = (row[e] * heads + head) * channels, (col[e] * heads + head) * channels
+                i, a, b = e * heads + head, (row[e] * heads + head) * channels, (col[e] * heads + head) * channels
                 at_target, at_source = grad[a : a + channels], x[b : b + channels]
                 if exact:
-                    out[e * heads + head] = _dot(at_target, at_source)
+                    out[i] = _dot(at_target, at_source)
                 else:
-                    out[e * heads + head] = _dot_masked(at_target, at_source, weight[e * heads + head], grid)
+                    out[i] = _dot_masked(at_target, at_source, weight[i], grid)
+
+
+def _terms(
+    x: Tensor,
+    col: Tensor | None,
+    edge: Tensor | None,
+    weight: Tensor | None,
+    own: Tensor | None,
+    keep: Tensor | None,
+    mode: int,
+) -> Terms:
+    integers = optional(col, NO_INTEGERS), optional(edge, NO_INTEGERS)
+    floats = optional(weight, NO_FLOATS), array(x), optional(own, NO_FLOATS)
+    return (*integers, *floats, optional(keep, NO_FLAGS), mode, x.size(1) if x.dim() == 3 else 1)
 
 
 def sum_edges(
@@ -188,47 +168,27 @@ def sum_edges(
     mode: int = PLAIN,
 ) -> Tensor:
     """`_aggregate` on tensors: x [M, F] or [M, H, C] to [N, F] or [N, H, C], N = rowptr.numel() - 1."""
-    heads = x.size(1) if x.dim() == 3 else 1
     out = torch.empty(rowptr.numel() - 1, *x.shape[1:])
     if out.numel():
         num_edges = x.size(0) if col is None else col.numel()
-        _aggregate(
-            array(rowptr),
-            optional(col, NO_INTEGERS),
-            optional(edge, NO_INTEGERS),
-            optional(weight, NO_FLOATS),
-            array(x),
-            optional(own, NO_FLOATS),
-            optional(keep, NO_FLAGS),
-            grid,
-            mode,
-            heads,
-            out.view(out.size(0), -1).numpy(),
-            parts(num_edges * x[0].numel() if num_edges else 0),
-        )
+        terms = _terms(x, col, edge, weight, own, keep, mode)
+        rows = out.view(out.size(0), -1).numpy()
+        num_parts = parts(num_edges * rows.shape[1])
+        carry, carry_row = np.empty((num_parts, rows.shape[1]), np.float32), np.empty(num_parts, np.int64)
+        _aggregate(array(rowptr), terms, grid, num_edges, rows, carry, carry_row)
+        for part in (carry_row >= 0).nonzero()[0]:
+            rows[carry_row[part]] += carry[part]
     return out
 
 
 def _dot_edges(
     csr: CSR, grad: Tensor, x: Tensor, weight: Tensor, keep: Tensor | None, grid: GridValues, mode: int
 ) -> Tensor:
+    """The gradient of the weights."""
     out = torch.empty(weight.shape)
     if out.numel():
-        heads = x.size(1) if x.dim() == 3 else 1
-        _edge_dots(
-            array(csr.row),
-            array(csr.col),
-            array(weight),
-            array(grad),
-            array(x),
-            optional(keep, NO_FLAGS),
-            grid,
-            mode,
-            heads,
-            x.size(-1),
-            array(out),
-            parts(out.numel() * x.size(-1)),
-        )
+        terms, channels = _terms(x, csr.col, None, weight, None, keep, mode), x.size(-1)
+        _edge_dots(array(csr.row), array(grad), terms, grid, channels, array(out), parts(out.numel() * channels))
     return out
 
 

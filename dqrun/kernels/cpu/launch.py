@@ -5,7 +5,8 @@ that the same number of threads gives the same bits. numba's OpenMP layer is pre
 torch first it is served by torch's own OpenMP pool, whereas any second pool would fight for the cores with torch's
 workers, which wait for their next region by spinning (with numba's workqueue, twice the time of a kernel between two
 torch operations was measured). Without OpenMP numba takes the next layer. The workqueue layer aborts the process when
-two Python threads start kernels at once, so kernels start one at a time.
+two Python threads start kernels at once, so kernels start one at a time. With GNU OpenMP a process forked after its
+parent ran a kernel must run none (numba ends it, torch's own regions would hang): start workers by spawn or loky.
 """
 
 from __future__ import annotations
@@ -30,28 +31,47 @@ NO_FLOATS = np.empty(0, np.float32)  # "no such argument" for a kernel: one type
 NO_INTEGERS = np.empty(0, np.int64)
 NO_FLAGS = np.empty(0, np.bool_)
 
+# prange alone makes parallel regions: making them of array expressions too is slow to compile, and gains nothing here
+_IGNORED = ("comprehension", "fusion", "inplace_binop", "numpy", "reduction", "setitem", "stencil")
+_KERNEL: dict[str, Any] = {
+    "error_model": "numpy",
+    "nogil": True,
+    "parallel": {"prange": True, **dict.fromkeys(_IGNORED, False)},
+}
+_settings: Any = numba.config  # untyped in numba
 _one_at_a_time = threading.Lock()
 
+if "NUMBA_NUM_THREADS" not in os.environ:
+    # numba wakes its whole pool for each kernel, also for one that uses a single thread, and the rest of the pool spins:
+    # two trials with a thread each would then fight for two cores. So the pool is as large as torch's is now.
+    _settings.NUMBA_NUM_THREADS = torch.get_num_threads()
 if not {"NUMBA_THREADING_LAYER", "NUMBA_THREADING_LAYER_PRIORITY"} & os.environ.keys():
-    numba.config.THREADING_LAYER_PRIORITY = ["omp", "tbb", "workqueue"]
+    _settings.THREADING_LAYER_PRIORITY = ["omp", "tbb", "workqueue"]
+_torch_threads = torch.get_num_threads()
+numba.get_num_threads()  # starts the pool, which sets the number of threads of the OpenMP library that torch shares
+torch.set_num_threads(_torch_threads)
 
 
 def inner(function: F) -> F:
     """Compiles a function that kernels call; it becomes part of each of them."""
-    return cast(F, numba.njit(function))
+    return cast(F, numba.njit(error_model="numpy")(function))
 
 
 def inner_sum(function: F) -> F:
     """As `inner`, for a sum whose terms may be regrouped into vector lanes (the same way in each run)."""
-    return cast(F, numba.njit(fastmath={"reassoc", "nsz", "contract"})(function))
+    return cast(F, numba.njit(error_model="numpy", fastmath={"reassoc", "nsz", "contract"})(function))
 
 
 def kernel(function: F) -> F:
-    """Compiles a parallel kernel at its first call, cached on disk where some cache folder is writable."""
+    """Compiles a parallel kernel at its first call, cached on disk where some cache folder is writable.
+
+    Kernels fill arrays that they are given and call no numpy function of arrays: numba would compile each of those
+    too, which took most of the time.
+    """
     try:
-        compiled = numba.njit(parallel=True, nogil=True, cache=True)(function)
+        compiled = numba.njit(cache=True, **_KERNEL)(function)
     except RuntimeError:  # numba found no writable cache folder
-        compiled = numba.njit(parallel=True, nogil=True)(function)
+        compiled = numba.njit(**_KERNEL)(function)
 
     @wraps(function)
     def start(*args: Any) -> Any:
@@ -62,10 +82,14 @@ def kernel(function: F) -> F:
 
 
 def parts(work: int) -> int:
-    """Number of parts for `work` elements; tells numba to use as many threads as torch does."""
-    threads = min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS)
-    numba.set_num_threads(threads)
-    return max(1, min(threads, work // WORK_PER_PART))
+    """Number of parts for `work` elements, at most torch's number of threads (when the first kernel ran, or now).
+
+    Small work is one part: it must not wait for a thread that another process has displaced.
+    """
+    threads: int = min(torch.get_num_threads(), _settings.NUMBA_NUM_THREADS)
+    count = max(1, min(threads, work // WORK_PER_PART))
+    numba.set_num_threads(count)
+    return count
 
 
 def array(tensor: Tensor) -> Array:
@@ -79,7 +103,20 @@ def optional(tensor: Tensor | None, absent: Array) -> Array:
 
 
 @inner
-def share(part: int, num_parts: int, total: int) -> tuple[int, int]:
+def share(part: int, num_parts: int, total: int) -> tuple[Any, Any]:
     """Where a part's share of range(total) starts and stops."""
     index = np.int64(part)  # numba's parallel index may be unsigned
     return index * total // num_parts, (index + 1) * total // num_parts
+
+
+@inner
+def first_at_least(ascending: Array, value: int) -> int:
+    """The first place of an ascending array that holds at least `value` (its size if none does)."""
+    low, high = 0, ascending.size
+    while low < high:
+        middle = (low + high) // 2
+        if ascending[middle] < value:
+            low = middle + 1
+        else:
+            high = middle
+    return low

@@ -29,9 +29,10 @@ from dqrun.kernels.cpu.launch import (
     parts,
     share,
 )
+from dqrun.kernels.cpu.selection import from_ordered, select, to_ordered
 
 SAMPLE = 8192
-GROUP = 32  # elements that the collecting pass skips at once when none of them is outside
+GROUP = 16  # elements that the collecting pass skips at once when none of them is outside
 INFINITY = np.float32(np.inf)
 Elements = tuple[Array, Array, Array, Array, int, int]  # x, source, factor, count, heads, width
 
@@ -48,70 +49,38 @@ def _piece(elements: Elements, start: int, stop: int) -> tuple[int, int, Any, in
 
 
 @inner
-def _image(value: Any) -> Any:
-    """The int32 that orders as the float32 does."""
-    bits = np.float32(value).view(np.int32)
-    return np.int32(bits ^ ((bits >> np.int32(31)) & np.int32(0x7FFFFFFF)))
-
-
-@inner
-def _value(image: Any) -> Any:
-    """The float32 of an image."""
-    bits = np.int32(image)
-    return np.int32(bits ^ ((bits >> np.int32(31)) & np.int32(0x7FFFFFFF))).view(np.float32)
-
-
-@inner
 def _slice_extremes(x: Array, factor: Any, low: Any, high: Any) -> tuple[Any, Any]:
     for i in range(x.size):
-        image = _image(x[i] * factor)
-        low = min(low, image)
-        high = max(high, image)
+        ordered = to_ordered(x[i] * factor)
+        low = min(low, ordered)
+        high = max(high, ordered)
     return low, high
 
 
 @kernel
-def _extremes(elements: Elements, num_elements: int, num_parts: int) -> tuple[Any, Any]:
-    """Least and largest counted element; compared as integers, which the compiler can do in vector lanes."""
-    lows = np.full(num_parts, _image(INFINITY))
-    highs = np.full(num_parts, _image(-INFINITY))
+def _extremes(elements: Elements, num_elements: int, ends: Array) -> None:
+    """The least and the largest counted element of each part, into ends [parts, 2].
+
+    Compared as integers, which the compiler can do in vector lanes.
+    """
+    num_parts = ends.shape[0]
     for part in prange(num_parts):
         start, stop = share(part, num_parts, num_elements)
-        low, high = lows[part], highs[part]
+        low, high = to_ordered(INFINITY), to_ordered(-INFINITY)
         while start < stop:
             first, end, factor, count = _piece(elements, start, stop)
             if count > 0:
                 low, high = _slice_extremes(elements[0][first : first + end - start], factor, low, high)
             start = end
-        lows[part], highs[part] = low, high
-    return _value(lows.min()), _value(highs.max())
-
-
-@inner
-def _select(values: Array, counts: Array, rank: int) -> Any:
-    """The element of that rank (from 0) in the multiset: radix selection, 11 + 11 + 10 bits."""
-    histogram = np.empty(2048, np.int64)
-    prefix = np.int64(0)
-    above = 32
-    while above > 0:
-        shift = above - 11 if above > 11 else 0
-        histogram[:] = 0
-        for i in range(values.size):
-            key = np.int64(_image(values[i])) + 2147483648
-            if key >> above == prefix:
-                histogram[(key >> shift) & ((1 << (above - shift)) - 1)] += counts[i]
-        digit = 0
-        while histogram[digit] <= rank:
-            rank -= histogram[digit]
-            digit += 1
-        prefix = (prefix << (above - shift)) + digit
-        above = shift
-    return _value(prefix - 2147483648)
+        ends[part, 0], ends[part, 1] = from_ordered(low), from_ordered(high)
 
 
 @kernel
-def _thresholds(elements: Elements, num_elements: int, tail: float, widening: float) -> tuple[Any, Any]:
-    """Guesses from a sample, one element of each of SAMPLE strata: values with more than the asked tails outside."""
+def _thresholds(elements: Elements, num_elements: int, tail: float, widening: float, guesses: Array) -> None:
+    """Guesses from a sample, one element of each of SAMPLE strata: values with more than the asked tails outside.
+
+    Into guesses [2]: the lower one, and the upper one with its sign changed.
+    """
     values, counts = np.empty((2, SAMPLE), np.float32), np.empty(SAMPLE, np.int64)
     total, squares = 0, 0.0
     for i in range(SAMPLE):
@@ -123,14 +92,13 @@ def _thresholds(elements: Elements, num_elements: int, tail: float, widening: fl
         counts[i] = count
         total += count
         squares += float(count) * float(count)
-    guesses = np.full(2, INFINITY)
+    guesses[0], guesses[1] = INFINITY, INFINITY
     if total > 0:
         size = total / squares * total  # of an equally good sample without weights
         rank = np.int64(total * (tail + widening * (4 * np.sqrt(tail / size) + 8 / size)))
         if rank < total:
             for side in prange(2):
-                guesses[side] = _select(values[side], counts, rank)
-    return guesses[0], -guesses[1]
+                guesses[side] = select(values[side], counts, rank)
 
 
 @inner
@@ -146,17 +114,19 @@ def _count_slice(x: Array, factor: Any, low: Any, high: Any) -> tuple[int, int, 
 
 
 @kernel
-def _count(elements: Elements, num_elements: int, low: Any, high: Any, num_parts: int) -> tuple[Array, Array]:
-    """How often elements below, at low, above and at high count [parts, 4], and how many are outside [parts, 2]."""
-    counted, outside = np.zeros((num_parts, 4), np.int64), np.zeros((num_parts, 2), np.int64)
+def _count(elements: Elements, num_elements: int, low: Any, high: Any, counted: Array, outside: Array) -> None:
+    """How often elements below, at low, above and at high count, and how many are outside, of each part.
+
+    Into counted [parts, 4] and outside [parts, 2], which hold zeros.
+    """
+    num_parts = counted.shape[0]
     for part in prange(num_parts):
         start, stop = share(part, num_parts, num_elements)
         while start < stop:
             first, end, factor, count = _piece(elements, start, stop)
             if count > 0:
-                below, at_low, above, at_high = _count_slice(
-                    elements[0][first : first + end - start], factor, low, high
-                )
+                x = elements[0][first : first + end - start]
+                below, at_low, above, at_high = _count_slice(x, factor, low, high)
                 counted[part, 0] += below * count
                 counted[part, 1] += at_low * count
                 counted[part, 2] += above * count
@@ -164,11 +134,10 @@ def _count(elements: Elements, num_elements: int, low: Any, high: Any, num_parts
                 outside[part, 0] += below
                 outside[part, 1] += above
             start = end
-    return counted, outside
 
 
 @inner
-def _any_outside(x: Array, factor: Any, low: Any, high: Any) -> bool:
+def _any_outside(x: Array, factor: Any, low: Any, high: Any) -> Any:
     found = np.int32(0)
     for i in range(x.size):
         value = x[i] * factor
@@ -195,15 +164,16 @@ def _collect_slice(
 
 
 @kernel
-def _collect_and_select(
-    elements: Elements, num_elements: int, low: Any, high: Any, outside: Array, rank: int, wanted: Array
-) -> tuple[Any, Any]:
-    """The elements of that rank from below and from above, for the sides that are wanted; `outside` is `_count`'s."""
-    num_parts = outside.shape[0]
-    num_below, total = outside[:, 0].sum(), outside.sum()
-    values, counts = np.empty(total, np.float32), np.empty(total, np.int64)
+def _collect(
+    elements: Elements, num_elements: int, low: Any, high: Any, places: Array, values: Array, counts: Array
+) -> None:
+    """The elements outside, those above with their sign changed, and how often each counts.
+
+    places [parts, 2]: where in values and counts those of each part below and above begin.
+    """
+    num_parts = places.shape[0]
     for part in prange(num_parts):
-        below, above = outside[:part, 0].sum(), num_below + outside[:part, 1].sum()
+        below, above = places[part, 0], places[part, 1]
         start, stop = share(part, num_parts, num_elements)
         while start < stop:
             first, end, factor, count = _piece(elements, start, stop)
@@ -211,36 +181,52 @@ def _collect_and_select(
                 x = elements[0][first : first + end - start]
                 below, above = _collect_slice(x, factor, count, low, high, values, counts, below, above)
             start = end
-    ends = np.empty(2, np.float32)
-    ends[0], ends[1] = low, -high
+
+
+@kernel
+def _select_sides(values: Array, counts: Array, num_below: int, rank: int, wanted: Array, ends: Array) -> None:
+    """The element of that rank among the first num_below and among the rest, for the sides that are wanted."""
     for side in prange(2):
         if wanted[side]:
-            first, last = (0, num_below) if side == 0 else (num_below, total)
-            ends[side] = _select(values[first:last], counts[first:last], rank)
-    return ends[0], -ends[1]
+            first, last = (0, num_below) if side == 0 else (num_below, values.size)
+            ends[side] = select(values[first:last], counts[first:last], rank)
 
 
-def _range(elements: Elements, num_elements: int, tail: float, total: int) -> tuple[Tensor, Tensor]:
-    """The range of elements that count `total` times in all."""
-    rank, num_parts = int(tail * total), parts(num_elements)
-    if total == 0:
-        return torch.tensor(INFINITY), torch.tensor(-INFINITY)
-    if rank == 0:
-        low, high = _extremes(elements, num_elements, num_parts)
-        return torch.tensor(low), torch.tensor(high)
-    widening = 1.0
+def _tails(elements: Elements, num_elements: int, tail: float, rank: int) -> Array:
+    """The elements of that rank from below and from above, the latter with its sign changed [2]."""
+    num_parts, widening = parts(num_elements), 1.0
+    ends = np.full(2, INFINITY)  # everything is outside
     while True:
-        low, high = INFINITY, -INFINITY
         if num_elements > SAMPLE:
-            low, high = _thresholds(elements, num_elements, tail, widening)
-        counted, outside = _count(elements, num_elements, low, high, num_parts)
+            _thresholds(elements, num_elements, tail, widening, ends)
+        counted, outside = np.zeros((num_parts, 4), np.int64), np.zeros((num_parts, 2), np.int64)
+        _count(elements, num_elements, ends[0], -ends[1], counted, outside)
         below, at_low, above, at_high = counted.sum(0)
         if below + at_low > rank and above + at_high > rank:
             break
         widening *= 4
     wanted = np.array([below > rank, above > rank])  # else the threshold itself has that rank
     if wanted.any():
-        low, high = _collect_and_select(elements, num_elements, low, high, outside, rank, wanted)
+        by_side = outside.T.ravel()  # all parts below, then all parts above
+        places = np.ascontiguousarray((by_side.cumsum() - by_side).reshape(2, num_parts).T)
+        values, counts = np.empty(by_side.sum(), np.float32), np.empty(by_side.sum(), np.int64)
+        _collect(elements, num_elements, ends[0], -ends[1], places, values, counts)
+        _select_sides(values, counts, int(outside[:, 0].sum()), rank, wanted, ends)
+    return ends
+
+
+def _range(elements: Elements, num_elements: int, tail: float, total: int) -> tuple[Tensor, Tensor]:
+    """The range of elements that count `total` times in all."""
+    rank = int(tail * total)
+    if total == 0:
+        low, high = INFINITY, -INFINITY
+    elif rank == 0:
+        ends = np.empty((parts(num_elements), 2), np.float32)
+        _extremes(elements, num_elements, ends)
+        low, high = ends[:, 0].min(), ends[:, 1].max()
+    else:
+        low, minus_high = _tails(elements, num_elements, tail, rank)
+        high = -minus_high
     return torch.tensor(low), torch.tensor(high)
 
 
@@ -251,7 +237,9 @@ def tail_range(
     if keep is not None:
         row_weight = (~keep).long() if row_weight is None else row_weight.masked_fill(keep, 0)
     if row_weight is None or num_elements == 0:  # one row
-        return _range((array(x), NO_INTEGERS, NO_FLOATS, NO_INTEGERS, 1, num_elements), num_elements, tail, num_elements)
+        return _range(
+            (array(x), NO_INTEGERS, NO_FLOATS, NO_INTEGERS, 1, num_elements), num_elements, tail, num_elements
+        )
     width = num_elements // x.size(0)
     total = int(row_weight.sum()) * width
     return _range((array(x), NO_INTEGERS, NO_FLOATS, array(row_weight), 1, width), num_elements, tail, total)

@@ -15,15 +15,15 @@ from torch.autograd.function import once_differentiable
 
 from dqrun.graph import CSR
 from dqrun.kernels.cpu.aggregate import sum_edges
-from dqrun.kernels.cpu.launch import Array, array, inner, kernel, parts, share
+from dqrun.kernels.cpu.launch import Array, array, first_at_least, inner, kernel, parts, share
 
 
 @inner
 def _segments(ptr: Array, part: int, num_parts: int) -> tuple[int, int]:
     """The segments that start in a part's share of the rows."""
     first, last = share(part, num_parts, ptr[-1])
-    begin = np.searchsorted(ptr[:-1], first) if part else 0
-    end = np.searchsorted(ptr[:-1], last) if part < num_parts - 1 else ptr.size - 1
+    begin = first_at_least(ptr[:-1], first)
+    end = first_at_least(ptr[:-1], last) if part < num_parts - 1 else ptr.size - 1
     return begin, end
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -45,6 +45,7 @@ def check_quantized(csr: CSR, inputs: tuple[Tensor, Tensor | None, Tensor], keep
         assert torch.equal(ours, theirs)
 
 
+@settings(max_examples=50)
 @given(st.integers(1, 30), st.integers(0, 90), hubs, shapes, st.booleans())
 def test_spmm(random_graph, num_nodes: int, num_edges: int, hub: str, shape: tuple[int, ...], weighted: bool) -> None:
     csr = random_graph(num_nodes, num_edges, hub)
@@ -54,6 +55,7 @@ def test_spmm(random_graph, num_nodes: int, num_edges: int, hub: str, shape: tup
     assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
 
 
+@settings(max_examples=50)
 @given(st.integers(1, 30), st.integers(0, 90), hubs, shapes, st.booleans(), st.booleans(), st.sampled_from(ESTIMATORS))
 def test_spmm_quantized(
     random_graph, num_nodes: int, num_edges: int, hub: str, shape: tuple[int, ...], weighted: bool, kept: bool, how: str

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -14,38 +14,38 @@ TAILS = (0.0, 0.001, 0.01, 0.2, 0.499)
 
 
 def distributions() -> dict[str, Tensor]:
-    """Tensors of 600 x 64 elements: more than the sample, so that thresholds are guessed."""
+    """Tensors of 200 x 64 elements: more than the sample, so that thresholds are guessed."""
     generator = torch.Generator().manual_seed(0)
-    normal = torch.randn(600, 64, generator=generator)
-    single = torch.zeros(600, 64)
+    normal = torch.randn(200, 64, generator=generator)
+    single = torch.zeros(200, 64)
     single[7, 7] = 1.0
     infinite = normal.clone()
-    infinite[:100], infinite[100:130] = torch.inf, -torch.inf
+    infinite[:30], infinite[30:40] = torch.inf, -torch.inf
     return {
         "normal": normal,
-        "heavy-tailed": torch.randn(600, 64, generator=generator) / torch.rand(600, 64, generator=generator) ** 3,
-        "constant": torch.full((600, 64), -2.5),
+        "heavy-tailed": torch.randn(200, 64, generator=generator) / torch.rand(200, 64, generator=generator) ** 3,
+        "constant": torch.full((200, 64), -2.5),
         "tiny": normal * 1e-40,  # subnormal
         "huge": normal * 1e37,
         "mostly zero": torch.relu(normal - 1.5),
         "one value": single,
         "few values": normal.round(),
         "column": torch.where(torch.arange(64) == 0, normal * 1000, normal),
-        "sorted": normal.flatten().sort().values.view(600, 64),
+        "sorted": normal.flatten().sort().values.view(200, 64),
         "infinite": infinite,
     }
 
 
 def row_weights() -> dict[str, Tensor | None]:
     generator = torch.Generator().manual_seed(1)
-    hub = torch.zeros(600, dtype=torch.int64)
+    hub = torch.zeros(200, dtype=torch.int64)
     hub[3], hub[4:40] = 10_000, 1
     return {
         "none": None,
-        "degrees": torch.randint(0, 9, (600,), generator=generator),
-        "power law": (1 / torch.rand(600, generator=generator)).long(),
+        "degrees": torch.randint(0, 9, (200,), generator=generator),
+        "power law": (1 / torch.rand(200, generator=generator)).long(),
         "hub": hub,
-        "zeros": torch.zeros(600, dtype=torch.int64),
+        "zeros": torch.zeros(200, dtype=torch.int64),
     }
 
 
@@ -53,11 +53,10 @@ def row_weights() -> dict[str, Tensor | None]:
 @pytest.mark.parametrize("distribution", distributions())
 def test_is_exact_on_large_tensors(distribution: str, weights: str) -> None:
     x, row_weight = distributions()[distribution], row_weights()[weights]
-    keep = torch.arange(600) % 5 == 0
+    keep = torch.arange(200) % 5 == 0
     for tail in TAILS:
-        for kept in (None, keep):
-            expected = reference.tail_range(x, tail, row_weight, kept)
-            assert cpu.tail_range(x, tail, row_weight, kept) == expected, (tail, kept is None)
+        kept = keep if tail == 0.01 else None
+        assert cpu.tail_range(x, tail, row_weight, kept) == reference.tail_range(x, tail, row_weight, kept), tail
 
 
 @given(
@@ -74,6 +73,7 @@ def test_is_exact_on_small_tensors(
     assert cpu.tail_range(x, tail, row_weight, keep) == reference.tail_range(x, tail, row_weight, keep)
 
 
+@settings(max_examples=25)
 @given(st.integers(1, 9), st.integers(0, 30), st.booleans(), st.sampled_from([(5,), (2, 3)]), st.booleans())
 def test_message_range_of_small_graphs(
     random_graph, num_nodes: int, num_edges: int, weighted: bool, shape: tuple[int, ...], kept: bool

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -17,6 +17,7 @@ def run(function, x: Tensor, grad: Tensor) -> tuple[Tensor, Tensor]:
     return y.detach(), torch.autograd.grad(y, leaf, grad.to(y.dtype))[0]
 
 
+@settings(max_examples=50)
 @given(
     st.integers(1, 20), st.integers(0, 60), st.sampled_from(["none", "target"]), st.sampled_from([1, 3, 8]),
     st.sampled_from([1.0, 80.0]),
@@ -43,6 +44,7 @@ def test_edge_softmax_of_a_large_graph(random_graph) -> None:
     assert all(torch.equal(a, b) for a, b in zip(ours, again, strict=True))
 
 
+@settings(max_examples=50)
 @given(
     st.lists(st.integers(0, 6), max_size=6), st.sampled_from([1, 5]), st.sampled_from(["sum", "mean", "max"])
 )  # fmt: skip

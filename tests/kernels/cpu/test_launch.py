@@ -1,0 +1,62 @@
+"""How work is split, and what happens where nothing can be cached."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import numba
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from numba import prange
+
+from dqrun.kernels.cpu import launch
+
+
+@given(st.integers(1, 9), st.integers(0, 2**40))
+def test_shares_are_even_and_cover_everything(num_parts: int, total: int) -> None:
+    shares = [launch.share(part, num_parts, total) for part in range(num_parts)]
+    assert shares[0][0] == 0 and shares[-1][1] == total
+    assert all(left[1] == right[0] for left, right in pairwise(shares))
+    sizes = [stop - start for start, stop in shares]
+    assert max(sizes) - min(sizes) <= 1
+
+
+@given(st.lists(st.integers(-5, 5)).map(sorted), st.integers(-6, 6))
+def test_first_at_least_is_searchsorted(ascending: list[int], value: int) -> None:
+    places = np.array(ascending, np.int64)
+    assert launch.first_at_least(places, value) == np.searchsorted(places, value)
+
+
+def test_parts_follow_torchs_threads_and_the_work(num_threads: int) -> None:
+    assert launch.parts(10) == 1
+    assert launch.parts(10**7) <= num_threads
+    assert launch.parts(10**7) == min(num_threads, numba.config.NUMBA_NUM_THREADS)
+
+
+def test_kernels_work_where_no_cache_folder_is_writable(monkeypatch: pytest.MonkeyPatch) -> None:
+    compile_function = launch.numba.njit
+
+    def njit(cache: bool = False, **options: Any) -> Any:
+        if cache:
+            raise RuntimeError("cannot cache function: no locator available")  # numba's own words
+        return compile_function(**options)
+
+    monkeypatch.setattr(launch.numba, "njit", njit)
+
+    def double(x: launch.Array) -> None:
+        for i in prange(x.size):
+            x[i] *= 2
+
+    x = np.ones(3, np.float32)
+    launch.kernel(double)(x)
+    assert x.tolist() == [2, 2, 2]
+
+
+def test_array_shares_memory_with_a_contiguous_tensor() -> None:
+    x = torch.zeros(2, 3, requires_grad=True)
+    launch.array(x)[4] = 1
+    assert x[1, 1] == 1
