@@ -221,7 +221,7 @@ class MethodConfig:
 
     name: str = doc(f"name in tables: {', '.join(METHODS)}")
     estimator: str = doc(
-        "gradient of rounding: ste (identity), clipped (zero outside the grid), clipped_ends (zero at the end codes too)",
+        "gradient of rounding: ste (identity), clipped (zero outside the grid), clipped_ends (zero at end codes too)",
         "ste",
     )
     observer: ObserverConfig = field(default_factory=ObserverConfig, metadata={"doc": "ranges of activations"})

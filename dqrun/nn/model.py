@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -23,8 +24,7 @@ class Head(nn.ModuleList):
     """Linear layers with ReLU between, dropout before the last."""
 
     def __init__(self, channels: list[int], dropout: float) -> None:
-        pairs = list(zip(channels[:-1], channels[1:], strict=True))
-        super().__init__([Linear(a, b, nonnegative_input=i > 0) for i, (a, b) in enumerate(pairs)])
+        super().__init__([Linear(a, b, nonnegative_input=i > 0) for i, (a, b) in enumerate(pairwise(channels))])
         self.dropout = dropout
 
     def forward(self, x: Tensor) -> Tensor:
@@ -64,16 +64,17 @@ class GNN(nn.Module):
         """Features float32 [N, F] (or int64 [N] for an embedding) -> logits [N, C] or, with a readout, [G, C]."""
         if self.encoder is not None:
             x = self.encoder(x, graph.layer(0).keep)
-        for i, layer in enumerate(self.layers):
-            view = graph.layer(i)
-            if self.readout is None and i == len(self.layers) - 1:
-                return layer(x, view)
-            x = self._hidden(i, layer, x, view)
+        hidden = len(self.layers) - (self.readout is None)
+        for i in range(hidden):
+            x = self._hidden(i, x, graph.layer(i))
+        if self.readout is None:
+            x = self.layers[-1](x, graph.layer(hidden))
+            return x
         x = kernels.segment_reduce(x, graph.node_ptr, self.readout)
         return x if self.head is None else self.head(x)
 
-    def _hidden(self, i: int, layer: nn.Module, x: Tensor, graph: Graph) -> Tensor:
-        h = layer(x, graph)
+    def _hidden(self, i: int, x: Tensor, graph: Graph) -> Tensor:
+        h = self.layers[i](x, graph)
         if self.norms is not None:
             h = self.norms[i](h, graph.keep)
         h = ACTIVATIONS[self.activation](h)

@@ -34,12 +34,12 @@ class Grid:
         """Smallest code."""
         if not self.signed:
             return 0
-        return -(2 ** (self.bits - 1)) + (1 if self.symmetric else 0)
+        return -(1 << (self.bits - 1)) + (1 if self.symmetric else 0)
 
     @property
     def qmax(self) -> int:
         """Largest code."""
-        return 2 ** (self.bits - 1) - 1 if self.signed else 2**self.bits - 1
+        return (1 << (self.bits - 1 if self.signed else self.bits)) - 1
 
     def params(self, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
         """Scale (float32) and zero point (int32), both 0-d, of the grid that covers [low, high] and zero."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from torch import Tensor, nn
 
@@ -29,6 +29,9 @@ class Site(nn.Module):
     def forward(self, x: Tensor, keep: Tensor | None = None, multiplicity: Tensor | None = None) -> Tensor:
         """See `Quantizer.forward`; the identity without a quantiser."""
         return x if self.quantizer is None else self.quantizer(x, keep, multiplicity)
+
+    # nn.Module.__call__ is typed as returning Any; layers read better with the type of `forward`
+    __call__: Callable[..., Tensor]
 
 
 class Sites(nn.Module):

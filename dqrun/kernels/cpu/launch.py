@@ -42,8 +42,8 @@ _settings: Any = numba.config  # untyped in numba
 _one_at_a_time = threading.Lock()
 
 if "NUMBA_NUM_THREADS" not in os.environ:
-    # numba wakes its whole pool for each kernel, also for one that uses a single thread, and the rest of the pool spins:
-    # two trials with a thread each would then fight for two cores. So the pool is as large as torch's is now.
+    # numba wakes its whole pool for each kernel, also for one that uses a single thread, and the rest spins: two trials
+    # with a thread each would then fight for two cores. So the pool is as large as torch's is now.
     _settings.NUMBA_NUM_THREADS = torch.get_num_threads()
 if not {"NUMBA_THREADING_LAYER", "NUMBA_THREADING_LAYER_PRIORITY"} & os.environ.keys():
     _settings.THREADING_LAYER_PRIORITY = ["omp", "tbb", "workqueue"]
