@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,6 @@ DATASET_SOURCES = ("planetoid", "tu", "zinc", "gnn_benchmark", "threads", "folde
 FEATURES = ("given", "degree", "category", "auto")
 TASKS = ("node_classification", "graph_classification", "graph_regression")
 MODELS = ("gcn", "gat", "gin")
-METHODS = ("naive", "noisy", "dq", "ptq")
 ESTIMATORS = ("ste", "clipped", "clipped_ends")
 OBSERVER_UPDATES = ("widen", "average", "latest")
 SCHEDULES = ("none", "step", "plateau")
@@ -39,6 +39,10 @@ def doc(meaning: str, default: Any = ...) -> Any:
 def _require(ok: bool, name: str, rule: str, value: object) -> None:
     if not ok:
         raise ConfigError.rule(name, rule, value)
+
+
+def _label(name: str, value: str) -> None:
+    _require(re.fullmatch(r"\w+", value) is not None, name, "consist of letters, digits and _", value)
 
 
 def _one_of(name: str, value: str, options: tuple[str, ...]) -> None:
@@ -219,7 +223,7 @@ class ProtectionConfig:
 class MethodConfig:
     """How the network meets quantisation (`method.*`)."""
 
-    name: str = doc(f"name in tables: {', '.join(METHODS)}")
+    name: str = doc("name in tables: naive, noisy, dq, ptq, or your own")
     estimator: str = doc(
         "gradient of rounding: ste (identity), clipped (zero outside the grid), clipped_ends (zero at end codes too)",
         "ste",
@@ -233,7 +237,7 @@ class MethodConfig:
     post_training: bool = doc("train in FP32, then calibrate on training data and quantise", False)
 
     def validate(self) -> None:
-        _one_of("method.name", self.name, METHODS)
+        _label("method.name", self.name)
         _one_of("method.estimator", self.estimator, ESTIMATORS)
         self.observer.validate("method.observer")
         self.weight_observer.validate("method.weight_observer")
@@ -267,6 +271,7 @@ class PlanConfig:
     exact: list[str] = doc("globs of further sites to leave in FP32, for the shell: plan.exact=['head.*']", [])
 
     def validate(self) -> None:
+        _label("plan.name", self.name)
         for glob, rule in self.rules.items():
             rule.validate(f"plan.rules.{glob}")
 

@@ -18,6 +18,9 @@ from dqrun.results import Results, Row
 from dqrun.training import Epoch
 
 
+SECONDS_BETWEEN_LINES = 30.0  # where stderr is no terminal
+
+
 def title(config: RunConfig, trial: Trial) -> str:
     """A trial in a few words: `threads gin int4 dq seed 0`."""
     words = [config.dataset.name, config.model.name, config.quant.label]
@@ -54,7 +57,7 @@ class Progress:
     def trial(self, config: RunConfig, trial: Trial) -> Iterator[Callable[[Epoch], None]]:
         """Gives the function that takes each epoch of a trial."""
         if not self.bars:
-            yield lambda epoch: None
+            yield self._plain_lines(title(config, trial), config.train.epochs)
             return
         with tqdm(total=config.train.epochs, desc=title(config, trial), unit="epoch", leave=False) as bar:
 
@@ -63,6 +66,23 @@ class Progress:
                 bar.update()
 
             yield report
+
+    def _plain_lines(self, name: str, epochs: int) -> Callable[[Epoch], None]:
+        """For logs: a line at most every half minute."""
+        last = time.perf_counter()
+
+        def report(epoch: Epoch) -> None:
+            nonlocal last
+            if self.quiet or time.perf_counter() - last < SECONDS_BETWEEN_LINES:
+                return
+            last = time.perf_counter()
+            print(
+                f"{name}: epoch {epoch.epoch} of {epochs}, loss {epoch.train_loss:.4f}, val {epoch.val_metric:.4f}",
+                file=sys.stderr,
+                flush=True,
+            )
+
+        return report
 
     def skipped(self, name: str, row: dict[str, Any]) -> None:
         """A trial that has its row already."""

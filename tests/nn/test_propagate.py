@@ -1,0 +1,73 @@
+"""Messages through their site: the fused form against gather, multiply, quantise, sum."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from dqrun.graph import Graph
+from dqrun.nn.propagate import propagate
+from dqrun.quant import Grid, Observer, Phase, Quantizer, Site
+
+Make = Callable[..., Graph]
+
+
+def site(bits: int = 4, tail: float = 0.0, **options: object) -> Site:
+    made = Site()
+    made.quantizer = Quantizer(Grid(bits), Observer(tail, "latest"), **options)
+    return made
+
+
+@pytest.mark.parametrize("heads", [None, 3])
+@pytest.mark.parametrize("tail", [0.0, 0.05])
+@pytest.mark.parametrize("protect", [False, True])
+def test_equals_the_definition(random_graph: Make, heads: int | None, tail: float, protect: bool) -> None:
+    torch.manual_seed(0)
+    csr = random_graph().csr
+    h = torch.randn(30, 4) if heads is None else torch.randn(30, heads, 4)
+    weight = torch.rand(csr.num_edges) if heads is None else torch.rand(csr.num_edges, heads)
+    keep = torch.rand(30) < 0.3 if protect else None
+    fused, plain = site(tail=tail, estimator="clipped"), site(tail=tail, estimator="clipped")
+    h_fused, h_plain = h.clone().requires_grad_(), h.clone().requires_grad_()
+    out = propagate(csr, h_fused, weight, fused, keep)
+    messages = plain(weight.unsqueeze(-1) * h_plain[csr.col], None if keep is None else keep[csr.col])
+    expected = torch.zeros_like(h).index_add(0, csr.row, messages)
+    torch.testing.assert_close(out, expected)
+    assert torch.equal(fused.quantizer.observer.low, plain.quantizer.observer.low)
+    assert torch.equal(fused.quantizer.observer.high, plain.quantizer.observer.high)
+    direction = torch.randn_like(out)
+    out.backward(direction)
+    expected.backward(direction)
+    torch.testing.assert_close(h_fused.grad, h_plain.grad)
+
+
+def test_exact_and_bypassed_sites_only_sum(random_graph: Make) -> None:
+    csr = random_graph().csr
+    h, weight = torch.randn(30, 4), torch.rand(csr.num_edges)
+    bypassed = site()
+    bypassed.quantizer.phase = Phase.BYPASS
+    expected = torch.zeros_like(h).index_add(0, csr.row, weight.unsqueeze(-1) * h[csr.col])
+    torch.testing.assert_close(propagate(csr, h, weight, Site(), None), expected)
+    torch.testing.assert_close(propagate(csr, h, weight, bypassed, None), expected)
+    assert not bypassed.quantizer.observer.has_seen
+
+
+def test_calibration_observes_and_stays_exact(random_graph: Make) -> None:
+    csr = random_graph().csr
+    h, weight = torch.randn(30, 4), torch.rand(csr.num_edges)
+    calibrated = site()
+    calibrated.quantizer.phase = Phase.CALIBRATE
+    torch.testing.assert_close(propagate(csr, h, weight, calibrated, None), propagate(csr, h, weight, Site(), None))
+    messages = weight.unsqueeze(-1) * h[csr.col]
+    assert calibrated.quantizer.observer.high == messages.max()
+
+
+def test_noise_is_drawn_per_message(random_graph: Make) -> None:
+    csr = random_graph().csr
+    h, weight = torch.randn(30, 4), torch.rand(csr.num_edges)
+    noisy = site(2, noise_rate=0.5, generator=torch.Generator().manual_seed(0))
+    first, second = (propagate(csr, h, weight, noisy, None) for _ in range(2))
+    assert not torch.equal(first, second)
+    noisy.eval()
+    first, second = (propagate(csr, h, weight, noisy, None) for _ in range(2))
+    assert torch.equal(first, second)
