@@ -52,14 +52,15 @@ def run_all(configs: list[RunConfig], *, quiet: bool = False) -> int:
 
     Each finished trial is a folder under `results.dir` before the next one starts.
     """
+    for config in configs:
+        require_device(config.device)
+    folders = [Results(config.results.dir) for config in configs]  # before hours of training: can all be written to?
     progress = Progress(quiet)
     datasets: dict[str, GraphDataset] = {}
     cells: dict[str, Results] = {}
     failed = 0
-    for config in configs:
-        require_device(config.device)
+    for config, results in zip(configs, folders, strict=True):
         torch.set_num_threads(config.threads or os.cpu_count() or 1)
-        results = Results(config.results.dir)
         key = repr((config.dataset, config.data))
         if key not in datasets:
             datasets[key] = load_dataset(config.dataset, config.data)

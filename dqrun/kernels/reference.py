@@ -68,6 +68,30 @@ def _rows(row_values: Tensor, x: Tensor) -> Tensor:
     return row_values.view(-1, *[1] * (x.dim() - 1))
 
 
+WORD = 0xFFFFFFFF  # 32-bit arithmetic in int64
+
+
+def keeps(x: Tensor, p: float, low: int, high: int) -> Tensor:
+    """Which elements dropout keeps, bool, same shape: those whose hash, of 24 bits, reaches p.
+
+    The hash is two rounds of "lowbias32" (C. Wellons, hash-prospector) over the element's place and both seeds.
+    """
+    place = torch.arange(x.numel(), device=x.device).view(x.shape)
+    return _hash(_hash((place + low) & WORD) ^ high) >> 8 >= round(p * 2**24)
+
+
+def _hash(x: Tensor) -> Tensor:
+    x = x ^ (x >> 16)
+    x = (x * 0x7FEB352D) & WORD
+    x = x ^ (x >> 15)
+    x = (x * 0x846CA68B) & WORD
+    return x ^ (x >> 16)
+
+
+def dropout(x: Tensor, p: float, low: int, high: int) -> Tensor:
+    return torch.where(keeps(x, p, low, high), x * (1 / (1 - p)), 0.0)
+
+
 @torch.no_grad()
 def tail_range(
     x: Tensor, tail: float, row_weight: Tensor | None = None, keep: Tensor | None = None

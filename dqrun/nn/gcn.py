@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dqrun import kernels
@@ -43,7 +42,7 @@ class GCNLayer(nn.Module):
     def forward(self, x: Tensor, graph: Graph) -> Tensor:
         """float32 [N, in] -> [N, out]."""
         sites, csr, keep = self.sites, graph.csr, graph.keep
-        x = F.dropout(sites.input(x, keep), self.dropout, self.training)
+        x = kernels.dropout(sites.input(x, keep), self.dropout, self.training)
         h = x @ sites.weight(self.weight)
         if sites.edge_weight.exact and sites.message.exact:
             d = csr.inverse_sqrt_degree.unsqueeze(-1)

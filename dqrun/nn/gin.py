@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dqrun import kernels
@@ -46,6 +45,6 @@ class GINLayer(nn.Module):
     def forward(self, x: Tensor, graph: Graph) -> Tensor:
         """float32 [N, in] -> [N, out]."""
         sites, csr, keep = self.sites, graph.csr, graph.keep
-        x = F.dropout(sites.input(x, keep), self.dropout, self.training)
+        x = kernels.dropout(sites.input(x, keep), self.dropout, self.training)
         a = sites.aggregate(kernels.spmm(csr, sites.message(x, keep, csr.out_degree)), keep)
         return sites.output(self.mlp((1 + self.eps) * x + a, keep), keep)

@@ -17,7 +17,6 @@ from dqrun.report.tables import format_table, summary_lines
 from dqrun.results import Results, Row
 from dqrun.training import Epoch
 
-
 SECONDS_BETWEEN_LINES = 30.0  # where stderr is no terminal
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import torch
 
 from dqrun.kernels.cpu.aggregate import spmm, spmm_quantized
+from dqrun.kernels.cpu.noise import dropout
 from dqrun.kernels.cpu.ranges import message_range, tail_range
 from dqrun.kernels.cpu.rounding import fake_quantize
 from dqrun.kernels.cpu.segments import edge_softmax, segment_reduce
 
 __all__ = [
     "check",
+    "dropout",
     "edge_softmax",
     "fake_quantize",
     "message_range",
