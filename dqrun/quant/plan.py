@@ -64,7 +64,7 @@ class QuantPlan:
                 symmetric=symmetric if rule.symmetric is None else rule.symmetric,
             ),
             observer=Observer(
-                tail=observer.tail if rule.tail is None else rule.tail,
+                tail=observer.tail if rule.tail is None else min(observer.tail, rule.tail),
                 update=observer.update,
                 momentum=observer.momentum,
             ),

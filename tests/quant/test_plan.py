@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from dqrun.build import build_network
-from dqrun.config import MethodConfig, ModelConfig, PlanConfig, ProtectionConfig, QuantConfig, SiteRule
+from dqrun.config import MethodConfig, ModelConfig, ObserverConfig, PlanConfig, ProtectionConfig, QuantConfig, SiteRule
 from dqrun.errors import ConfigError
 from dqrun.quant import QuantPlan, named_sites
 from dqrun.quant.plan import matches
@@ -63,13 +63,15 @@ def test_later_rules_win_field_by_field_and_exact_wins_over_all() -> None:
             "**.weight": SiteRule(exact=False, bits=8),
             "head.**": SiteRule(symmetric=True),
             "head.1.weight": SiteRule(tail=0.2),
+            "head.0.weight": SiteRule(tail=0.001),
         },
         exact=["layers.0.**"],
     )
-    quantizers = apply(plan)
+    quantizers = apply(plan, method=replace(NAIVE, weight_observer=ObserverConfig(tail=0.01)))
     assert all(q is None for name, q in quantizers.items() if name.startswith("layers.0."))
     q = quantizers["head.1.weight"]
-    assert q is not None and q.grid.bits == 8 and q.grid.symmetric and q.observer.tail == 0.2
+    assert q is not None and q.grid.bits == 8 and q.grid.symmetric and q.observer.tail == 0.01
+    assert quantizers["head.0.weight"].observer.tail == 0.001  # a rule's tail is a limit
     assert not quantizers["layers.1.mlp.0.weight"].grid.symmetric
 
 
