@@ -8,7 +8,7 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from dqrun.build import build_model
 from dqrun.config import RunConfig, schema
@@ -31,7 +31,7 @@ def save_model(path: Path, model: GNN, config: RunConfig, shapes: Shapes) -> Non
     """Writes parameters, buffers and quantiser ranges, with the configuration and shapes as JSON metadata."""
     metadata = {"format": FORMAT, "config": json.dumps(asdict(config)), "shapes": json.dumps(asdict(shapes))}
     tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
-    save_file(tensors, path, metadata)
+    path.write_bytes(save(tensors, metadata))  # not save_file: its error on a full disk is no OSError
 
 
 def load_model(path: Path) -> tuple[GNN, RunConfig]:

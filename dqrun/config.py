@@ -252,7 +252,9 @@ class SiteRule:
     exact: bool | None = doc("true: left in FP32; false: quantised", None)
     bits: int | None = doc("width, 2..8; null: quant's", None)
     symmetric: bool | None = doc("grid with zero point 0; null: quant's", None)
-    tail: float | None = doc("largest percentile tail, [0, 0.5): a larger one of the method is cut to it; null: no limit", None)
+    tail: float | None = doc(
+        "largest percentile tail, [0, 0.5): a larger one of the method is cut to it; null: no limit", None
+    )
 
     def validate(self, name: str) -> None:
         _require(self.bits is None or 2 <= self.bits <= 8, f"{name}.bits", "be in 2..8 or null", self.bits)

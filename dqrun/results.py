@@ -105,9 +105,7 @@ class Results:
             yield folder
             _replace_folder(folder, self.runs / run_id)
         except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise TrialFailed(f"no space left in {self.root}: the trial could not be recorded") from None
-            raise ResultsError(f"could not write {self.runs / run_id}: {error.strerror}") from None
+            raise self._cannot_write(self.runs / run_id, error) from None
         finally:
             if folder is not None:
                 shutil.rmtree(folder, ignore_errors=True)
@@ -125,13 +123,24 @@ class Results:
         return sorted(rows, key=lambda row: (row["finished_utc"], row["run_id"])), complaints
 
     def rebuild_tables(self) -> list[str]:
-        """Writes trials.csv and summary.csv from the run folders, atomically; returns complaints on damaged rows."""
-        with FileLock(self.root / ".tables.lock"):
-            rows, complaints = self.read_rows()
-            frame = pd.DataFrame(rows, columns=[*TRIAL_COLUMNS, "cell_hash"])
-            _write_csv(frame[TRIAL_COLUMNS], self.root / "trials.csv")
-            _write_csv(summarise(frame), self.root / "summary.csv")
+        """Writes trials.csv and summary.csv from the run folders, atomically; returns complaints on damaged rows.
+
+        Raises TrialFailed on a full disk: the tables then lack the last trial, its folder does not.
+        """
+        try:
+            with FileLock(self.root / ".tables.lock"):
+                rows, complaints = self.read_rows()
+                frame = pd.DataFrame(rows, columns=[*TRIAL_COLUMNS, "cell_hash"])
+                _write_csv(frame[TRIAL_COLUMNS], self.root / "trials.csv")
+                _write_csv(summarise(frame), self.root / "summary.csv")
+        except OSError as error:
+            raise self._cannot_write(self.root, error) from None
         return complaints
+
+    def _cannot_write(self, path: Path, error: OSError) -> TrialFailed | ResultsError:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return TrialFailed(f"no space left in {self.root}: the trial could not be recorded")
+        return ResultsError(f"could not write {path}: {error.strerror}")
 
 
 def summarise(trials: pd.DataFrame) -> pd.DataFrame:

@@ -82,10 +82,10 @@ def _run_or_skip(config: RunConfig, trial: Trial, dataset: GraphDataset, results
     outcome = run_trial(config, trial, dataset, progress)
     try:
         record(outcome, config, results)
+        progress.complain(results.rebuild_tables())
     except TrialFailed as error:
         progress.finished(replace(outcome.row, status="failed", reason=str(error)))
         return False
-    progress.complain(results.rebuild_tables())
     progress.finished(outcome.row)
     return outcome.row.status == "done"
 

@@ -13,6 +13,8 @@ def summary_lines(cells: dict[str, Results]) -> pd.DataFrame:
     """The lines of summary.csv that belong to the given cells (cell hash -> its results folder), in that order."""
     frames = []
     for cell, results in cells.items():
+        if not (results.root / "summary.csv").exists():  # no trial could be recorded
+            continue
         frame = pd.read_csv(results.root / "summary.csv", keep_default_na=False, na_values=[""])
         frames.append(frame[frame["cell_hash"] == cell])
     return pd.concat(frames) if frames else pd.DataFrame()
