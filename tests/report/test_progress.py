@@ -1,0 +1,69 @@
+"""What a person is told, and when."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from dqrun.compose import load_configs
+from dqrun.protocol import Trial
+from dqrun.report import progress as module
+from dqrun.report.progress import Progress, title
+from dqrun.results import Results, Row, write_row
+from dqrun.training import Epoch
+
+EPOCH = Epoch(3, 0.5, 0.6, 0.7, 0.1, 1.0)
+
+
+def test_titles() -> None:
+    (config,) = load_configs(["model=gcn", "quant=int4"])
+    assert title(config, Trial(2)) == "threads gcn int4 dq seed 2"
+    (config,) = load_configs(["quant=fp32"])
+    assert title(config, Trial(0, 4)) == "threads gin fp32 fold 4"
+
+
+def test_without_a_terminal_a_line_now_and_then(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (config,) = load_configs([])
+    with Progress().trial(config, Trial(0)) as report:
+        report(EPOCH)
+        assert capsys.readouterr().err == ""
+        monkeypatch.setattr(module, "SECONDS_BETWEEN_LINES", 0.0)
+        report(EPOCH)
+    assert "epoch 3 of 40, loss 0.5000, val 0.7000" in capsys.readouterr().err
+
+
+def test_on_a_terminal_a_bar(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    (config,) = load_configs([])
+    progress = Progress()
+    progress.bars = True
+    with progress.trial(config, Trial(0)) as report:
+        report(EPOCH)
+    assert "threads gin int8 dq seed 0" in capsys.readouterr().err
+
+
+def test_notes_and_complaints_are_said_once(capsys: pytest.CaptureFixture[str]) -> None:
+    progress = Progress()
+    for _ in range(2):
+        progress.note("synthetic")
+        progress.complain(["row.json is damaged"])
+    assert capsys.readouterr().err.splitlines() == ["synthetic", "dqrun: row.json is damaged"]
+
+
+def test_quiet_says_failures_only(tmp_path: Path, row: Row, capsys: pytest.CaptureFixture[str]) -> None:
+    results = Results(tmp_path)
+    with results.writing(row.run_id) as folder:
+        write_row(folder, row)
+    results.rebuild_tables()
+    progress = Progress(quiet=True)
+    progress.finished(row)
+    progress.summary({row.cell_hash: results})
+    assert capsys.readouterr() == ("", "")
+    progress.finished(replace(row, status="failed", reason="training loss is nan in epoch 2"))
+    assert "r0 failed: training loss is nan in epoch 2" in capsys.readouterr().err
+
+
+def test_summary_before_any_table_exists(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Progress().summary({"c": Results(tmp_path)})
+    assert "no trials" in capsys.readouterr().out
