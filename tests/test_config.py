@@ -71,7 +71,7 @@ def test_the_default_run_is_valid(config: RunConfig) -> None:
         ("quant.bits", 9, "be in 2..8 or null"),
         ("quant.weight_bits", 1, "be in 2..8 or null"),
         ("quant.activation_bits", 0, "be in 2..8 or null"),
-        ("method.name", "magic", "be one of naive"),
+        ("method.name", "my method", "consist of letters, digits and _"),
         ("method.estimator", "none", "be one of ste"),
         ("method.noise_rate", 0.0, "be in (0, 1]"),
         ("method.observer.tail", 0.5, "be in [0, 0.5)"),
