@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -27,6 +25,7 @@ from dqrun.errors import ConfigError
 from dqrun.fields import list_fields, nearest_field, suggestion
 from dqrun.groups import config_folders, list_groups
 from dqrun.overrides import Groups, check, parse, split_sweep
+from dqrun.protocol import canonical
 
 CONFIG_NAME = "run"
 
@@ -119,15 +118,8 @@ def _refuse_unknown(tree: DictConfig, known: frozenset[str], prefix: str = "", s
 
 
 def distinct(configs: Sequence[RunConfig]) -> list[RunConfig]:
-    """The configurations without repetitions, the first of each kept: without quantisation all methods are one."""
+    """The configurations without repetitions, the first of each kept: FP32 is one job, whatever method and plan."""
     first: dict[str, RunConfig] = {}
     for config in configs:
-        first.setdefault(_identity(config), config)
+        first.setdefault(repr(canonical(config)), config)
     return list(first.values())
-
-
-def _identity(config: RunConfig) -> str:
-    tree = dataclasses.asdict(config)
-    if config.quant.is_fp32:
-        del tree["method"]
-    return json.dumps(tree, sort_keys=True)
