@@ -20,6 +20,7 @@ __all__ = [
     "dropout",
     "edge_softmax",
     "fake_quantize",
+    "linear",
     "message_range",
     "segment_reduce",
     "spmm",
@@ -75,6 +76,11 @@ def tail_range(
     (k+1)-th smallest and the (k+1)-th largest of the multiset, 0-d tensors of x's type; (+inf, -inf) when W = 0.
     """
     return version(reference.tail_range, x)(x, tail, row_weight, keep)
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor, relu: bool = False) -> Tensor:
+    """x weight^T + bias, then a ReLU if asked for: x [N, K], weight [M, K], bias [M] to [N, M]; gradients to all."""
+    return version(reference.linear, x)(x, weight, bias, relu)
 
 
 def spmm(csr: CSR, x: Tensor, weight: Tensor | None = None) -> Tensor:

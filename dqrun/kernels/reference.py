@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from dqrun.graph import CSR
@@ -123,6 +124,11 @@ def _weighted_tail_range(x: Tensor, tail: float, row_weight: Tensor) -> tuple[Te
     high = values[torch.searchsorted(upto, total - k).clamp(max=last)]
     some = total > 0
     return low.where(some, float("inf")), high.where(some, float("-inf"))
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor, relu: bool = False) -> Tensor:
+    y = F.linear(x, weight, bias)
+    return y.relu() if relu else y
 
 
 def spmm(csr: CSR, x: Tensor, weight: Tensor | None = None) -> Tensor:
