@@ -16,8 +16,11 @@ from dqrun import __version__
 from dqrun.errors import ConfigError, DqrunError
 from dqrun.fields import suggestion
 
-VERBS = {"compare": "tables of the results so far: dqrun compare [DIR]"}
-_VERB_MODULES = {"compare": "dqrun.report.compare"}
+VERBS = {
+    "compare": "tables of the results so far: dqrun compare [DIR]",
+    "bench": "times beside PyG's: dqrun bench training [GROUP=OPTION ...]",
+}
+_VERB_MODULES = {"compare": "dqrun.report.compare", "bench": "dqrun.bench.cli"}
 _INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 
 

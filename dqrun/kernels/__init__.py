@@ -14,7 +14,7 @@ from torch import Tensor
 
 from dqrun.graph import CSR
 from dqrun.kernels import reference
-from dqrun.kernels.choice import use, version
+from dqrun.kernels.choice import recorded, use, version
 
 __all__ = [
     "dropout",
@@ -22,9 +22,11 @@ __all__ = [
     "fake_quantize",
     "linear",
     "message_range",
+    "recorded",
     "segment_reduce",
     "spmm",
     "spmm_quantized",
+    "spmm_self",
     "tail_range",
     "use",
 ]
@@ -90,6 +92,11 @@ def spmm(csr: CSR, x: Tensor, weight: Tensor | None = None) -> Tensor:
     zero for a node without edges. Gradients to x and weight.
     """
     return version(reference.spmm, x)(csr, x, weight)
+
+
+def spmm_self(csr: CSR, x: Tensor, self_weight: Tensor) -> Tensor:
+    """out[i] = self_weight * x[i] + sum over incoming edges e of x[col[e]]: x [N, F], self_weight [1]; gradients to both."""
+    return version(reference.spmm_self, x)(csr, x, self_weight)
 
 
 def spmm_quantized(

@@ -13,6 +13,7 @@ from typing import ParamSpec, TypeVar, cast
 
 import torch
 from torch import Tensor
+from torch.profiler import record_function
 
 from dqrun.errors import ConfigError
 
@@ -21,6 +22,7 @@ R = TypeVar("R")
 
 CHOICES = ("auto", "reference", "cpu")
 _choice: ContextVar[str] = ContextVar("dqrun_kernels", default="auto")
+_recorded: ContextVar[bool] = ContextVar("dqrun_kernels_recorded", default=False)
 
 
 @contextmanager
@@ -41,8 +43,23 @@ def use(name: str) -> Iterator[None]:
         _choice.reset(token)
 
 
+@contextmanager
+def recorded() -> Iterator[None]:
+    """Kernels of the code inside the `with` block appear by name (`dqrun::NAME`) in a profile of torch's profiler."""
+    token = _recorded.set(True)
+    try:
+        yield
+    finally:
+        _recorded.reset(token)
+
+
 def version(meaning: Callable[P, R], x: Tensor) -> Callable[P, R]:
     """The version of a function of `reference` to call for data like x."""
+    chosen = _version(meaning, x)
+    return record_function(f"dqrun::{meaning.__name__}")(chosen) if _recorded.get() else chosen
+
+
+def _version(meaning: Callable[P, R], x: Tensor) -> Callable[P, R]:
     if _choice.get() == "reference" or x.device.type != "cpu" or x.dtype != torch.float32:
         return meaning
     compiled = _load_compiled()

@@ -135,6 +135,10 @@ def spmm(csr: CSR, x: Tensor, weight: Tensor | None = None) -> Tensor:
     return _sum_by_target(csr, _messages(csr, x, weight))
 
 
+def spmm_self(csr: CSR, x: Tensor, self_weight: Tensor) -> Tensor:
+    return torch.addcmul(spmm(csr, x), self_weight, x)
+
+
 def spmm_quantized(
     csr: CSR,
     x: Tensor,

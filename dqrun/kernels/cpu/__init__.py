@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from dqrun.kernels.cpu.aggregate import spmm, spmm_quantized
+from dqrun.kernels.cpu.aggregate import spmm, spmm_quantized, spmm_self
 from dqrun.kernels.cpu.dense import linear
 from dqrun.kernels.cpu.noise import dropout
 from dqrun.kernels.cpu.ranges import message_range, tail_range
@@ -21,6 +21,7 @@ __all__ = [
     "segment_reduce",
     "spmm",
     "spmm_quantized",
+    "spmm_self",
     "tail_range",
 ]
 

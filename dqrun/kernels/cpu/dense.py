@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from dqrun.kernels.cpu.launch import Array, kernel, parts, scratch, share
+from dqrun.kernels.cpu.outer import sum_outer
 
 ROWS = 64  # whose gradients are summed in float32 before they join the total in float64
 SMALLEST_PRODUCT = 2**20  # multiplications from which oneDNN's longer way to its kernel pays
@@ -67,7 +68,8 @@ class _Linear(torch.autograd.Function):
             _relu_backward(grad.contiguous().numpy(), y.numpy(), out.numpy(), sums)
             grad, grad_bias = out, torch.from_numpy(sums.sum(0, dtype=np.float64).astype(np.float32))
         grad_x = _product(grad, weight.t().contiguous(), None, False) if ctx.needs_input_grad[0] else None
-        return grad_x, grad.t() @ x, grad_bias, None
+        large = grad.numel() * x.size(1) >= SMALLEST_PRODUCT
+        return grad_x, sum_outer(grad, x) if large else grad.t() @ x, grad_bias, None
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor, relu: bool = False) -> Tensor:

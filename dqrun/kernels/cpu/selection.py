@@ -27,13 +27,15 @@ def from_ordered(ordered: Any) -> Any:
 def select(values: Array, counts: Array, rank: Any) -> Any:
     """The element of that rank (from 0) in ascending order; values [n] float32, each counted counts [n] int64 times (empty: once).
 
-    Radix selection over 11, 11 and 10 bits; the rank must be below the sum of counts.
+    Radix selection, 11 bits at a time, or 8 where there are fewer values than counters; the rank must be below the sum
+    of counts.
     """
-    histogram = np.empty(2048, np.int64)
+    digits = 11 if values.size > 4096 else 8
+    histogram = np.empty(1 << digits, np.int64)
     prefix = np.int64(0)
     above = 32
     while above > 0:
-        shift = above - 11 if above > 11 else 0
+        shift = max(0, above - digits)
         histogram[:] = 0
         for i in range(values.size):
             key = np.int64(to_ordered(values[i])) + 2147483648

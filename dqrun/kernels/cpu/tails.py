@@ -18,16 +18,16 @@ from dqrun.kernels.cpu.elements import Elements, row_of
 from dqrun.kernels.cpu.launch import NO_INTEGERS, Array, inner, kernel, parts, scratch, share
 from dqrun.kernels.cpu.selection import select
 
-SAMPLE = 8192
-INFINITY = np.float32(np.inf)
+SMALLEST_SAMPLE, LARGEST_SAMPLE = 1024, 8192  # of 256th parts, so that it costs a fraction of the pass
+INFINITY, ALL = np.float32(np.inf), np.uint32(0xFFFFFFFF)
 
 
 @inner
 def _sample_places(elements: Elements, num_elements: int, values: Array) -> int:
-    """One element of each of SAMPLE strata; returns how many of them count, which come first in values."""
-    taken, width = 0, elements[5]
-    for i in range(SAMPLE):
-        start, stop = share(i, SAMPLE, num_elements)
+    """One element of each of as many strata as values holds; returns how many count, which come first."""
+    taken, width = 0, elements[6]
+    for i in range(values.size):
+        start, stop = share(i, values.size, num_elements)
         start += (i * 2654435761 >> 7) % (stop - start)  # scattered, lest the stride meet the width of a row
         first, factor, count = row_of(elements, start // width)
         if count > 0:
@@ -39,16 +39,16 @@ def _sample_places(elements: Elements, num_elements: int, values: Array) -> int:
 @inner
 def _sample_multiset(elements: Elements, total: int, values: Array) -> int:
     """As `_sample_places`, of rows that count several times: rows of an [N, ...] tensor."""
-    x, _, _, count, _, width = elements
+    x, _, _, count, keep, _, width = elements
     row, upto = -1, 0  # elements of the multiset in the rows up to this one
-    for i in range(SAMPLE):
-        start, stop = share(i, SAMPLE, total)
+    for i in range(values.size):
+        start, stop = share(i, values.size, total)
         place = start + (i * 2654435761 >> 7) % max(1, stop - start)
         while upto <= place:
             row += 1
-            upto += count[row] * width
+            upto += 0 if keep.size and keep[row] else count[row] * width
         values[i] = x[row * width + (upto - 1 - place) % width]
-    return SAMPLE
+    return values.size
 
 
 @kernel
@@ -58,7 +58,7 @@ def _guess(elements: Elements, num_elements: int, multiset: int, tail: float, wi
     Into guesses [2]: the lower one, and the upper one with its sign changed. multiset: how many elements count, or 0
     where no row counts more than once.
     """
-    values = np.empty((2, SAMPLE), np.float32)
+    values = np.empty((2, max(SMALLEST_SAMPLE, min(LARGEST_SAMPLE, num_elements // 256))), np.float32)
     if multiset > 0:
         size = _sample_multiset(elements, multiset, values[0])
     else:
@@ -94,11 +94,19 @@ def _scan(
     Returns the places after those appended, and how many equal low and high.
     """
     at_low, at_high = 0, 0
-    while start + bits.WORD <= end:
-        at_low += bits.count(bits.equal(x, start, factor, low))
-        at_high += bits.count(bits.equal(x, start, factor, high))
-        below = _append(x, start, bits.below(x, start, factor, low), factor, count, values[0], counts[0], below)
-        above = _append(x, start, bits.above(x, start, factor, high), -factor, count, values[1], counts[1], above)
+    while start < end:
+        place, wanted = start, ALL
+        if start + bits.WORD > end:  # the last word of the row is read from what lies before it
+            place = max(0, min(end, x.size) - bits.WORD)
+            wanted = np.uint32(ALL << np.uint32(start - place))
+            if place + bits.WORD > end:  # x has fewer elements than a word
+                break
+        at_low += bits.count(np.uint32(bits.equal(x, place, factor, low) & wanted))
+        at_high += bits.count(np.uint32(bits.equal(x, place, factor, high) & wanted))
+        found = np.uint32(bits.below(x, place, factor, low) & wanted)
+        below = _append(x, place, found, factor, count, values[0], counts[0], below)
+        found = np.uint32(bits.above(x, place, factor, high) & wanted)
+        above = _append(x, place, found, -factor, count, values[1], counts[1], above)
         start += bits.WORD
     for i in range(start, end):
         value = x[i] * factor
@@ -123,7 +131,7 @@ def _collect(
         below, above = 0, 0
         times = found[part, 2:]
         times[:] = 0
-        row, width = start // elements[5], elements[5]
+        row, width = start // elements[6], elements[6]
         while start < stop:
             first, factor, count = row_of(elements, row)
             end = min(stop, (row + 1) * width)
@@ -158,11 +166,11 @@ def tails(elements: Elements, num_elements: int, total: int, tail: float, repeat
     """
     num_parts, rank, widening = parts(num_elements), int(tail * total), 1.0
     ends, found = np.full(2, INFINITY), np.empty((num_parts, 6), np.int64)  # everything is outside
-    capacity, guessing = num_elements, num_elements > SAMPLE
+    capacity, guessing = num_elements, num_elements > LARGEST_SAMPLE
     while True:
         if guessing:
             share_outside = _guess(elements, num_elements, total if repeated else 0, tail, widening, ends)
-            capacity = int(num_elements / num_parts * min(1.0, 1.5 * share_outside)) + SAMPLE
+            capacity = int(num_elements / num_parts * min(1.0, 1.5 * share_outside)) + SMALLEST_SAMPLE
         values = scratch((num_parts, 2, capacity), torch.float32)
         counts = scratch((num_parts, 2, capacity if repeated else 0), torch.int64)
         _collect(elements, num_elements, ends[0], -ends[1], values, counts, found)
