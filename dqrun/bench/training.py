@@ -11,6 +11,7 @@ from dqrun import kernels
 from dqrun.bench.timing import Step, interleaved, medians, peak_bytes, shares
 from dqrun.bench.workload import Workload
 from dqrun.config import RunConfig
+from dqrun.memory import keep_freed_memory
 
 CSR_FORMS = ("adj_t", "EdgeIndex")  # the faster of these is the peer `pyg_fp32_csr`
 
@@ -46,6 +47,7 @@ def label(config: RunConfig) -> str:
 
 def compare(configs: Sequence[RunConfig], rounds: int) -> tuple[list[Measured], Pipeline]:
     """Measures the variants of one dataset and architecture, FP32 among them, and PyG's forms of it."""
+    keep_freed_memory()  # for PyG's steps as well
     first = configs[0]
     torch.set_num_threads(first.threads or torch.get_num_threads())
     workload = Workload.prepare(first)
