@@ -17,9 +17,14 @@ Elements = tuple[Array, Array, Array, Array, Array, int, int]  # x, source, fact
 
 
 @inner
-def row_of(elements: Elements, row: int) -> tuple[int, Any, int]:
-    """Of one row: where it begins in x, its factor, how often it counts."""
-    _, source, factor, count, keep, heads, width = elements
+def row_of(
+    source: Array, factor: Array, count: Array, keep: Array, heads: int, width: int, row: int
+) -> tuple[int, Any, int]:
+    """Of one row: where it begins in x, its factor, how often it counts.
+
+    Takes the parts of `Elements` apart: unpacking the tuple here would count references of five arrays for each row,
+    which takes longer than the row.
+    """
     if heads == 1:  # spares the divisions
         node = place = source[row] if source.size else row
     else:

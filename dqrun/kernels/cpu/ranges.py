@@ -42,17 +42,18 @@ def _extremes(elements: Elements, num_elements: int, ends: Array) -> None:
 
     Compared as integers, which the compiler can do in vector lanes.
     """
+    x, source, factors, counted, keep, heads, width = elements
     num_parts = ends.shape[0]
     for part in prange(num_parts):
         start, stop = share(part, num_parts, num_elements)
         low, high = to_ordered(INFINITY), to_ordered(-INFINITY)
-        row, width = start // elements[6], elements[6]
+        row = start // width
         while start < stop:
-            first, factor, count = row_of(elements, row)
+            first, factor, count = row_of(source, factors, counted, keep, heads, width, row)
             end = min(stop, (row + 1) * width)
             if count > 0:
                 first += start - row * width
-                low, high = _slice_extremes(elements[0][first : first + end - start], factor, low, high)
+                low, high = _slice_extremes(x[first : first + end - start], factor, low, high)
             row, start = row + 1, end
         ends[part, 0], ends[part, 1] = from_ordered(low), from_ordered(high)
 

@@ -23,27 +23,34 @@ INFINITY, ALL = np.float32(np.inf), np.uint32(0xFFFFFFFF)
 
 
 @inner
+def _scattered(i: int) -> float:
+    """The i-th of a sequence that fills [0, 1) evenly (additive recurrence by the golden ratio)."""
+    return float((i * 2654435769) & 0xFFFFFFFF) * 2.0**-32
+
+
+@inner
 def _sample_places(elements: Elements, num_elements: int, values: Array) -> int:
-    """One element of each of as many strata as values holds; returns how many count, which come first."""
-    taken, width = 0, elements[6]
+    """As many evenly spread elements as values holds; returns how many of them count, which come first."""
+    x, source, factors, counted, keep, heads, width = elements
+    taken = 0
     for i in range(values.size):
-        start, stop = share(i, values.size, num_elements)
-        start += (i * 2654435761 >> 7) % (stop - start)  # scattered, lest the stride meet the width of a row
-        first, factor, count = row_of(elements, start // width)
+        place = np.int64(_scattered(i) * num_elements)
+        row = np.int64(place / width)  # exact, and a fraction of the time of an integer division
+        first, factor, count = row_of(source, factors, counted, keep, heads, width, row)
         if count > 0:
-            values[taken] = elements[0][first + start % width] * factor
+            values[taken] = x[first + place - row * width] * factor
             taken += 1
     return taken
 
 
 @inner
 def _sample_multiset(elements: Elements, total: int, values: Array) -> int:
-    """As `_sample_places`, of rows that count several times: rows of an [N, ...] tensor."""
+    """As `_sample_places`, of rows that count several times: rows of an [N, ...] tensor, one from each stratum."""
     x, _, _, count, keep, _, width = elements
     row, upto = -1, 0  # elements of the multiset in the rows up to this one
+    stratum = total / values.size
     for i in range(values.size):
-        start, stop = share(i, values.size, total)
-        place = start + (i * 2654435761 >> 7) % max(1, stop - start)
+        place = np.int64((i + _scattered(i)) * stratum)
         while upto <= place:
             row += 1
             upto += 0 if keep.size and keep[row] else count[row] * width
@@ -101,7 +108,8 @@ def _collect(
 
     found [parts, 4]: how many are below and above, and how often they count.
     """
-    x, width, num_parts = elements[0], elements[6], values.shape[0]
+    x, source, factors, counted, keep, heads, width = elements
+    num_parts = values.shape[0]
     for part in prange(num_parts):
         start, stop = share(part, num_parts, num_elements)
         below_values, above_values = values[part, 0], values[part, 1]  # here: a slice costs as much as a few words
@@ -109,7 +117,7 @@ def _collect(
         below, above, below_times, above_times = 0, 0, 0, 0
         row = start // width
         while start < stop:
-            first, factor, count = row_of(elements, row)
+            first, factor, count = row_of(source, factors, counted, keep, heads, width, row)
             end = min(stop, (row + 1) * width)
             if count > 0:
                 was_below, was_above = below, above
@@ -135,13 +143,14 @@ def _collect(
 @kernel
 def _count_equal(elements: Elements, num_elements: int, low: Any, high: Any, equal: Array) -> None:
     """How often elements that equal low and high count, of each part: into equal [parts, 2]."""
-    x, width, num_parts = elements[0], elements[6], equal.shape[0]
+    x, source, factors, counted, keep, heads, width = elements
+    num_parts = equal.shape[0]
     for part in prange(num_parts):
         start, stop = share(part, num_parts, num_elements)
         at_low, at_high = 0, 0
         row = start // width
         while start < stop:
-            first, factor, count = row_of(elements, row)
+            first, factor, count = row_of(source, factors, counted, keep, heads, width, row)
             end = min(stop, (row + 1) * width)
             place = first + start - row * width
             last = place + end - start
