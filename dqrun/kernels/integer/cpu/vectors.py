@@ -39,9 +39,9 @@ class Builder:
         self.args = [self._argument(kind, value) for kind, value in zip(kinds, values, strict=True)]
 
     def _argument(self, kind: Any, value: Any) -> Any:
-        """The address of an array's first element, an int64, or a float64."""
-        if isinstance(kind, types.Array):
-            return self.context.make_array(kind)(self.context, self.ir, value).data
+        """A pointer as it is, other values as int64 or float64."""
+        if isinstance(kind, types.CPointer):
+            return value
         return self.context.cast(self.ir, value, kind, types.float64 if isinstance(kind, types.Float) else types.int64)
 
     def call(self, name: str, result: Any, args: Values) -> Any:
@@ -101,7 +101,7 @@ class Builder:
         return finals
 
     def load_some(self, pointer: Any, index: Any, kind: Any, count: Any) -> Any:
-        """The first `count` (at least 1) lanes of a vector of LANES, touching nothing behind them; zeros for the rest."""
+        """The first `count` (at least 1) lanes of a vector of LANES, touching nothing behind; zeros for the rest."""
         zero, whole = ir.Constant(kind, [0] * LANES), self.ir.icmp_signed(">=", count, I64(LANES))
         (value,) = self.when(whole, [zero], lambda _: [self.load(pointer, index, kind)])
 
@@ -160,7 +160,7 @@ def zeros(kind: Any, lanes: int) -> Any:
 
 
 def make(emit: Callable[..., None], *sizes: Any) -> Any:
-    """An intrinsic without result, of one argument: a tuple of arrays and numbers.
+    """An intrinsic without result, of one argument: a tuple of pointers and numbers.
 
     emit(builder, *sizes) writes its loop.
     """
@@ -174,3 +174,36 @@ def make(emit: Callable[..., None], *sizes: Any) -> Any:
         return types.void(args), codegen
 
     return loop
+
+
+def _pointer_kind(kind: Any) -> Any:
+    return types.CPointer(kind.dtype) if isinstance(kind, types.Array) else kind
+
+
+@intrinsic
+def pointers(_context: Any, values: Any) -> Any:
+    """A tuple with a pointer to its first element in place of each array.
+
+    numba counts references to arrays, in memory that all threads share, wherever they are put in a tuple; of pointers
+    it knows nothing. Inside loops that took more time than all arithmetic. `hold` the arrays while pointers are used.
+    """
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        kinds = signature.args[0]
+        results = [
+            context.make_array(kind)(context, builder, value).data if isinstance(kind, types.Array) else value
+            for kind, value in zip(kinds, cgutils.unpack_tuple(builder, args[0]), strict=True)
+        ]
+        return context.make_tuple(builder, signature.return_type, results)
+
+    return types.Tuple([_pointer_kind(kind) for kind in values])(values), codegen
+
+
+@intrinsic
+def hold(_context: Any, arrays: Any) -> Any:
+    """Keeps the arrays of a tuple alive up to here."""
+
+    def codegen(context: Any, _builder: Any, _signature: Any, _args: Any) -> Any:
+        return context.get_dummy_value()
+
+    return types.void(arrays), codegen
