@@ -92,8 +92,9 @@ def logit_halves(h: Codes, a_source: Tensor, a_target: Tensor) -> tuple[Array, A
     heads = a_source.size(0)
     source, target = (np.empty(h.num_rows * heads + LANES, np.float32) for _ in range(2))
     if h.num_rows and heads:
-        spread = [torch.block_diag(*(row.unsqueeze(1) for row in a)) for a in (a_source, a_target)]
-        a = F.pad(torch.cat(spread, 1).to(torch.float32) * h.grid.scale, (0, -2 * heads % LANES)).contiguous()
+        own = torch.eye(heads).unsqueeze(1)  # [H, 1, H]: a head's channels add to its own sum only
+        spread = [(a.unsqueeze(2) * own).view(h.channels, heads) for a in (a_source, a_target)]
+        a = F.pad(torch.cat(spread, 1) * h.grid.scale, (0, -2 * heads % LANES)).contiguous()
         x = (readable(h), h.channels, h.data.size(1), h.grid.packed, float(h.grid.zero_point))
         num_parts = parts(h.num_rows * h.channels)
         _halves(x, h.num_rows, array(a), heads, source, target, num_parts)

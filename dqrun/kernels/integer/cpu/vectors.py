@@ -1,7 +1,7 @@
 """Inner loops written in LLVM's own language, where numba's loops do not become the vector code that is wanted.
 
 Each is a numba intrinsic made for fixed sizes: its sums stay in vector registers through the whole loop. LLVM turns
-vectors of any width into what the CPU has; only `dot_rows` needs an instruction of its own (`HAS_VNNI`).
+vectors of any width into what the CPU has; where an instruction of its own is used there is another way without it.
 """
 
 from __future__ import annotations
@@ -15,8 +15,17 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-HAS_VNNI = bool(llvmlite.binding.get_host_cpu_features().get("avx512vnni")) and not numba.config.CPU_NAME
-"""Whether this CPU multiplies 64 pairs of bytes at once (AVX-512 VNNI), and numba compiles for this CPU."""
+
+def _has(feature: str) -> bool:
+    """Whether numba compiles for this CPU, as it is, and it has a feature."""
+    as_it_is = not numba.config.CPU_NAME and numba.config.CPU_FEATURES is None and numba.config.ENABLE_AVX
+    return bool(as_it_is and llvmlite.binding.get_host_cpu_features().get(feature))
+
+
+HAS_VNNI = _has("avx512vnni")
+"""Whether 64 products of bytes can be made and added at once."""
+HAS_PERMUTE = _has("avx512f")
+"""Whether 16 float32 can be put in any order at once."""
 
 LANES = 16  # int32 of a 512-bit vector
 AHEAD = 16  # edges between the request of a row and its use: the time of a cache miss
@@ -180,8 +189,7 @@ def _pointer_kind(kind: Any) -> Any:
     return types.CPointer(kind.dtype) if isinstance(kind, types.Array) else kind
 
 
-@intrinsic
-def pointers(_context: Any, values: Any) -> Any:
+def _pointers(_context: Any, values: Any) -> Any:
     """A tuple with a pointer to its first element in place of each array.
 
     numba counts references to arrays, in memory that all threads share, wherever they are put in a tuple; of pointers
@@ -199,11 +207,14 @@ def pointers(_context: Any, values: Any) -> Any:
     return types.Tuple([_pointer_kind(kind) for kind in values])(values), codegen
 
 
-@intrinsic
-def hold(_context: Any, arrays: Any) -> Any:
+def _hold(_context: Any, arrays: Any) -> Any:
     """Keeps the arrays of a tuple alive up to here."""
 
     def codegen(context: Any, _builder: Any, _signature: Any, _args: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(arrays), codegen
+
+
+pointers: Any = intrinsic(_pointers)
+hold: Any = intrinsic(_hold)

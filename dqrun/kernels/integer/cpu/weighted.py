@@ -7,14 +7,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import llvmlite.binding
 from llvmlite import ir
 
 from dqrun.kernels.cpu.launch import inner
-from dqrun.kernels.integer.cpu.vectors import F32, I8, I32, I64, LANES, Builder, Values, make, zeros
+from dqrun.kernels.integer.cpu.vectors import F32, HAS_PERMUTE, I8, I32, I64, LANES, Builder, Values, make, zeros
 
 CHUNK = 64  # edges whose powers wait in the cache
-HAS_PERMUTE = bool(llvmlite.binding.get_host_cpu_features().get("avx512f"))
 FLOATS, WORDS = ir.VectorType(F32, LANES), ir.VectorType(I32, LANES)
 LOG2_E, LN2_HIGH, LN2_LOW = 1.44269504, 0.693359375, -2.12194440e-4  # Cephes
 EXP_TERMS = (1 / 5040, 1 / 720, 1 / 120, 1 / 24, 1 / 6, 0.5, 1.0, 1.0)
@@ -157,9 +155,9 @@ def _emit_fill(b: Builder) -> None:
 
 
 fill, _largest, _powers = make(_emit_fill), make(_emit_largest), make(_emit_powers)
-_scale, _scale_any = make(_emit_scale, HAS_PERMUTE), make(_emit_scale, False)
-_bytes_64, _bytes_128 = (make(_emit_weighted, size, False, HAS_PERMUTE) for size in (64, 128))
-_nibbles_32, _nibbles_64 = (make(_emit_weighted, size, True, HAS_PERMUTE) for size in (32, 64))
+_scale, _scale_any = make(_emit_scale, True), make(_emit_scale, False)
+_bytes_64, _bytes_128 = (make(_emit_weighted, size, False, True) for size in (64, 128))
+_nibbles_32, _nibbles_64 = (make(_emit_weighted, size, True, True) for size in (32, 64))
 _bytes_any, _nibbles_any = (make(_emit_weighted, 32, packed, False) for packed in (False, True))
 
 
@@ -203,7 +201,7 @@ def add_weighted(y: Any, x: Any, col: Any, first: int, last: int, p: Any, acc: A
     while offset < width:
         left = width - offset
         args = (codes, width, offset, zero_point, col, first, last - first, limit, p, padded, places, acc, high)
-        if padded > LANES:
+        if not HAS_PERMUTE or padded > LANES:
             size = 32
             if packed:
                 _nibbles_any(args)
@@ -229,7 +227,7 @@ def divide(acc: Any, state: Any, y: Any, heads: int) -> None:
     """Divides the weighted sums by the sums of powers."""
     _, _, places, _, total = y
     padded = padded_heads(heads)
-    if padded > LANES:
+    if not HAS_PERMUTE or padded > LANES:
         _scale_any((acc, total, state, padded, places))
     else:
         _scale((acc, total, state, padded, places))

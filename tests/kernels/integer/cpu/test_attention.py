@@ -11,6 +11,7 @@ from torch import Tensor
 from dqrun.graph import CSR
 from dqrun.kernels.integer import Codes, cpu, reference
 
+hubs = st.sampled_from(["none", "both"])
 shapes = st.sampled_from([(1, 1), (1, 40), (2, 3), (8, 16), (4, 8), (3, 5), (1, 130), (17, 3), (20, 20)])
 
 

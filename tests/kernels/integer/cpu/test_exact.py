@@ -15,6 +15,7 @@ outputs = st.one_of(st.none(), bits)
 channels = st.sampled_from([1, 2, 7, 16, 17, 33, 64, 65, 96, 129, 130, 257])
 kinds = st.sampled_from(["plain", "normalised", "residual", "elu", "everything"])
 hubs = st.sampled_from(["none", "source", "target", "both"])
+modes = st.sampled_from(["sum", "mean", "max"])
 few = settings(max_examples=60, deadline=None)
 
 
