@@ -18,7 +18,8 @@ from numba.extending import intrinsic
 
 def _has(feature: str) -> bool:
     """Whether numba compiles for this CPU, as it is, and it has a feature."""
-    as_it_is = not numba.config.CPU_NAME and numba.config.CPU_FEATURES is None and numba.config.ENABLE_AVX
+    settings: Any = numba.config
+    as_it_is = not settings.CPU_NAME and settings.CPU_FEATURES is None and settings.ENABLE_AVX
     return bool(as_it_is and llvmlite.binding.get_host_cpu_features().get(feature))
 
 
