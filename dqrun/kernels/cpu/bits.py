@@ -18,8 +18,9 @@ _WORD, _FLAGS = ir.IntType(WORD), ir.VectorType(ir.IntType(1), WORD)
 
 
 def _pointer(context: Any, builder: Any, array_type: Any, array: Any, start: Any, lane: Any) -> Any:
-    """The address of array[start] as that of a vector of 32 lanes."""
-    data = context.make_array(array_type)(context, builder, array).data
+    """The address of array[start] as that of a vector of 32 lanes; of an array or a pointer."""
+    is_pointer = isinstance(array_type, types.CPointer)
+    data = array if is_pointer else context.make_array(array_type)(context, builder, array).data
     return builder.bitcast(builder.gep(data, [start]), ir.VectorType(lane, WORD).as_pointer())
 
 

@@ -14,11 +14,12 @@ import torch
 from numba import prange
 
 from dqrun.kernels.cpu import bits
-from dqrun.kernels.cpu.elements import Elements, row_of
+from dqrun.kernels.cpu.elements import Elements, present, row_of
 from dqrun.kernels.cpu.launch import Array, inner, kernel, parts, scratch, share
+from dqrun.kernels.cpu.pointers import pointers
 from dqrun.kernels.cpu.selection import select
 
-SMALLEST_SAMPLE, LARGEST_SAMPLE = 1024, 8192  # of 256th parts, so that it costs a fraction of the pass
+SMALLEST_SAMPLE, LARGEST_SAMPLE = 1024, 16384  # of 128th parts, so that it costs a fraction of the pass
 INFINITY, ALL = np.float32(np.inf), np.uint32(0xFFFFFFFF)
 
 
@@ -31,12 +32,13 @@ def _scattered(i: int) -> float:
 @inner
 def _sample_places(elements: Elements, num_elements: int, values: Array) -> int:
     """As many evenly spread elements as values holds; returns how many of them count, which come first."""
-    x, source, factors, counted, keep, heads, width = elements
+    at, has = pointers(elements), present(elements)
+    x, width = at[0], at[6]
     taken = 0
     for i in range(values.size):
         place = np.int64(_scattered(i) * num_elements)
         row = np.int64(place / width)  # exact, and a fraction of the time of an integer division
-        first, factor, count = row_of(source, factors, counted, keep, heads, width, row)
+        first, factor, count = row_of(at, has, row)
         if count > 0:
             values[taken] = x[first + place - row * width] * factor
             taken += 1
@@ -46,14 +48,15 @@ def _sample_places(elements: Elements, num_elements: int, values: Array) -> int:
 @inner
 def _sample_multiset(elements: Elements, total: int, values: Array) -> int:
     """As `_sample_places`, of rows that count several times: rows of an [N, ...] tensor, one from each stratum."""
-    x, _, _, count, keep, _, width = elements
+    x, _, _, count, keep, _, width = pointers(elements)
+    has_keep = elements[4].size > 0
     row, upto = -1, 0  # elements of the multiset in the rows up to this one
     stratum = total / values.size
     for i in range(values.size):
         place = np.int64((i + _scattered(i)) * stratum)
         while upto <= place:
             row += 1
-            upto += 0 if keep.size and keep[row] else count[row] * width
+            upto += 0 if has_keep and keep[row] != 0 else count[row] * width
         values[i] = x[row * width + (upto - 1 - place) % width]
     return values.size
 
@@ -65,7 +68,7 @@ def _guess(elements: Elements, num_elements: int, multiset: int, tail: float, wi
     Into guesses [2]: the lower one, and the upper one with its sign changed. multiset: how many elements count, or 0
     where no row counts more than once.
     """
-    values = np.empty((2, max(SMALLEST_SAMPLE, min(LARGEST_SAMPLE, num_elements // 256))), np.float32)
+    values = np.empty((2, max(SMALLEST_SAMPLE, min(LARGEST_SAMPLE, num_elements // 128))), np.float32)
     if multiset > 0:
         size = _sample_multiset(elements, multiset, values[0])
     else:
@@ -80,12 +83,17 @@ def _guess(elements: Elements, num_elements: int, multiset: int, tail: float, wi
 
 
 @inner
-def _append(x: Array, start: int, word: Any, factor: Any, count: int, values: Array, counts: Array, size: int) -> int:
-    """Stores factor * x[start + i] for each bit i of word, from place `size` on; beyond the capacity it only counts."""
+def _append(
+    x: Any, start: int, word: Any, factor: Any, count: int, values: Any, counts: Any, size: int, capacity: int, counted: Any
+) -> int:
+    """Stores factor * x[start + i] for each bit i of word, from place `size` on; beyond the capacity it only counts.
+
+    `counted`: stores how often it counts, too. Arrays are pointers.
+    """
     while word != 0:
-        if size < values.size:
+        if size < capacity:
             values[size] = x[start + bits.lowest(word)] * factor
-            if counts.size:
+            if counted:
                 counts[size] = count
         size += 1
         word = np.uint32(word & np.uint32(word - np.uint32(1)))
@@ -93,7 +101,7 @@ def _append(x: Array, start: int, word: Any, factor: Any, count: int, values: Ar
 
 
 @inner
-def _last_word(x: Array, start: int, end: int) -> tuple[int, Any]:
+def _last_word(start: int, end: int) -> tuple[int, Any]:
     """Where to read a word that covers x[start:end], fewer than 32 elements, and which of its bits are meant."""
     place = max(0, end - bits.WORD)
     wanted = np.uint32(ALL << np.uint32(start - place))
@@ -108,16 +116,17 @@ def _collect(
 
     found [parts, 4]: how many are below and above, and how often they count.
     """
-    x, source, factors, counted, keep, heads, width = elements
-    num_parts = values.shape[0]
+    at, has = pointers(elements), present(elements)
+    x, width = at[0], at[6]
+    num_parts, capacity, counted = values.shape[0], values.shape[2], counts.shape[2] > 0
     for part in prange(num_parts):
         start, stop = share(part, num_parts, num_elements)
-        below_values, above_values = values[part, 0], values[part, 1]  # here: a slice costs as much as a few words
-        below_counts, above_counts = counts[part, 0], counts[part, 1]
+        ends = pointers((values[part, 0], values[part, 1], counts[part, 0], counts[part, 1]))
+        below_values, above_values, below_counts, above_counts = ends
         below, above, below_times, above_times = 0, 0, 0, 0
         row = start // width
         while start < stop:
-            first, factor, count = row_of(source, factors, counted, keep, heads, width, row)
+            first, factor, count = row_of(at, has, row)
             end = min(stop, (row + 1) * width)
             if count > 0:
                 was_below, was_above = below, above
@@ -126,13 +135,13 @@ def _collect(
                 while place < last:
                     wanted, word = ALL, place
                     if place + bits.WORD > last:
-                        word, wanted = _last_word(x, place, last)
+                        word, wanted = _last_word(place, last)
                     found_below = np.uint32(bits.below(x, word, factor, low) & wanted)
                     found_above = np.uint32(bits.above(x, word, factor, high) & wanted)
                     if found_below:
-                        below = _append(x, word, found_below, factor, count, below_values, below_counts, below)
+                        below = _append(x, word, found_below, factor, count, below_values, below_counts, below, capacity, counted)
                     if found_above:
-                        above = _append(x, word, found_above, -factor, count, above_values, above_counts, above)
+                        above = _append(x, word, found_above, -factor, count, above_values, above_counts, above, capacity, counted)
                     place += bits.WORD
                 below_times += (below - was_below) * count
                 above_times += (above - was_above) * count
@@ -143,21 +152,22 @@ def _collect(
 @kernel
 def _count_equal(elements: Elements, num_elements: int, low: Any, high: Any, equal: Array) -> None:
     """How often elements that equal low and high count, of each part: into equal [parts, 2]."""
-    x, source, factors, counted, keep, heads, width = elements
+    at, has = pointers(elements), present(elements)
+    x, width = at[0], at[6]
     num_parts = equal.shape[0]
     for part in prange(num_parts):
         start, stop = share(part, num_parts, num_elements)
         at_low, at_high = 0, 0
         row = start // width
         while start < stop:
-            first, factor, count = row_of(source, factors, counted, keep, heads, width, row)
+            first, factor, count = row_of(at, has, row)
             end = min(stop, (row + 1) * width)
             place = first + start - row * width
             last = place + end - start
             while count > 0 and place < last:
                 wanted, word = ALL, place
                 if place + bits.WORD > last:
-                    word, wanted = _last_word(x, place, last)
+                    word, wanted = _last_word(place, last)
                 at_low += bits.count(np.uint32(bits.equal(x, word, factor, low) & wanted)) * count
                 at_high += bits.count(np.uint32(bits.equal(x, word, factor, high) & wanted)) * count
                 place += bits.WORD
