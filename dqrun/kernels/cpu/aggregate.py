@@ -126,19 +126,19 @@ def _aggregate(
 
 
 @inner_sum
-def _dot(a: Array, b: Array) -> Any:
+def _dot(a: Any, i: int, b: Any, j: int, size: int) -> Any:
     total = np.float32(0)
-    for f in range(a.size):
-        total += a[f] * b[f]
+    for f in range(size):
+        total += a[i + f] * b[j + f]
     return total
 
 
 @inner_sum
-def _dot_masked(a: Array, b: Array, weight: Any, grid: GridValues) -> Any:
+def _dot_masked(a: Any, i: int, b: Any, j: int, size: int, weight: Any, grid: GridValues) -> Any:
     total = np.float32(0)
-    for f in range(a.size):
-        term = a[f] * b[f]
-        total += term if passes(weight * b[f], grid) else np.float32(0)
+    for f in range(size):
+        term = a[i + f] * b[j + f]
+        total += term if passes(weight * b[j + f], grid) else np.float32(0)
     return total
 
 
@@ -147,18 +147,21 @@ def _edge_dots(
     row: Array, grad: Array, terms: Terms, grid: GridValues, channels: int, out: Array, num_parts: int
 ) -> None:
     """out[e, h] = sum over channels of grad[row[e], h] * x[col[e], h], of those whose gradient passes."""
-    col, _, weight, x, _, keep, mode, heads = terms
+    col, _, weight, x, _, keep, mode, heads = pointers(terms)
+    row_at, grad_at, out_at = pointers((row, grad, out))
+    num_edges, has_keep = terms[0].size, terms[5].size > 0
     for part in prange(num_parts):
-        first, last = share(part, num_parts, col.size)
+        first, last = share(part, num_parts, num_edges)
         for e in range(first, last):
-            exact = mode == PLAIN or (keep.size > 0 and keep[col[e]])
+            target, source = row_at[e], col[e]
+            exact = mode == PLAIN or (has_keep and keep[source] != 0)
             for head in range(heads):
-                i, a, b = e * heads + head, (row[e] * heads + head) * channels, (col[e] * heads + head) * channels
-                at_target, at_source = grad[a : a + channels], x[b : b + channels]
+                i, j = (target * heads + head) * channels, (source * heads + head) * channels
                 if exact:
-                    out[i] = _dot(at_target, at_source)
+                    out_at[e * heads + head] = _dot(grad_at, i, x, j, channels)
                 else:
-                    out[i] = _dot_masked(at_target, at_source, weight[i], grid)
+                    w = weight[e * heads + head]
+                    out_at[e * heads + head] = _dot_masked(grad_at, i, x, j, channels, w, grid)
 
 
 def _terms(

@@ -94,7 +94,7 @@ def parts(work: int) -> int:
 
 def array(tensor: Tensor) -> Array:
     """A tensor's memory as a flat numpy array (a copy only where it is not contiguous)."""
-    return tensor.detach().reshape(-1).numpy()
+    return tensor.detach().contiguous().view(-1).numpy()  # reshape would keep the stride 0 of an expanded tensor
 
 
 def optional(tensor: Tensor | None, absent: Array) -> Array:
