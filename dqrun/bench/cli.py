@@ -92,7 +92,9 @@ def require_writable(path: Path) -> None:
     try:
         path.open("a").close()
     except OSError as error:
-        raise ConfigError(f"--json must name a file that can be written, got {str(path)!r} ({error.strerror})") from None
+        raise ConfigError(
+            f"--json must name a file that can be written, got {str(path)!r} ({error.strerror})"
+        ) from None
 
 
 def table(measured: Sequence[Measured], pipeline: Pipeline) -> str:
@@ -113,5 +115,8 @@ def table(measured: Sequence[Measured], pipeline: Pipeline) -> str:
         if not line.form:
             shown = [item for item in line.shares.items() if item[1] >= SMALLEST_SHARE][:SHOWN_SHARES]
             text.append(f"  {line.variant}: " + ", ".join(f"{name} {value:.0%}" for name, value in shown))
-    text += ["", f"input pipeline: {pipeline.batches_seconds * 1e3:.1f} ms an epoch, {pipeline.share_of_epoch:.1%} of it"]
+    text += [
+        "",
+        f"input pipeline: {pipeline.batches_seconds * 1e3:.1f} ms an epoch, {pipeline.share_of_epoch:.1%} of it",
+    ]
     return "\n".join(text)

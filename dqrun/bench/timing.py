@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import torch
 from torch.profiler import ProfilerActivity, profile
 
 from dqrun import kernels
@@ -81,7 +80,11 @@ def _operation(name: str) -> str:
 @contextlib.contextmanager
 def _profiled(profile_memory: bool = False) -> Iterator[profile]:
     """torch's profiler, without the lines that some builds of it print for each start and stop."""
-    with _stderr_closed(), kernels.recorded(), profile(activities=[ProfilerActivity.CPU], profile_memory=profile_memory) as recorded:
+    with (
+        _stderr_closed(),
+        kernels.recorded(),
+        profile(activities=[ProfilerActivity.CPU], profile_memory=profile_memory) as recorded,
+    ):
         yield recorded
 
 

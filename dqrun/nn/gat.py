@@ -60,7 +60,9 @@ class GATLayer(nn.Module):
         """float32 [N, in] -> [N, heads * out], or [N, out] when averaged."""
         sites, csr, keep = self.sites, graph.csr, graph.keep
         x = kernels.dropout(sites.input(x, keep), self.dropout, self.training)
-        h = sites.features(kernels.linear(x, sites.weight(self.weight).t()), keep).view(-1, self.heads, self.out_channels)
+        h = sites.features(kernels.linear(x, sites.weight(self.weight).t()), keep).view(
+            -1, self.heads, self.out_channels
+        )
         source, target = torch.einsum("nhc,shc->snh", h, sites.attention(self.attention))
         keep_edge = None if keep is None or sites.logit.exact else keep[csr.col]
         logit = sites.logit(kernels.edge_add(csr, source, target), keep_edge)

@@ -10,12 +10,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import torch
 from numba import prange
 
 from dqrun.kernels.cpu import bits
 from dqrun.kernels.cpu.elements import Elements, present, row_of
-from dqrun.kernels.cpu.launch import Array, inner, kernel, parts, scratch, share
+from dqrun.kernels.cpu.launch import Array, driver, inner, parts, region, share
 from dqrun.kernels.cpu.pointers import pointers
 from dqrun.kernels.cpu.selection import select
 
@@ -61,7 +60,7 @@ def _sample_multiset(elements: Elements, total: int, values: Array) -> int:
     return values.size
 
 
-@kernel
+@region
 def _guess(elements: Elements, num_elements: int, multiset: int, tail: float, widening: float, guesses: Array) -> float:
     """Values with more than the asked tails outside, as far as a sample can tell; returns the share aimed at.
 
@@ -84,7 +83,16 @@ def _guess(elements: Elements, num_elements: int, multiset: int, tail: float, wi
 
 @inner
 def _append(
-    x: Any, start: int, word: Any, factor: Any, count: int, values: Any, counts: Any, size: int, capacity: int, counted: Any
+    x: Any,
+    start: int,
+    word: Any,
+    factor: Any,
+    count: int,
+    values: Any,
+    counts: Any,
+    size: int,
+    capacity: int,
+    counted: Any,
 ) -> int:
     """Stores factor * x[start + i] for each bit i of word, from place `size` on; beyond the capacity it only counts.
 
@@ -108,7 +116,7 @@ def _last_word(start: int, end: int) -> tuple[int, Any]:
     return place, np.uint32(wanted & np.uint32(ALL >> np.uint32(place + bits.WORD - end)))
 
 
-@kernel
+@region
 def _collect(
     elements: Elements, num_elements: int, low: Any, high: Any, values: Array, counts: Array, found: Array
 ) -> None:
@@ -139,9 +147,13 @@ def _collect(
                     found_below = np.uint32(bits.below(x, word, factor, low) & wanted)
                     found_above = np.uint32(bits.above(x, word, factor, high) & wanted)
                     if found_below:
-                        below = _append(x, word, found_below, factor, count, below_values, below_counts, below, capacity, counted)
+                        below = _append(
+                            x, word, found_below, factor, count, below_values, below_counts, below, capacity, counted
+                        )
                     if found_above:
-                        above = _append(x, word, found_above, -factor, count, above_values, above_counts, above, capacity, counted)
+                        above = _append(
+                            x, word, found_above, -factor, count, above_values, above_counts, above, capacity, counted
+                        )
                     place += bits.WORD
                 below_times += (below - was_below) * count
                 above_times += (above - was_above) * count
@@ -149,7 +161,7 @@ def _collect(
         found[part, 0], found[part, 1], found[part, 2], found[part, 3] = below, above, below_times, above_times
 
 
-@kernel
+@region
 def _count_equal(elements: Elements, num_elements: int, low: Any, high: Any, equal: Array) -> None:
     """How often elements that equal low and high count, of each part: into equal [parts, 2]."""
     at, has = pointers(elements), present(elements)
@@ -175,14 +187,72 @@ def _count_equal(elements: Elements, num_elements: int, low: Any, high: Any, equ
         equal[part, 0], equal[part, 1] = at_low, at_high
 
 
-@kernel
+@region
 def _select_sides(
-    below: Array, below_counts: Array, above: Array, above_counts: Array, rank: int, wanted: Array, ends: Array
+    below: Array,
+    below_counts: Array,
+    above: Array,
+    above_counts: Array,
+    rank: int,
+    wanted: tuple[Any, Any],
+    ends: Array,
 ) -> None:
     """The element of that rank among those below and among those above, for the sides that are wanted."""
     for side in prange(2):
         if wanted[side]:
             ends[side] = select(below, below_counts, rank) if side == 0 else select(above, above_counts, rank)
+
+
+@inner
+def _joined(collected: Array, found: Array, side: int) -> Array:
+    """What all parts have collected on one side; `found` [parts, ...]: how much each has."""
+    total = 0
+    for part in range(found.shape[0]):
+        total += found[part, side]
+    joined = np.empty(total if collected.shape[2] else 0, collected.dtype)
+    place = 0
+    for part in range(found.shape[0]):
+        for i in range(found[part, side] if joined.size else 0):
+            joined[place] = collected[part, side, i]
+            place += 1
+    return joined
+
+
+@driver
+def _search(
+    elements: Elements, num_elements: int, total: int, tail: float, repeated: bool, num_parts: int, ends: Array
+) -> None:
+    """`tails`, into ends. One kernel, for the way into each takes as long as the work on a small tensor."""
+    rank = np.int64(tail * total)
+    found, equal = np.empty((num_parts, 4), np.int64), np.zeros((num_parts, 2), np.int64)
+    ends[0] = ends[1] = INFINITY  # everything is outside
+    widening, capacity, guessing = 1.0, num_elements, num_elements > LARGEST_SAMPLE
+    while True:
+        if guessing:
+            share_outside = _guess(elements, num_elements, total if repeated else 0, tail, widening, ends)
+            capacity = np.int64(num_elements / num_parts * min(1.0, 1.5 * share_outside)) + SMALLEST_SAMPLE
+        values = np.empty((num_parts, 2, capacity), np.float32)
+        counts = np.empty((num_parts, 2, capacity if repeated else 0), np.int64)
+        _collect(elements, num_elements, ends[0], -ends[1], values, counts, found)
+        largest, below, above = 0, 0, 0
+        for part in range(num_parts):
+            largest = max(largest, found[part, 0], found[part, 1])
+            below += found[part, 2]
+            above += found[part, 3]
+        enough = below > rank and above > rank
+        if not enough:  # many elements may equal a threshold, as zeros do after a ReLU
+            _count_equal(elements, num_elements, ends[0], -ends[1], equal)
+            enough = below + equal[:, 0].sum() > rank and above + equal[:, 1].sum() > rank
+        if enough and largest <= capacity:
+            break
+        guessing, capacity = not enough, max(capacity, largest)
+        widening *= 4.0 if guessing else 1.0
+    wanted = below > rank, above > rank  # else the threshold itself has that rank
+    if wanted[0] or wanted[1]:
+        below_values, above_values = _joined(values, found, 0), _joined(values, found, 1)
+        _select_sides(
+            below_values, _joined(counts, found, 0), above_values, _joined(counts, found, 1), rank, wanted, ends
+        )
 
 
 def tails(elements: Elements, num_elements: int, total: int, tail: float, repeated: bool) -> Array:
@@ -192,32 +262,6 @@ def tails(elements: Elements, num_elements: int, total: int, tail: float, repeat
     """
     if elements[0].size < bits.WORD:  # lest a word reach beyond the memory
         elements = (np.resize(elements[0], bits.WORD), *elements[1:])
-    num_parts, rank = parts(num_elements), int(tail * total)
-    ends, found, equal = np.full(2, INFINITY), np.empty((num_parts, 4), np.int64), np.empty((num_parts, 2), np.int64)
-    widening, capacity, guessing = 1.0, num_elements, num_elements > LARGEST_SAMPLE  # unless: everything is outside
-    while True:
-        if guessing:
-            share_outside = _guess(elements, num_elements, total if repeated else 0, tail, widening, ends)
-            capacity = int(num_elements / num_parts * min(1.0, 1.5 * share_outside)) + SMALLEST_SAMPLE
-        values = scratch((num_parts, 2, capacity), torch.float32)
-        counts = scratch((num_parts, 2, capacity if repeated else 0), torch.int64)
-        _collect(elements, num_elements, ends[0], -ends[1], values, counts, found)
-        _, _, below, above = found.sum(0)
-        enough = below > rank and above > rank
-        if not enough:  # many elements may equal a threshold, as zeros do after a ReLU
-            _count_equal(elements, num_elements, ends[0], -ends[1], equal)
-            at_low, at_high = equal.sum(0)
-            enough = below + at_low > rank and above + at_high > rank
-        if enough and found[:, :2].max() <= capacity:
-            break
-        guessing, capacity = not enough, max(capacity, int(found[:, :2].max()))
-        widening *= 4 if guessing else 1
-    wanted = np.array([below > rank, above > rank])  # else the threshold itself has that rank
-    if wanted.any():
-        collected = [
-            np.concatenate([kind[part, side, : found[part, side]] for part in range(num_parts)])
-            for side in range(2)
-            for kind in (values, counts)
-        ]
-        _select_sides(*collected, rank, wanted, ends)
+    ends = np.empty(2, np.float32)
+    _search(elements, num_elements, total, tail, repeated, parts(num_elements), ends)
     return ends

@@ -28,7 +28,9 @@ def tensors(rows: int, inputs: int, outputs: int) -> tuple[Tensor, Tensor, Tenso
 
 @pytest.mark.usefixtures("num_threads")
 @pytest.mark.parametrize("relu", [False, True])
-@pytest.mark.parametrize("shape", [(0, 3, 2), (1, 1, 1), (5, 7, 3), (3000, 145, 145), (2708, 1433, 16), (20_000, 64, 64)])
+@pytest.mark.parametrize(
+    "shape", [(0, 3, 2), (1, 1, 1), (5, 7, 3), (3000, 145, 145), (2708, 1433, 16), (20_000, 64, 64)]
+)
 @pytest.mark.parametrize("has_onednn", [True, False])
 def test_is_the_reference(shape: tuple[int, int, int], relu: bool, has_onednn: bool, monkeypatch) -> None:
     monkeypatch.setattr(dense, "_HAS_ONEDNN", has_onednn and dense._HAS_ONEDNN)
