@@ -16,8 +16,12 @@ from dqrun import __version__
 from dqrun.errors import ConfigError, DqrunError
 from dqrun.fields import suggestion
 
-VERBS = {"compare": "tables of the results so far: dqrun compare [DIR]"}
-_VERB_MODULES = {"compare": "dqrun.report.compare"}
+VERBS = {
+    "compare": "tables of the results so far: dqrun compare [DIR]",
+    "plot": "pictures of them: dqrun plot curves|bars|pareto|degree [DIR] -o FILE",
+    "report": "one HTML page with both: dqrun report [DIR] -o report.html",
+}
+_VERB_MODULES = {"compare": "dqrun.report.compare", "plot": "dqrun.report.plot", "report": "dqrun.report.page"}
 _INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 
 

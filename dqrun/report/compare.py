@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -49,7 +49,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("-o", "--output", metavar="FILE", help="write to .csv, .md, .tex, .json, or a table to .txt")
     arguments = parser.parse_intermixed_args(argv)
     form = output_format(arguments.output, arguments.format)
-    comparison = comparison_of(arguments)
+    comparison = comparison_of(runs_of(arguments.words, warn), arguments)
     if arguments.output:
         content = render(comparison, form, arguments.spread) + "\n"
         write_atomically(Path(arguments.output), content.encode())
@@ -80,18 +80,17 @@ def add_layout(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--published", action="store_true", help="published numbers beside one's own")
 
 
-def runs_of(words: Sequence[str]) -> list[Run]:
-    """The trials that the folders hold and the filters choose; complaints go to stderr."""
+def runs_of(words: Sequence[str], complain: Callable[[Sequence[str]], None]) -> list[Run]:
+    """The trials that the folders hold and the filters choose; `complain` takes what was not counted, and why."""
     dirs, filters = split_words(words)
     runs, complaints = load_runs(dirs or ["results"])
-    warn(complaints)
+    complain(complaints)
     return choose(runs, filters)
 
 
-def comparison_of(arguments: argparse.Namespace) -> Comparison:
-    """What the parsed options of `add_source` and `add_layout` ask for."""
+def comparison_of(runs: list[Run], arguments: argparse.Namespace) -> Comparison:
+    """What the parsed options of `add_layout` ask for."""
     baseline = None if arguments.baseline is None else parse_baseline(arguments.baseline)
-    runs = runs_of(arguments.words)
     rows, columns = split_fields("--rows", arguments.rows, runs), split_fields("--cols", arguments.cols, runs)
     if baseline:
         require_fields("--baseline", [condition.name for condition in baseline], runs)
