@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from dqrun.errors import ConfigError
-from dqrun.report.comparison import Comparison, compare
+from dqrun.report.comparison import SPREADS, Comparison, compare
 from dqrun.report.files import write_atomically
 from dqrun.report.formats import FORMATS, SUFFIXES, render
 from dqrun.report.rows import Run, load_runs
@@ -17,7 +17,6 @@ from dqrun.report.select import choose, require_fields, split_fields, split_word
 from dqrun.report.significance import parse_baseline
 
 DEFAULT_ROWS, DEFAULT_COLUMNS = "dataset,model", "quant,method"
-SPREADS = ("ci95", "std", "both")
 EPILOG = """\
 examples:
   dqrun compare results machine2/results dataset=Cora 'seed<10'
@@ -44,7 +43,7 @@ def main(argv: Sequence[str]) -> int:
     )
     add_source(parser)
     add_layout(parser)
-    parser.add_argument("--spread", choices=SPREADS, default="ci95", help="what +- is in tables (default: ci95)")
+    parser.add_argument("--spread", choices=list(SPREADS), default="ci95", help="what +- is in tables (default: ci95)")
     parser.add_argument("--format", choices=FORMATS, help="default: by the suffix of FILE; on the terminal a table")
     parser.add_argument("-o", "--output", metavar="FILE", help="write to .csv, .md, .tex, .json, or a table to .txt")
     arguments = parser.parse_intermixed_args(argv)
@@ -55,6 +54,8 @@ def main(argv: Sequence[str]) -> int:
         write_atomically(Path(arguments.output), content.encode())
     shown = "table" if arguments.output else form
     print(render(comparison, shown, arguments.spread, color=shown == "table" and sys.stdout.isatty()))
+    if shown == "table":
+        print(SPREADS[arguments.spread], file=sys.stderr)
     warn(comparison.warnings)
     return 0
 

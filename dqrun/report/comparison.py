@@ -15,6 +15,11 @@ from dqrun.report.sheets import Sheet
 from dqrun.report.significance import Difference, differences
 from dqrun.report.text import fixed, format_difference, format_mean, format_p, unit_of
 
+SPREADS = {
+    "ci95": "Mean +- half-width of its 95 % confidence interval (Student's t), in brackets the number of trials.",
+    "std": "Mean +- standard deviation over the trials, in brackets their number.",
+    "both": "Mean +- standard deviation, CI: half-width of the 95 % interval (Student's t), in brackets the trials.",
+}
 Place = tuple[tuple[str, ...], str]  # a line of the main table (its row fields and metric) and a column of it
 
 
@@ -124,7 +129,7 @@ def difference_sheet(comparison: Comparison) -> Sheet:
         ps = [format_p(p) for p in (each.p_t, each.p_t_holm, each.p_wilcoxon, each.p_wilcoxon_holm)]
         lines.append([*own, str(each.pairs), format_difference(each.mean, each.cell.metric) + spread, *ps])
     notes = [
-        "Differences are cell minus baseline over equal seeds or folds: points of accuracy, or mae (lower is better).",
+        "Differences are cell minus baseline over equal seeds or folds: points of accuracy, or mae (lower is better). "
         "Two-sided paired t-test and Wilcoxon signed-rank test; (Holm): corrected over all lines, per test.",
     ]
     return Sheet([*header, "(Holm)"], lines, title="Differences to the baseline", notes=notes)
@@ -147,7 +152,7 @@ def published_sheet(comparison: Comparison) -> Sheet:
             ]
         )
     notes = [
-        "Mark: read - seen in public code or logs; recalled - from the paper, not checked again against it. Protocols",
+        "Mark: read - seen in public code or logs; recalled - from the paper, not checked again against it. Protocols "
         "may differ (trials, epochs, splits); the notes on each number are in the JSON and CSV formats.",
     ]
     return Sheet([*header, "source"], lines, title="Published numbers", notes=notes)

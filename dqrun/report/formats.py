@@ -6,11 +6,19 @@ import csv
 import io
 import json
 import math
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from dqrun.report.cells import Cell, ci95, mean, std
-from dqrun.report.comparison import Comparison, best_of, by_place, difference_sheet, main_sheet, published_sheet
+from dqrun.report.comparison import (
+    SPREADS,
+    Comparison,
+    best_of,
+    by_place,
+    difference_sheet,
+    main_sheet,
+    published_sheet,
+)
 from dqrun.report.published import Match
 from dqrun.report.sheets import Sheet, as_latex, as_markdown, as_text
 from dqrun.report.significance import Difference
@@ -31,8 +39,11 @@ def render(comparison: Comparison, form: str, spread: str = "ci95", color: bool 
         return as_csv(comparison)
     if form == "json":
         return as_json(comparison)
-    write = {"table": lambda sheet: as_text(sheet, color), "markdown": as_markdown, "latex": as_latex}[form]
-    return "\n\n".join(write(sheet) for sheet in sheets(comparison, spread))
+    if form == "table":  # what +- means is said on stderr, so that the table alone can be piped on
+        return "\n\n".join(as_text(sheet, color) for sheet in sheets(comparison, spread))
+    main, *others = sheets(comparison, spread)
+    write = {"markdown": as_markdown, "latex": as_latex}[form]
+    return "\n\n".join(write(sheet) for sheet in (replace(main, notes=[SPREADS[spread]]), *others))
 
 
 def sheets(comparison: Comparison, spread: str = "ci95") -> list[Sheet]:

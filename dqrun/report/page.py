@@ -7,7 +7,7 @@ import base64
 import html
 import shlex
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from dqrun.report.compare import (
     comparison_of,
     runs_of,
 )
-from dqrun.report.comparison import Comparison, difference_sheet, main_sheet, published_sheet
+from dqrun.report.comparison import SPREADS, Comparison, difference_sheet, main_sheet, published_sheet
 from dqrun.report.files import write_atomically
 from dqrun.report.plots.style import encode, require_matplotlib, styled
 from dqrun.report.sheets import as_html
@@ -35,6 +35,7 @@ h2 { margin-top: 2.2rem; border-bottom: 1px solid #ccc; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 caption { text-align: left; font-weight: bold; padding: .4rem 0; }
 th, td { text-align: left; padding: .2rem .7rem .2rem 0; border-bottom: 1px solid #e2e2e2; vertical-align: top; }
+td:not(:last-child) { white-space: nowrap; }
 .scroll { overflow-x: auto; }
 img { max-width: 100%; height: auto; }
 pre { background: #f4f4f4; padding: .5rem .7rem; white-space: pre-wrap; }
@@ -79,7 +80,8 @@ def main(argv: Sequence[str]) -> int:
 def tables(comparison: Comparison, arguments: argparse.Namespace) -> list[Section]:
     """The main table with standard deviations, and differences and published numbers where they were asked for."""
     command = _command("compare", arguments, with_tests=True)
-    found = [Section("Test metric", _table(as_html(main_sheet(comparison, "both"))), f"{command} --spread both")]
+    main = replace(main_sheet(comparison, "both"), notes=[SPREADS["both"]])
+    found = [Section("Test metric", _table(as_html(main)), f"{command} --spread both")]
     if comparison.differences is not None:
         found.append(Section("Differences", _table(as_html(difference_sheet(comparison))), command))
     if comparison.published is not None:

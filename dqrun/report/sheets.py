@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import html
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+NOTE_WIDTH = 115
 BOLD, PLAIN = "\x1b[1m", "\x1b[0m"
 _LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
@@ -34,7 +36,7 @@ def as_text(sheet: Sheet, color: bool = False) -> str:
         if color:
             padded = [f"{BOLD}{c}{PLAIN}" if (number - 1, i) in sheet.bold else c for i, c in enumerate(padded)]
         text.append("  ".join(padded).rstrip())
-    return "\n".join([*text, *sheet.notes])
+    return "\n".join([*text, *(textwrap.fill(note, NOTE_WIDTH) for note in sheet.notes)])
 
 
 def as_markdown(sheet: Sheet) -> str:

@@ -25,13 +25,14 @@ class Cost:
     label: str
     factor: float = 1.0
     ticks: tuple[float, ...] = ()  # none: the scale's own
+    note: str = ""  # how it is counted
 
 
 COSTS = {
     "bits": Cost("Mean width of weights and activations (bits)", ticks=(2, 4, 8, 16, 32)),
     "bytes": Cost("Model size (kB)", 1e-3),
-    "bitops": Cost("Bit-operations per graph (10⁶, MACs x mean width)", 1e-6),
-    "bitops_product": Cost("Bit-operations per graph (10⁶, MACs x width x width)", 1e-6),
+    "bitops": Cost("Bit-operations per graph (10⁶)", 1e-6, note="MACs x mean width of the operands"),
+    "bitops_product": Cost("Bit-operations per graph (10⁶)", 1e-6, note="MACs x width x width"),
     "latency": Cost("Latency (ms)", 1e3),
 }
 ROOM = 1.6  # factor beyond the outer points: some tick of 1, 2, 5, 10, ... is then always in sight
@@ -77,7 +78,8 @@ def draw(
         panel.set_visible(False)
     _name(flat[0], ordered_labels(cells, columns), style, kinds)
     legend(figure, flat[:1])
-    explain(figure, "points: mean, 95 % interval (cut where it leaves the panel); grey: Pareto front")
+    counted = f"; bit-operations: {cost.note}" if cost.note else ""
+    explain(figure, f"points: mean, 95 % interval (cut where it leaves the panel); grey: Pareto front{counted}")
     return figure
 
 
