@@ -63,3 +63,32 @@ def make_cell(make_run: MakeRun) -> Callable[..., Cell]:
         return Cell(tuple(make_run(seed=i, test_metric=value, **fields) for i, value in enumerate(values)))
 
     return make
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A results folder with real trials of few epochs: GCN on a small network of nodes, GIN on generated threads."""
+    from dqrun.compose import load_configs
+    from dqrun.run import run_all
+
+    root = tmp_path_factory.mktemp("trained")
+    nodes = write_network(root / "network")
+    common = [f"results.dir={root / 'results'}", "protocol.trials=2", "threads=1", "train.epochs=4"]
+    configs = []
+    for quant in ("quant=fp32", "quant=int4"):
+        task = ["dataset=folder", f"dataset.path={nodes}", "dataset.task=node_classification", "dataset.name=network"]
+        configs += load_configs([*common, *task, "model=gcn", quant])
+        configs += load_configs([*common, "dataset.graphs=20", "model=gin", "model.hidden=8", quant])
+    assert run_all(configs, quiet=True) == 0
+    return root / "results"
+
+
+def write_network(folder: Path) -> Path:
+    """40 nodes in two classes; node 0 is a hub with an edge from each other one, the others form a ring."""
+    folder.mkdir()
+    parts = ("train", "val", "test", "test")
+    nodes = [f"{i},{i % 2},{parts[i // 2 % 4]},{i % 2},{(i * 7) % 5}" for i in range(40)]
+    (folder / "nodes.csv").write_text("\n".join(["node,label,split,a,b", *nodes]) + "\n")
+    edges = [f"{i},0" for i in range(1, 40)] + [f"{i},{i % 39 + 1}" for i in range(1, 40)]
+    (folder / "edges.csv").write_text("\n".join(["source,target", *edges]) + "\n")
+    return folder
