@@ -55,12 +55,12 @@ def _panel(
             half = cell.ci95 if spread == "ci95" else cell.std
             error = None if math.isnan(half) else [[min(half, cell.mean) * scale], [half * scale]]
             panel.bar(
-                position, cell.mean * scale, 0.85, color=look.color, alpha=0.75, label=name,
-                yerr=error, error_kw={"elinewidth": 1.2, "capsize": 2.5, "ecolor": "#333333"},
+                position, cell.mean * scale, 0.85, color=look.color, alpha=0.6, label=name,
+                yerr=error, error_kw={"elinewidth": 1.4, "capsize": 3, "ecolor": "#000000", "zorder": 4},
             )  # fmt: skip
             values = [value * scale for value in cell.values()]
-            offsets = [position + 0.5 * ((i + 0.5) / len(values) - 0.5) for i in range(len(values))]
-            panel.scatter(offsets, values, s=7, color="white", edgecolors="#333333", linewidths=0.5, zorder=3)
+            offsets = [position + 0.6 * ((i + 0.5) / len(values) - 0.5) for i in range(len(values))]
+            panel.scatter(offsets, values, s=6, color="white", edgecolors="#555555", linewidths=0.4, zorder=3)
             reach = cell.mean + (0.0 if math.isnan(half) else min(half, 0.5 * cell.mean))
             top = max(top, *values, reach * scale) if values else top
             position += 1.0

@@ -96,12 +96,13 @@ def _axes(panel: Axes, points: Sequence[Point], group: tuple[str, str], cost: Co
     ys = [y for _, y in points]
     margin = 0.12 * (max(ys) - min(ys)) or 0.05 * abs(max(ys)) or 1.0
     panel.set_ylim(min(ys) - margin, max(ys) + margin)
-    panel.set_xscale("log")
     xs = [x for x, _ in points]
-    panel.set_xlim(min(xs) / ROOM, max(xs) * ROOM)
-    panel.xaxis.set_major_locator(FixedLocator(cost.ticks) if cost.ticks else LogLocator(subs=(1.0, 2.0, 5.0)))
-    panel.xaxis.set_major_formatter(FuncFormatter(lambda tick, _: f"{tick:g}"))
-    panel.xaxis.set_minor_locator(NullLocator())
+    if min(xs) > 0:  # a field of the rows may be anything
+        panel.set_xscale("log")
+        panel.set_xlim(min(xs) / ROOM, max(xs) * ROOM)
+        panel.xaxis.set_major_locator(FixedLocator(cost.ticks) if cost.ticks else LogLocator(subs=(1.0, 2.0, 5.0)))
+        panel.xaxis.set_major_formatter(FuncFormatter(lambda tick, _: f"{tick:g}"))
+        panel.xaxis.set_minor_locator(NullLocator())
     panel.set_title(group[0], loc="left", fontweight="bold")
     panel.set_xlabel(cost.label)
     panel.set_ylabel(metric_label(group[1]))

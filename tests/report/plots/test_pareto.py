@@ -10,7 +10,7 @@ from dqrun.report.cells import Cell
 
 pytest.importorskip("matplotlib")
 
-from dqrun.report.plots.pareto import COSTS, draw, pareto_front
+from dqrun.report.plots.pareto import COSTS, Cost, draw, pareto_front
 
 POINTS = st.lists(st.tuples(st.integers(0, 5).map(float), st.integers(0, 5).map(float)), min_size=1, max_size=12)
 
@@ -23,6 +23,11 @@ def test_the_front_is_what_nothing_dominates(points: list[tuple[float, float]], 
         return any(other[0] <= point[0] and sign * other[1] >= sign * point[1] and other != point for other in points)
 
     assert pareto_front(points, higher) == sorted({point for point in points if not dominated(point)})
+
+
+def test_a_field_that_is_not_positive_has_a_linear_axis(make_cell: Callable[..., Cell]) -> None:
+    figure = draw([make_cell(0.5), make_cell(0.6, method="naive")], [0.0, 3.0], Cost("seed"), ["dataset"], ["method"])
+    assert figure.axes[0].get_xscale() == "linear"
 
 
 def test_points_lie_at_cost_and_mean(make_cell: Callable[..., Cell]) -> None:
