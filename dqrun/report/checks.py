@@ -5,16 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from dqrun.protocol import INCIDENTAL, INCIDENTAL_PROTOCOL
 from dqrun.report.cells import Cell
 from dqrun.report.text import text_of
 
 BUDGET = ("train.epochs",)
 PROTOCOL = ("protocol.name", "protocol.num_folds", "protocol.split_seed")
-# Differences that the hash of a configuration leaves out, or that the table shows anyway.
-UNIMPORTANT = (
-    "data.", "results.", "device", "threads", "kernels", "rerun", "protocol.trials", "protocol.folds",
-    "protocol.first_seed",
-)  # fmt: skip
 
 
 def unequal(group: str, cells: Sequence[Cell], columns: Sequence[str]) -> list[str]:
@@ -52,10 +48,16 @@ def sharing(place: str, cells: Sequence[Cell]) -> str:
     differing = [
         f"{name} ({', '.join(dict.fromkeys(text_of(tree.get(name)) or '(none)' for tree in trees))})"
         for name in names
-        if not name.startswith(UNIMPORTANT) and len({repr(tree.get(name)) for tree in trees}) > 1
+        if not _incidental(name) and len({repr(tree.get(name)) for tree in trees}) > 1
     ]
     by = f": they differ in {', '.join(differing)}" if differing else ""
     return f"{place}: {len(cells)} configurations, a line each{by}"
+
+
+def _incidental(name: str) -> bool:
+    """Whether a dotted field leaves a result what it is."""
+    first, _, rest = name.partition(".")
+    return first in INCIDENTAL or (first == "protocol" and rest in INCIDENTAL_PROTOCOL)
 
 
 def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -6,7 +6,7 @@ and readouts are not. A site that is exact has width 32.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import singledispatch
 from math import prod
 
@@ -24,11 +24,15 @@ FP32 = 32
 
 @dataclass(frozen=True)
 class Size:
-    """Nodes, edges (self-loops that the layers want included) and graphs that pass through a network."""
+    """Nodes, edges (self-loops that the layers want included) and graphs that pass through a network.
+
+    `bits`: width of the node tensor that enters a module, which an exact `input` site passes on.
+    """
 
     nodes: float
     edges: float
     graphs: float = 1.0
+    bits: int = FP32
 
 
 @dataclass(frozen=True)
@@ -74,8 +78,10 @@ def costs(model: GNN, size: Size) -> Costs:
     parts = Part()
     if model.encoder is not None:
         parts += count(model.encoder, size)
-    for layer in model.layers:
-        parts += count(layer, size)
+    sites = dict(named_sites(model))
+    for i, layer in enumerate(model.layers):
+        state = sites.get(f"states.{i}")  # of networks that round the node tensor once, for all who read it
+        parts += count(layer, replace(size, bits=FP32 if state is None else width(state)))
     if model.head is not None:
         parts += count(model.head, Size(size.graphs, 0.0))
     weights = weight_widths(model)
@@ -119,9 +125,8 @@ def count(module: nn.Module, size: Size) -> Part:
 @count.register
 def _(module: Linear, size: Size) -> Part:
     out_channels, in_channels = module.weight.shape
-    rows = size.nodes * in_channels
-    matmul = Operation(rows * out_channels, (width(module.sites.input), width(module.sites.weight)))
-    return Part((matmul,), ((rows, width(module.sites.input)),))
+    rows, bits = size.nodes * in_channels, min(size.bits, width(module.sites.input))
+    return Part((Operation(rows * out_channels, (bits, width(module.sites.weight))),), ((rows, bits),))
 
 
 @count.register
@@ -145,8 +150,9 @@ def _(module: GCNLayer, size: Size) -> Part:
     sites = module.sites
     in_channels, out_channels = module.weight.shape
     rows_in, rows_out = size.nodes * in_channels, size.nodes * out_channels
-    matmul = Operation(rows_in * out_channels, (width(sites.input), width(sites.weight)))
-    activations = ((rows_in, width(sites.input)), (rows_out, width(sites.features)))
+    bits = min(size.bits, width(sites.input))
+    matmul = Operation(rows_in * out_channels, (bits, width(sites.weight)))
+    activations = ((rows_in, bits), (rows_out, width(sites.features)))
     if sites.edge_weight.exact and sites.message.exact:  # a plain sum, see GCNLayer
         return Part((matmul, Operation(size.edges * out_channels, (width(sites.features),))), activations)
     gather = Operation(size.edges * out_channels, (width(sites.features), width(sites.edge_weight)))
@@ -158,18 +164,20 @@ def _(module: GATLayer, size: Size) -> Part:
     sites = module.sites
     in_channels, channels = module.weight.shape
     rows_in, rows = size.nodes * in_channels, size.nodes * channels
+    bits = min(size.bits, width(sites.input))
     operations = (
-        Operation(rows_in * channels, (width(sites.input), width(sites.weight))),
+        Operation(rows_in * channels, (bits, width(sites.weight))),
         Operation(2 * rows, (width(sites.features), width(sites.attention))),
         Operation(size.edges * channels, (width(sites.features), width(sites.coefficient))),
     )
     coefficients = (size.edges * module.heads, width(sites.coefficient))
-    return Part(operations, ((rows_in, width(sites.input)), (rows, width(sites.features)), coefficients))
+    return Part(operations, ((rows_in, bits), (rows, width(sites.features)), coefficients))
 
 
 @count.register
 def _(module: GINLayer, size: Size) -> Part:
     channels = next(each.weight.size(1) for each in module.mlp if isinstance(each, Linear))
-    bits = min(width(module.sites.input), width(module.sites.message))  # an exact site passes what came in
+    bits = min(size.bits, width(module.sites.input), width(module.sites.message))
     gather = Operation(size.edges * channels, (bits,))
-    return Part((gather,), ((size.nodes * channels, bits),)) + count(module.mlp, size)
+    # The sum is wider than its terms: what the MLP multiplies has the width of its own site.
+    return Part((gather,), ((size.nodes * channels, bits),)) + count(module.mlp, replace(size, bits=FP32))

@@ -63,7 +63,7 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("kind", metavar="KIND", help=f"one of {', '.join(KINDS)}")
+    parser.add_argument("kind", nargs="?", default="", metavar="KIND", help=f"one of {', '.join(KINDS)}")
     add_source(parser)
     parser.add_argument("--rows", default=DEFAULT_ROWS, metavar="FIELDS", help=f"panels (default: {DEFAULT_ROWS})")
     parser.add_argument("--cols", default=DEFAULT_COLUMNS, metavar="FIELDS", help=f"lines (default: {DEFAULT_COLUMNS})")

@@ -8,7 +8,7 @@ import torch
 from dqrun.build import build_model
 from dqrun.compose import load_configs
 from dqrun.nn import GNN
-from dqrun.quant import named_sites
+from dqrun.quant import Grid, Observer, Quantizer, Site, named_sites
 from dqrun.report.costs import Costs, Size, costs, width
 
 
@@ -56,6 +56,20 @@ def test_the_integer_plan_adds_plain_rows() -> None:
     assert found.bit_operations == 4 * (matmuls + gathers)
     assert found.bit_operations_product == 16 * matmuls + 4 * gathers
     assert found.mean_bits == 4
+
+
+@pytest.mark.parametrize("model", ["gcn", "gat", "gin"])
+def test_a_node_tensor_that_is_rounded_before_the_layers(model: str) -> None:
+    """Sites `states.I` give the width of what an exact `input` passes on."""
+    exact = "plan.exact=['layers.*.input','layers.*.message']"
+    network = model_of("dataset=cora", f"model={model}", "quant=int4", exact)
+    without = costs(network, Size(7, 20))
+    network.states = torch.nn.ModuleList(Site() for _ in network.layers)
+    assert costs(network, Size(7, 20)) == without
+    for state in network.states:
+        assert isinstance(state, Site)
+        state.quantizer = Quantizer(Grid(4), Observer())
+    assert costs(network, Size(7, 20)).bit_operations < without.bit_operations
 
 
 @pytest.mark.parametrize("model", ["gcn", "gat", "gin"])
