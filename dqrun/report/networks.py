@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -73,8 +73,3 @@ def costs_of(run: Run, datasets: Datasets) -> Costs:
     packed = data.packed
     size = Size(packed.num_nodes / packed.num_graphs, packed.num_edges / packed.num_graphs)
     return costs(build_model(config, *shapes), size)
-
-
-def as_numbers(found: Costs) -> dict[str, float]:
-    """Costs by field name."""
-    return asdict(found)
