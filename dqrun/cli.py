@@ -18,9 +18,16 @@ from dqrun.fields import suggestion
 
 VERBS = {
     "compare": "tables of the results so far: dqrun compare [DIR]",
+    "plot": "pictures of them: dqrun plot curves|bars|pareto|degree [DIR] -o FILE",
+    "report": "one HTML page with both: dqrun report [DIR] -o report.html",
     "bench": "times beside PyG's: dqrun bench training [GROUP=OPTION ...]",
 }
-_VERB_MODULES = {"compare": "dqrun.report.compare", "bench": "dqrun.bench.cli"}
+_VERB_MODULES = {
+    "compare": "dqrun.report.compare",
+    "plot": "dqrun.report.plot",
+    "report": "dqrun.report.page",
+    "bench": "dqrun.bench.cli",
+}
 _INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 
 
