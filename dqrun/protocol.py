@@ -31,10 +31,17 @@ def trials(protocol: ProtocolConfig) -> list[Trial]:
 
 
 def canonical(config: RunConfig) -> RunConfig:
-    """The same run without choices that have no effect: FP32 has no method and no plan."""
-    if not config.quant.is_fp32:
+    """The same run without choices that have no effect.
+
+    FP32 has no method and no plan; what a plan says of `states.*` means nothing unless a rule quantises them.
+    """
+    if config.quant.is_fp32:
+        return replace(config, method=MethodConfig(name="none"), plan=PlanConfig(name="none"))
+    rules = config.plan.rules
+    if any(rule.exact is False for rule in rules.values()):
         return config
-    return replace(config, method=MethodConfig(name="none"), plan=PlanConfig(name="none"))
+    kept = {glob: rule for glob, rule in rules.items() if not glob.startswith("states.")}
+    return replace(config, plan=replace(config.plan, rules=kept))
 
 
 def cell_hash(config: RunConfig, fingerprint: str = "") -> str:
