@@ -20,6 +20,10 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 CHOICES = ("auto", "reference", "cpu")
+FLOATING, INTEGER = "dqrun.kernels.cpu", "dqrun.kernels.integer.cpu"
+"""The packages of compiled kernels."""
+COMPILED_TYPES = {FLOATING: (torch.float32,), INTEGER: (torch.float32, torch.uint8)}
+
 _choice: ContextVar[str] = ContextVar("dqrun_kernels", default="auto")
 
 
@@ -27,12 +31,12 @@ _choice: ContextVar[str] = ContextVar("dqrun_kernels", default="auto")
 def use(name: str) -> Iterator[None]:
     """Kernels of the code inside the `with` block (and of the backward pass of what it computes).
 
-    "auto": compiled for float32 tensors on the CPU where numba works, else the reference; "reference": plain torch;
-    "cpu": as auto, but ConfigError where numba does not work. Other tensors always take the reference.
+    "auto": compiled for float32 tensors (and codes) on the CPU where numba works, else the reference; "reference":
+    plain torch; "cpu": as auto, but ConfigError where numba does not work. Other tensors always take the reference.
     """
     if name not in CHOICES:
         raise ConfigError.rule("kernels", f"be one of {', '.join(CHOICES)}", name)
-    if name == "cpu" and isinstance(problem := _load_compiled(), str):
+    if name == "cpu" and isinstance(problem := _load_compiled(FLOATING), str):
         raise ConfigError(f"kernels must be auto or reference here, got 'cpu': numba does not work ({problem})")
     token = _choice.set(name)
     try:
@@ -41,11 +45,11 @@ def use(name: str) -> Iterator[None]:
         _choice.reset(token)
 
 
-def version(meaning: Callable[P, R], x: Tensor) -> Callable[P, R]:
-    """The version of a function of `reference` to call for data like x."""
-    if _choice.get() == "reference" or x.device.type != "cpu" or x.dtype != torch.float32:
+def version(meaning: Callable[P, R], x: Tensor, package: str = FLOATING) -> Callable[P, R]:
+    """The version of a function of `reference` to call for data like x; `package` has the compiled ones."""
+    if _choice.get() == "reference" or x.device.type != "cpu" or x.dtype not in COMPILED_TYPES[package]:
         return meaning
-    compiled = _load_compiled()
+    compiled = _load_compiled(package)
     if isinstance(compiled, str):
         _warn_once(compiled)
         return meaning
@@ -53,10 +57,10 @@ def version(meaning: Callable[P, R], x: Tensor) -> Callable[P, R]:
 
 
 @functools.cache
-def _load_compiled() -> ModuleType | str:
-    """The compiled kernels after a trial run, or in one line why there are none; numba is imported only here."""
+def _load_compiled(package: str) -> ModuleType | str:
+    """Compiled kernels after a trial run, or in one line why there are none; numba is imported only here."""
     try:
-        compiled = importlib.import_module("dqrun.kernels.cpu")
+        compiled = importlib.import_module(package)
         compiled.check()
     except Exception as error:  # a broken numba, llvmlite or C compiler cache can raise anything; torch still works
         return f"{type(error).__name__}: {error}".splitlines()[0]

@@ -1,0 +1,92 @@
+"""The integer kernels: each in plain torch (`reference`, the definition) and compiled for the CPU (`cpu`, numba).
+
+`dqrun.kernels.use` chooses the version, as for the kernels of training. N nodes, E edges; K and M input and output
+channels; H heads of C channels; G graphs; any of N, E, G may be 0. Node tensors are `Codes`, weights `Weight`; what
+follows an integer sum is an `Epilogue`, whose grid (or lack of one) decides whether codes or float32 come out. Sums
+of codes are int32: the caller rules overflow out (degree x code range, K x code range x 127). Both versions give the
+same codes, always; only `attention`, which sums floats, agrees to the rounding of float32 sums.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from dqrun.graph import CSR
+from dqrun.kernels.choice import INTEGER, version
+from dqrun.kernels.integer import reference
+from dqrun.kernels.integer.codes import CodeGrid, Codes, pack_nibbles, unpack_nibbles
+from dqrun.kernels.integer.epilogue import Epilogue
+from dqrun.kernels.integer.weight import Weight
+
+__all__ = [
+    "CodeGrid",
+    "Codes",
+    "Epilogue",
+    "Weight",
+    "aggregate",
+    "attention",
+    "linear",
+    "lookup",
+    "pack_nibbles",
+    "quantize",
+    "segment_reduce",
+    "unpack_nibbles",
+]
+
+
+def quantize(x: Tensor, grid: CodeGrid) -> Codes:
+    """Codes of real numbers as `quant.Grid.encode` takes them: clamp(rint(x * (1 / scale)) + zero_point, 0, top).
+
+    x: float32 [N, C], without NaN. All in float32, so that the codes are those of training, bit for bit.
+    """
+    return version(reference.quantize, x, INTEGER)(x, grid)
+
+
+def linear(x: Codes, weight: Weight, epilogue: Epilogue) -> Codes | Tensor:
+    """acc[i, c] = sum over k of (x[i, k] - zero_point) * weight[c, k], then the epilogue.
+
+    x: [N, K]; weight: [M, K]. Returns Codes [N, M], or float32 [N, M].
+    """
+    return version(reference.linear, x.data, INTEGER)(x, weight, epilogue)
+
+
+def aggregate(csr: CSR, x: Codes, self_weight: float | None, epilogue: Epilogue) -> Codes | Tensor:
+    """acc[i] = sum over the edges e of target i of (x[col[e]] - zero_point), then the epilogue.
+
+    With self_weight (GIN's 1 + eps): acc + self_weight * (x[i] - zero_point), product and sum in float64, takes the
+    place of acc. x: [N, C]. Returns Codes [N, C], or float32 [N, C]; a node without edges has acc = 0.
+    """
+    return version(reference.aggregate, x.data, INTEGER)(csr, x, self_weight, epilogue)
+
+
+def attention(
+    csr: CSR,
+    h: Codes,
+    a_source: Tensor,
+    a_target: Tensor,
+    negative_slope: float,
+    concat: bool,
+    epilogue: Epilogue,
+) -> Codes | Tensor:
+    """acc[i] = sum over the edges of target i of alpha[e] * (h[col[e]] - zero_point), then the epilogue.
+
+    A float island: alpha is the softmax over the edges of i and, per head, of leaky_relu(a_source . h_col + a_target .
+    h_i), h in real numbers; alpha and the sum are float32. h: [N, H * C]. a_source, a_target: float32 [H, C] (float64
+    takes the reference, in float64). negative_slope: in [0, 1]. concat: heads side by side, acc [N, H * C], else their
+    mean, [N, C]. h's scale is the multiplier's affair: acc is in steps of h's codes.
+    """
+    chosen = version(reference.attention, a_source, INTEGER)
+    return chosen(csr, h, a_source, a_target, negative_slope, concat, epilogue)
+
+
+def segment_reduce(x: Codes, ptr: Tensor, mode: str, epilogue: Epilogue) -> Codes | Tensor:
+    """Readout: acc = sum, mean (sum / rows, in float64) or max of x - zero_point over consecutive rows, 0 over none.
+
+    x: [N, C]. ptr: int64 [G + 1], first row of each segment. Returns Codes [G, C], or float32 [G, C].
+    """
+    return version(reference.segment_reduce, x.data, INTEGER)(x, ptr, mode, epilogue)
+
+
+def lookup(table: Codes, index: Tensor) -> Codes:
+    """The rows index (int64 [N]) of an embedding table."""
+    return reference.lookup(table, index)

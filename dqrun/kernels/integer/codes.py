@@ -1,0 +1,115 @@
+"""`Codes`: a node tensor as unsigned integers, and how codes of up to 4 bits lie two in a byte."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dqrun.errors import ConfigError
+
+SLACK = 128
+"""Readable bytes behind the last row: compiled kernels read whole vectors. Tensors without them are copied."""
+
+
+@dataclass(frozen=True)
+class CodeGrid:
+    """The codes 0..2^bits - 1, of which q stands for the real number `scale * (q - zero_point)`.
+
+    `dqrun.quant.Grid` shifted to start at zero: both its codes and its zero point less `grid.qmin`. `scale` is the
+    float32 scale of training as a Python float; its inverse is taken in float64 (in float32 by `quantize`).
+    """
+
+    bits: int
+    scale: float
+    zero_point: int
+
+    def __post_init__(self) -> None:
+        if not 2 <= self.bits <= 8:
+            raise ConfigError.rule("code_grid.bits", "be in 2..8", self.bits)
+        if not 0 <= self.zero_point <= self.top:
+            raise ConfigError.rule("code_grid.zero_point", f"be in 0..{self.top}", self.zero_point)
+        if not 0 < self.scale < float("inf"):
+            raise ConfigError.rule("code_grid.scale", "be positive and finite", self.scale)
+
+    @property
+    def top(self) -> int:
+        """The largest code."""
+        return int((1 << self.bits) - 1)
+
+    @property
+    def packed(self) -> bool:
+        """Whether two codes share a byte."""
+        return self.bits <= 4
+
+    def row_bytes(self, channels: int) -> int:
+        """Bytes of a row of codes."""
+        return -(-channels // 2) if self.packed else channels
+
+
+@dataclass(frozen=True)
+class Codes:
+    """N rows of `channels` codes of a grid.
+
+    `data`: uint8, contiguous; [N, channels] for 5 to 8 bits. For 2 to 4 bits [N, ceil(channels / 2)], see
+    `pack_nibbles`. Make one from codes of a byte each with `Codes.of`.
+    """
+
+    data: Tensor
+    channels: int
+    grid: CodeGrid
+
+    def __post_init__(self) -> None:
+        width = self.grid.row_bytes(self.channels)
+        if self.data.dtype != torch.uint8 or self.data.dim() != 2 or self.data.size(1) != width:
+            got = f"{self.data.dtype} {list(self.data.shape)}"
+            raise ConfigError.rule("codes.data", f"be uint8 [N, {width}]", got)
+
+    @classmethod
+    def of(cls, codes: Tensor, grid: CodeGrid) -> Codes:
+        """Codes [N, channels] of any integer type, each in 0..2^bits - 1, as they are stored."""
+        bytes_ = codes.to(torch.uint8)
+        return cls(pack_nibbles(bytes_) if grid.packed else bytes_.contiguous(), codes.size(1), grid)
+
+    @classmethod
+    def empty(cls, num_rows: int, channels: int, grid: CodeGrid) -> Codes:
+        """Rows to be filled in, with readable bytes behind the last one."""
+        width = grid.row_bytes(channels)
+        memory = torch.empty(num_rows * width + SLACK, dtype=torch.uint8)
+        return cls(memory[: num_rows * width].view(num_rows, width), channels, grid)
+
+    @property
+    def num_rows(self) -> int:
+        return self.data.size(0)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the codes."""
+        return self.data.numel()
+
+    def unpack(self) -> Tensor:
+        """The codes, uint8 [N, channels], one in a byte."""
+        return unpack_nibbles(self.data, self.channels) if self.grid.packed else self.data
+
+    def decode(self) -> Tensor:
+        """The real numbers that the codes stand for, float32 [N, channels]: rounded once."""
+        return (self.unpack().to(torch.int32) - self.grid.zero_point).to(torch.float32) * self.grid.scale
+
+
+def pack_nibbles(codes: Tensor) -> Tensor:
+    """Two codes of 0..15 in a byte: uint8 [N, C] -> [N, ceil(C / 2)].
+
+    With half = ceil(C / 2), byte j of a row has channel j in its low and channel j + half in its high four bits, so
+    that masking and shifting a vector of bytes gives consecutive channels. The last high part of an odd C is 0.
+    """
+    channels = codes.size(1)
+    half = -(-channels // 2)
+    packed = codes[:, :half].contiguous()
+    packed[:, : channels - half] |= codes[:, half:] << 4
+    return packed if packed.data_ptr() != codes.data_ptr() else packed.clone()
+
+
+def unpack_nibbles(data: Tensor, channels: int) -> Tensor:
+    """The inverse of `pack_nibbles`: uint8 [N, ceil(C / 2)] -> [N, C], C = channels."""
+    return torch.cat([data & 15, data >> 4], 1)[:, :channels].contiguous()

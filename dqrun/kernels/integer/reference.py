@@ -1,0 +1,113 @@
+"""The integer kernels in plain torch: the definition of what `dqrun.kernels.integer` computes.
+
+Shapes and meaning are documented at the seam. Sums of codes are exact (integers, or integers in float64); everything
+after them is float64, operation by operation as `Epilogue` states it.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from dqrun.graph import CSR
+from dqrun.kernels import reference as floating
+from dqrun.kernels.integer.codes import CodeGrid, Codes
+from dqrun.kernels.integer.epilogue import Epilogue
+from dqrun.kernels.integer.weight import Weight
+
+LOG2_E = 1.4426950408889634
+LN2_HIGH, LN2_LOW = 6.93147180369123816490e-01, 1.90821492927058770002e-10  # fdlibm: the high part has 33 bits
+EXP_TERMS = tuple(1 / math.factorial(n) for n in range(13, -1, -1))
+LOWEST_EXPONENT = -700.0
+
+
+def quantize(x: Tensor, grid: CodeGrid) -> Codes:
+    inverse = 1 / torch.tensor(grid.scale, dtype=torch.float32)
+    codes = torch.round(x * inverse) + grid.zero_point
+    return Codes.of(codes.clamp(0, grid.top), grid)
+
+
+def linear(x: Codes, weight: Weight, epilogue: Epilogue) -> Codes | Tensor:
+    return finish(_centred(x).double() @ weight.codes.double().T, epilogue)
+
+
+def aggregate(csr: CSR, x: Codes, self_weight: float | None, epilogue: Epilogue) -> Codes | Tensor:
+    values = _centred(x)
+    acc = values.new_zeros(csr.num_nodes, x.channels).index_add_(0, csr.row, values.index_select(0, csr.col)).double()
+    return finish(acc if self_weight is None else acc + self_weight * values.double(), epilogue)
+
+
+def attention(
+    csr: CSR,
+    h: Codes,
+    a_source: Tensor,
+    a_target: Tensor,
+    negative_slope: float,
+    concat: bool,
+    epilogue: Epilogue,
+) -> Codes | Tensor:
+    values = _centred(h).to(a_source.dtype).view(h.num_rows, *a_source.shape)
+    source, target = ((values * a).sum(-1) * h.grid.scale for a in (a_source, a_target))
+    alpha = floating.edge_softmax(csr, F.leaky_relu(source[csr.col] + target[csr.row], negative_slope))
+    acc = floating.spmm(csr, values, alpha)
+    return finish((acc.flatten(1) if concat else acc.mean(1)).double(), epilogue)
+
+
+def segment_reduce(x: Codes, ptr: Tensor, mode: str, epilogue: Epilogue) -> Codes | Tensor:
+    return finish(floating.segment_reduce(_centred(x).double(), ptr, mode), epilogue)
+
+
+def lookup(table: Codes, index: Tensor) -> Codes:
+    return Codes(table.data.index_select(0, index), table.channels, table.grid)
+
+
+def finish(acc: Tensor, epilogue: Epilogue) -> Codes | Tensor:
+    """The result for sums acc, float64 [N, C]."""
+    v = acc * epilogue.multiplier
+    if epilogue.row_scale is not None:
+        v = v * epilogue.row_scale.unsqueeze(1)
+    if epilogue.bias is not None:
+        v = v + epilogue.bias
+    if epilogue.pre_relu:
+        v = v.clamp(min=0)
+    if epilogue.gain is not None and epilogue.offset is not None:
+        v = v * epilogue.gain
+        v = v + epilogue.offset
+    if epilogue.activation == "relu":
+        v = v.clamp(min=0)
+    if epilogue.activation == "elu":
+        v = torch.where(v > 0, v, exp(v.clamp(max=0)) - 1)
+    if epilogue.residual is not None:
+        shortcut = _centred(epilogue.residual).double() * epilogue.residual.grid.scale
+        v = v + shortcut
+    return v.to(torch.float32) if epilogue.grid is None else _encode(v, epilogue.grid)
+
+
+def exp(v: Tensor) -> Tensor:
+    """e^v for float64 v <= 0, to an absolute error below 3e-16: the operations that every version does.
+
+    v = n ln 2 + r with n whole; e^r by its Taylor series (13 terms, Horner), times 2^n. Not torch's own, whose last
+    bits depend on the machine.
+    """
+    v = v.clamp(min=LOWEST_EXPONENT)
+    n = torch.round(v * LOG2_E)
+    r = (v - n * LN2_HIGH) - n * LN2_LOW
+    p = torch.full_like(r, EXP_TERMS[0])
+    for term in EXP_TERMS[1:]:
+        p = p * r
+        p = p + term
+    return p * ((n.long() + 1023) << 52).view(torch.float64)
+
+
+def _centred(x: Codes) -> Tensor:
+    """Codes less their zero point, int32 [N, channels]."""
+    return x.unpack().to(torch.int32) - x.grid.zero_point
+
+
+def _encode(v: Tensor, grid: CodeGrid) -> Codes:
+    """The rule of requantisation."""
+    code = torch.round(v * (1 / grid.scale)) + grid.zero_point
+    return Codes.of(code.clamp(0, grid.top), grid)
