@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,11 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dqrun.engine.operations import INPUT, LOGITS, Lookup, Operation, Quantize, Value, inputs
+from dqrun.engine.operations import INPUT, LOGITS, Operation, Value, inputs
 from dqrun.engine.structure import build_graph
 from dqrun.errors import DataError
 from dqrun.graph import Graph
-from dqrun.kernels.integer import Codes
 
 
 @dataclass(frozen=True)
@@ -66,27 +64,23 @@ class Program:
         """
         self.check_limits(graph)
         last_use = {name: i for i, operation in enumerate(self.operations) for name in inputs(operation)}
-        values: dict[str, Value] = {}
-        for i, (name, value) in enumerate(self._steps(x, graph, values)):
-            values[name] = value
-            for old in [old for old in values if old != LOGITS and last_use[old] <= i]:
-                del values[old]
+        values: dict[str, Value] = {INPUT: x}
+        for i, operation in enumerate(self.operations):
+            values[operation.target] = operation.run(values, graph)
+            for name in {name for name in inputs(operation) if last_use[name] == i}:
+                del values[name]  # its memory serves the next result
         logits = values[LOGITS]
         assert isinstance(logits, Tensor)
         return logits
 
     @torch.no_grad()
     def trace(self, x: Tensor, graph: Graph) -> dict[str, Value]:
-        """All values of a run by the name of their site: codes, and `logits` in float32."""
-        values: dict[str, Value] = {}
-        for name, value in self._steps(x, graph, values):
-            values[name] = value
-        return values
-
-    def _steps(self, x: Tensor, graph: Graph, values: dict[str, Value]) -> Iterator[tuple[str, Value]]:
+        """All values of a run by the name of their site, in order: codes, and `logits` in float32."""
+        values: dict[str, Value] = {INPUT: x}
         for operation in self.operations:
-            first = operation.source == INPUT
-            yield operation.target, operation.run({INPUT: x} if first else values, graph)
+            values[operation.target] = operation.run(values, graph)
+        del values[INPUT]
+        return values
 
     def check_features(self, x: Tensor) -> None:
         """Raises DataError unless x has the type, width and values that the program takes."""
@@ -138,13 +132,3 @@ class Program:
         from dqrun.engine.summary import stored_bytes
 
         return sum(stored_bytes(operation) for operation in self.operations)
-
-
-def starts(operations: tuple[Operation, ...]) -> Operation:
-    """The operation that takes the input."""
-    first = operations[0]
-    assert isinstance(first, Quantize | Lookup)
-    return first
-
-
-__all__ = ["Codes", "Program", "Signature"]
