@@ -255,10 +255,13 @@ class SiteRule:
     tail: float | None = doc(
         "largest percentile tail, [0, 0.5): a larger one of the method is cut to it; null: no limit", None
     )
+    headroom: float | None = doc("share by which the range is widened before its grid is laid, [0, 1); null: 0", None)
 
     def validate(self, name: str) -> None:
         _require(self.bits is None or 2 <= self.bits <= 8, f"{name}.bits", "be in 2..8 or null", self.bits)
         _require(self.tail is None or 0 <= self.tail < 0.5, f"{name}.tail", "be in [0, 0.5) or null", self.tail)
+        inside = self.headroom is None or 0 <= self.headroom < 1
+        _require(inside, f"{name}.headroom", "be in [0, 1) or null", self.headroom)
 
 
 @dataclass

@@ -65,6 +65,7 @@ class QuantPlan:
                 bits=rule.bits or bits,
                 signed=not site.nonnegative,
                 symmetric=symmetric if rule.symmetric is None else rule.symmetric,
+                headroom=rule.headroom or 0.0,
             ),
             observer=Observer(
                 tail=observer.tail if rule.tail is None else min(observer.tail, rule.tail),
