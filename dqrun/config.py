@@ -11,11 +11,12 @@ import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-
-from omegaconf import DictConfig, OmegaConf
+from typing import TYPE_CHECKING, Any
 
 from dqrun.errors import ConfigError
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 DATASET_SOURCES = ("planetoid", "tu", "zinc", "gnn_benchmark", "threads", "folder")
 FEATURES = ("given", "degree", "category", "auto")
@@ -385,5 +386,7 @@ class RunConfig:
 
 def schema() -> DictConfig:
     """The typed OmegaConf tree into which YAML values are merged."""
+    from omegaconf import OmegaConf  # here: programs run without it
+
     tree: DictConfig = OmegaConf.structured(RunConfig)
     return tree

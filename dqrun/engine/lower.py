@@ -127,9 +127,7 @@ class _Lowering:
         state = self.sites.grid(last)
         first = Tail(LOGITS, None) if head is None else Tail("head.0.input", self.sites.grid("head.0.input"))
         channels = _out_channels(self.model.layers[-1])
-        self.operations.append(
-            Readout(last, first.target, channels, readout, make_epilogue(state.scale, None, first))
-        )
+        self.operations.append(Readout(last, first.target, channels, readout, make_epilogue(state.scale, None, first)))
         for k, linear in enumerate(head or []):
             assert isinstance(linear, FloatLinear)
             ends = head is not None and k == len(head) - 1
@@ -153,9 +151,7 @@ class _Lowering:
         weight, bits, scale = self.sites.weight(f"{name}.weight", linear.weight)
         require_fits(f"{name}.input", grid, linear.weight.size(1), bits)
         epilogue = make_epilogue(grid.scale * scale, linear.bias, tail, inner)
-        self.operations.append(
-            Linear(f"{name}.input", tail.target, weight, bits, epilogue, residual=tail.residual)
-        )
+        self.operations.append(Linear(f"{name}.input", tail.target, weight, bits, epilogue, residual=tail.residual))
 
     def product(self, source: str, name: str, matrix: Tensor, degree_scale: bool) -> None:
         """XW of GCN and GAT, stored as the value `NAME.features`; matrix: [out, in]."""
@@ -232,16 +228,17 @@ def require_fits(name: str, grid: CodeGrid, num_inputs: int, weight_bits: int) -
 
 def _in_channels(layer: torch.nn.Module) -> int:
     if isinstance(layer, GINLayer):
-        return int(layer.mlp[0].weight.size(1))
+        first = layer.mlp[0]
+        assert isinstance(first, FloatLinear)
+        return first.weight.size(1)
     assert isinstance(layer, GCNLayer | GATLayer)
     return layer.weight.size(0)
 
 
 def _out_channels(layer: torch.nn.Module) -> int:
     if isinstance(layer, GINLayer):
-        return next(module for module in reversed(layer.mlp) if isinstance(module, FloatLinear)).weight.size(0)
+        return [module for module in layer.mlp if isinstance(module, FloatLinear)][-1].weight.size(0)
     if isinstance(layer, FloatLinear):
         return layer.weight.size(0)
     assert isinstance(layer, GCNLayer | GATLayer)
     return layer.bias.numel()
-

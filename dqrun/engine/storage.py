@@ -1,7 +1,7 @@
 """Programs as files: safetensors with the structure as JSON metadata. No pickle; weights of up to 4 bits are packed.
 
 Tensors are named `K.NAME` after operation number K. Numbers per channel are float64 in a program; they are written as
-float32 where that loses nothing (biases of training are float32), so that a loaded program is the saved one, bit by bit.
+float32 where that loses nothing (biases of training are float32): a loaded program is the saved one, bit by bit.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 from torch import Tensor
 
 from dqrun.engine.operations import Aggregate, Attention, Linear, Lookup, Operation, Quantize, Readout
@@ -22,7 +22,9 @@ from dqrun.errors import ConfigError, DataError
 from dqrun.kernels.integer import CodeGrid, Codes, Epilogue, Weight, pack_nibbles, unpack_nibbles
 
 FORMAT = "dqrun-program-1"
-KINDS: dict[str, type[Operation]] = {kind.__name__: kind for kind in (Quantize, Lookup, Linear, Aggregate, Attention, Readout)}
+KINDS: dict[str, type[Operation]] = {
+    kind.__name__: kind for kind in (Quantize, Lookup, Linear, Aggregate, Attention, Readout)
+}
 PER_CHANNEL = ("multiplier", "bias", "gain", "offset")
 WEIGHT_SHIFT = 8  # 4-bit weight codes -7..7 are stored as 1..15
 
@@ -45,10 +47,10 @@ def save_program(path: Path, program: Program) -> None:
 def load_program(path: Path | str) -> Program:
     """Reads a program; raises DataError in one line for a missing, damaged or foreign file."""
     try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-    except (OSError, SafetensorError) as error:
+        data = Path(path).read_bytes()  # not mapped into memory: the file may be written anew while a program lives
+        tensors = load(data)
+        metadata = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")]).get("__metadata__", {})
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise DataError(f"{path} is not a readable program file ({error})") from None
     if metadata.get("format") != FORMAT:
         raise DataError(f"{path} must be of format {FORMAT} (dqrun export writes it), got {metadata.get('format')!r}")
