@@ -37,6 +37,7 @@ def fake_quantize(
     qmax: int,
     keep: Tensor | None = None,
     estimator: str = "ste",
+    relu: bool = False,
 ) -> Tensor:
     """Rounds to the grid and back: (q - zero_point) * scale with q = clamp(round(x * (1 / scale)) + zero_point).
 
@@ -45,10 +46,10 @@ def fake_quantize(
 
     x: [N, ...]. scale: float32 0-d. zero_point: int32 0-d. keep: bool [N] or None, rows passed unchanged with identity
     gradient. estimator, the gradient with respect to x elsewhere: "ste" identity; "clipped" zero where the unclamped
-    code is outside [qmin, qmax]; "clipped_ends" zero where the clamped code is qmin or qmax.
-    Returns the shape of x. No gradient to scale and zero_point.
+    code is outside [qmin, qmax]; "clipped_ends" zero where the clamped code is qmin or qmax. relu: a ReLU follows, at
+    no further cost. Returns the shape of x. No gradient to scale and zero_point.
     """
-    return version(reference.fake_quantize, x)(x, scale, zero_point, qmin, qmax, keep, estimator)
+    return version(reference.fake_quantize, x)(x, scale, zero_point, qmin, qmax, keep, estimator, relu)
 
 
 def dropout(x: Tensor, p: float, training: bool) -> Tensor:

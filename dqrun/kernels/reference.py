@@ -22,9 +22,10 @@ def fake_quantize(
     qmax: int,
     keep: Tensor | None = None,
     estimator: str = "ste",
+    relu: bool = False,
 ) -> Tensor:
     y: Tensor = _FakeQuantize.apply(x, scale, zero_point, qmin, qmax, keep, estimator)  # type: ignore[no-untyped-call]
-    return y
+    return y.relu() if relu else y
 
 
 class _FakeQuantize(torch.autograd.Function):

@@ -102,6 +102,12 @@ def optional(tensor: Tensor | None, absent: Array) -> Array:
     return absent if tensor is None else array(tensor)
 
 
+def scratch(shape: tuple[int, ...], dtype: torch.dtype) -> Array:
+    """Memory that a kernel fills, from torch's allocator, so that its profiler sees it."""
+    filled: Array = torch.empty(shape, dtype=dtype).numpy()
+    return filled
+
+
 @inner
 def share(part: int, num_parts: int, total: int) -> tuple[Any, Any]:
     """Where a part's share of range(total) starts and stops."""

@@ -14,10 +14,13 @@ from numba import prange
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from dqrun.kernels.cpu.bits import WORD, pack, where_set
 from dqrun.kernels.cpu.launch import NO_FLAGS, Array, array, inner, kernel, optional, parts, share
 from dqrun.kernels.reference import gradient_codes
 
 GridValues = tuple[Any, ...]  # seven float32
+BLOCK = 64 * WORD  # elements whose gradient bits are packed together
+INFINITY, SMALLEST = np.float32(np.inf), np.float32(2.0**-149)  # SMALLEST: what is above zero
 
 
 def grid_values(scale: Tensor, zero_point: Tensor, qmin: int, qmax: int, estimator: str) -> GridValues:
@@ -49,73 +52,103 @@ def passes(x: Any, grid: GridValues) -> Any:
 
 
 @inner
-def _round_slice(x: Array, y: Array, grid: GridValues) -> None:
+def _round(x: Array, y: Array, grid: GridValues, floor: Any) -> None:
     for i in range(x.size):
-        y[i] = round_to_grid(x[i], grid)
+        rounded = round_to_grid(x[i], grid)
+        if rounded < floor:
+            rounded = floor
+        y[i] = rounded
 
 
 @inner
-def _mask_slice(x: Array, grad: Array, y: Array, grid: GridValues) -> None:
+def _round_flagged(x: Array, y: Array, flags: Array, grid: GridValues, floor: Any, least: Any) -> None:
     for i in range(x.size):
-        passing = grad[i]  # loaded whether it passes or not, so that the loop has no branch
-        y[i] = passing if passes(x[i], grid) else np.float32(0)
+        rounded = round_to_grid(x[i], grid)
+        flags[i] = passes(x[i], grid) & (rounded >= least)
+        if rounded < floor:
+            rounded = floor
+        y[i] = rounded
 
 
 @inner
-def _copy_slice(x: Array, y: Array) -> None:
+def _copy(x: Array, y: Array, flags: Array, floor: Any, least: Any) -> None:
+    """As `_round_flagged` for elements that stay exact."""
     for i in range(x.size):
-        y[i] = x[i]
+        value = x[i]
+        flags[i] = value >= least
+        if value < floor:
+            value = floor
+        y[i] = value
 
 
 @kernel
-def _forward(x: Array, y: Array, keep: Array, width: int, grid: GridValues, num_parts: int) -> None:
+def _forward(
+    x: Array, y: Array, bits: Array, keep: Array, width: int, grid: GridValues, floor: Any, least: Any, num_parts: int
+) -> None:
+    """y = x rounded, at least `floor`; bits (empty: none wanted): where the gradient passes, one bit per element."""
     for part in prange(num_parts):
-        start, stop = share(part, num_parts, x.size)
-        while start < stop:  # a row, or what of it lies in this part; all at once when no row is kept
-            end = min(stop, (start // width + 1) * width) if keep.size else stop
-            if keep.size and keep[start // width]:
-                _copy_slice(x[start:end], y[start:end])
-            else:
-                _round_slice(x[start:end], y[start:end], grid)
-            start = end
+        start, stop = share(part, num_parts, (x.size + BLOCK - 1) // BLOCK)
+        flags = np.empty(BLOCK, np.uint8)
+        for block in range(start * BLOCK, min(stop * BLOCK, x.size), BLOCK):
+            first, last = block, min(block + BLOCK, x.size)
+            while first < last:  # a row, or what of it lies in this block; all at once when no row is kept
+                row = first // width
+                end = min(last, (row + 1) * width) if keep.size else last
+                values, out, passing = x[first:end], y[first:end], flags[first - block : end - block]
+                exact = keep.size > 0 and keep[row]
+                if exact:
+                    _copy(values, out, passing, floor, least)
+                elif bits.size:
+                    _round_flagged(values, out, passing, grid, floor, least)
+                else:
+                    _round(values, out, grid, floor)
+                first = end
+            if bits.size:
+                for word in range(block // WORD, (last + WORD - 1) // WORD):
+                    bits[word] = pack(flags, word * WORD - block)
 
 
 @kernel
-def _backward(x: Array, grad: Array, y: Array, keep: Array, width: int, grid: GridValues, num_parts: int) -> None:
+def _backward(grad: Array, bits: Array, y: Array, num_parts: int) -> None:
+    """y = grad where its bit is set, else 0."""
     for part in prange(num_parts):
-        start, stop = share(part, num_parts, x.size)
-        while start < stop:
-            end = min(stop, (start // width + 1) * width) if keep.size else stop
-            if keep.size and keep[start // width]:
-                _copy_slice(grad[start:end], y[start:end])
+        first, last = share(part, num_parts, bits.size)
+        for word in range(first, last):
+            start = word * WORD
+            if start + WORD <= grad.size:
+                where_set(grad, y, start, bits[word])
             else:
-                _mask_slice(x[start:end], grad[start:end], y[start:end], grid)
-            start = end
+                for i in range(start, grad.size):
+                    y[i] = grad[i] if (bits[word] >> np.uint32(i - start)) & np.uint32(1) else np.float32(0)
 
 
 class _FakeQuantize(torch.autograd.Function):
-    """One pass forward, one backward; keeps x (which the graph mostly holds anyway) rather than a mask."""
+    """One pass forward, one backward; keeps a bit per element, which says whether the gradient passes."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, keep: Tensor | None, grid: GridValues, estimator: str) -> Tensor:
+    def forward(ctx: Any, x: Tensor, keep: Tensor | None, grid: GridValues, masked: bool, relu: bool) -> Tensor:
         y = torch.empty(x.shape)
-        ctx.keep, ctx.grid, ctx.estimator = keep, grid, estimator
-        if estimator != "ste":
-            ctx.save_for_backward(x)
+        num_words = -(-x.numel() // WORD) if masked or relu else 0
+        bits = torch.empty(num_words, dtype=torch.int32)
+        if not masked:  # all codes pass
+            grid = (*grid[:5], -INFINITY, INFINITY)
         if x.numel():
-            _forward(array(x), array(y), optional(keep, NO_FLAGS), _width(x), grid, parts(x.numel()))
+            floor, least = (np.float32(0), SMALLEST) if relu else (-INFINITY, -INFINITY)
+            words, flags = array(bits).view(np.uint32), optional(keep, NO_FLAGS)
+            _forward(array(x), array(y), words, flags, _width(x), grid, floor, least, parts(x.numel()))
+        ctx.save_for_backward(bits if masked or relu else None)
         return y
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        if ctx.estimator == "ste" or not grad.numel():
-            return grad, None, None, None
-        (x,) = ctx.saved_tensors
-        y = torch.empty(x.shape)
-        keep = optional(ctx.keep, NO_FLAGS)
-        _backward(array(x), array(grad), array(y), keep, _width(x), ctx.grid, parts(x.numel()))
-        return y, None, None, None
+        (bits,) = ctx.saved_tensors
+        if bits is None:
+            return grad, None, None, None, None
+        y = torch.empty(grad.shape)
+        if grad.numel():
+            _backward(array(grad), array(bits).view(np.uint32), array(y), parts(grad.numel()))
+        return y, None, None, None, None
 
 
 def _width(x: Tensor) -> int:
@@ -130,7 +163,8 @@ def fake_quantize(
     qmax: int,
     keep: Tensor | None = None,
     estimator: str = "ste",
+    relu: bool = False,
 ) -> Tensor:
     grid = grid_values(scale, zero_point, qmin, qmax, estimator)
-    y: Tensor = _FakeQuantize.apply(x, keep, grid, estimator)  # type: ignore[no-untyped-call]
+    y: Tensor = _FakeQuantize.apply(x, keep, grid, estimator != "ste", relu)  # type: ignore[no-untyped-call]
     return y

@@ -25,7 +25,7 @@ def from_ordered(ordered: Any) -> Any:
 
 @inner
 def select(values: Array, counts: Array, rank: Any) -> Any:
-    """The element of that rank (from 0) in ascending order; values [n] float32, each counted counts [n] int64 times.
+    """The element of that rank (from 0) in ascending order; values [n] float32, each counted counts [n] int64 times (empty: once).
 
     Radix selection over 11, 11 and 10 bits; the rank must be below the sum of counts.
     """
@@ -38,7 +38,7 @@ def select(values: Array, counts: Array, rank: Any) -> Any:
         for i in range(values.size):
             key = np.int64(to_ordered(values[i])) + 2147483648
             if key >> above == prefix:
-                histogram[(key >> shift) & ((1 << (above - shift)) - 1)] += counts[i]
+                histogram[(key >> shift) & ((1 << (above - shift)) - 1)] += counts[i] if counts.size else 1
         digit = 0
         while histogram[digit] <= rank:
             rank -= histogram[digit]

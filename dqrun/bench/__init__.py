@@ -1,0 +1,1 @@
+"""`dqrun bench`: times of our networks beside the same networks written with PyG's own layers."""

@@ -1,0 +1,148 @@
+"""The peers of a comparison: the configured network written with PyG's own layers, as a PyG user would write it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch_geometric import EdgeIndex
+from torch_geometric.nn import GATConv, GCNConv, GINConv, global_add_pool, global_max_pool, global_mean_pool
+from torch_geometric.utils import to_torch_csr_tensor
+
+from dqrun.config import ModelConfig
+from dqrun.graph import Batch, Graph
+from dqrun.nn import GNN, GATLayer, GCNLayer
+from dqrun.nn.gin import GINLayer
+
+POOLING: dict[str, Callable[..., Tensor]] = {
+    "sum": global_add_pool,
+    "mean": global_mean_pool,
+    "max": global_max_pool,
+}
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": F.relu, "elu": F.elu, "none": lambda x: x}
+
+
+class PyGNetwork(nn.Module):
+    """The architecture of `ours` in PyG's layers, with the same weights; `config` is what `ours` was built from.
+
+    `cached`: GCN normalises its one graph once, as PyG's own examples do for a node task.
+    """
+
+    def __init__(self, ours: GNN, config: ModelConfig, cached: bool = False) -> None:
+        super().__init__()
+        self.config, self.readout = config, ours.readout
+        self.encoder = None if ours.encoder is None else _encoder(ours.encoder)
+        self.layers = nn.ModuleList(_layer(layer, cached) for layer in ours.layers)
+        self.norms = None if ours.norms is None else nn.ModuleList(_copy_norm(norm.norm) for norm in ours.norms)
+        self.head = None if ours.head is None else nn.ModuleList(_linear(linear) for linear in ours.head)
+
+    def forward(self, x: Tensor, edges: Any, batch: Tensor, num_graphs: int) -> Tensor:
+        """x float32 [N, F] or int64 [N]; edges: what `edge_forms` gives; batch int64 [N]; to logits [N, C] or [G, C]."""
+        config = self.config
+        if self.encoder is not None:
+            x = self.encoder(x)
+        hidden = len(self.layers) - (self.readout is None)
+        for i, layer in enumerate(self.layers):
+            h = F.dropout(x, config.dropout if i else config.input_dropout, self.training)
+            h = layer(h, edges)
+            if i == hidden:
+                return h
+            if self.norms is not None:
+                h = self.norms[i](h)
+            h = ACTIVATIONS[config.activation](h)
+            x = x + h if config.residual and x.shape == h.shape else h
+        assert self.readout is not None and self.head is not None
+        x = POOLING[self.readout](x, batch, size=num_graphs)
+        for i, linear in enumerate(self.head):
+            x = F.relu(x) if i else x
+            x = F.dropout(x, config.head_dropout, self.training) if i == len(self.head) - 1 else x
+            x = linear(x)
+        return x
+
+
+def _encoder(ours: nn.Module) -> nn.Module:
+    weight: Any = ours.weight
+    if hasattr(ours, "bias"):
+        return _linear(ours)
+    return nn.Embedding.from_pretrained(weight.detach().clone(), freeze=False)
+
+
+@torch.no_grad()
+def _linear(ours: Any) -> nn.Linear:
+    linear = nn.Linear(ours.weight.size(1), ours.weight.size(0))
+    linear.weight.copy_(ours.weight)
+    linear.bias.copy_(ours.bias)
+    return linear
+
+
+def _copy_norm(ours: nn.BatchNorm1d) -> nn.BatchNorm1d:
+    norm = nn.BatchNorm1d(ours.num_features)
+    norm.load_state_dict(ours.state_dict())
+    return norm
+
+
+@torch.no_grad()
+def _layer(ours: nn.Module, cached: bool) -> nn.Module:
+    if isinstance(ours, GCNLayer):
+        gcn = GCNConv(*ours.weight.shape, cached=cached)
+        gcn.lin.weight.copy_(ours.weight.t())
+        gcn.bias.copy_(ours.bias)
+        return gcn
+    if isinstance(ours, GATLayer):
+        options = {"heads": ours.heads, "concat": ours.concat, "dropout": ours.attention_dropout}
+        gat = GATConv(ours.weight.size(0), ours.out_channels, **options)
+        gat.lin.weight.copy_(ours.weight.t())
+        gat.att_src.copy_(ours.attention[:1])
+        gat.att_dst.copy_(ours.attention[1:])
+        gat.bias.copy_(ours.bias)
+        return gat
+    assert isinstance(ours, GINLayer)
+    gin = GINConv(nn.Sequential(), train_eps=True)
+    for i, module in enumerate(ours.mlp):  # afterwards, since GINConv draws the weights of a network that it is given
+        if i:
+            gin.nn.append(nn.ReLU())
+        gin.nn.append(_copy_norm(module.norm) if hasattr(module, "norm") else _linear(module))
+    gin.eps.copy_(ours.eps)
+    return gin
+
+
+def edge_index_of(graph: Graph) -> Tensor:
+    """PyG's `edge_index` [2, E], sorted by source as PyG's datasets are; without self-loops, which its layers add."""
+    csr = graph.csr
+    edge_index = torch.stack([csr.col[csr.t_edge], csr.t_col])
+    return edge_index[:, edge_index[0] != edge_index[1]] if _has_one_loop_each(graph) else edge_index
+
+
+def _has_one_loop_each(graph: Graph) -> bool:
+    csr = graph.csr
+    return torch.equal(csr.row[csr.row == csr.col], torch.arange(graph.num_nodes))
+
+
+def adjacency(graph: Graph) -> Tensor:
+    """PyG's transposed adjacency `adj_t` as a sparse CSR tensor [N, N]: rows are targets."""
+    return to_torch_csr_tensor(edge_index_of(graph).flip(0), size=(graph.num_nodes, graph.num_nodes))
+
+
+def sorted_edge_index(graph: Graph) -> EdgeIndex:
+    """PyG's `EdgeIndex`, sorted by target, with the pointers of both orders cached."""
+    source, target = edge_index_of(graph)
+    order = torch.sort(target, stable=True).indices
+    size = (graph.num_nodes, graph.num_nodes)
+    return EdgeIndex(torch.stack([source[order], target[order]]), sparse_size=size, sort_order="col").fill_cache_()
+
+
+# How PyG lets a user pass edges. Which of the last two is faster depends on model, data and machine.
+EDGE_FORMS: dict[str, Callable[[Graph], Any]] = {
+    "edge_index": edge_index_of,
+    "adj_t": adjacency,
+    "EdgeIndex": sorted_edge_index,
+}
+
+
+def logits_of(network: PyGNetwork, batch: Batch, edges: Any) -> Tensor:
+    """The logits of the rows that count."""
+    logits: Tensor = network(batch.x, edges, batch.graph.batch, batch.graph.num_graphs)
+    return logits if batch.index is None else logits[batch.index]
