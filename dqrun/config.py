@@ -349,6 +349,17 @@ class TrainConfig:
 
 
 @dataclass
+class EvaluateConfig:
+    """How a trained network is judged (`evaluate.*`)."""
+
+    engine: str = doc(
+        "float (the fake-quantised network) or integer (on the test data its integer program as well; "
+        "needs plan=integer)",
+        "float",
+    )
+
+
+@dataclass
 class ResultsConfig:
     """Where results go (`results.*`)."""
 
@@ -366,6 +377,7 @@ class RunConfig:
     plan: PlanConfig = field(default_factory=PlanConfig)
     protocol: ProtocolConfig = field(default_factory=ProtocolConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
+    evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     data: DataConfig = field(default_factory=DataConfig)
     results: ResultsConfig = field(default_factory=ResultsConfig)
     device: str = doc("cpu or cuda", "cpu")
@@ -380,8 +392,18 @@ class RunConfig:
         _one_of("device", self.device, ("cpu", "cuda"))
         _require(self.threads >= 0, "threads", "be >= 0", self.threads)
         _one_of("kernels", self.kernels, ("auto", "reference", "cpu"))
+        _one_of("evaluate.engine", self.evaluate.engine, ("float", "integer"))
+        if self.evaluate.engine == "integer":
+            self._validate_integer()
         if self.dataset.task == "node_classification":
             _require(self.protocol.name == "seeds", "protocol.name", "be seeds for node tasks", self.protocol.name)
+
+    def _validate_integer(self) -> None:
+        name, quant, engine = "evaluate.engine", self.quant, self.evaluate.engine
+        _require(self.plan.name == "integer", name, "be float unless plan=integer", engine)
+        widths = quant.weight_bits is not None and quant.activation_bits is not None
+        _require(widths, name, f"be float for quant={quant.label}", engine)
+        _require(self.device == "cpu", name, f"be float for device={self.device}", engine)
 
 
 def schema() -> DictConfig:

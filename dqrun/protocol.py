@@ -10,7 +10,7 @@ from typing import Any
 from dqrun.config import MethodConfig, PlanConfig, ProtocolConfig, RunConfig
 
 # Fields that leave a trial's result what it is: where files lie, how fast it is computed, and which other trials run.
-INCIDENTAL = ("data", "results", "device", "threads", "kernels", "rerun")
+INCIDENTAL = ("evaluate", "data", "results", "device", "threads", "kernels", "rerun")
 INCIDENTAL_PROTOCOL = ("trials", "folds", "first_seed")
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dqrun.engine.operations import INPUT, LOGITS, Operation, Value, inputs
+from dqrun.engine.operations import INPUT, LOGITS, Lookup, Operation, Quantize, Value, inputs
 from dqrun.engine.structure import build_graph
 from dqrun.errors import DataError
 from dqrun.graph import Graph
@@ -106,6 +106,13 @@ class Program:
         for what, counts, limit in limits:
             if counts.numel() and int(counts.max()) > limit:
                 raise DataError(f"{what} must be at most {limit} for this program's codes, got {int(counts.max())}")
+
+    @property
+    def output_step(self) -> Tensor:
+        """Distance of two neighbouring logits, float64 [C] or [1]: what one unit of the last integer sum is worth."""
+        last = self.operations[-1]
+        assert not isinstance(last, Quantize | Lookup)
+        return last.epilogue.multiplier.abs()
 
     @property
     def float_islands(self) -> list[str]:
