@@ -1,0 +1,228 @@
+"""The epilogue of a row of sums, in float64, operation by operation as `Epilogue` states it, LANES channels at a time.
+
+What an epilogue leaves out enters as the value that changes nothing (a factor of 1, a term of 0, a floor of minus
+infinity) where that is as fast as a branch.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from llvmlite import ir
+from numba.core import types
+from torch import Tensor
+
+from dqrun.kernels.cpu.launch import Array, array, inner, optional
+from dqrun.kernels.integer.codes import SLACK, Codes
+from dqrun.kernels.integer.cpu.vectors import F32, F64, I8, I32, I64, LANES, Builder, Values, make
+from dqrun.kernels.integer.epilogue import Epilogue
+from dqrun.kernels.integer.reference import EXP_TERMS, LN2_HIGH, LN2_LOW, LOG2_E, LOWEST_EXPONENT
+
+REALS, BYTES, NIBBLES = 0, 1, 2  # what comes out: float32, codes, or two codes in a byte
+NO_DOUBLES, NO_REALS, NO_BYTES = np.empty(0, np.float64), np.empty(0, np.float32), np.empty(0, np.uint8)
+DOUBLES, WORDS, BYTE_LANES = (ir.VectorType(kind, LANES) for kind in (F64, I32, I8))
+LONGS = ir.VectorType(I64, LANES)
+
+# multiplier, bias, gain, offset (with LANES more than there are channels), row_scale (empty: ones), floor before the
+# gain, floor after it, whether there is a gain, whether an ELU follows
+Affine = tuple[Any, ...]
+# residual codes (empty: none), whether they are packed, zero point, scale
+Residual = tuple[Any, ...]
+# reals, bytes (one of them empty), what comes out, channels, bytes of a row, 1 / scale, zero point, largest code
+Target = tuple[Any, ...]
+
+
+def finish(epilogue: Epilogue, channels: int) -> tuple[Affine, Residual]:
+    """An epilogue as kernels take it."""
+
+    def vector(value: Tensor | None, absent: float) -> Array:
+        value = torch.tensor([absent], dtype=torch.float64) if value is None else value
+        return array(F.pad(value.expand(channels), (0, LANES)))
+
+    e, r = epilogue, epilogue.residual
+    vectors = vector(e.multiplier, 1.0), vector(e.bias, 0.0), vector(e.gain, 1.0), vector(e.offset, 0.0)
+    floors = (0.0 if e.pre_relu else -np.inf), (0.0 if e.activation == "relu" else -np.inf)
+    flags = e.gain is not None, e.activation == "elu"
+    affine = (*vectors, optional(e.row_scale, NO_DOUBLES), *floors, *flags)
+    if r is None:
+        return affine, (NO_BYTES, False, 0.0, 1.0)
+    return affine, (readable(r), r.grid.packed, float(r.grid.zero_point), r.grid.scale)
+
+
+def readable(codes: Codes) -> Array:
+    """Codes as a flat array behind which SLACK bytes can be read."""
+    data = codes.data
+    behind = data.untyped_storage().nbytes() - data.storage_offset() - data.numel()
+    if behind < SLACK or not data.is_contiguous():
+        copy = Codes.empty(codes.num_rows, codes.channels, codes.grid)
+        data = copy.data.copy_(data)
+    return array(data)
+
+
+def target(epilogue: Epilogue, num_rows: int, channels: int) -> tuple[Codes | Tensor, Target]:
+    """The result, to be filled in, and how kernels see it."""
+    grid = epilogue.grid
+    if grid is None:
+        reals = torch.empty(num_rows, channels)
+        return reals, (array(reals), NO_BYTES, REALS, channels, channels, 1.0, 0.0, 0.0)
+    codes = Codes.empty(num_rows, channels, grid)
+    kind, width = NIBBLES if grid.packed else BYTES, grid.row_bytes(channels)
+    values = 1 / grid.scale, float(grid.zero_point), float(grid.top)
+    return codes, (NO_REALS, array(codes.data), kind, channels, width, *values)
+
+
+def _widen(b: Builder, acc: Any, place: Any, kind: Any) -> Any:
+    """LANES sums (int32, float32 or float64) as float64: exact."""
+    if kind == types.int32:
+        return b.ir.sitofp(b.load(acc, place, WORDS), DOUBLES)
+    if kind == types.float32:
+        return b.ir.fpext(b.load(acc, place, ir.VectorType(F32, LANES)), DOUBLES)
+    return b.load(acc, place, DOUBLES)
+
+
+def _constant(value: float) -> Any:
+    return ir.Constant(DOUBLES, [value] * LANES)
+
+
+def _largest(b: Builder, v: Any, bound: Any) -> Any:
+    return b.ir.select(b.ir.fcmp_ordered(">", v, bound), v, bound)
+
+
+def _smallest(b: Builder, v: Any, bound: Any) -> Any:
+    return b.ir.select(b.ir.fcmp_ordered("<", v, bound), v, bound)
+
+
+def _rint(b: Builder, v: Any) -> Any:
+    return b.call(f"llvm.rint.v{LANES}f64", DOUBLES, [v])
+
+
+def _elu(b: Builder, v: Any) -> Any:
+    """`reference.exp` where v is negative, less 1."""
+    below = _largest(b, _smallest(b, v, _constant(0.0)), _constant(LOWEST_EXPONENT))
+    n = _rint(b, b.ir.fmul(below, _constant(LOG2_E)))
+    r = b.ir.fsub(below, b.ir.fmul(n, _constant(LN2_HIGH)))
+    r = b.ir.fsub(r, b.ir.fmul(n, _constant(LN2_LOW)))
+    p = _constant(EXP_TERMS[0])
+    for term in EXP_TERMS[1:]:
+        p = b.ir.fadd(b.ir.fmul(p, r), _constant(term))
+    exponent = b.ir.add(b.ir.fptosi(n, LONGS), ir.Constant(LONGS, [1023] * LANES))
+    power = b.ir.bitcast(b.ir.shl(exponent, ir.Constant(LONGS, [52] * LANES)), DOUBLES)
+    negative = b.ir.fsub(b.ir.fmul(p, power), _constant(1.0))
+    return b.ir.select(b.ir.fcmp_ordered(">", v, _constant(0.0)), v, negative)
+
+
+def _emit_finish(b: Builder) -> None:
+    """The results of `count` channels of a row. Arguments: see `finish_values`."""
+    acc, at, first, count, scale, *rest = b.args
+    multiplier, bias, gain, offset, low, high, gained, elu, *rest = rest
+    residual, beside, shift, mask, residual_zero, residual_scale, *rest = rest
+    reals, codes, start, coded, *quantizer = rest
+    inverse, zero_point, top = (b.splat(value, LANES) for value in quantizer)
+    acc_kind = b.kinds[0].dtype
+
+    def scaled(values: Values, channel: Any) -> Values:
+        return [b.ir.fadd(b.ir.fmul(values[0], b.load(gain, channel, DOUBLES)), b.load(offset, channel, DOUBLES))]
+
+    def with_residual(values: Values, place: Any) -> Values:
+        bytes_ = b.load(residual, b.ir.add(beside, place), BYTE_LANES)
+        bytes_ = b.ir.and_(
+            b.ir.lshr(bytes_, b.splat(b.ir.trunc(shift, I8), LANES)), b.splat(b.ir.trunc(mask, I8), LANES)
+        )
+        steps = b.ir.fsub(b.ir.uitofp(bytes_, DOUBLES), b.splat(residual_zero, LANES))
+        return [b.ir.fadd(values[0], b.ir.fmul(steps, b.splat(residual_scale, LANES)))]
+
+    def encode(v: Any, place: Any, left: Any) -> Values:
+        code = b.ir.fadd(_rint(b, b.ir.fmul(v, inverse)), zero_point)
+        code = _smallest(b, _largest(b, code, _constant(0.0)), top)
+        code = b.ir.trunc(b.ir.fptosi(code, WORDS), BYTE_LANES)
+        b.store_some(code, codes, b.ir.add(start, place), left)
+        return []
+
+    def store(v: Any, place: Any, left: Any) -> Values:
+        b.store_some(b.ir.fptrunc(v, ir.VectorType(F32, LANES)), reals, b.ir.add(start, place), left)
+        return []
+
+    def holds(flag: Any) -> Any:
+        return b.ir.icmp_signed("!=", flag, I64(0))
+
+    def step(index: Any, _: Values) -> Values:
+        place = b.ir.mul(index, I64(LANES))
+        channel, left = b.ir.add(first, place), b.ir.sub(count, place)
+        v = _widen(b, acc, b.ir.add(at, place), acc_kind)
+        v = b.ir.fmul(b.ir.fmul(v, b.load(multiplier, channel, DOUBLES)), b.splat(scale, LANES))
+        v = _largest(b, b.ir.fadd(v, b.load(bias, channel, DOUBLES)), b.splat(low, LANES))
+        (v,) = b.when(holds(gained), [v], lambda values: scaled(values, channel))
+        v = _largest(b, v, b.splat(high, LANES))
+        (v,) = b.when(holds(elu), [v], lambda values: [_elu(b, values[0])])
+        (v,) = b.when(holds(mask), [v], lambda values: with_residual(values, place))
+        b.when(holds(coded), [], lambda _: encode(v, place, left))
+        b.when(b.ir.not_(holds(coded)), [], lambda _: store(v, place, left))
+        return []
+
+    b.loop(b.ir.ashr(b.ir.add(count, I64(LANES - 1)), I64(4)), [], step)
+
+
+def _emit_pack(b: Builder) -> None:
+    """Codes of a row two in a byte. Arguments: codes, channels, out, start, bytes of the row."""
+    codes, channels, out, start, half = b.args
+    b.store(I8(0), codes, channels)  # what an odd number of channels leaves in the last byte
+
+    def step(index: Any, _: Values) -> Values:
+        place = b.ir.mul(index, I64(LANES))
+        low, high = b.load(codes, place, BYTE_LANES), b.load(codes, b.ir.add(half, place), BYTE_LANES)
+        both = b.ir.or_(low, b.ir.shl(high, ir.Constant(BYTE_LANES, [4] * LANES)))
+        b.store_some(both, out, b.ir.add(start, place), b.ir.sub(half, place))
+        return []
+
+    b.loop(b.ir.ashr(b.ir.add(half, I64(LANES - 1)), I64(4)), [], step)
+
+
+_finish, _pack = make(_emit_finish), make(_emit_pack)
+
+
+@inner
+def finish_values(
+    acc: Array,
+    at: int,
+    row: int,
+    first: int,
+    count: int,
+    affine: Affine,
+    residual: Residual,
+    out: Target,
+    codes: Array,
+) -> None:
+    """The results of channels first..first + count of a row, from their sums acc[at..at + count].
+
+    acc: LANES more can be read. codes: scratch, uint8 [channels + LANES], where results wait for `pack_row`.
+    """
+    multiplier, bias, gain, offset, row_scale, low, high, gained, elu = affine
+    beside, packed, zero, step = residual
+    reals, bytes_, kind, channels, width, inverse, zero_point, top = out
+    scale = row_scale[row] if row_scale.size else 1.0
+    half, last = (channels + 1) // 2, first + count
+    middle = min(max(half, first), last) if packed else last  # the low nibbles of a residual end there
+    for piece in range(2):
+        start, stop = (middle, last) if piece else (first, middle)
+        if start < stop:
+            sums = (acc, at + start - first, start, stop - start, scale)
+            how = (multiplier, bias, gain, offset, low, high, gained, elu)
+            place = row * (half if packed else channels) + start - piece * half
+            mask = (15 if packed else 255) if beside.size else 0
+            shortcut = (beside, place, 4 * piece, mask, zero, step)
+            quantizer = (kind != REALS, inverse, zero_point, top)
+            if kind == NIBBLES:
+                _finish((*sums, *how, *shortcut, reals, codes, start, *quantizer))
+            else:
+                _finish((*sums, *how, *shortcut, reals, bytes_, row * width + start, *quantizer))
+
+
+@inner
+def pack_row(row: int, out: Target, codes: Array) -> None:
+    """Stores the codes of a row two in a byte, where that is what comes out."""
+    _, bytes_, kind, channels, width, _, _, _ = out
+    if kind == NIBBLES:
+        _pack((codes, channels, bytes_, row * width, width))

@@ -1,0 +1,162 @@
+"""`linear`: codes times weight, with the epilogue applied while the sums are in the cache.
+
+ROWS rows by up to 64 outputs are summed in registers (24 vectors of 16 int32), four inputs to an instruction where the
+CPU has AVX-512 VNNI. The sums begin with what x's zero point takes from them, -zero_point * (sum of an output's
+weights). Rows are first copied to a small buffer, which unpacks and pads them; reading them where they lie was twice
+as slow (the same addresses modulo 4096 are written in the result).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch.nn.functional as F
+from llvmlite import ir
+from numba import prange
+from torch import Tensor
+
+from dqrun.kernels.cpu.launch import Array, array, inner, kernel, parts, share
+from dqrun.kernels.integer.codes import Codes
+from dqrun.kernels.integer.cpu.finish import (
+    Affine,
+    Residual,
+    Target,
+    finish,
+    finish_values,
+    pack_row,
+    readable,
+    target,
+)
+from dqrun.kernels.integer.cpu.vectors import HAS_VNNI, I8, I32, I64, LANES, Builder, Values, make
+from dqrun.kernels.integer.epilogue import Epilogue
+from dqrun.kernels.integer.weight import BLOCK, Weight
+
+ROWS = 6  # with four vectors of outputs: 24 sums, 4 vectors of weights and one of x fill the 32 registers
+Rows = tuple[Any, ...]  # codes, inputs, bytes of a row, whether packed
+DOT = "llvm.x86.avx512.vpdpbusd.512"
+
+
+def _emit_dots(b: Builder, vectors: int) -> None:
+    """acc[r, first + c] = begin[first + c] + sum over k of x[r, k] * weight[first + c, k], for LANES * vectors c.
+
+    Arguments: x [ROWS, padded], padded, weight in blocks, first, acc [ROWS + 1, total] whose last row is begin, total.
+    """
+    x, padded, weight, first, acc, total = b.args
+    lanes, begin = ir.VectorType(I32, LANES), b.ir.add(b.ir.mul(total, I64(ROWS)), first)
+    block = b.ir.mul(first, padded)
+
+    def step(group: Any, sums: Values) -> Values:
+        place = b.ir.add(block, b.ir.mul(group, I64(4 * LANES * vectors)))
+        weights = [b.load(weight, b.ir.add(place, I64(4 * LANES * v)), lanes) for v in range(vectors)]
+        results = []
+        for r in range(ROWS):
+            four = b.ir.add(b.ir.mul(padded, I64(r)), b.ir.shl(group, I64(2)))
+            inputs = b.splat(b.load(x, four, I32), LANES)
+            olds = sums[r * vectors : (r + 1) * vectors]
+            results += [b.call(DOT, lanes, [old, inputs, w]) for old, w in zip(olds, weights, strict=True)]
+        return results
+
+    begun = [b.load(acc, b.ir.add(begin, I64(LANES * v)), lanes) for v in range(vectors)]
+    sums = b.loop(b.ir.ashr(padded, I64(2)), begun * ROWS, step)
+    for i, value in enumerate(sums):
+        r, v = divmod(i, vectors)
+        b.store(value, acc, b.ir.add(b.ir.mul(total, I64(r)), b.ir.add(first, I64(LANES * v))))
+
+
+def _emit_spread(b: Builder) -> None:
+    """Codes one in a byte, rounded up to LANES. Arguments: x, start, bytes of a row, shift, mask, out, at."""
+    x, start, width, shift, mask, out, at = b.args
+    shifts, masks = (b.splat(b.ir.trunc(value, I8), LANES) for value in (shift, mask))
+
+    def step(index: Any, _: Values) -> Values:
+        place = b.ir.mul(index, I64(LANES))
+        codes = b.load(x, b.ir.add(start, place), ir.VectorType(I8, LANES))
+        b.store(b.ir.and_(b.ir.lshr(codes, shifts), masks), out, b.ir.add(at, place))
+        return []
+
+    b.loop(b.ir.ashr(b.ir.add(width, I64(LANES - 1)), I64(4)), [], step)
+
+
+_dots_1, _dots_2, _dots_3, _dots_4 = (make(_emit_dots, vectors) for vectors in (1, 2, 3, 4))
+_spread = make(_emit_spread)
+
+
+@inner
+def _dots_plain(x: Array, padded: int, weight: Array, first: int, width: int, acc: Array, total: int) -> None:
+    """`_emit_dots` for any CPU: the compiler makes what vectors it can of the innermost loop."""
+    for r in range(ROWS):
+        sums = acc[r * total + first : r * total + first + width]
+        sums[:] = acc[ROWS * total + first : ROWS * total + first + width]
+        for k in range(padded):
+            value, place = np.int32(x[r * padded + k]), first * padded + k // 4 * 4 * width + k % 4
+            codes = weight[place : first * padded + padded * width : 4]
+            for c in range(width):
+                sums[c] += value * np.int32(codes[c])
+
+
+@inner
+def _dots(x: Array, padded: int, weight: Array, first: int, width: int, acc: Array, total: int) -> None:
+    """The sums of ROWS rows of x and `width` outputs from `first` on (a multiple of 16, at most 64) into acc."""
+    if not HAS_VNNI:
+        _dots_plain(x, padded, weight, first, width, acc, total)
+    elif width == 4 * LANES:
+        _dots_4((x, padded, weight, first, acc, total))
+    elif width == 3 * LANES:
+        _dots_3((x, padded, weight, first, acc, total))
+    elif width == 2 * LANES:
+        _dots_2((x, padded, weight, first, acc, total))
+    else:
+        _dots_1((x, padded, weight, first, acc, total))
+
+
+@inner
+def _copy_rows(x: Rows, row: int, count: int, copied: Array, padded: int) -> None:
+    """`count` rows, one code in a byte, each padded to a multiple of 4 inputs (with anything: their weights are 0)."""
+    codes, _, width, packed = x
+    for r in range(count):
+        start, at = (row + r) * width, r * padded
+        _spread((codes, start, width, 0, 15 if packed else 255, copied, at))
+        if packed:
+            _spread((codes, start, width, 4, 15, copied, at + width))
+
+
+@kernel
+def _linear(
+    x: Rows,
+    num_rows: int,
+    weight: Array,
+    begin: Array,
+    outputs: int,
+    affine: Affine,
+    residual: Residual,
+    out: Target,
+    num_parts: int,
+) -> None:
+    """begin: what the sums begin with, int32 [outputs, rounded up to LANES]."""
+    padded, total = (x[1] + 3) // 4 * 4, begin.size
+    for part in prange(num_parts):
+        top, end = share(part, num_parts, num_rows)
+        copied, acc = np.empty(ROWS * padded + 2 * LANES, np.uint8), np.empty((ROWS + 1) * total, np.int32)
+        results = np.empty(total + LANES, np.uint8)
+        acc[ROWS * total :] = begin
+        for row in range(top, end, ROWS):
+            count = min(ROWS, end - row)
+            _copy_rows(x, row, count, copied, padded)
+            for first in range(0, total, BLOCK):
+                _dots(copied, padded, weight, first, min(BLOCK, total - first), acc, total)
+            for r in range(count):
+                finish_values(acc, r * total, row + r, 0, outputs, affine, residual, out, results)
+                pack_row(row + r, out, results)
+
+
+def linear(x: Codes, weight: Weight, epilogue: Epilogue) -> Codes | Tensor:
+    outputs, inputs = weight.codes.shape
+    result, out = target(epilogue, x.num_rows, outputs)
+    if x.num_rows and outputs:
+        codes = (readable(x), inputs, x.data.size(1), x.grid.packed)
+        begin = F.pad(weight.row_sums * -x.grid.zero_point, (0, -outputs % LANES))
+        num_parts = parts(x.num_rows * (outputs + inputs))
+        how = finish(epilogue, outputs)
+        _linear(codes, x.num_rows, array(weight.blocked), array(begin), outputs, *how, out, num_parts)
+    return result

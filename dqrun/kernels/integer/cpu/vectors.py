@@ -1,0 +1,156 @@
+"""Inner loops written in LLVM's own language, where numba's loops do not become the vector code that is wanted.
+
+Each is a numba intrinsic made for fixed sizes: its sums stay in vector registers through the whole loop. LLVM turns
+vectors of any width into what the CPU has; only `dot_rows` needs an instruction of its own (`HAS_VNNI`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import llvmlite.binding
+import numba
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.extending import intrinsic
+
+HAS_VNNI = bool(llvmlite.binding.get_host_cpu_features().get("avx512vnni")) and not numba.config.CPU_NAME
+"""Whether this CPU multiplies 64 pairs of bytes at once (AVX-512 VNNI), and numba compiles for this CPU."""
+
+LANES = 16  # int32 of a 512-bit vector
+AHEAD = 24  # edges between the request of a row and its use: the time of a cache miss
+LINE = 64  # bytes of a cache line
+
+I8, I16, I32, I64 = (ir.IntType(bits) for bits in (8, 16, 32, 64))
+F32, F64 = ir.FloatType(), ir.DoubleType()
+
+SHORT = {"i8": "i8", "float": "f32"}
+
+Values = list[Any]  # of LLVM
+
+
+class Builder:
+    """The few operations that the loops are made of, on top of llvmlite's builder."""
+
+    def __init__(self, context: Any, builder: Any, kinds: Any, args: Any) -> None:
+        self.ir, self.context, self.kinds = builder, context, kinds
+        values = cgutils.unpack_tuple(builder, args)
+        self.args = [self._argument(kind, value) for kind, value in zip(kinds, values, strict=True)]
+
+    def _argument(self, kind: Any, value: Any) -> Any:
+        """The address of an array's first element, an int64, or a float64."""
+        if isinstance(kind, types.Array):
+            return self.context.make_array(kind)(self.context, self.ir, value).data
+        return self.context.cast(self.ir, value, kind, types.float64 if isinstance(kind, types.Float) else types.int64)
+
+    def call(self, name: str, result: Any, args: Values) -> Any:
+        """A function of LLVM's."""
+        kind = ir.FunctionType(result, [arg.type for arg in args])
+        return self.ir.call(cgutils.get_or_insert_function(self.ir.module, kind, name), args)
+
+    def at(self, pointer: Any, index: Any, kind: Any) -> Any:
+        """The address of element `index` of an array, for elements or vectors of a type."""
+        return self.ir.bitcast(self.ir.gep(pointer, [index]), kind.as_pointer())
+
+    def load(self, pointer: Any, index: Any, kind: Any) -> Any:
+        return self.ir.load(self.at(pointer, index, kind), align=1)
+
+    def store(self, value: Any, pointer: Any, index: Any) -> None:
+        self.ir.store(value, self.at(pointer, index, value.type), align=1)
+
+    def splat(self, value: Any, lanes: int) -> Any:
+        """A vector with the value in each lane."""
+        undefined = ir.Constant(ir.VectorType(value.type, lanes), ir.Undefined)
+        first = self.ir.insert_element(undefined, value, I32(0))
+        return self.ir.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(I32, lanes), [0] * lanes))
+
+    def loop(self, count: Any, values: Values, body: Callable[[Any, Values], Values]) -> Values:
+        """The values after body(index, values) -> values for each index below count."""
+        before, head = self.ir.block, self.ir.append_basic_block("head")
+        done = self.ir.append_basic_block("done")
+        self.ir.cbranch(self.ir.icmp_signed(">", count, I64(0)), head, done)
+        self.ir.position_at_end(head)
+        index, *carried = (self.ir.phi(value.type) for value in (I64(0), *values))
+        results = body(index, carried)
+        last, following = self.ir.block, self.ir.add(index, I64(1))
+        self.ir.cbranch(self.ir.icmp_signed("<", following, count), head, done)
+        for phi, start, result in zip([index, *carried], [I64(0), *values], [following, *results], strict=True):
+            phi.add_incoming(start, before)
+            phi.add_incoming(result, last)
+        self.ir.position_at_end(done)
+        finals = [self.ir.phi(value.type) for value in values]
+        for phi, start, result in zip(finals, values, results, strict=True):
+            phi.add_incoming(start, before)
+            phi.add_incoming(result, last)
+        return finals
+
+    def when(self, condition: Any, values: Values, body: Callable[[Values], Values]) -> Values:
+        """body(values) where the condition holds, else the values."""
+        before, then, done = self.ir.block, self.ir.append_basic_block("then"), self.ir.append_basic_block("done")
+        self.ir.cbranch(condition, then, done)
+        self.ir.position_at_end(then)
+        results = body(values)
+        last = self.ir.block
+        self.ir.branch(done)
+        self.ir.position_at_end(done)
+        finals = [self.ir.phi(value.type) for value in values]
+        for phi, start, result in zip(finals, values, results, strict=True):
+            phi.add_incoming(start, before)
+            phi.add_incoming(result, last)
+        return finals
+
+    def store_some(self, value: Any, pointer: Any, index: Any, count: Any) -> None:
+        """Stores the first `count` (at least 1) lanes of a vector of LANES, and touches nothing behind them."""
+        whole = self.ir.icmp_signed(">=", count, I64(LANES))
+
+        def plain(_: Values) -> Values:
+            self.store(value, pointer, index)
+            return []
+
+        def masked(_: Values) -> Values:
+            lanes = ir.Constant(ir.VectorType(I64, LANES), list(range(LANES)))
+            mask = self.ir.icmp_signed("<", lanes, self.splat(count, LANES))
+            name = f"llvm.masked.store.v{LANES}{SHORT[str(value.type.element)]}.p0"
+            self.call(name, ir.VoidType(), [value, self.at(pointer, index, value.type), I32(1), mask])
+            return []
+
+        self.when(whole, [], plain)
+        self.when(self.ir.not_(whole), [], masked)
+
+    def row(self, col: Any, edge: Any, stride: Any, offset: Any) -> Any:
+        """Where the row of an edge's source begins, plus an offset."""
+        return self.ir.add(self.ir.mul(self.load(col, edge, I64), stride), offset)
+
+    def prefetch(self, x: Any, start: Any, num_bytes: int) -> None:
+        """Asks for the cache lines of a row that will be read soon."""
+        for place in sorted({*range(0, num_bytes, LINE), num_bytes - 1}):
+            address = self.at(x, self.ir.add(start, I64(place)), I8)
+            self.call("llvm.prefetch.p0", ir.VoidType(), [address, I32(0), I32(3), I32(1)])
+
+    def request(self, col: Any, edge: Any, limit: Any, stride: Any, offset: Any, x: Any, num_bytes: int) -> None:
+        """Prefetches the row of the edge AHEAD of this one, or of the last edge."""
+        later = self.ir.add(edge, I64(AHEAD))
+        later = self.ir.select(self.ir.icmp_signed("<", later, limit), later, self.ir.sub(limit, I64(1)))
+        self.prefetch(x, self.row(col, later, stride, offset), num_bytes)
+
+
+def zeros(kind: Any, lanes: int) -> Any:
+    return ir.Constant(ir.VectorType(kind, lanes), [0] * lanes)
+
+
+def make(emit: Callable[..., None], *sizes: Any) -> Any:
+    """An intrinsic without result, of one argument: a tuple of arrays and numbers.
+
+    emit(builder, *sizes) writes its loop.
+    """
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        emit(Builder(context, builder, signature.args[0], args[0]), *sizes)
+        return context.get_dummy_value()
+
+    @intrinsic
+    def loop(_context: Any, args: Any) -> Any:
+        return types.void(args), codegen
+
+    return loop
