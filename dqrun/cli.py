@@ -16,8 +16,12 @@ from dqrun import __version__
 from dqrun.errors import ConfigError, DqrunError
 from dqrun.fields import suggestion
 
-VERBS = {"compare": "tables of the results so far: dqrun compare [DIR]"}
-_VERB_MODULES = {"compare": "dqrun.report.compare"}
+VERBS = {
+    "compare": "tables of the results so far: dqrun compare [DIR]",
+    "export": "the integer program of a run: dqrun export RUN [-o FILE]",
+    "predict": "run such a program on graphs: dqrun predict FILE --dataset NAME|DIR|FILES [-o CSV]",
+}
+_VERB_MODULES = {"compare": "dqrun.report.compare", "export": "dqrun.export", "predict": "dqrun.predict"}
 _INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 
 

@@ -144,7 +144,7 @@ class FeatureRule:
                 raise DataError(f"categories of {dataset.name} must be in 0..{self.width - 1}, {got}")
             return Categories(category, self.width)
         if dataset.x is None or dataset.x.size(1) != self.width:
-            got = "none" if dataset.x is None else dataset.x.size(1)
+            got = "none" if dataset.x is None else str(dataset.x.size(1))
             raise DataError(f"{dataset.name} must have {self.width} float features per node, got {got}")
         return GivenFeatures(_normalize_rows(dataset.x) if self.normalize_rows else dataset.x)
 

@@ -7,7 +7,7 @@ float32 where that loses nothing (biases of training are float32): a loaded prog
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -74,37 +74,42 @@ def _split(operation: Operation) -> tuple[dict[str, Any], Tensors]:
             tensors[name] = value.data
             plain[name] = {"channels": value.channels, "grid": _grid(value.grid)}
         elif isinstance(value, Epilogue):
-            plain[name] = {"pre_relu": value.pre_relu, "activation": value.activation, "grid": _grid(value.grid)}
+            switches = {"pre_relu": value.pre_relu, "activation": value.activation, "grid": _grid(value.grid)}
+            plain[name] = {part: switch for part, switch in switches.items() if switch not in (False, "none", None)}
             tensors |= {part: _narrow(t) for part in PER_CHANNEL if (t := getattr(value, part)) is not None}
         elif isinstance(value, Tensor):
             tensors[name] = value
+        elif isinstance(value, CodeGrid):
+            plain[name] = _grid(value)
         else:
-            plain[name] = _grid(value) if isinstance(value, CodeGrid) else value
+            plain[name] = value
+    defaults = {field.name: field.default for field in fields(operation)}
+    plain = {name: value for name, value in plain.items() if name == "kind" or value != defaults[name]}
     return plain, {name: tensor.contiguous() for name, tensor in tensors.items()}
 
 
 def _join(i: int, plain: dict[str, Any], tensors: Tensors) -> Operation:
     """The inverse of `_split` for operation number i."""
     kind = KINDS[plain["kind"]]
-    fields = {name: value for name, value in plain.items() if name != "kind"}
+    values = {name: value for name, value in plain.items() if name != "kind"}
     own = {name.partition(".")[2]: tensor for name, tensor in tensors.items() if name.partition(".")[0] == str(i)}
-    if "grid" in fields:
-        fields["grid"] = CodeGrid(*fields["grid"])
-    if "weight" in fields:
-        fields["weight"] = Weight(_unpack(own["weight"], fields["weight"], fields["weight_bits"]))
-    if "table" in fields:
-        table = fields["table"]
-        fields["table"] = Codes(own["table"], table["channels"], CodeGrid(*table["grid"]))
-    if "epilogue" in fields:
-        epilogue = fields["epilogue"]
-        grid = None if epilogue["grid"] is None else CodeGrid(*epilogue["grid"])
+    if "grid" in values:
+        values["grid"] = CodeGrid(*values["grid"])
+    if "weight" in values:
+        values["weight"] = Weight(_unpack(own["weight"], values["weight"], values["weight_bits"]))
+    if "table" in values:
+        table = values["table"]
+        values["table"] = Codes(own["table"], table["channels"], CodeGrid(*table["grid"]))
+    if "epilogue" in values:
+        epilogue = values["epilogue"]
+        grid = CodeGrid(*epilogue["grid"]) if "grid" in epilogue else None
         parts = {part: own[part].double() if part in own else None for part in PER_CHANNEL}
         if parts["multiplier"] is None:
             raise ValueError(f"operation {i} has no multiplier")
-        fields["epilogue"] = Epilogue(**(epilogue | parts | {"grid": grid}))
+        values["epilogue"] = Epilogue(**(epilogue | parts | {"grid": grid}))
     if kind is Attention:
-        fields["attention"] = own["attention"]
-    return kind(**fields)
+        values["attention"] = own["attention"]
+    return kind(**values)
 
 
 def _grid(grid: CodeGrid | None) -> list[Any] | None:
