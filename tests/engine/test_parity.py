@@ -6,7 +6,6 @@ network in float32, whose sums are rounded, a code in 10,000 may be one apart.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -20,46 +19,13 @@ from torch import Tensor, nn
 from dqrun.engine import Program
 from dqrun.engine.lower import lower
 from dqrun.engine.operations import Attention, Value
+from dqrun.engine.simulation import simulate
 from dqrun.graph import Graph
 from dqrun.kernels.integer import Codes
 from dqrun.nn import GNN
 from dqrun.quant import Quantizer, named_sites
 
 Make = Callable[..., Any]
-TIE = 1e-9
-
-
-class Float64(nn.Module):
-    """A quantiser in float64 with the grid of training. Where the network's input or a weight is rounded, the rule of
-    training (float32) holds in the program as well."""
-
-    def __init__(self, quantizer: Quantizer, float32_rule: bool) -> None:
-        super().__init__()
-        self.grid, (self.scale, self.zero_point) = quantizer.grid, quantizer.params()
-        self.float32_rule, self.tie, self.codes = float32_rule, False, torch.empty(0)
-
-    def forward(self, x: Tensor, keep: Tensor | None = None, multiplicity: Tensor | None = None) -> Tensor:
-        scale = self.scale.double()
-        codes = self.grid.encode(*((x.float(), self.scale) if self.float32_rule else (x, scale)), self.zero_point)
-        place = x / scale + self.zero_point
-        inside = (place > self.grid.qmin - 1) & (place < self.grid.qmax + 1)
-        distance = (place - torch.floor(place) - 0.5).abs()
-        self.tie = not self.float32_rule and bool((inside & (distance < TIE)).any())
-        self.codes = codes - self.grid.qmin
-        return (codes - self.zero_point).double() * scale
-
-
-def simulate(model: GNN, x: Tensor, graph: Graph) -> tuple[dict[str, Tensor], Tensor, bool]:
-    """Codes by site, logits, and whether a value lay on a tie."""
-    model = copy.deepcopy(model)
-    first = "encoder.input" if hasattr(model.encoder, "bias") else "states.0"
-    sites = {name: site for name, site in named_sites(model) if site.quantizer is not None}
-    for name, site in sites.items():
-        site.quantizer = Float64(site.quantizer, site.is_weight or name == first)
-    with torch.no_grad():
-        logits = model.double()(x.double() if x.is_floating_point() else x, graph)
-    codes = {name: site.quantizer.codes for name, site in sites.items() if not site.is_weight}
-    return codes, logits, any(site.quantizer.tie for site in sites.values())
 
 
 def in_float64(program: Program) -> Program:
@@ -73,16 +39,16 @@ def in_float64(program: Program) -> Program:
 
 def check_float64(model: GNN, x: Tensor, graph: Graph) -> bool:
     """Compares all codes; returns False, without having compared, where a value lies on a tie."""
-    codes, logits, tie = simulate(model, x, graph)
-    if tie:
+    simulation = simulate(model, x, graph)
+    if simulation.tie:
         return False
     values = in_float64(lower(model)).trace(x, graph)
-    assert set(values) == {*codes, "logits"}
-    for name, expected in codes.items():
+    assert set(values) == {*simulation.codes, "logits"}
+    for name, expected in simulation.codes.items():
         value = values[name]
         assert isinstance(value, Codes)
         assert torch.equal(value.unpack().int(), expected), name
-    torch.testing.assert_close(values["logits"], logits.float(), atol=1e-6, rtol=1e-6)
+    torch.testing.assert_close(values["logits"], simulation.logits.float(), atol=1e-6, rtol=1e-6)
     return True
 
 
