@@ -180,7 +180,7 @@ def _emit_pack(b: Builder) -> None:
     b.loop(b.ir.ashr(b.ir.add(half, I64(LANES - 1)), I64(4)), [], step)
 
 
-_finish, _pack = make(_emit_finish), make(_emit_pack)
+_finish, pack = make(_emit_finish), make(_emit_pack)
 
 
 @inner
@@ -225,4 +225,4 @@ def pack_row(row: int, out: Target, codes: Array) -> None:
     """Stores the codes of a row two in a byte, where that is what comes out."""
     _, bytes_, kind, channels, width, _, _, _ = out
     if kind == NIBBLES:
-        _pack((codes, channels, bytes_, row * width, width))
+        pack((codes, channels, bytes_, row * width, width))

@@ -19,7 +19,7 @@ HAS_VNNI = bool(llvmlite.binding.get_host_cpu_features().get("avx512vnni")) and 
 """Whether this CPU multiplies 64 pairs of bytes at once (AVX-512 VNNI), and numba compiles for this CPU."""
 
 LANES = 16  # int32 of a 512-bit vector
-AHEAD = 24  # edges between the request of a row and its use: the time of a cache miss
+AHEAD = 16  # edges between the request of a row and its use: the time of a cache miss
 LINE = 64  # bytes of a cache line
 
 I8, I16, I32, I64 = (ir.IntType(bits) for bits in (8, 16, 32, 64))
@@ -100,8 +100,20 @@ class Builder:
             phi.add_incoming(result, last)
         return finals
 
+    def load_some(self, pointer: Any, index: Any, kind: Any, count: Any) -> Any:
+        """The first `count` (at least 1) lanes of a vector of LANES, touching nothing behind them; zeros for the rest."""
+        zero, whole = ir.Constant(kind, [0] * LANES), self.ir.icmp_signed(">=", count, I64(LANES))
+        (value,) = self.when(whole, [zero], lambda _: [self.load(pointer, index, kind)])
+
+        def masked(_: Values) -> Values:
+            place = self.at(pointer, index, kind)
+            mask = self._first(count)
+            return [self.call(self._masked_name("load", kind), kind, [place, I32(1), mask, zero])]
+
+        return self.when(self.ir.not_(whole), [value], masked)[0]
+
     def store_some(self, value: Any, pointer: Any, index: Any, count: Any) -> None:
-        """Stores the first `count` (at least 1) lanes of a vector of LANES, and touches nothing behind them."""
+        """Stores the first `count` (at least 1) lanes of a vector of LANES, touching nothing behind them."""
         whole = self.ir.icmp_signed(">=", count, I64(LANES))
 
         def plain(_: Values) -> Values:
@@ -109,14 +121,22 @@ class Builder:
             return []
 
         def masked(_: Values) -> Values:
-            lanes = ir.Constant(ir.VectorType(I64, LANES), list(range(LANES)))
-            mask = self.ir.icmp_signed("<", lanes, self.splat(count, LANES))
-            name = f"llvm.masked.store.v{LANES}{SHORT[str(value.type.element)]}.p0"
-            self.call(name, ir.VoidType(), [value, self.at(pointer, index, value.type), I32(1), mask])
+            place = self.at(pointer, index, value.type)
+            name = self._masked_name("store", value.type)
+            self.call(name, ir.VoidType(), [value, place, I32(1), self._first(count)])
             return []
 
         self.when(whole, [], plain)
         self.when(self.ir.not_(whole), [], masked)
+
+    def _first(self, count: Any) -> Any:
+        """The mask of the first `count` lanes."""
+        lanes = ir.Constant(ir.VectorType(I64, LANES), list(range(LANES)))
+        return self.ir.icmp_signed("<", lanes, self.splat(count, LANES))
+
+    @staticmethod
+    def _masked_name(name: str, vector: Any) -> str:
+        return f"llvm.masked.{name}.v{LANES}{SHORT[str(vector.element)]}.p0"
 
     def row(self, col: Any, edge: Any, stride: Any, offset: Any) -> Any:
         """Where the row of an edge's source begins, plus an offset."""

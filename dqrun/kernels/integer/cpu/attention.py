@@ -1,0 +1,183 @@
+"""`attention`: softmax and weighted sum of codes over the edges of each target, without a value per edge in memory.
+
+A row of the graph is passed over twice: for its largest logit, then, CHUNK edges at a time, for the powers, their sum
+and the sum of codes they weigh. LeakyReLU keeps order, so that the largest logit is that of the largest half. Rows
+that cross a boundary between threads are put together from what each part found (largest logit, sum of powers,
+weighted sum), after all parts.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import prange
+from torch import Tensor
+
+from dqrun.graph import CSR
+from dqrun.kernels.cpu.launch import Array, array, first_at_least, inner, kernel, parts, share
+from dqrun.kernels.integer.codes import Codes
+from dqrun.kernels.integer.cpu.finish import (
+    Affine,
+    Residual,
+    Target,
+    finish,
+    finish_values,
+    pack_row,
+    readable,
+    target,
+)
+from dqrun.kernels.integer.cpu.halves import logit_halves
+from dqrun.kernels.integer.cpu.vectors import LANES
+from dqrun.kernels.integer.cpu.weighted import CHUNK, add_weighted, divide, largest, padded_places, powers
+from dqrun.kernels.integer.epilogue import Epilogue
+
+# codes, bytes of a row, channels, whether packed, zero point, heads, whether they are concatenated, negative slope
+Source = tuple[Any, ...]
+# both halves of the logits [N * H + LANES], and the head of each place of a sum, int32
+Logits = tuple[Array, Array, Array]
+
+
+@inner
+def _sum_edges(acc: Array, state: Array, p: Array, col: Array, row: int, first: int, last: int, x: Any, y: Any) -> None:
+    """The weighted sum over the edges first..last of a row, not yet divided, into acc.
+
+    state [2, padded heads] takes the largest logits and the sums of powers. p: scratch [CHUNK, padded heads].
+    """
+    acc[:] = 0
+    state[:] = 0
+    largest(y, x, col, row, first, last, state)
+    for start in range(first, last, CHUNK):
+        stop = min(start + CHUNK, last)
+        powers(y, x, col, row, start, stop, state, p)
+        add_weighted(y, x, col, start, stop, p, state.size // 2, acc)
+
+
+@inner
+def _finish_row(
+    acc: Array, state: Array, mean: Array, row: int, x: Any, y: Any, affine: Any, residual: Any, out: Any, codes: Array
+) -> None:
+    """Divides by the sum of powers, takes the mean over heads where that is asked, and runs the epilogue."""
+    _, width, channels, packed, _, heads, concat, _ = x
+    high, each = padded_places(width), channels // heads
+    divide(acc, state, y[2])
+    if concat:
+        finish_values(acc, 0, row, 0, width, affine, residual, out, codes)
+        if packed and width < channels:
+            finish_values(acc, high, row, width, channels - width, affine, residual, out, codes)
+    else:
+        mean[:] = 0
+        for c in range(channels):
+            mean[c % each] += acc[c] if c < width else acc[high + c - width]
+        for c in range(each):
+            mean[c] /= np.float32(heads)
+        finish_values(mean, 0, row, 0, each, affine, residual, out, codes)
+    pack_row(row, out, codes)
+
+
+@kernel
+def _attention(
+    rowptr: Array,
+    col: Array,
+    x: Source,
+    y: Logits,
+    affine: Affine,
+    residual: Residual,
+    out: Target,
+    cut: Array,
+    cut_states: Array,
+    cut_rows: Array,
+) -> None:
+    """cut, cut_states and cut_rows [parts, 2, ...] take what parts find for rows that begin or end in another part."""
+    num_rows, num_parts = rowptr.size - 1, cut_rows.size // 2
+    total, heads = cut.size // cut_rows.size, cut_states.size // cut_rows.size
+    for part in prange(num_parts):
+        first, last = share(part, num_parts, col.size)
+        row = first_at_least(rowptr[:num_rows], first)
+        if rowptr[row] > first:
+            row -= 1
+        acc, mean = np.empty(total, np.float32), np.empty(total, np.float32)
+        state, p = np.empty(heads, np.float32), np.empty(CHUNK * heads, np.float32)
+        results = np.empty(total + LANES, np.uint8)
+        cut_rows[2 * part] = cut_rows[2 * part + 1] = -1
+        while row < num_rows and (rowptr[row] < last or part == num_parts - 1):
+            start, stop = max(first, rowptr[row]), min(last, rowptr[row + 1])
+            _sum_edges(acc, state, p, col, row, start, stop, x, y)
+            if start == rowptr[row] and stop == rowptr[row + 1]:
+                _finish_row(acc, state, mean, row, x, y, affine, residual, out, results)
+            else:
+                slot = 2 * part + (start == rowptr[row])
+                cut_rows[slot] = row
+                cut[slot * total : (slot + 1) * total] = acc
+                cut_states[slot * heads : (slot + 1) * heads] = state
+            row += 1
+    _finish_cut_rows(cut, cut_states, cut_rows, x, y, affine, residual, out)
+
+
+@inner
+def _merge(acc: Array, state: Array, other: Array, other_state: Array, places: Array) -> None:
+    """Adds another part's sums of a row, both brought to the larger of the largest logits."""
+    heads = state.size // 2
+    ours, theirs = np.empty(heads, np.float32), np.empty(heads, np.float32)
+    for head in range(heads):
+        top = max(state[head], other_state[head])
+        ours[head], theirs[head] = np.exp(state[head] - top), np.exp(other_state[head] - top)
+        state[head] = top
+        state[heads + head] = state[heads + head] * ours[head] + other_state[heads + head] * theirs[head]
+    for c in range(places.size):
+        acc[c] = acc[c] * ours[places[c]] + other[c] * theirs[places[c]]
+
+
+@inner
+def _finish_cut_rows(
+    cut: Array, cut_states: Array, cut_rows: Array, x: Any, y: Any, affine: Any, residual: Any, out: Any
+) -> None:
+    """Rows that several parts summed, in order."""
+    total, heads = cut.size // cut_rows.size, cut_states.size // cut_rows.size
+    mean, results = np.empty(total, np.float32), np.empty(total + LANES, np.uint8)
+    acc, state, row = cut[:total], cut_states[:heads], -1
+    for slot in range(cut_rows.size):
+        if cut_rows[slot] >= 0:
+            other, other_state = cut[slot * total : (slot + 1) * total], cut_states[slot * heads : (slot + 1) * heads]
+            if cut_rows[slot] == row:
+                _merge(acc, state, other, other_state, y[2])
+            else:
+                if row >= 0:
+                    _finish_row(acc, state, mean, row, x, y, affine, residual, out, results)
+                acc, state, row = other, other_state, cut_rows[slot]
+    if row >= 0:
+        _finish_row(acc, state, mean, row, x, y, affine, residual, out, results)
+
+
+def _places(h: Codes, heads: int, total: int) -> Array:
+    """The head of each place of a sum (0 for places that hold nothing)."""
+    width, places = h.data.size(1), np.zeros(total, np.int32)
+    head = np.arange(h.channels, dtype=np.int32) // max(h.channels // heads, 1)
+    places[:width] = head[:width]
+    high = padded_places(width)
+    places[high : high + h.channels - width] = head[width:]
+    return places
+
+
+def attention(
+    csr: CSR,
+    h: Codes,
+    a_source: Tensor,
+    a_target: Tensor,
+    negative_slope: float,
+    concat: bool,
+    epilogue: Epilogue,
+) -> Codes | Tensor:
+    heads, channels = a_source.shape
+    result, out = target(epilogue, csr.num_nodes, h.channels if concat else channels)
+    if csr.num_nodes and h.channels:
+        width, padded_heads = h.data.size(1), -(-heads // LANES) * LANES
+        total = (2 if h.grid.packed else 1) * padded_places(width)
+        x = (readable(h), width, h.channels, h.grid.packed, h.grid.zero_point, heads, concat, negative_slope)
+        y = (*logit_halves(h, a_source, a_target), _places(h, heads, total))
+        num_parts = parts((csr.num_edges + csr.num_nodes) * h.channels)
+        cut, states = (np.empty(num_parts * 2 * size, np.float32) for size in (total + LANES, 2 * padded_heads))
+        how = finish(epilogue, h.channels if concat else channels)
+        rows = np.empty(num_parts * 2, np.int64)
+        _attention(array(csr.rowptr), array(csr.col), x, y, *how, out, cut, states, rows)
+    return result

@@ -1,0 +1,69 @@
+"""`quantize`: from float32 to codes in one pass, in float32 as in training."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import prange
+from torch import Tensor
+
+from dqrun.kernels.cpu.launch import Array, array, inner, kernel, parts, share
+from dqrun.kernels.integer.codes import CodeGrid, Codes
+from dqrun.kernels.integer.cpu.finish import pack
+from dqrun.kernels.integer.cpu.vectors import F32, I8, I32, I64, LANES, Builder, Values, make
+
+FLOATS = ir.VectorType(F32, LANES)
+
+
+def _emit_quantize(b: Builder) -> None:
+    """Arguments: x, start, count, 1 / scale, zero point, largest code, codes, at."""
+    x, start, count, *grid, codes, at = b.args
+    inverse, zero_point, top = (b.splat(b.ir.fptrunc(value, F32), LANES) for value in grid)
+    zero = ir.Constant(FLOATS, [0.0] * LANES)
+
+    def step(index: Any, _: Values) -> Values:
+        place = b.ir.mul(index, I64(LANES))
+        left = b.ir.sub(count, place)
+        v = b.ir.fmul(b.load_some(x, b.ir.add(start, place), FLOATS, left), inverse)
+        v = b.ir.fadd(b.call(f"llvm.rint.v{LANES}f32", FLOATS, [v]), zero_point)
+        v = b.ir.select(b.ir.fcmp_ordered(">", v, zero), v, zero)
+        v = b.ir.select(b.ir.fcmp_ordered("<", v, top), v, top)
+        code = b.ir.trunc(b.ir.fptosi(v, ir.VectorType(I32, LANES)), ir.VectorType(I8, LANES))
+        b.store_some(code, codes, b.ir.add(at, place), left)
+        return []
+
+    b.loop(b.ir.ashr(b.ir.add(count, I64(LANES - 1)), I64(4)), [], step)
+
+
+_quantize_some = make(_emit_quantize)
+
+
+@inner
+def _quantize_packed(x: Array, row: int, grid: Any, channels: int, codes: Array, out: Array) -> None:
+    half = (channels + 1) // 2
+    _quantize_some((x, row * channels, channels, *grid, codes, 0))
+    pack((codes, channels, out, row * half, half))
+
+
+@kernel
+def _quantize(x: Array, channels: int, packed: bool, grid: Any, out: Array, num_parts: int) -> None:
+    for part in prange(num_parts):
+        codes = np.empty(channels + LANES, np.uint8)
+        start, stop = share(part, num_parts, x.size // channels)
+        if packed:
+            for row in range(start, stop):
+                _quantize_packed(x, row, grid, channels, codes, out)
+        else:
+            first = start * channels
+            _quantize_some((x, first, stop * channels - first, *grid, out, first))
+
+
+def quantize(x: Tensor, grid: CodeGrid) -> Codes:
+    codes = Codes.empty(x.size(0), x.size(1), grid)
+    if x.numel():
+        inverse = np.float32(1) / np.float32(grid.scale)
+        values = float(inverse), float(grid.zero_point), float(grid.top)
+        _quantize(array(x), x.size(1), grid.packed, values, array(codes.data), parts(x.numel()))
+    return codes
