@@ -151,7 +151,8 @@ def pyg_runs(workload: Workload, fp32: GNN) -> tuple[dict[str, Run], dict[str, A
     notes: dict[str, Any] = {}
     runs: dict[str, Run] = {}
     for form in edges:
-        runs[form] = lambda form=form: network(x, edges[form], batch, size)  # type: ignore[misc]
+        run: Run = lambda form=form: network(x, edges[form], batch, size)  # type: ignore[misc]  # noqa: E731
+        runs[form] = without_inference_mode(run) if form == "EdgeIndex" else run
     for form in ("edge_index", "adj_t"):
         fresh = PyGNetwork(fp32, workload.config.model, cached=workload.graph.num_graphs == 1).eval()
         try:
@@ -164,6 +165,16 @@ def pyg_runs(workload: Workload, fp32: GNN) -> tuple[dict[str, Run], dict[str, A
             continue
         runs[f"{form}_compiled"] = lambda c=compiled, form=form: c(x, edges[form], batch, size)  # type: ignore[misc]
     return runs, notes
+
+
+def without_inference_mode(run: Run) -> Run:
+    """A run under `no_grad` alone: PyG's EdgeIndex does not work in inference mode."""
+
+    def plain() -> Tensor:
+        with torch.inference_mode(False), torch.no_grad():
+            return run()
+
+    return plain
 
 
 def require_agreement(expected: Tensor, peers: dict[str, Run]) -> float:
