@@ -1,11 +1,22 @@
-"""The integer kernels compiled with numba for the CPU; the contract is `dqrun.kernels.integer`'s."""
+"""The integer kernels compiled with numba for the CPU; the contract is `dqrun.kernels.integer`'s.
+
+`vectors` is the language that their inner loops are written in; `finish` the epilogue that they share.
+"""
 
 from __future__ import annotations
 
-from dqrun.kernels.integer.reference import aggregate, attention, linear, quantize, segment_reduce
+import torch
+
+from dqrun.kernels.integer.codes import CodeGrid
+from dqrun.kernels.integer.cpu.aggregate import aggregate
+from dqrun.kernels.integer.cpu.attention import attention
+from dqrun.kernels.integer.cpu.linear import linear
+from dqrun.kernels.integer.cpu.quantize import quantize
+from dqrun.kernels.integer.cpu.segments import segment_reduce
 
 __all__ = ["aggregate", "attention", "check", "linear", "quantize", "segment_reduce"]
 
 
 def check() -> None:
-    """Raises whatever a numba that does not work raises."""
+    """Compiles and runs one kernel; raises whatever a numba that does not work raises."""
+    quantize(torch.ones(1, 1), CodeGrid(8, 1.0, 0))

@@ -28,51 +28,67 @@ from dqrun.kernels.integer.cpu.finish import (
     target,
 )
 from dqrun.kernels.integer.cpu.halves import logit_halves
-from dqrun.kernels.integer.cpu.vectors import LANES
-from dqrun.kernels.integer.cpu.weighted import CHUNK, add_weighted, divide, largest, padded_places, powers
+from dqrun.kernels.integer.cpu.vectors import LANES, hold, pointers
+from dqrun.kernels.integer.cpu.weighted import (
+    CHUNK,
+    add_weighted,
+    divide,
+    fill,
+    largest,
+    padded_heads,
+    padded_places,
+    powers,
+)
 from dqrun.kernels.integer.epilogue import Epilogue
 
 # codes, bytes of a row, channels, whether packed, zero point, heads, whether they are concatenated, negative slope
 Source = tuple[Any, ...]
-# both halves of the logits [N * H + LANES], and the head of each place of a sum, int32
-Logits = tuple[Array, Array, Array]
+# both halves of the logits [N * H + LANES], the head of each place of a sum (int32), edges, places
+Logits = tuple[Any, ...]
 
 
 @inner
-def _sum_edges(acc: Array, state: Array, p: Array, col: Array, row: int, first: int, last: int, x: Any, y: Any) -> None:
-    """The weighted sum over the edges first..last of a row, not yet divided, into acc.
-
-    state [2, padded heads] takes the largest logits and the sums of powers. p: scratch [CHUNK, padded heads].
-    """
-    acc[:] = 0
-    state[:] = 0
+def _sum_edges(at: Any, col: Any, row: int, first: int, last: int, x: Source, y: Logits) -> None:
+    """The weighted sum over the edges first..last of a row, not yet divided, into acc, and its state (`weighted`)."""
+    acc, state, p, _, _ = at
+    fill((acc, y[4]))
+    fill((state, 2 * padded_heads(x[5])))
     largest(y, x, col, row, first, last, state)
     for start in range(first, last, CHUNK):
         stop = min(start + CHUNK, last)
         powers(y, x, col, row, start, stop, state, p)
-        add_weighted(y, x, col, start, stop, p, state.size // 2, acc)
+        add_weighted(y, x, col, start, stop, p, acc)
 
 
 @inner
-def _finish_row(
-    acc: Array, state: Array, mean: Array, row: int, x: Any, y: Any, affine: Any, residual: Any, out: Any, codes: Array
-) -> None:
-    """Divides by the sum of powers, takes the mean over heads where that is asked, and runs the epilogue."""
+def _finish_row(at: Any, sums: Array, mean: Array, row: int, x: Source, y: Logits, how: Any) -> None:
+    """Divides by the sum of powers, takes the mean over heads where that is asked, and runs the epilogue.
+
+    sums and mean: the arrays behind their pointers.
+    """
+    acc, state, _, mean_at, codes = at
+    affine, residual, out = how
     _, width, channels, packed, _, heads, concat, _ = x
     high, each = padded_places(width), channels // heads
-    divide(acc, state, y[2])
+    divide(acc, state, y, heads)
     if concat:
         finish_values(acc, 0, row, 0, width, affine, residual, out, codes)
         if packed and width < channels:
             finish_values(acc, high, row, width, channels - width, affine, residual, out, codes)
     else:
-        mean[:] = 0
-        for c in range(channels):
-            mean[c % each] += acc[c] if c < width else acc[high + c - width]
-        for c in range(each):
-            mean[c] /= np.float32(heads)
-        finish_values(mean, 0, row, 0, each, affine, residual, out, codes)
+        _mean(sums, mean, width, channels, heads)
+        finish_values(mean_at, 0, row, 0, each, affine, residual, out, codes)
     pack_row(row, out, codes)
+
+
+@inner
+def _mean(sums: Array, mean: Array, width: int, channels: int, heads: int) -> None:
+    high, each = padded_places(width), channels // heads
+    for c in range(each):
+        mean[c] = np.float32(0)
+        for place in range(c, channels, each):
+            mean[c] += sums[place if place < width else high + place - width]
+        mean[c] /= np.float32(heads)
 
 
 @kernel
@@ -99,19 +115,23 @@ def _attention(
         acc, mean = np.empty(total, np.float32), np.empty(total, np.float32)
         state, p = np.empty(heads, np.float32), np.empty(CHUNK * heads, np.float32)
         results = np.empty(total + LANES, np.uint8)
+        x_at, y_at, how = pointers(x), pointers(y), (pointers(affine), pointers(residual), pointers(out))
+        at, col_at = pointers((acc, state, p, mean, results)), pointers((col,))[0]
         cut_rows[2 * part] = cut_rows[2 * part + 1] = -1
         while row < num_rows and (rowptr[row] < last or part == num_parts - 1):
             start, stop = max(first, rowptr[row]), min(last, rowptr[row + 1])
-            _sum_edges(acc, state, p, col, row, start, stop, x, y)
+            _sum_edges(at, col_at, row, start, stop, x_at, y_at)
             if start == rowptr[row] and stop == rowptr[row + 1]:
-                _finish_row(acc, state, mean, row, x, y, affine, residual, out, results)
+                _finish_row(at, acc, mean, row, x_at, y_at, how)
             else:
                 slot = 2 * part + (start == rowptr[row])
                 cut_rows[slot] = row
                 cut[slot * total : (slot + 1) * total] = acc
                 cut_states[slot * heads : (slot + 1) * heads] = state
             row += 1
-    _finish_cut_rows(cut, cut_states, cut_rows, x, y, affine, residual, out)
+        hold((acc, state, p, mean, results))
+    how = (pointers(affine), pointers(residual), pointers(out))
+    _finish_cut_rows(cut, cut_states, cut_rows, pointers(x), pointers(y), y[2], how)
 
 
 @inner
@@ -130,23 +150,26 @@ def _merge(acc: Array, state: Array, other: Array, other_state: Array, places: A
 
 @inner
 def _finish_cut_rows(
-    cut: Array, cut_states: Array, cut_rows: Array, x: Any, y: Any, affine: Any, residual: Any, out: Any
+    cut: Array, cut_states: Array, cut_rows: Array, x: Source, y: Logits, places: Array, how: Any
 ) -> None:
     """Rows that several parts summed, in order."""
     total, heads = cut.size // cut_rows.size, cut_states.size // cut_rows.size
-    mean, results = np.empty(total, np.float32), np.empty(total + LANES, np.uint8)
-    acc, state, row = cut[:total], cut_states[:heads], -1
+    acc, state, mean = np.empty(total, np.float32), np.empty(heads, np.float32), np.empty(total, np.float32)
+    results = np.empty(total + LANES, np.uint8)
+    at, row = pointers((acc, state, acc, mean, results)), -1
     for slot in range(cut_rows.size):
         if cut_rows[slot] >= 0:
             other, other_state = cut[slot * total : (slot + 1) * total], cut_states[slot * heads : (slot + 1) * heads]
             if cut_rows[slot] == row:
-                _merge(acc, state, other, other_state, y[2])
-            else:
-                if row >= 0:
-                    _finish_row(acc, state, mean, row, x, y, affine, residual, out, results)
-                acc, state, row = other, other_state, cut_rows[slot]
+                _merge(acc, state, other, other_state, places)
+                continue
+            if row >= 0:
+                _finish_row(at, acc, mean, row, x, y, how)
+            acc[:], state[:] = other, other_state
+            row = cut_rows[slot]
     if row >= 0:
-        _finish_row(acc, state, mean, row, x, y, affine, residual, out, results)
+        _finish_row(at, acc, mean, row, x, y, how)
+    hold((acc, state, mean, results))
 
 
 def _places(h: Codes, heads: int, total: int) -> Array:
@@ -171,12 +194,12 @@ def attention(
     heads, channels = a_source.shape
     result, out = target(epilogue, csr.num_nodes, h.channels if concat else channels)
     if csr.num_nodes and h.channels:
-        width, padded_heads = h.data.size(1), -(-heads // LANES) * LANES
+        width = h.data.size(1)
         total = (2 if h.grid.packed else 1) * padded_places(width)
         x = (readable(h), width, h.channels, h.grid.packed, h.grid.zero_point, heads, concat, negative_slope)
-        y = (*logit_halves(h, a_source, a_target), _places(h, heads, total))
+        y = (*logit_halves(h, a_source, a_target), _places(h, heads, total), csr.num_edges, total)
         num_parts = parts((csr.num_edges + csr.num_nodes) * h.channels)
-        cut, states = (np.empty(num_parts * 2 * size, np.float32) for size in (total + LANES, 2 * padded_heads))
+        cut, states = (np.empty(num_parts * 2 * size, np.float32) for size in (total + LANES, 2 * padded_heads(heads)))
         how = finish(epilogue, h.channels if concat else channels)
         rows = np.empty(num_parts * 2, np.int64)
         _attention(array(csr.rowptr), array(csr.col), x, y, *how, out, cut, states, rows)

@@ -26,10 +26,10 @@ NO_DOUBLES, NO_REALS, NO_BYTES = np.empty(0, np.float64), np.empty(0, np.float32
 DOUBLES, WORDS, BYTE_LANES = (ir.VectorType(kind, LANES) for kind in (F64, I32, I8))
 LONGS = ir.VectorType(I64, LANES)
 
-# multiplier, bias, gain, offset (with LANES more than there are channels), row_scale (empty: ones), floor before the
-# gain, floor after it, whether there is a gain, whether an ELU follows
+# multiplier, bias, gain, offset (with LANES more than there are channels), row_scale, whether there is one, floor
+# before the gain, floor after it, whether there is a gain, whether an ELU follows
 Affine = tuple[Any, ...]
-# residual codes (empty: none), whether they are packed, zero point, scale
+# residual codes, whether there are any, whether they are packed, zero point, scale
 Residual = tuple[Any, ...]
 # reals, bytes (one of them empty), what comes out, channels, bytes of a row, 1 / scale, zero point, largest code
 Target = tuple[Any, ...]
@@ -46,10 +46,10 @@ def finish(epilogue: Epilogue, channels: int) -> tuple[Affine, Residual]:
     vectors = vector(e.multiplier, 1.0), vector(e.bias, 0.0), vector(e.gain, 1.0), vector(e.offset, 0.0)
     floors = (0.0 if e.pre_relu else -np.inf), (0.0 if e.activation == "relu" else -np.inf)
     flags = e.gain is not None, e.activation == "elu"
-    affine = (*vectors, optional(e.row_scale, NO_DOUBLES), *floors, *flags)
+    affine = (*vectors, optional(e.row_scale, NO_DOUBLES), e.row_scale is not None, *floors, *flags)
     if r is None:
-        return affine, (NO_BYTES, False, 0.0, 1.0)
-    return affine, (readable(r), r.grid.packed, float(r.grid.zero_point), r.grid.scale)
+        return affine, (NO_BYTES, False, False, 0.0, 1.0)
+    return affine, (readable(r), True, r.grid.packed, float(r.grid.zero_point), r.grid.scale)
 
 
 def readable(codes: Codes) -> Array:
@@ -116,12 +116,17 @@ def _elu(b: Builder, v: Any) -> Any:
 
 def _emit_finish(b: Builder) -> None:
     """The results of `count` channels of a row. Arguments: see `finish_values`."""
-    acc, at, first, count, scale, *rest = b.args
+    acc, at, first, count, row, row_scale, has_scale, *rest = b.args
     multiplier, bias, gain, offset, low, high, gained, elu, *rest = rest
     residual, beside, shift, mask, residual_zero, residual_scale, *rest = rest
     reals, codes, start, coded, *quantizer = rest
     inverse, zero_point, top = (b.splat(value, LANES) for value in quantizer)
     acc_kind = b.kinds[0].dtype
+
+    def holds(flag: Any) -> Any:
+        return b.ir.icmp_signed("!=", flag, I64(0))
+
+    (scale,) = b.when(holds(has_scale), [F64(1.0)], lambda _: [b.load(row_scale, row, F64)])
 
     def scaled(values: Values, channel: Any) -> Values:
         return [b.ir.fadd(b.ir.fmul(values[0], b.load(gain, channel, DOUBLES)), b.load(offset, channel, DOUBLES))]
@@ -144,9 +149,6 @@ def _emit_finish(b: Builder) -> None:
     def store(v: Any, place: Any, left: Any) -> Values:
         b.store_some(b.ir.fptrunc(v, ir.VectorType(F32, LANES)), reals, b.ir.add(start, place), left)
         return []
-
-    def holds(flag: Any) -> Any:
-        return b.ir.icmp_signed("!=", flag, I64(0))
 
     def step(index: Any, _: Values) -> Values:
         place = b.ir.mul(index, I64(LANES))
@@ -185,7 +187,7 @@ _finish, pack = make(_emit_finish), make(_emit_pack)
 
 @inner
 def finish_values(
-    acc: Array,
+    acc: Any,
     at: int,
     row: int,
     first: int,
@@ -193,25 +195,25 @@ def finish_values(
     affine: Affine,
     residual: Residual,
     out: Target,
-    codes: Array,
+    codes: Any,
 ) -> None:
     """The results of channels first..first + count of a row, from their sums acc[at..at + count].
 
-    acc: LANES more can be read. codes: scratch, uint8 [channels + LANES], where results wait for `pack_row`.
+    All arrays are pointers. acc: LANES more can be read. codes: scratch, uint8 [channels + LANES], where results wait
+    for `pack_row`.
     """
-    multiplier, bias, gain, offset, row_scale, low, high, gained, elu = affine
-    beside, packed, zero, step = residual
+    multiplier, bias, gain, offset, row_scale, has_scale, low, high, gained, elu = affine
+    beside, has_residual, packed, zero, step = residual
     reals, bytes_, kind, channels, width, inverse, zero_point, top = out
-    scale = row_scale[row] if row_scale.size else 1.0
     half, last = (channels + 1) // 2, first + count
     middle = min(max(half, first), last) if packed else last  # the low nibbles of a residual end there
     for piece in range(2):
         start, stop = (middle, last) if piece else (first, middle)
         if start < stop:
-            sums = (acc, at + start - first, start, stop - start, scale)
+            sums = (acc, at + start - first, start, stop - start, row, row_scale, has_scale)
             how = (multiplier, bias, gain, offset, low, high, gained, elu)
             place = row * (half if packed else channels) + start - piece * half
-            mask = (15 if packed else 255) if beside.size else 0
+            mask = (15 if packed else 255) if has_residual else 0
             shortcut = (beside, place, 4 * piece, mask, zero, step)
             quantizer = (kind != REALS, inverse, zero_point, top)
             if kind == NIBBLES:
@@ -221,7 +223,7 @@ def finish_values(
 
 
 @inner
-def pack_row(row: int, out: Target, codes: Array) -> None:
+def pack_row(row: int, out: Target, codes: Any) -> None:
     """Stores the codes of a row two in a byte, where that is what comes out."""
     _, bytes_, kind, channels, width, _, _, _ = out
     if kind == NIBBLES:

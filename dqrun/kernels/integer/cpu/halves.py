@@ -14,7 +14,7 @@ from torch import Tensor
 from dqrun.kernels.cpu.launch import Array, array, inner, kernel, parts, share
 from dqrun.kernels.integer.codes import Codes
 from dqrun.kernels.integer.cpu.finish import readable
-from dqrun.kernels.integer.cpu.vectors import F32, I8, I64, LANES, Builder, Values, make, zeros
+from dqrun.kernels.integer.cpu.vectors import F32, I8, I64, LANES, Builder, Values, hold, make, pointers, zeros
 
 ROWS = 8  # sums that run beside each other: the time of an addition times two per cycle
 FLOATS, BYTE_LANES = ir.VectorType(F32, LANES), ir.VectorType(I8, LANES)
@@ -59,7 +59,7 @@ _centre, _products = make(_emit_centre), make(_emit_products)
 
 
 @inner
-def _centre_row(codes: Array, row: int, width: int, packed: bool, zero_point: float, out: Array, at: int) -> None:
+def _centre_row(codes: Any, row: int, width: int, packed: bool, zero_point: float, out: Any, at: int) -> None:
     _centre((codes, row * width, width, 0, 15 if packed else 255, zero_point, out, at))
     if packed:
         _centre((codes, row * width, width, 4, 15, zero_point, out, at + width))
@@ -73,25 +73,28 @@ def _halves(x: Any, num_rows: int, a: Array, heads: int, source: Array, target: 
     for part in prange(num_parts):
         begin, end = share(part, num_parts, num_rows)
         rows, out = np.empty(ROWS * stride + LANES, np.float32), np.empty(ROWS * lanes, np.float32)
+        codes_at, a_at, rows_at, out_at = pointers((codes, a, rows, out))
         for row in range(begin, end, ROWS):
             count = min(ROWS, end - row)
             for r in range(count):
-                _centre_row(codes, row + r, width, packed, zero_point, rows, r * stride)
+                _centre_row(codes_at, row + r, width, packed, zero_point, rows_at, r * stride)
             for first in range(0, lanes, LANES):
-                _products((rows, stride, a, channels, lanes, first, out))
+                _products((rows_at, stride, a_at, channels, lanes, first, out_at))
             for r in range(count):
                 for head in range(heads):
                     source[(row + r) * heads + head] = out[r * lanes + head]
                     target[(row + r) * heads + head] = out[r * lanes + heads + head]
+        hold((rows, out))
 
 
 def logit_halves(h: Codes, a_source: Tensor, a_target: Tensor) -> tuple[Array, Array]:
     """a_source . h and a_target . h of each node and head, float32 [N * H + LANES], from a: float32 [H, C]."""
-    heads, channels = a_source.shape
+    heads = a_source.size(0)
     source, target = (np.empty(h.num_rows * heads + LANES, np.float32) for _ in range(2))
     if h.num_rows and heads:
-        spread = [torch.block_diag(*(row.unsqueeze(1) for row in a)) for a in (a_source, a_target)]
-        a = F.pad(torch.cat(spread, 1).to(torch.float32) * h.grid.scale, (0, -2 * heads % LANES)).contiguous()
+        own = torch.eye(heads).unsqueeze(1)  # [H, 1, H]: a head's channels add to its own sum only
+        spread = [(a.unsqueeze(2) * own).view(h.channels, heads) for a in (a_source, a_target)]
+        a = F.pad(torch.cat(spread, 1) * h.grid.scale, (0, -2 * heads % LANES)).contiguous()
         x = (readable(h), h.channels, h.data.size(1), h.grid.packed, float(h.grid.zero_point))
         num_parts = parts(h.num_rows * h.channels)
         _halves(x, h.num_rows, array(a), heads, source, target, num_parts)

@@ -28,7 +28,7 @@ from dqrun.kernels.integer.cpu.finish import (
     readable,
     target,
 )
-from dqrun.kernels.integer.cpu.vectors import HAS_VNNI, I8, I32, I64, LANES, Builder, Values, make
+from dqrun.kernels.integer.cpu.vectors import HAS_VNNI, I8, I32, I64, LANES, Builder, Values, hold, make, pointers
 from dqrun.kernels.integer.epilogue import Epilogue
 from dqrun.kernels.integer.weight import BLOCK, Weight
 
@@ -96,11 +96,10 @@ def _dots_plain(x: Array, padded: int, weight: Array, first: int, width: int, ac
 
 
 @inner
-def _dots(x: Array, padded: int, weight: Array, first: int, width: int, acc: Array, total: int) -> None:
-    """The sums of ROWS rows of x and `width` outputs from `first` on (a multiple of 16, at most 64) into acc."""
-    if not HAS_VNNI:
-        _dots_plain(x, padded, weight, first, width, acc, total)
-    elif width == 4 * LANES:
+def _dots_vnni(at: Any, padded: int, first: int, width: int, total: int) -> None:
+    """`_emit_dots` for any number of vectors."""
+    x, weight, acc = at
+    if width == 4 * LANES:
         _dots_4((x, padded, weight, first, acc, total))
     elif width == 3 * LANES:
         _dots_3((x, padded, weight, first, acc, total))
@@ -111,7 +110,7 @@ def _dots(x: Array, padded: int, weight: Array, first: int, width: int, acc: Arr
 
 
 @inner
-def _copy_rows(x: Rows, row: int, count: int, copied: Array, padded: int) -> None:
+def _copy_rows(x: Rows, row: int, count: int, copied: Any, padded: int) -> None:
     """`count` rows, one code in a byte, each padded to a multiple of 4 inputs (with anything: their weights are 0)."""
     codes, _, width, packed = x
     for r in range(count):
@@ -134,20 +133,27 @@ def _linear(
     num_parts: int,
 ) -> None:
     """begin: what the sums begin with, int32 [outputs, rounded up to LANES]."""
-    padded, total = (x[1] + 3) // 4 * 4, begin.size
+    padded, total = (x[1] + 3) // 4 * 4, begin.size  # both of whole groups
     for part in prange(num_parts):
         top, end = share(part, num_parts, num_rows)
         copied, acc = np.empty(ROWS * padded + 2 * LANES, np.uint8), np.empty((ROWS + 1) * total, np.int32)
         results = np.empty(total + LANES, np.uint8)
         acc[ROWS * total :] = begin
+        x_at, affine_at, residual_at, out_at = pointers(x), pointers(affine), pointers(residual), pointers(out)
+        copied_at, acc_at, results_at, weight_at = pointers((copied, acc, results, weight))
         for row in range(top, end, ROWS):
             count = min(ROWS, end - row)
-            _copy_rows(x, row, count, copied, padded)
+            _copy_rows(x_at, row, count, copied_at, padded)
             for first in range(0, total, BLOCK):
-                _dots(copied, padded, weight, first, min(BLOCK, total - first), acc, total)
+                width = min(BLOCK, total - first)
+                if HAS_VNNI:
+                    _dots_vnni((copied_at, weight_at, acc_at), padded, first, width, total)
+                else:
+                    _dots_plain(copied, padded, weight, first, width, acc, total)
             for r in range(count):
-                finish_values(acc, r * total, row + r, 0, outputs, affine, residual, out, results)
-                pack_row(row + r, out, results)
+                finish_values(acc_at, r * total, row + r, 0, outputs, affine_at, residual_at, out_at, results_at)
+                pack_row(row + r, out_at, results_at)
+        hold((copied, acc, results))
 
 
 def linear(x: Codes, weight: Weight, epilogue: Epilogue) -> Codes | Tensor:

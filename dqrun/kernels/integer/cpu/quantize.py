@@ -12,7 +12,7 @@ from torch import Tensor
 from dqrun.kernels.cpu.launch import Array, array, inner, kernel, parts, share
 from dqrun.kernels.integer.codes import CodeGrid, Codes
 from dqrun.kernels.integer.cpu.finish import pack
-from dqrun.kernels.integer.cpu.vectors import F32, I8, I32, I64, LANES, Builder, Values, make
+from dqrun.kernels.integer.cpu.vectors import F32, I8, I32, I64, LANES, Builder, Values, hold, make, pointers
 
 FLOATS = ir.VectorType(F32, LANES)
 
@@ -41,7 +41,7 @@ _quantize_some = make(_emit_quantize)
 
 
 @inner
-def _quantize_packed(x: Array, row: int, grid: Any, channels: int, codes: Array, out: Array) -> None:
+def _quantize_packed(x: Any, row: int, grid: Any, channels: int, codes: Any, out: Any) -> None:
     half = (channels + 1) // 2
     _quantize_some((x, row * channels, channels, *grid, codes, 0))
     pack((codes, channels, out, row * half, half))
@@ -51,13 +51,15 @@ def _quantize_packed(x: Array, row: int, grid: Any, channels: int, codes: Array,
 def _quantize(x: Array, channels: int, packed: bool, grid: Any, out: Array, num_parts: int) -> None:
     for part in prange(num_parts):
         codes = np.empty(channels + LANES, np.uint8)
+        x_at, codes_at, out_at = pointers((x, codes, out))
         start, stop = share(part, num_parts, x.size // channels)
         if packed:
             for row in range(start, stop):
-                _quantize_packed(x, row, grid, channels, codes, out)
+                _quantize_packed(x_at, row, grid, channels, codes_at, out_at)
         else:
             first = start * channels
-            _quantize_some((x, first, stop * channels - first, *grid, out, first))
+            _quantize_some((x_at, first, stop * channels - first, *grid, out_at, first))
+        hold((codes,))
 
 
 def quantize(x: Tensor, grid: CodeGrid) -> Codes:

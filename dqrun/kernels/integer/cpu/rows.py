@@ -6,7 +6,7 @@ from typing import Any
 
 from llvmlite import ir
 
-from dqrun.kernels.cpu.launch import Array, inner
+from dqrun.kernels.cpu.launch import inner
 from dqrun.kernels.integer.cpu.vectors import I8, I16, I32, Builder, Values, make, zeros
 
 BLOCKS = (32, 64, 128)  # bytes of a row that are summed together
@@ -59,8 +59,8 @@ def padded_bytes(width: int) -> int:
 
 
 @inner
-def add_rows(x: Array, width: int, packed: bool, col: Array, first: int, last: int, acc: Array, at: int) -> None:
-    """Adds the codes of the rows col[first..last] of x to acc, int32 from `at` on.
+def add_rows(x: Any, width: int, packed: bool, col: Any, limit: int, first: int, last: int, acc: Any) -> None:
+    """Adds the codes of the rows col[first..last] of x to acc, int32; col has `limit` edges. x, col, acc: pointers.
 
     Channel c of packed codes is at c below half the channels, else at c - half + padded_bytes(width). Reads up to 96
     bytes behind a row.
@@ -70,7 +70,7 @@ def add_rows(x: Array, width: int, packed: bool, col: Array, first: int, last: i
         count, offset = min(most, last - start), 0
         while offset < width:
             size = block_bytes(width, offset)
-            args = (x, width, offset, col, start, count, col.size, acc, at + offset, high)
+            args = (x, width, offset, col, start, count, limit, acc, offset, high)
             if packed:
                 if size == 128:
                     _nibbles_128(args)

@@ -1,7 +1,7 @@
 """Inner loops written in LLVM's own language, where numba's loops do not become the vector code that is wanted.
 
 Each is a numba intrinsic made for fixed sizes: its sums stay in vector registers through the whole loop. LLVM turns
-vectors of any width into what the CPU has; only `dot_rows` needs an instruction of its own (`HAS_VNNI`).
+vectors of any width into what the CPU has; where an instruction of its own is used there is another way without it.
 """
 
 from __future__ import annotations
@@ -15,8 +15,17 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-HAS_VNNI = bool(llvmlite.binding.get_host_cpu_features().get("avx512vnni")) and not numba.config.CPU_NAME
-"""Whether this CPU multiplies 64 pairs of bytes at once (AVX-512 VNNI), and numba compiles for this CPU."""
+
+def _has(feature: str) -> bool:
+    """Whether numba compiles for this CPU, as it is, and it has a feature."""
+    as_it_is = not numba.config.CPU_NAME and numba.config.CPU_FEATURES is None and numba.config.ENABLE_AVX
+    return bool(as_it_is and llvmlite.binding.get_host_cpu_features().get(feature))
+
+
+HAS_VNNI = _has("avx512vnni")
+"""Whether 64 products of bytes can be made and added at once."""
+HAS_PERMUTE = _has("avx512f")
+"""Whether 16 float32 can be put in any order at once."""
 
 LANES = 16  # int32 of a 512-bit vector
 AHEAD = 16  # edges between the request of a row and its use: the time of a cache miss
@@ -39,9 +48,9 @@ class Builder:
         self.args = [self._argument(kind, value) for kind, value in zip(kinds, values, strict=True)]
 
     def _argument(self, kind: Any, value: Any) -> Any:
-        """The address of an array's first element, an int64, or a float64."""
-        if isinstance(kind, types.Array):
-            return self.context.make_array(kind)(self.context, self.ir, value).data
+        """A pointer as it is, other values as int64 or float64."""
+        if isinstance(kind, types.CPointer):
+            return value
         return self.context.cast(self.ir, value, kind, types.float64 if isinstance(kind, types.Float) else types.int64)
 
     def call(self, name: str, result: Any, args: Values) -> Any:
@@ -101,7 +110,7 @@ class Builder:
         return finals
 
     def load_some(self, pointer: Any, index: Any, kind: Any, count: Any) -> Any:
-        """The first `count` (at least 1) lanes of a vector of LANES, touching nothing behind them; zeros for the rest."""
+        """The first `count` (at least 1) lanes of a vector of LANES, touching nothing behind; zeros for the rest."""
         zero, whole = ir.Constant(kind, [0] * LANES), self.ir.icmp_signed(">=", count, I64(LANES))
         (value,) = self.when(whole, [zero], lambda _: [self.load(pointer, index, kind)])
 
@@ -160,7 +169,7 @@ def zeros(kind: Any, lanes: int) -> Any:
 
 
 def make(emit: Callable[..., None], *sizes: Any) -> Any:
-    """An intrinsic without result, of one argument: a tuple of arrays and numbers.
+    """An intrinsic without result, of one argument: a tuple of pointers and numbers.
 
     emit(builder, *sizes) writes its loop.
     """
@@ -174,3 +183,38 @@ def make(emit: Callable[..., None], *sizes: Any) -> Any:
         return types.void(args), codegen
 
     return loop
+
+
+def _pointer_kind(kind: Any) -> Any:
+    return types.CPointer(kind.dtype) if isinstance(kind, types.Array) else kind
+
+
+def _pointers(_context: Any, values: Any) -> Any:
+    """A tuple with a pointer to its first element in place of each array.
+
+    numba counts references to arrays, in memory that all threads share, wherever they are put in a tuple; of pointers
+    it knows nothing. Inside loops that took more time than all arithmetic. `hold` the arrays while pointers are used.
+    """
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        kinds = signature.args[0]
+        results = [
+            context.make_array(kind)(context, builder, value).data if isinstance(kind, types.Array) else value
+            for kind, value in zip(kinds, cgutils.unpack_tuple(builder, args[0]), strict=True)
+        ]
+        return context.make_tuple(builder, signature.return_type, results)
+
+    return types.Tuple([_pointer_kind(kind) for kind in values])(values), codegen
+
+
+def _hold(_context: Any, arrays: Any) -> Any:
+    """Keeps the arrays of a tuple alive up to here."""
+
+    def codegen(context: Any, _builder: Any, _signature: Any, _args: Any) -> Any:
+        return context.get_dummy_value()
+
+    return types.void(arrays), codegen
+
+
+pointers: Any = intrinsic(_pointers)
+hold: Any = intrinsic(_hold)

@@ -7,14 +7,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import llvmlite.binding
 from llvmlite import ir
 
-from dqrun.kernels.cpu.launch import Array, inner
-from dqrun.kernels.integer.cpu.vectors import F32, I8, I32, I64, LANES, Builder, Values, make, zeros
+from dqrun.kernels.cpu.launch import inner
+from dqrun.kernels.integer.cpu.vectors import F32, HAS_PERMUTE, I8, I32, I64, LANES, Builder, Values, make, zeros
 
 CHUNK = 64  # edges whose powers wait in the cache
-HAS_PERMUTE = bool(llvmlite.binding.get_host_cpu_features().get("avx512f"))
 FLOATS, WORDS = ir.VectorType(F32, LANES), ir.VectorType(I32, LANES)
 LOG2_E, LN2_HIGH, LN2_LOW = 1.44269504, 0.693359375, -2.12194440e-4  # Cephes
 EXP_TERMS = (1 / 5040, 1 / 720, 1 / 120, 1 / 24, 1 / 6, 0.5, 1.0, 1.0)
@@ -145,10 +143,21 @@ def _emit_scale(b: Builder, permuted: bool) -> None:
     b.loop(b.ir.ashr(count, I64(4)), [], step)
 
 
-_largest, _powers = make(_emit_largest), make(_emit_powers)
-_scale, _scale_any = make(_emit_scale, HAS_PERMUTE), make(_emit_scale, False)
-_bytes_64, _bytes_128 = (make(_emit_weighted, size, False, HAS_PERMUTE) for size in (64, 128))
-_nibbles_32, _nibbles_64 = (make(_emit_weighted, size, True, HAS_PERMUTE) for size in (32, 64))
+def _emit_fill(b: Builder) -> None:
+    """Zeros. Arguments: float32 values, count (a multiple of LANES)."""
+    values, count = b.args
+
+    def step(index: Any, _: Values) -> Values:
+        b.store(zeros(F32, LANES), values, b.ir.mul(index, I64(LANES)))
+        return []
+
+    b.loop(b.ir.ashr(count, I64(4)), [], step)
+
+
+fill, _largest, _powers = make(_emit_fill), make(_emit_largest), make(_emit_powers)
+_scale, _scale_any = make(_emit_scale, True), make(_emit_scale, False)
+_bytes_64, _bytes_128 = (make(_emit_weighted, size, False, True) for size in (64, 128))
+_nibbles_32, _nibbles_64 = (make(_emit_weighted, size, True, True) for size in (32, 64))
 _bytes_any, _nibbles_any = (make(_emit_weighted, 32, packed, False) for packed in (False, True))
 
 
@@ -159,32 +168,40 @@ def padded_places(width: int) -> int:
 
 
 @inner
-def largest(y: Any, x: Any, col: Array, row: int, first: int, last: int, state: Array) -> None:
+def padded_heads(heads: int) -> int:
+    """Heads rounded up to whole vectors."""
+    return (heads + LANES - 1) // LANES * LANES
+
+
+@inner
+def largest(y: Any, x: Any, col: Any, row: int, first: int, last: int, state: Any) -> None:
     """The largest logit of each head over the edges first..last of a row, into state."""
-    source, target, _ = y
+    source, target, _, limit, _ = y
     heads, slope = x[5], x[7]
     for at in range(0, heads, LANES):
-        _largest((source, heads, at, col, first, last - first, col.size, target, row, slope, state))
+        _largest((source, heads, at, col, first, last - first, limit, target, row, slope, state))
 
 
 @inner
-def powers(y: Any, x: Any, col: Array, row: int, first: int, last: int, state: Array, p: Array) -> None:
+def powers(y: Any, x: Any, col: Any, row: int, first: int, last: int, state: Any, p: Any) -> None:
     """exp(logit - largest) of each edge and head into p [edges, padded heads], and added to the sums of state."""
-    source, target, _ = y
-    heads, slope, padded = x[5], x[7], state.size // 2
+    source, target, _, limit, _ = y
+    heads, slope, padded = x[5], x[7], padded_heads(x[5])
     for at in range(0, heads, LANES):
-        _powers((source, heads, at, col, first, last - first, col.size, target, row, slope, state, padded, p))
+        _powers((source, heads, at, col, first, last - first, limit, target, row, slope, state, padded, p))
 
 
 @inner
-def add_weighted(y: Any, x: Any, col: Array, first: int, last: int, p: Array, padded: int, acc: Array) -> None:
+def add_weighted(y: Any, x: Any, col: Any, first: int, last: int, p: Any, acc: Any) -> None:
     """Adds the rows of codes col[first..last], less the zero point and times the powers, to acc."""
-    codes, width, _, packed, zero_point, _, _, _ = x
+    codes, width, _, packed, zero_point, heads, _, _ = x
+    _, _, places, limit, _ = y
+    padded = padded_heads(heads)
     high, offset = padded_places(width), 0
     while offset < width:
         left = width - offset
-        args = (codes, width, offset, zero_point, col, first, last - first, col.size, p, padded, y[2], acc, high)
-        if padded > LANES:
+        args = (codes, width, offset, zero_point, col, first, last - first, limit, p, padded, places, acc, high)
+        if not HAS_PERMUTE or padded > LANES:
             size = 32
             if packed:
                 _nibbles_any(args)
@@ -206,9 +223,11 @@ def add_weighted(y: Any, x: Any, col: Array, first: int, last: int, p: Array, pa
 
 
 @inner
-def divide(acc: Array, state: Array, places: Array) -> None:
+def divide(acc: Any, state: Any, y: Any, heads: int) -> None:
     """Divides the weighted sums by the sums of powers."""
-    if state.size > 2 * LANES:
-        _scale_any((acc, places.size, state, state.size // 2, places))
+    _, _, places, _, total = y
+    padded = padded_heads(heads)
+    if not HAS_PERMUTE or padded > LANES:
+        _scale_any((acc, total, state, padded, places))
     else:
-        _scale((acc, places.size, state, LANES, places))
+        _scale((acc, total, state, padded, places))

@@ -1,0 +1,34 @@
+"""Where instructions that the fast loops use are missing."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+PROGRAM = """
+import torch
+from dqrun.graph import CSR
+from dqrun.kernels.integer import CodeGrid, Codes, Epilogue, Weight, cpu, reference
+from dqrun.kernels.integer.cpu import vectors
+
+assert not vectors.HAS_VNNI and not vectors.HAS_PERMUTE
+one, grid = torch.ones(1, dtype=torch.float64), CodeGrid(4, 1.0, 3)
+x = Codes.of(torch.randint(0, 16, (9, 70)), grid)
+csr = CSR.from_edge_index(torch.randint(0, 9, (2, 40)), 9)
+weight = Weight(torch.randint(-127, 128, (83, 70), dtype=torch.int8))
+assert torch.equal(cpu.linear(x, weight, Epilogue(one)), reference.linear(x, weight, Epilogue(one)))
+a = torch.randn(2, 7, 10)
+for concat in (True, False):
+    ours = cpu.attention(csr, x, a[0], a[1], 0.2, concat, Epilogue(one))
+    torch.testing.assert_close(ours, reference.attention(csr, x, a[0], a[1], 0.2, concat, Epilogue(one)))
+"""
+
+
+def test_another_cpu_gives_the_same() -> None:
+    """Compiled for a CPU with AVX2 only, in a process of its own: numba reads the name when it is imported."""
+    environment = os.environ | {"NUMBA_CPU_NAME": "x86-64-v3", "NUMBA_CPU_FEATURES": ""}
+    result = subprocess.run(
+        [sys.executable, "-c", PROGRAM], env=environment, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr
