@@ -20,8 +20,14 @@ VERBS = {
     "compare": "tables of the results so far: dqrun compare [DIR]",
     "export": "the integer program of a run: dqrun export RUN [-o FILE]",
     "predict": "run such a program on graphs: dqrun predict FILE --dataset NAME|DIR|FILES [-o CSV]",
+    "bench": "times beside PyG's: dqrun bench training [GROUP=OPTION ...], dqrun bench inference [graph=G] [model=M]",
 }
-_VERB_MODULES = {"compare": "dqrun.report.compare", "export": "dqrun.export", "predict": "dqrun.predict"}
+_VERB_MODULES = {
+    "compare": "dqrun.report.compare",
+    "export": "dqrun.export",
+    "predict": "dqrun.predict",
+    "bench": "dqrun.bench.cli",
+}
 _INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 
 

@@ -27,6 +27,7 @@ from dqrun.data.splits import split_for
 from dqrun.data.trial_data import TrialData
 from dqrun.errors import ConfigError, TrialFailed
 from dqrun.integer_evaluation import evaluate_integer
+from dqrun.memory import keep_freed_memory
 from dqrun.methods.degree_quant import Protection
 from dqrun.nn import GNN
 from dqrun.protocol import Trial, canonical, cell_hash, run_id, trial_hash, trials
@@ -55,6 +56,7 @@ def run_all(configs: list[RunConfig], *, quiet: bool = False) -> int:
 
     Each finished trial is a folder under `results.dir` before the next one starts.
     """
+    keep_freed_memory()
     for config in configs:
         require_device(config.device)
     folders = [Results(config.results.dir) for config in configs]  # before hours of training: can all be written to?

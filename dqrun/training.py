@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
@@ -106,16 +106,25 @@ def train_epoch(
     model.train()
     total, count = 0.0, 0
     for batch in batches:
-        graph = batch.graph if protection is None else protection.draw(batch.graph, streams.protection)
-        logits, y = select(model(batch.x, graph), batch)
-        loss = task.loss(logits, y)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        if grad_clip:
-            nn.utils.clip_grad_norm_(model.parameters(), grad_clip)
-        optimizer.step()
-        total, count = total + loss.item() * y.size(0), count + y.size(0)
+        if protection is not None:
+            batch = replace(batch, graph=protection.draw(batch.graph, streams.protection))
+        loss, size = train_step(model, batch, task, optimizer, grad_clip)
+        total, count = total + loss.item() * size, count + size
     return total / count
+
+
+def train_step(
+    model: nn.Module, batch: Batch, task: Task, optimizer: torch.optim.Optimizer, grad_clip: float = 0.0
+) -> tuple[Tensor, int]:
+    """One step down the gradient of a batch; returns its mean loss, 0-d, and the number of rows that counted."""
+    logits, y = select(model(batch.x, batch.graph), batch)
+    loss = task.loss(logits, y)
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    if grad_clip:
+        nn.utils.clip_grad_norm_(model.parameters(), grad_clip)
+    optimizer.step()
+    return loss.detach(), y.size(0)
 
 
 @torch.no_grad()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -123,7 +124,9 @@ def _has_one_loop_each(graph: Graph) -> bool:
 
 def adjacency(graph: Graph) -> Tensor:
     """PyG's transposed adjacency `adj_t` as a sparse CSR tensor [N, N]: rows are targets."""
-    return to_torch_csr_tensor(edge_index_of(graph).flip(0), size=(graph.num_nodes, graph.num_nodes))
+    with warnings.catch_warnings():  # torch says at the first one that CSR tensors are in beta
+        warnings.simplefilter("ignore")
+        return to_torch_csr_tensor(edge_index_of(graph).flip(0), size=(graph.num_nodes, graph.num_nodes))
 
 
 def sorted_edge_index(graph: Graph) -> EdgeIndex:

@@ -14,16 +14,19 @@ from torch import Tensor
 
 from dqrun.graph import CSR
 from dqrun.kernels import reference
-from dqrun.kernels.choice import use, version
+from dqrun.kernels.choice import recorded, use, version
 
 __all__ = [
     "dropout",
     "edge_softmax",
     "fake_quantize",
+    "linear",
     "message_range",
+    "recorded",
     "segment_reduce",
     "spmm",
     "spmm_quantized",
+    "spmm_self",
     "tail_range",
     "use",
 ]
@@ -77,6 +80,11 @@ def tail_range(
     return version(reference.tail_range, x)(x, tail, row_weight, keep)
 
 
+def linear(x: Tensor, weight: Tensor, bias: Tensor, relu: bool = False) -> Tensor:
+    """x weight^T + bias, then a ReLU if asked for: x [N, K], weight [M, K], bias [M] to [N, M]; gradients to all."""
+    return version(reference.linear, x)(x, weight, bias, relu)
+
+
 def spmm(csr: CSR, x: Tensor, weight: Tensor | None = None) -> Tensor:
     """Weighted sum over incoming edges: out[i] = sum over edges e of target i of weight[e] * x[col[e]].
 
@@ -84,6 +92,11 @@ def spmm(csr: CSR, x: Tensor, weight: Tensor | None = None) -> Tensor:
     zero for a node without edges. Gradients to x and weight.
     """
     return version(reference.spmm, x)(csr, x, weight)
+
+
+def spmm_self(csr: CSR, x: Tensor, self_weight: Tensor) -> Tensor:
+    """out[i] = self_weight * x[i] + sum over incoming edges e of x[col[e]]: x [N, F], self_weight [1]; gradients to both."""
+    return version(reference.spmm_self, x)(csr, x, self_weight)
 
 
 def spmm_quantized(

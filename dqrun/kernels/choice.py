@@ -13,6 +13,7 @@ from typing import ParamSpec, TypeVar, cast
 
 import torch
 from torch import Tensor
+from torch.profiler import record_function
 
 from dqrun.errors import ConfigError
 
@@ -25,6 +26,7 @@ FLOATING, INTEGER = "dqrun.kernels.cpu", "dqrun.kernels.integer.cpu"
 COMPILED_TYPES = {FLOATING: (torch.float32,), INTEGER: (torch.float32, torch.uint8)}
 
 _choice: ContextVar[str] = ContextVar("dqrun_kernels", default="auto")
+_recorded: ContextVar[bool] = ContextVar("dqrun_kernels_recorded", default=False)
 
 
 @contextmanager
@@ -45,8 +47,23 @@ def use(name: str) -> Iterator[None]:
         _choice.reset(token)
 
 
+@contextmanager
+def recorded() -> Iterator[None]:
+    """Kernels of the code inside the `with` block appear by name (`dqrun::NAME`) in a profile of torch's profiler."""
+    token = _recorded.set(True)
+    try:
+        yield
+    finally:
+        _recorded.reset(token)
+
+
 def version(meaning: Callable[P, R], x: Tensor, package: str = FLOATING) -> Callable[P, R]:
     """The version of a function of `reference` to call for data like x; `package` has the compiled ones."""
+    chosen = _version(meaning, x, package)
+    return record_function(f"dqrun::{meaning.__name__}")(chosen) if _recorded.get() else chosen
+
+
+def _version(meaning: Callable[P, R], x: Tensor, package: str) -> Callable[P, R]:
     if _choice.get() == "reference" or x.device.type != "cpu" or x.dtype not in COMPILED_TYPES[package]:
         return meaning
     compiled = _load_compiled(package)

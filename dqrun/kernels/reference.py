@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from dqrun.graph import CSR
@@ -125,8 +126,17 @@ def _weighted_tail_range(x: Tensor, tail: float, row_weight: Tensor) -> tuple[Te
     return low.where(some, float("inf")), high.where(some, float("-inf"))
 
 
+def linear(x: Tensor, weight: Tensor, bias: Tensor, relu: bool = False) -> Tensor:
+    y = F.linear(x, weight, bias)
+    return y.relu() if relu else y
+
+
 def spmm(csr: CSR, x: Tensor, weight: Tensor | None = None) -> Tensor:
     return _sum_by_target(csr, _messages(csr, x, weight))
+
+
+def spmm_self(csr: CSR, x: Tensor, self_weight: Tensor) -> Tensor:
+    return torch.addcmul(spmm(csr, x), self_weight, x)
 
 
 def spmm_quantized(

@@ -46,5 +46,9 @@ class GINLayer(nn.Module):
         """float32 [N, in] -> [N, out]."""
         sites, csr, keep = self.sites, graph.csr, graph.keep
         x = kernels.dropout(sites.input(x, keep), self.dropout, self.training)
-        a = sites.aggregate(kernels.spmm(csr, sites.message(x, keep, csr.out_degree)), keep)
-        return sites.output(self.mlp((1 + self.eps) * x + a, keep), keep)
+        if sites.message.exact and sites.aggregate.exact:
+            h = kernels.spmm_self(csr, x, 1 + self.eps)
+        else:
+            a = sites.aggregate(kernels.spmm(csr, sites.message(x, keep, csr.out_degree)), keep)
+            h = torch.addcmul(a, 1 + self.eps, x)
+        return sites.output(self.mlp(h, keep), keep)

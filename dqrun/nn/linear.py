@@ -7,6 +7,7 @@ from itertools import pairwise
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dqrun import kernels
 from dqrun.quant import Site, Sites
 
 
@@ -19,10 +20,12 @@ class Linear(nn.Module):
         self.weight, self.bias = plain.weight, plain.bias
         self.sites = Sites(input=Site(nonnegative=nonnegative_input), weight=Site(is_weight=True), output=Site())
 
-    def forward(self, x: Tensor, keep: Tensor | None = None) -> Tensor:
-        """float32 [N, in] -> [N, out]; `keep`: bool [N], rows that stay exact."""
-        x = self.sites.input(x, keep)
-        return self.sites.output(F.linear(x, self.sites.weight(self.weight), self.bias), keep)
+    def forward(self, x: Tensor, keep: Tensor | None = None, relu: bool = False) -> Tensor:
+        """float32 [N, in] -> [N, out]; `keep`: bool [N], rows that stay exact; `relu`: a ReLU follows."""
+        x, weight = self.sites.input(x, keep), self.sites.weight(self.weight)
+        if self.sites.output.exact:
+            return kernels.linear(x, weight, self.bias, relu)
+        return self.sites.output(kernels.linear(x, weight, self.bias), keep, relu=relu)
 
 
 class BatchNorm(nn.Module):
@@ -33,9 +36,9 @@ class BatchNorm(nn.Module):
         self.norm = nn.BatchNorm1d(channels)
         self.sites = Sites(output=Site())
 
-    def forward(self, x: Tensor, keep: Tensor | None = None) -> Tensor:
-        """float32 [N, C] -> [N, C]; a training step needs N >= 2."""
-        return self.sites.output(self.norm(x), keep)
+    def forward(self, x: Tensor, keep: Tensor | None = None, relu: bool = False) -> Tensor:
+        """float32 [N, C] -> [N, C]; a training step needs N >= 2; `relu`: a ReLU follows."""
+        return self.sites.output(self.norm(x), keep, relu=relu)
 
 
 class Embedding(nn.Module):
@@ -61,5 +64,5 @@ class MLP(nn.ModuleList):
     def forward(self, x: Tensor, keep: Tensor | None = None) -> Tensor:
         """float32 [N, channels[0]] -> [N, channels[-1]]; `keep`: bool [N], rows that stay exact throughout."""
         for i, module in enumerate(self):
-            x = module(x if i == 0 else x.relu(), keep)
+            x = module(x, keep, relu=i < len(self) - 1)
         return x

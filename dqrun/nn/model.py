@@ -31,9 +31,9 @@ class Head(nn.ModuleList):
     def forward(self, x: Tensor) -> Tensor:
         """float32 [G, channels[0]] -> [G, channels[-1]]."""
         for i, linear in enumerate(self):
-            x = x if i == 0 else x.relu()
-            x = F.dropout(x, self.dropout, self.training) if i == len(self) - 1 else x
-            x = linear(x)
+            last = i == len(self) - 1
+            x = F.dropout(x, self.dropout, self.training) if last else x
+            x = linear(x, relu=not last)
         return x
 
 
@@ -91,6 +91,7 @@ class GNN(nn.Module):
     def _hidden(self, i: int, x: Tensor, graph: Graph) -> Tensor:
         h = self.layers[i](x, graph)
         if self.norms is not None:
-            h = self.norms[i](h, graph.keep)
-        h = ACTIVATIONS[self.activation](h)
+            h = self.norms[i](h, graph.keep, relu=self.activation == "relu")
+        if self.norms is None or self.activation != "relu":
+            h = ACTIVATIONS[self.activation](h)
         return x + h if self.residual and x.shape == h.shape else h

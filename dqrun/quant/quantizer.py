@@ -54,32 +54,37 @@ class Quantizer(nn.Module):
         """Whether this call leaves random elements exact."""
         return self.training and self.noise_rate < 1.0
 
-    def forward(self, x: Tensor, keep: Tensor | None = None, multiplicity: Tensor | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, keep: Tensor | None = None, multiplicity: Tensor | None = None, relu: bool = False
+    ) -> Tensor:
         """Quantises float32 x [N, ...] and returns the same shape.
 
         `keep`: bool [N], rows that pass unchanged and are not observed. `multiplicity`: int64 [N], how often each
         row counts for the range (a node tensor that stands for its gathered copies counts out-degree times).
-        Raises DqrunError in evaluation when no range was ever observed.
+        `relu`: a ReLU follows the rounding, in the same pass. Raises DqrunError in evaluation when no range was ever observed.
         """
         if self.phase is Phase.BYPASS:
-            return x
+            return x.relu() if relu else x
         keep = self.kept(keep)
         if self.observing:
             self.observer.observe(x, multiplicity, keep)
-        return x if self.phase is Phase.CALIBRATE else self.round(x, keep)
+        if self.phase is Phase.CALIBRATE:
+            return x.relu() if relu else x
+        return self.round(x, keep, relu)
 
     def kept(self, keep: Tensor | None) -> Tensor | None:
         """The rows that this quantiser leaves exact, bool [N] or None."""
         return keep if self.protectable else None
 
-    def round(self, x: Tensor, keep: Tensor | None = None) -> Tensor:
+    def round(self, x: Tensor, keep: Tensor | None = None, relu: bool = False) -> Tensor:
         """Fake-quantises with the present range, without observing."""
         scale, zero_point = self.params()
-        rounded = kernels.fake_quantize(x, scale, zero_point, self.grid.qmin, self.grid.qmax, keep, self.estimator)
+        grid = self.grid
+        rounded = kernels.fake_quantize(x, scale, zero_point, grid.qmin, grid.qmax, keep, self.estimator, relu)
         if not self.noisy:
             return rounded
         chosen = torch.rand(x.shape, generator=self.generator, device=x.device) < self.noise_rate
-        return torch.where(chosen, rounded, x)
+        return torch.where(chosen, rounded, x.relu() if relu else x)
 
     def params(self) -> tuple[Tensor, Tensor]:
         """Scale (float32) and zero point (int32) of the present range, 0-d."""

@@ -27,9 +27,13 @@ class Site(nn.Module):
         """Whether the tensor passes unchanged."""
         return self.quantizer is None
 
-    def forward(self, x: Tensor, keep: Tensor | None = None, multiplicity: Tensor | None = None) -> Tensor:
-        """See `Quantizer.forward`; the identity without a quantiser."""
-        return x if self.quantizer is None else self.quantizer(x, keep, multiplicity)
+    def forward(
+        self, x: Tensor, keep: Tensor | None = None, multiplicity: Tensor | None = None, relu: bool = False
+    ) -> Tensor:
+        """See `Quantizer.forward`; without a quantiser the identity, or a ReLU if one follows."""
+        if self.quantizer is not None:
+            return self.quantizer(x, keep, multiplicity, relu)  # type: ignore[no-any-return]
+        return x.relu() if relu else x
 
     # nn.Module.__call__ is typed as returning Any; layers read better with the type of `forward`
     __call__: Callable[..., Tensor]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from dqrun.kernels.cpu.aggregate import spmm, spmm_quantized
+from dqrun.kernels.cpu.aggregate import spmm, spmm_quantized, spmm_self
+from dqrun.kernels.cpu.dense import linear
 from dqrun.kernels.cpu.noise import dropout
 from dqrun.kernels.cpu.ranges import message_range, tail_range
 from dqrun.kernels.cpu.rounding import fake_quantize
@@ -15,10 +16,12 @@ __all__ = [
     "dropout",
     "edge_softmax",
     "fake_quantize",
+    "linear",
     "message_range",
     "segment_reduce",
     "spmm",
     "spmm_quantized",
+    "spmm_self",
     "tail_range",
 ]
 

@@ -84,9 +84,16 @@ def _add_edges(total: Array, row: int, first: int, last: int, terms: Terms, grid
 
 @kernel
 def _aggregate(
-    rowptr: Array, terms: Terms, grid: GridValues, num_edges: int, out: Array, carry: Array, carry_row: Array
+    rowptr: Array,
+    terms: Terms,
+    grid: GridValues,
+    num_edges: int,
+    self_weight: Any,
+    out: Array,
+    carry: Array,
+    carry_row: Array,
 ) -> None:
-    """Row i of out [N, heads * channels] = sum of the terms of the edges rowptr[i]..rowptr[i + 1].
+    """Row i of out [N, heads * channels] = self_weight * x[i] + sum of the terms of the edges rowptr[i]..rowptr[i + 1].
 
     carry [parts, heads * channels]: each part's terms for the row that an earlier part began; carry_row [parts]: that
     row, or -1.
@@ -101,7 +108,12 @@ def _aggregate(
             carry_row[part] = row
         while row < num_rows and (rowptr[row] < last or part == num_parts - 1):
             total = carry[part] if row == carry_row[part] else out[row]
-            total[:] = 0
+            if self_weight != 0 and row != carry_row[part]:
+                own = terms[3][row * total.size : (row + 1) * total.size]
+                for f in range(total.size):
+                    total[f] = self_weight * own[f]
+            else:
+                total[:] = 0
             _add_edges(total, row, max(first, rowptr[row]), min(last, rowptr[row + 1]), terms, grid)
             row += 1
 
@@ -166,8 +178,12 @@ def sum_edges(
     keep: Tensor | None = None,
     grid: GridValues = NO_GRID,
     mode: int = PLAIN,
+    self_weight: float = 0.0,
 ) -> Tensor:
-    """`_aggregate` on tensors: x [M, F] or [M, H, C] to [N, F] or [N, H, C], N = rowptr.numel() - 1."""
+    """`_aggregate` on tensors: x [M, F] or [M, H, C] to [N, F] or [N, H, C], N = rowptr.numel() - 1.
+
+    self_weight other than 0: M = N.
+    """
     out = torch.empty(rowptr.numel() - 1, *x.shape[1:])
     if out.numel():
         num_edges = x.size(0) if col is None else col.numel()
@@ -175,7 +191,7 @@ def sum_edges(
         rows = out.view(out.size(0), -1).numpy()
         num_parts = parts(num_edges * rows.shape[1])
         carry, carry_row = np.empty((num_parts, rows.shape[1]), np.float32), np.empty(num_parts, np.int64)
-        _aggregate(array(rowptr), terms, grid, num_edges, rows, carry, carry_row)
+        _aggregate(array(rowptr), terms, grid, num_edges, np.float32(self_weight), rows, carry, carry_row)
         for part in (carry_row >= 0).nonzero()[0]:
             rows[carry_row[part]] += carry[part]
     return out
@@ -226,8 +242,31 @@ class _Spmm(torch.autograd.Function):
         return grad_x, grad_weight, None, None, None, None
 
 
+class _SpmmSelf(torch.autograd.Function):
+    """Plain messages of weight 1 and a node's own row times a number."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, self_weight: Tensor, csr: CSR) -> Tensor:
+        ctx.csr, ctx.self_weight = csr, self_weight.item()
+        ctx.save_for_backward(x)
+        return sum_edges(csr.rowptr, x, csr.col, self_weight=ctx.self_weight)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        (x,), csr, grad_x = ctx.saved_tensors, ctx.csr, None
+        if ctx.needs_input_grad[0]:
+            grad_x = sum_edges(csr.t_rowptr, grad, csr.t_col, self_weight=ctx.self_weight)
+        return grad_x, torch.dot(grad.reshape(-1), x.reshape(-1)).view(1), None
+
+
 def spmm(csr: CSR, x: Tensor, weight: Tensor | None = None) -> Tensor:
     y: Tensor = _Spmm.apply(x, weight, csr, None, None, "ste")  # type: ignore[no-untyped-call]
+    return y
+
+
+def spmm_self(csr: CSR, x: Tensor, self_weight: Tensor) -> Tensor:
+    y: Tensor = _SpmmSelf.apply(x, self_weight, csr)  # type: ignore[no-untyped-call]
     return y
 
 

@@ -11,7 +11,18 @@ from torch import Tensor
 
 from dqrun.graph import CSR
 from dqrun.kernels.cpu.elements import Elements, row_of
-from dqrun.kernels.cpu.launch import NO_FLOATS, NO_INTEGERS, Array, array, inner, kernel, optional, parts, share
+from dqrun.kernels.cpu.launch import (
+    NO_FLAGS,
+    NO_FLOATS,
+    NO_INTEGERS,
+    Array,
+    array,
+    inner,
+    kernel,
+    optional,
+    parts,
+    share,
+)
 from dqrun.kernels.cpu.selection import from_ordered, to_ordered
 from dqrun.kernels.cpu.tails import INFINITY, tails
 
@@ -35,7 +46,7 @@ def _extremes(elements: Elements, num_elements: int, ends: Array) -> None:
     for part in prange(num_parts):
         start, stop = share(part, num_parts, num_elements)
         low, high = to_ordered(INFINITY), to_ordered(-INFINITY)
-        row, width = start // elements[5], elements[5]
+        row, width = start // elements[6], elements[6]
         while start < stop:
             first, factor, count = row_of(elements, row)
             end = min(stop, (row + 1) * width)
@@ -63,15 +74,13 @@ def _range(elements: Elements, num_elements: int, tail: float, total: int, repea
 def tail_range(
     x: Tensor, tail: float, row_weight: Tensor | None = None, keep: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    num_elements, width = x.numel(), x.numel() // max(1, x.size(0)) if x.dim() else 1
-    repeated = row_weight is not None
-    if keep is not None:
-        row_weight = (~keep).long() if row_weight is None else row_weight.masked_fill(keep, 0)
-    if row_weight is None or num_elements == 0:
-        one_row = (array(x), NO_INTEGERS, NO_FLOATS, NO_INTEGERS, 1, num_elements)
+    num_elements = x.numel()
+    if num_elements == 0 or (row_weight is None and keep is None):  # one row
+        one_row = (array(x), NO_INTEGERS, NO_FLOATS, NO_INTEGERS, NO_FLAGS, 1, num_elements)
         return _range(one_row, num_elements, tail, num_elements, repeated=False)
-    elements = (array(x), NO_INTEGERS, NO_FLOATS, array(row_weight), 1, width)
-    return _range(elements, num_elements, tail, int(row_weight.sum()) * width, repeated)
+    width = num_elements // x.size(0)
+    elements = (array(x), NO_INTEGERS, NO_FLOATS, optional(row_weight, NO_INTEGERS), optional(keep, NO_FLAGS), 1, width)
+    return _range(elements, num_elements, tail, _rows(x.size(0), row_weight, keep) * width, row_weight is not None)
 
 
 def message_range(
@@ -80,7 +89,14 @@ def message_range(
     if weight is None:
         return tail_range(x, tail, csr.out_degree, keep)
     heads, width = x[0].numel() // x.size(-1) if x.size(0) else 1, x.size(-1)
-    count = None if keep is None else (~keep).long()
-    edges = csr.num_edges if count is None else int((csr.out_degree * count).sum())
-    elements = (array(x), array(csr.col), array(weight), optional(count, NO_INTEGERS), heads, width)
+    edges = csr.num_edges if keep is None else _rows(x.size(0), csr.out_degree, keep)
+    sources, flags = (array(csr.col), array(weight), NO_INTEGERS), optional(keep, NO_FLAGS)
+    elements = (array(x), *sources, flags, heads, width)
     return _range(elements, csr.num_edges * heads * width, tail, edges * heads * width, repeated=False)
+
+
+def _rows(num_rows: int, weight: Tensor | None, keep: Tensor | None) -> int:
+    """How many rows count, each as often as its weight says."""
+    if weight is None:
+        return num_rows - (0 if keep is None else int(torch.count_nonzero(keep)))
+    return int(weight.sum() if keep is None else weight.masked_fill(keep, 0).sum())

@@ -24,25 +24,37 @@ def from_ordered(ordered: Any) -> Any:
 
 
 @inner
+def _key(value: Any) -> Any:
+    """The int64 in 0..2^32 - 1 that orders as the float32 does."""
+    return np.int64(to_ordered(value)) + 2147483648
+
+
+@inner
 def select(values: Array, counts: Array, rank: Any) -> Any:
     """The element of that rank (from 0) in ascending order; values [n] float32, each counted counts [n] int64 times (empty: once).
 
-    Radix selection over 11, 11 and 10 bits; the rank must be below the sum of counts.
+    Radix selection, 11 bits at a time, or 8 where there are fewer values than counters; the rank must be below the sum
+    of counts. Overwrites values and counts with what is left of them.
     """
-    histogram = np.empty(2048, np.int64)
-    prefix = np.int64(0)
-    above = 32
+    digits = 11 if values.size > 4096 else 8
+    histogram = np.empty(1 << digits, np.int64)
+    size, prefix, above = values.size, np.int64(0), 32
     while above > 0:
-        shift = above - 11 if above > 11 else 0
+        shift = max(0, above - digits)
         histogram[:] = 0
-        for i in range(values.size):
-            key = np.int64(to_ordered(values[i])) + 2147483648
-            if key >> above == prefix:
-                histogram[(key >> shift) & ((1 << (above - shift)) - 1)] += counts[i] if counts.size else 1
+        for i in range(size):
+            histogram[(_key(values[i]) >> shift) & ((1 << (above - shift)) - 1)] += counts[i] if counts.size else 1
         digit = 0
         while histogram[digit] <= rank:
             rank -= histogram[digit]
             digit += 1
         prefix = (prefix << (above - shift)) + digit
-        above = shift
+        kept = 0
+        for i in range(size):
+            if _key(values[i]) >> shift == prefix:
+                values[kept] = values[i]
+                if counts.size:
+                    counts[kept] = counts[i]
+                kept += 1
+        size, above = kept, shift
     return from_ordered(prefix - 2147483648)

@@ -15,19 +15,19 @@ from numba import prange
 
 from dqrun.kernels.cpu import bits
 from dqrun.kernels.cpu.elements import Elements, row_of
-from dqrun.kernels.cpu.launch import NO_INTEGERS, Array, inner, kernel, parts, scratch, share
+from dqrun.kernels.cpu.launch import Array, inner, kernel, parts, scratch, share
 from dqrun.kernels.cpu.selection import select
 
-SAMPLE = 8192
-INFINITY = np.float32(np.inf)
+SMALLEST_SAMPLE, LARGEST_SAMPLE = 1024, 8192  # of 256th parts, so that it costs a fraction of the pass
+INFINITY, ALL = np.float32(np.inf), np.uint32(0xFFFFFFFF)
 
 
 @inner
 def _sample_places(elements: Elements, num_elements: int, values: Array) -> int:
-    """One element of each of SAMPLE strata; returns how many of them count, which come first in values."""
-    taken, width = 0, elements[5]
-    for i in range(SAMPLE):
-        start, stop = share(i, SAMPLE, num_elements)
+    """One element of each of as many strata as values holds; returns how many count, which come first."""
+    taken, width = 0, elements[6]
+    for i in range(values.size):
+        start, stop = share(i, values.size, num_elements)
         start += (i * 2654435761 >> 7) % (stop - start)  # scattered, lest the stride meet the width of a row
         first, factor, count = row_of(elements, start // width)
         if count > 0:
@@ -39,16 +39,16 @@ def _sample_places(elements: Elements, num_elements: int, values: Array) -> int:
 @inner
 def _sample_multiset(elements: Elements, total: int, values: Array) -> int:
     """As `_sample_places`, of rows that count several times: rows of an [N, ...] tensor."""
-    x, _, _, count, _, width = elements
+    x, _, _, count, keep, _, width = elements
     row, upto = -1, 0  # elements of the multiset in the rows up to this one
-    for i in range(SAMPLE):
-        start, stop = share(i, SAMPLE, total)
+    for i in range(values.size):
+        start, stop = share(i, values.size, total)
         place = start + (i * 2654435761 >> 7) % max(1, stop - start)
         while upto <= place:
             row += 1
-            upto += count[row] * width
+            upto += 0 if keep.size and keep[row] else count[row] * width
         values[i] = x[row * width + (upto - 1 - place) % width]
-    return SAMPLE
+    return values.size
 
 
 @kernel
@@ -58,16 +58,17 @@ def _guess(elements: Elements, num_elements: int, multiset: int, tail: float, wi
     Into guesses [2]: the lower one, and the upper one with its sign changed. multiset: how many elements count, or 0
     where no row counts more than once.
     """
-    values = np.empty((2, SAMPLE), np.float32)
+    values = np.empty((2, max(SMALLEST_SAMPLE, min(LARGEST_SAMPLE, num_elements // 256))), np.float32)
     if multiset > 0:
         size = _sample_multiset(elements, multiset, values[0])
     else:
         size = _sample_places(elements, num_elements, values[0])
     for i in range(size):
         values[1, i] = -values[0, i]
-    rank = np.int64(size * tail + widening * (4 * np.sqrt(size * tail) + 8))
+    once = np.empty(0, np.int64)
+    rank = np.int64(size * tail + widening * (3 * np.sqrt(size * tail) + 4))
     for side in prange(2):
-        guesses[side] = select(values[side, :size], NO_INTEGERS, rank) if rank < size else INFINITY
+        guesses[side] = select(values[side, :size], once, rank) if rank < size else INFINITY
     return rank / max(size, 1)
 
 
@@ -85,28 +86,11 @@ def _append(x: Array, start: int, word: Any, factor: Any, count: int, values: Ar
 
 
 @inner
-def _scan(
-    x: Array, start: int, end: int, factor: Any, count: int, low: Any, high: Any,
-    values: Array, counts: Array, below: int, above: int,
-) -> tuple[int, int, int, int]:  # fmt: skip
-    """Appends what is outside among x[start:end] to values [2, capacity], and how often it counts.
-
-    Returns the places after those appended, and how many equal low and high.
-    """
-    at_low, at_high = 0, 0
-    while start + bits.WORD <= end:
-        at_low += bits.count(bits.equal(x, start, factor, low))
-        at_high += bits.count(bits.equal(x, start, factor, high))
-        below = _append(x, start, bits.below(x, start, factor, low), factor, count, values[0], counts[0], below)
-        above = _append(x, start, bits.above(x, start, factor, high), -factor, count, values[1], counts[1], above)
-        start += bits.WORD
-    for i in range(start, end):
-        value = x[i] * factor
-        at_low += value == low
-        at_high += value == high
-        below = _append(x, i, np.uint32(value < low), factor, count, values[0], counts[0], below)
-        above = _append(x, i, np.uint32(value > high), -factor, count, values[1], counts[1], above)
-    return below, above, at_low, at_high
+def _last_word(x: Array, start: int, end: int) -> tuple[int, Any]:
+    """Where to read a word that covers x[start:end], fewer than 32 elements, and which of its bits are meant."""
+    place = max(0, end - bits.WORD)
+    wanted = np.uint32(ALL << np.uint32(start - place))
+    return place, np.uint32(wanted & np.uint32(ALL >> np.uint32(place + bits.WORD - end)))
 
 
 @kernel
@@ -115,30 +99,61 @@ def _collect(
 ) -> None:
     """What is outside, of each part: into values and counts [parts, 2, capacity], those above with their sign changed.
 
-    found [parts, 6]: how many are below and above, and how often those below, at low, above and at high count.
+    found [parts, 4]: how many are below and above, and how often they count.
     """
-    num_parts = values.shape[0]
+    x, width, num_parts = elements[0], elements[6], values.shape[0]
     for part in prange(num_parts):
         start, stop = share(part, num_parts, num_elements)
-        below, above = 0, 0
-        times = found[part, 2:]
-        times[:] = 0
-        row, width = start // elements[5], elements[5]
+        below_values, above_values = values[part, 0], values[part, 1]  # here: a slice costs as much as a few words
+        below_counts, above_counts = counts[part, 0], counts[part, 1]
+        below, above, below_times, above_times = 0, 0, 0, 0
+        row = start // width
         while start < stop:
             first, factor, count = row_of(elements, row)
             end = min(stop, (row + 1) * width)
             if count > 0:
-                first += start - row * width
-                was_below, was_above, last = below, above, first + end - start
-                below, above, at_low, at_high = _scan(
-                    elements[0], first, last, factor, count, low, high, values[part], counts[part], below, above
-                )
-                times[0] += (below - was_below) * count
-                times[1] += at_low * count
-                times[2] += (above - was_above) * count
-                times[3] += at_high * count
+                was_below, was_above = below, above
+                place = first + start - row * width
+                last = place + end - start
+                while place < last:
+                    wanted, word = ALL, place
+                    if place + bits.WORD > last:
+                        word, wanted = _last_word(x, place, last)
+                    found_below = np.uint32(bits.below(x, word, factor, low) & wanted)
+                    found_above = np.uint32(bits.above(x, word, factor, high) & wanted)
+                    if found_below:
+                        below = _append(x, word, found_below, factor, count, below_values, below_counts, below)
+                    if found_above:
+                        above = _append(x, word, found_above, -factor, count, above_values, above_counts, above)
+                    place += bits.WORD
+                below_times += (below - was_below) * count
+                above_times += (above - was_above) * count
             row, start = row + 1, end
-        found[part, 0], found[part, 1] = below, above
+        found[part, 0], found[part, 1], found[part, 2], found[part, 3] = below, above, below_times, above_times
+
+
+@kernel
+def _count_equal(elements: Elements, num_elements: int, low: Any, high: Any, equal: Array) -> None:
+    """How often elements that equal low and high count, of each part: into equal [parts, 2]."""
+    x, width, num_parts = elements[0], elements[6], equal.shape[0]
+    for part in prange(num_parts):
+        start, stop = share(part, num_parts, num_elements)
+        at_low, at_high = 0, 0
+        row = start // width
+        while start < stop:
+            first, factor, count = row_of(elements, row)
+            end = min(stop, (row + 1) * width)
+            place = first + start - row * width
+            last = place + end - start
+            while count > 0 and place < last:
+                wanted, word = ALL, place
+                if place + bits.WORD > last:
+                    word, wanted = _last_word(x, place, last)
+                at_low += bits.count(np.uint32(bits.equal(x, word, factor, low) & wanted)) * count
+                at_high += bits.count(np.uint32(bits.equal(x, word, factor, high) & wanted)) * count
+                place += bits.WORD
+            row, start = row + 1, end
+        equal[part, 0], equal[part, 1] = at_low, at_high
 
 
 @kernel
@@ -156,22 +171,28 @@ def tails(elements: Elements, num_elements: int, total: int, tail: float, repeat
 
     total: how many elements count; `repeated`: some count more than once.
     """
-    num_parts, rank, widening = parts(num_elements), int(tail * total), 1.0
-    ends, found = np.full(2, INFINITY), np.empty((num_parts, 6), np.int64)  # everything is outside
-    capacity, guessing = num_elements, num_elements > SAMPLE
+    if elements[0].size < bits.WORD:  # lest a word reach beyond the memory
+        elements = (np.resize(elements[0], bits.WORD), *elements[1:])
+    num_parts, rank = parts(num_elements), int(tail * total)
+    ends, found, equal = np.full(2, INFINITY), np.empty((num_parts, 4), np.int64), np.empty((num_parts, 2), np.int64)
+    widening, capacity, guessing = 1.0, num_elements, num_elements > LARGEST_SAMPLE  # unless: everything is outside
     while True:
         if guessing:
             share_outside = _guess(elements, num_elements, total if repeated else 0, tail, widening, ends)
-            capacity = int(num_elements / num_parts * min(1.0, 1.5 * share_outside)) + SAMPLE
+            capacity = int(num_elements / num_parts * min(1.0, 1.5 * share_outside)) + SMALLEST_SAMPLE
         values = scratch((num_parts, 2, capacity), torch.float32)
         counts = scratch((num_parts, 2, capacity if repeated else 0), torch.int64)
         _collect(elements, num_elements, ends[0], -ends[1], values, counts, found)
-        below, at_low, above, at_high = found[:, 2:].sum(0)
-        enough = below + at_low > rank and above + at_high > rank
+        _, _, below, above = found.sum(0)
+        enough = below > rank and above > rank
+        if not enough:  # many elements may equal a threshold, as zeros do after a ReLU
+            _count_equal(elements, num_elements, ends[0], -ends[1], equal)
+            at_low, at_high = equal.sum(0)
+            enough = below + at_low > rank and above + at_high > rank
         if enough and found[:, :2].max() <= capacity:
             break
-        widening *= 1 if enough else 4
-        capacity, guessing = int(found[:, :2].max()), not enough
+        guessing, capacity = not enough, max(capacity, int(found[:, :2].max()))
+        widening *= 4 if guessing else 1
     wanted = np.array([below > rank, above > rank])  # else the threshold itself has that rank
     if wanted.any():
         collected = [

@@ -1,0 +1,127 @@
+"""`dqrun bench training [GROUP=OPTION ...]`: side-by-side times as a table and as JSON."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from dqrun.compose import load_configs
+from dqrun.config import RunConfig
+from dqrun.errors import ConfigError
+
+if TYPE_CHECKING:
+    from dqrun.bench.training import Measured, Pipeline
+
+DEFAULTS = {"quant": "int8,int4", "method": "naive,dq"}  # what is compared with FP32 where the words do not say
+ROUNDS = 15
+SHOWN_SHARES, SMALLEST_SHARE = 8, 0.02
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"{message}; dqrun bench --help lists the flags")
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs one benchmark and prints its tables; returns the exit code."""
+    if argv[:1] == ["inference"]:
+        from dqrun.bench.inference_cli import main as inference
+
+        return inference(argv[1:])
+    arguments = build_parser().parse_intermixed_args(argv)
+    if arguments.rounds < 1:
+        raise ConfigError.rule("--rounds", "be >= 1", arguments.rounds)
+    output = Path(arguments.json) if arguments.json else None
+    if output is not None:
+        require_writable(output)
+    groups = list(workloads(arguments.overrides))
+
+    from dqrun.bench.machine import describe  # imports torch: only now that the command line is right
+    from dqrun.bench.training import compare
+
+    results: list[Measured] = []
+    pipelines: list[Pipeline] = []
+    for configs in groups:
+        measured, pipeline = compare(configs, arguments.rounds)
+        results += measured
+        pipelines.append(pipeline)
+        print(table(measured, pipeline), end="\n\n", flush=True)
+    if output is not None:
+        document = {
+            "machine": describe(),
+            "results": [asdict(line) for line in results],
+            "input_pipeline": [asdict(line) for line in pipelines],
+        }
+        output.write_text(json.dumps(document, indent=1) + "\n")
+    return 0
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The flags; all other words are overrides, commas give several values."""
+    parser = _Parser(
+        prog="dqrun bench",
+        description="Times of one training step: PyG FP32, our FP32 and QAT, interleaved in one process, medians.",
+        epilog="example: dqrun bench training dataset=zinc model=gcn,gat,gin threads=2 --json zinc.json",
+        allow_abbrev=False,
+    )
+    meaning = "training: steps of QAT beside FP32 steps of PyG; inference: see dqrun bench inference --help"
+    parser.add_argument("what", choices=["training", "inference"], help=meaning)
+    parser.add_argument("overrides", nargs="*", metavar="GROUP=OPTION", help="as for the main job (default: threads)")
+    parser.add_argument("--rounds", type=int, default=ROUNDS, metavar="N", help=f"steps timed (default: {ROUNDS})")
+    parser.add_argument("--json", metavar="FILE", help="write the figures and the machine to a file")
+    return parser
+
+
+def workloads(overrides: Sequence[str]) -> Iterator[list[RunConfig]]:
+    """The configurations to measure, grouped by dataset and architecture; FP32 is the first of each group."""
+    given = {word.split("=")[0] for word in overrides}
+    words = [*overrides, *(f"{key}={values}" for key, values in DEFAULTS.items() if key not in given)]
+    exact = [*(word for word in overrides if word.split("=")[0] not in DEFAULTS), "quant=fp32"]
+    configs = [*load_configs(exact, multirun=True), *load_configs(words, multirun=True)]
+
+    def key(config: RunConfig) -> tuple[str, str]:
+        return config.dataset.name, config.model.name
+
+    for _, group in groupby(sorted(configs, key=key), key=key):
+        fp32, *others = group
+        yield [fp32, *(config for config in others if not config.quant.is_fp32)]
+
+
+def require_writable(path: Path) -> None:
+    """Raises ConfigError unless a file can be written there, before minutes of measuring."""
+    try:
+        path.open("a").close()
+    except OSError as error:
+        raise ConfigError(
+            f"--json must name a file that can be written, got {str(path)!r} ({error.strerror})"
+        ) from None
+
+
+def table(measured: Sequence[Measured], pipeline: Pipeline) -> str:
+    """The lines of one comparison, with the operations that take most of the time below."""
+    from dqrun.report.tables import align
+
+    lines: list[dict[str, Any]] = [
+        {
+            "variant": line.variant + (f" ({line.form})" if line.form not in ("", "edge_index") else ""),
+            "step": f"{line.step_seconds * 1e3:.2f} ms",
+            "/ PyG FP32": f"{line.ratio_to_pyg_fp32:.2f}",
+            "peak memory": f"{line.peak_bytes / 2**20:.1f} MiB",
+        }
+        for line in measured
+    ]
+    text = [f"{measured[0].dataset}, {measured[0].model}: one training step", align(lines), "", "share of the time"]
+    for line in measured:
+        if not line.form:
+            shown = [item for item in line.shares.items() if item[1] >= SMALLEST_SHARE][:SHOWN_SHARES]
+            text.append(f"  {line.variant}: " + ", ".join(f"{name} {value:.0%}" for name, value in shown))
+    text += [
+        "",
+        f"input pipeline: {pipeline.batches_seconds * 1e3:.1f} ms an epoch, {pipeline.share_of_epoch:.1%} of it",
+    ]
+    return "\n".join(text)

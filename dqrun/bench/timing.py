@@ -1,0 +1,98 @@
+"""Measuring steps side by side: interleaved times, peak memory, where the time goes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+from torch.profiler import ProfilerActivity, profile
+
+from dqrun import kernels
+
+Step = Callable[[int], object]  # runs round i once
+
+
+def interleaved(steps: Sequence[Step], rounds: int, warmup: int = 2) -> list[list[float]]:
+    """Seconds of each round of each step; every round runs all steps, so that what slows the machine slows all.
+
+    The order within a round turns with the round: no step always follows the same one.
+    """
+    for step in steps:
+        for i in range(warmup):
+            step(i)
+    seconds: list[list[float]] = [[] for _ in steps]
+    for i in range(rounds):
+        for j in range(len(steps)):
+            which = (i + j) % len(steps)
+            started = time.perf_counter()
+            steps[which](i)
+            seconds[which].append(time.perf_counter() - started)
+    return seconds
+
+
+def medians(seconds: Sequence[Sequence[float]]) -> list[float]:
+    """The median of each list."""
+    return [statistics.median(each) for each in seconds]
+
+
+def peak_bytes(step: Step) -> int:
+    """The most that one round of a step holds beyond what was allocated before it, in torch's CPU allocator."""
+    with _profiled() as recorded:
+        step(0)
+    held = peak = 0
+    events = [event for event in recorded.profiler.kineto_results.events() if event.name() == "[memory]"]  # type: ignore[union-attr]
+    for event in sorted(events, key=lambda event: event.start_ns()):
+        held += event.nbytes()
+        peak = max(peak, held)
+    return peak
+
+
+def shares(step: Step) -> dict[str, float]:
+    """The share of one round's time that each operation takes by itself, the largest first; sums to 1.
+
+    An operation and its backward pass are counted together, the rest as "other": Python, and what is not recorded.
+    """
+    with _profiled() as recorded:
+        started = time.perf_counter()
+        step(0)
+        total = time.perf_counter() - started
+    seconds: dict[str, float] = {}
+    for event in recorded.key_averages():
+        name = _operation(event.key)
+        seconds[name] = seconds.get(name, 0.0) + event.self_cpu_time_total * 1e-6
+    found = {name: value / total for name, value in sorted(seconds.items(), key=lambda item: -item[1])}
+    return {**found, "other": max(0.0, 1.0 - sum(found.values()))}
+
+
+def _operation(name: str) -> str:
+    """`_SpmmBackward` -> `spmm`, `aten::mm` -> `mm`."""
+    plain = name.removeprefix("aten::").removeprefix("dqrun::").removeprefix("mkldnn::").lstrip("_")
+    plain = plain.removesuffix("Backward").removesuffix("Backward0")
+    return "".join("_" + c.lower() if c.isupper() else c for c in plain).lstrip("_")
+
+
+@contextlib.contextmanager
+def _profiled() -> Iterator[profile]:
+    """torch's profiler, without the lines that some builds of it print for each start and stop."""
+    with (
+        _stderr_closed(),
+        kernels.recorded(),
+        profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded,
+    ):
+        yield recorded
+
+
+@contextlib.contextmanager
+def _stderr_closed() -> Iterator[None]:
+    before, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 2)
+    try:
+        yield
+    finally:
+        os.dup2(before, 2)
+        os.close(before)
+        os.close(null)

@@ -1,0 +1,106 @@
+"""`Workload`: the batches and networks that a benchmark runs."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from dqrun import seeding
+from dqrun.bench.peers import EDGE_FORMS, PyGNetwork, logits_of
+from dqrun.bench.timing import Step
+from dqrun.build import build_model, uses_self_loops
+from dqrun.config import RunConfig
+from dqrun.data.dataset import load_dataset
+from dqrun.data.splits import split_for
+from dqrun.data.trial_data import TrialData
+from dqrun.graph import Batch
+from dqrun.nn import GNN
+from dqrun.protocol import trials
+from dqrun.run import make_protection
+from dqrun.tasks import Task
+from dqrun.training import train_step
+
+BATCHES = 6  # different ones that the rounds take in turn
+
+
+@dataclass(frozen=True)
+class Workload:
+    """One dataset and architecture: what all variants of a comparison share."""
+
+    config: RunConfig
+    data: TrialData
+    batches: list[Batch]
+    task: Task
+
+    @classmethod
+    def prepare(cls, config: RunConfig) -> Workload:
+        """The first batches of the first trial."""
+        trial = trials(config.protocol)[0]
+        dataset = load_dataset(config.dataset, config.data)
+        split, self_loops = split_for(dataset, config.protocol, trial.fold), uses_self_loops(config.model)
+        data = TrialData.build(dataset, split, config.dataset, config.train.batch_size, self_loops, config.device)
+        generator = seeding.generator(trial.seed, seeding.SHUFFLE)
+        batches = [batch for batch, _ in zip(data.train_batches(generator), range(BATCHES), strict=False)]
+        return cls(config, data, batches, Task(config.dataset.task))
+
+    def network(self, config: RunConfig) -> GNN:
+        """The network of a variant; all start from the same weights."""
+        torch.manual_seed(0)
+        noise = seeding.generator(0, seeding.NOISE, config.device)
+        shapes = self.data.in_channels, self.data.num_categories, self.data.out_channels
+        return build_model(config, *shapes, generator=noise).to(config.device)
+
+    def ours(self, config: RunConfig) -> Step:
+        """A step as `fit` makes it, protection draw included."""
+        model = self.network(config).train()
+        optimizer, protection = self._optimizer(model), make_protection(config)
+        generator = seeding.generator(0, seeding.PROTECTION, config.device)
+
+        def step(i: int) -> None:
+            batch = self.batches[i % len(self.batches)]
+            if protection is not None:
+                batch = replace(batch, graph=protection.draw(batch.graph, generator))
+            train_step(model, batch, self.task, optimizer, config.train.grad_clip)
+
+        return step
+
+    def peer(self, form: str) -> Step:
+        """A step of the same network in PyG, its edges in the given form, prepared beforehand."""
+        cached = not self.task.graph_level
+        network = PyGNetwork(self.network(self.config), self.config.model, cached).to(self.config.device).train()
+        optimizer, clip = self._optimizer(network), self.config.train.grad_clip
+        edges = [EDGE_FORMS[form](batch.graph) for batch in self.batches]
+
+        def step(i: int) -> None:
+            batch = self.batches[i % len(self.batches)]
+            loss = self.task.loss(logits_of(network, batch, edges[i % len(edges)]), targets(batch))
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            if clip:
+                nn.utils.clip_grad_norm_(network.parameters(), clip)
+            optimizer.step()
+
+        return step
+
+    def _optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
+        train = self.config.train
+        return torch.optim.Adam(model.parameters(), lr=train.lr, weight_decay=train.weight_decay)
+
+    def pipeline_seconds(self, config: RunConfig) -> float:
+        """Seconds for one epoch's batches, with the protection that `config` asks for; the second of two epochs."""
+        protection, generator = make_protection(config), torch.Generator().manual_seed(0)
+        for _ in range(2):
+            started = time.perf_counter()
+            for batch in self.data.train_batches(generator):
+                if protection is not None:
+                    protection.draw(batch.graph, generator)
+            seconds = time.perf_counter() - started
+        return seconds
+
+
+def targets(batch: Batch) -> Tensor:
+    """The targets of the rows that count."""
+    return batch.y if batch.index is None else batch.y[batch.index]
