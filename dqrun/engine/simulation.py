@@ -39,7 +39,9 @@ class Float64Quantizer(nn.Module):
         self.grid, (self.scale, self.zero_point) = quantizer.grid, quantizer.params()
         self.float32_rule, self.tie, self.codes = float32_rule, False, torch.empty(0)
 
-    def forward(self, x: Tensor, keep: Tensor | None = None, multiplicity: Tensor | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, keep: Tensor | None = None, multiplicity: Tensor | None = None, relu: bool = False
+    ) -> Tensor:
         scale = self.scale.double()
         codes = self.grid.encode(*((x.float(), self.scale) if self.float32_rule else (x, scale)), self.zero_point)
         place = x / scale + self.zero_point
@@ -47,7 +49,8 @@ class Float64Quantizer(nn.Module):
         distance = (place - torch.floor(place) - 0.5).abs()
         self.tie = not self.float32_rule and bool((inside & (distance < TIE)).any())
         self.codes = codes - self.grid.qmin
-        return (codes - self.zero_point).double() * scale
+        real = (codes - self.zero_point).double() * scale
+        return real.relu() if relu else real
 
 
 @torch.no_grad()
