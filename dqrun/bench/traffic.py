@@ -19,7 +19,7 @@ FLOAT_BYTES = 4
 
 def copy_bandwidth(repeats: int = 5) -> float:
     """Bytes read and written per second by the fastest of some copies of 256 MiB, with torch's threads."""
-    source = torch.zeros(COPIED_BYTES // FLOAT_BYTES)
+    source = torch.ones(COPIED_BYTES // FLOAT_BYTES)  # zeros may share one page, which a cache would hold
     target = torch.empty_like(source)
     target.copy_(source)
     seconds = []

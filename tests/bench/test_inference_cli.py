@@ -50,7 +50,7 @@ def test_all_variants_and_fields(
     monkeypatch.setattr(inference, "NODES", 300)
     monkeypatch.setattr(inference, "EDGES", 2_000)
     monkeypatch.setattr(inference, "CHANNELS", 16)
-    monkeypatch.setattr("torch.compile", no_compiler)
+    monkeypatch.setattr("torch.nn.Module.compile", no_compiler)
     monkeypatch.setattr(inference, "copy_bandwidth", lambda: 1e10)
     assert main([f"model={model}", "threads=1", "--rounds", "1", "--json", str(tmp_path / "a.json")]) == 0
     text = capsys.readouterr().out
