@@ -118,13 +118,13 @@ def compare(graph: str, model: str, rounds: int) -> tuple[list[Measured], dict[s
     with torch.inference_mode():
         notes["largest_difference_to_pyg"] = require_agreement(ours["fp32"](), peers)
         runs = {**peers, **ours}
-        steps = [lambda i, run=run: run() for run in runs.values()]  # type: ignore[misc]
+        steps = [lambda i, run=run: run() for run in runs.values()]
         for quant in WIDTHS:
             ours[quant]()  # loads its kernels; the others have run for the check
         seconds = dict(zip(runs, medians(interleaved(steps, rounds, warmup=0)), strict=True))
-        peaks = {name: peak_bytes(lambda i, run=run: run()) for name, run in runs.items()}  # type: ignore[misc]
+        chosen = variants(seconds)
+        peaks = {name: peak_bytes(lambda i, run=runs[name]: run()) for name in chosen.values()}  # type: ignore[misc]
     bandwidth = notes["copy_bytes_per_second"] = copy_bandwidth()
-    chosen = variants(seconds)
     moved = {quant: moved_bytes(program, workload.graph, floats=False) for quant, program in programs.items()}
     moved_floats = moved_bytes(programs["int8"], workload.graph, floats=True)
     fastest = min(seconds[name] for name in peers)

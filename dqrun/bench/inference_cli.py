@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from dqrun.bench.inference import Measured
 
 GRAPHS = ("powerlaw", "zinc", "reddit_binary")
-ROUNDS = 5
+ROUNDS = 3
 EPILOG = """\
 graphs: powerlaw (200,000 nodes, 2,000,000 edges, in-degrees by a power law, 128 -> 128 -> 128 -> 40), zinc (10,000
 molecules in one batch), reddit_binary (all 2,000 graphs). Weights are random, ranges those of the graph: times do not
