@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import nn
 
@@ -41,6 +43,18 @@ def build_encoder(config: ModelConfig, in_channels: int, num_categories: int) ->
     return Linear(in_channels, config.hidden) if config.encoder == "linear" else None
 
 
+def nonnegative_states(config: ModelConfig, channels: list[int]) -> list[bool]:
+    """Whether each node state has no negative values: it follows a ReLU, and so does what a residual adds to it.
+
+    `channels`: of each state.
+    """
+    known = [False]
+    for before, after in pairwise(channels):
+        adds = config.residual and before == after
+        known.append(config.activation == "relu" and (known[-1] or not adds))
+    return known
+
+
 def build_network(
     config: ModelConfig, in_channels: int, num_categories: int, out_channels: int, graph_level: bool
 ) -> GNN:
@@ -69,6 +83,7 @@ def build_network(
         residual=config.residual,
         readout=config.readout if graph_level else None,
         head=head,
+        nonnegative_states=nonnegative_states(config, channels[: hidden + 1]),
     )
 
 

@@ -11,11 +11,12 @@ import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-
-from omegaconf import DictConfig, OmegaConf
+from typing import TYPE_CHECKING, Any
 
 from dqrun.errors import ConfigError
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 DATASET_SOURCES = ("planetoid", "tu", "zinc", "gnn_benchmark", "threads", "folder")
 FEATURES = ("given", "degree", "category", "auto")
@@ -255,10 +256,13 @@ class SiteRule:
     tail: float | None = doc(
         "largest percentile tail, [0, 0.5): a larger one of the method is cut to it; null: no limit", None
     )
+    headroom: float | None = doc("share by which the range is widened before its grid is laid, [0, 1); null: 0", None)
 
     def validate(self, name: str) -> None:
         _require(self.bits is None or 2 <= self.bits <= 8, f"{name}.bits", "be in 2..8 or null", self.bits)
         _require(self.tail is None or 0 <= self.tail < 0.5, f"{name}.tail", "be in [0, 0.5) or null", self.tail)
+        inside = self.headroom is None or 0 <= self.headroom < 1
+        _require(inside, f"{name}.headroom", "be in [0, 1) or null", self.headroom)
 
 
 @dataclass
@@ -345,6 +349,17 @@ class TrainConfig:
 
 
 @dataclass
+class EvaluateConfig:
+    """How a trained network is judged (`evaluate.*`)."""
+
+    engine: str = doc(
+        "float (the fake-quantised network) or integer (on the test data its integer program as well; "
+        "needs plan=integer)",
+        "float",
+    )
+
+
+@dataclass
 class ResultsConfig:
     """Where results go (`results.*`)."""
 
@@ -362,6 +377,7 @@ class RunConfig:
     plan: PlanConfig = field(default_factory=PlanConfig)
     protocol: ProtocolConfig = field(default_factory=ProtocolConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
+    evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     data: DataConfig = field(default_factory=DataConfig)
     results: ResultsConfig = field(default_factory=ResultsConfig)
     device: str = doc("cpu or cuda", "cpu")
@@ -376,11 +392,23 @@ class RunConfig:
         _one_of("device", self.device, ("cpu", "cuda"))
         _require(self.threads >= 0, "threads", "be >= 0", self.threads)
         _one_of("kernels", self.kernels, ("auto", "reference", "cpu"))
+        _one_of("evaluate.engine", self.evaluate.engine, ("float", "integer"))
+        if self.evaluate.engine == "integer":
+            self._validate_integer()
         if self.dataset.task == "node_classification":
             _require(self.protocol.name == "seeds", "protocol.name", "be seeds for node tasks", self.protocol.name)
+
+    def _validate_integer(self) -> None:
+        name, quant, engine = "evaluate.engine", self.quant, self.evaluate.engine
+        _require(self.plan.name == "integer", name, "be float unless plan=integer", engine)
+        widths = quant.weight_bits is not None and quant.activation_bits is not None
+        _require(widths, name, f"be float for quant={quant.label}", engine)
+        _require(self.device == "cpu", name, f"be float for device={self.device}", engine)
 
 
 def schema() -> DictConfig:
     """The typed OmegaConf tree into which YAML values are merged."""
+    from omegaconf import OmegaConf  # here: programs run without it
+
     tree: DictConfig = OmegaConf.structured(RunConfig)
     return tree

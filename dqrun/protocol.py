@@ -10,7 +10,7 @@ from typing import Any
 from dqrun.config import MethodConfig, PlanConfig, ProtocolConfig, RunConfig
 
 # Fields that leave a trial's result what it is: where files lie, how fast it is computed, and which other trials run.
-INCIDENTAL = ("data", "results", "device", "threads", "kernels", "rerun")
+INCIDENTAL = ("evaluate", "data", "results", "device", "threads", "kernels", "rerun")
 INCIDENTAL_PROTOCOL = ("trials", "folds", "first_seed")
 
 
@@ -31,10 +31,17 @@ def trials(protocol: ProtocolConfig) -> list[Trial]:
 
 
 def canonical(config: RunConfig) -> RunConfig:
-    """The same run without choices that have no effect: FP32 has no method and no plan."""
-    if not config.quant.is_fp32:
+    """The same run without choices that have no effect.
+
+    FP32 has no method and no plan; what a plan says of `states.*` means nothing unless a rule quantises them.
+    """
+    if config.quant.is_fp32:
+        return replace(config, method=MethodConfig(name="none"), plan=PlanConfig(name="none"))
+    rules = config.plan.rules
+    if any(rule.exact is False for rule in rules.values()):
         return config
-    return replace(config, method=MethodConfig(name="none"), plan=PlanConfig(name="none"))
+    kept = {glob: rule for glob, rule in rules.items() if not glob.startswith("states.")}
+    return replace(config, plan=replace(config.plan, rules=kept))
 
 
 def cell_hash(config: RunConfig, fingerprint: str = "") -> str:
@@ -43,6 +50,9 @@ def cell_hash(config: RunConfig, fingerprint: str = "") -> str:
     `fingerprint`: of the contents of a user's own dataset.
     """
     tree: dict[str, Any] = asdict(canonical(config))
+    for rule in tree["plan"]["rules"].values():
+        if rule["headroom"] is None:  # younger than the first published rows, whose hashes stay
+            del rule["headroom"]
     for name in INCIDENTAL:
         del tree[name]
     for name in INCIDENTAL_PROTOCOL:

@@ -9,7 +9,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +61,8 @@ class Row:
     pyg_version: str
     finished_utc: str  # ISO 8601
     cell_hash: str  # of the configuration without seed and fold; row.json and summary.csv only
+    test_metric_integer: float | None = None  # test_metric of the integer program; empty: not asked for
+    integer_agreement: float | None = None  # share of the test predictions that are those of the fake-quantised network
 
 
 TRIAL_COLUMNS = [field.name for field in fields(Row) if field.name != "cell_hash"]
@@ -157,11 +159,12 @@ def summarise(trials: pd.DataFrame) -> pd.DataFrame:
         for part in ("test", "val"):
             values = done[f"{part}_metric"].astype(float)
             line |= {f"{part}_mean": values.mean(), f"{part}_std": values.std(), f"{part}_ci95": ci95(values)}
+        line["test_integer_mean"] = done["test_metric_integer"].astype(float).mean()
         line |= {"epochs": done["epochs"].max(), "seconds": done["seconds"].astype(float).mean(), "cell_hash": cell}
         lines.append(line)
     columns = [
         *CELL_COLUMNS, "trials", "failed", "test_mean", "test_std", "test_ci95", "val_mean", "val_std", "val_ci95",
-        "epochs", "seconds", "cell_hash",
+        "test_integer_mean", "epochs", "seconds", "cell_hash",
     ]  # fmt: skip
     return pd.DataFrame(lines, columns=columns)
 
@@ -184,10 +187,10 @@ def _read_row(path: Path) -> dict[str, Any]:
     row = json.loads(path.read_text())
     if not isinstance(row, dict):
         raise ValueError("not a JSON object")
-    missing = [field.name for field in fields(Row) if field.name not in row]
+    missing = [field.name for field in fields(Row) if field.name not in row and field.default is MISSING]
     if missing:
         raise ValueError(f"it lacks {', '.join(missing)}")
-    return row
+    return {field.name: field.default for field in fields(Row) if field.default is not MISSING} | row
 
 
 def _replace_folder(source: Path, target: Path) -> None:

@@ -21,10 +21,12 @@ from dqrun.build import build_model, uses_self_loops
 from dqrun.checkpoint import Shapes, save_model
 from dqrun.config import RunConfig
 from dqrun.data.dataset import GraphDataset, load_dataset
+from dqrun.data.features import FeatureRule
 from dqrun.data.fingerprint import fingerprint
 from dqrun.data.splits import split_for
 from dqrun.data.trial_data import TrialData
 from dqrun.errors import ConfigError, TrialFailed
+from dqrun.integer_evaluation import evaluate_integer
 from dqrun.memory import keep_freed_memory
 from dqrun.methods.degree_quant import Protection
 from dqrun.nn import GNN
@@ -44,8 +46,9 @@ class Outcome:
 
     row: Row
     result: Fit
-    model: GNN | None
-    shapes: Shapes | None
+    model: GNN
+    shapes: Shapes
+    features: FeatureRule
 
 
 def run_all(configs: list[RunConfig], *, quiet: bool = False) -> int:
@@ -78,7 +81,7 @@ def _run_or_skip(config: RunConfig, trial: Trial, dataset: GraphDataset, results
     """Runs and records one trial unless it is done already; returns whether it has a result."""
     name = run_id(config, trial, fingerprint(config.dataset))
     known = results.row(name)
-    if known is not None and known["status"] == "done" and not config.rerun:
+    if known is not None and is_complete(known, config) and not config.rerun:
         progress.skipped(name, known)
         return True
     outcome = run_trial(config, trial, dataset, progress)
@@ -92,6 +95,12 @@ def _run_or_skip(config: RunConfig, trial: Trial, dataset: GraphDataset, results
     return outcome.row.status == "done"
 
 
+def is_complete(row: dict[str, Any], config: RunConfig) -> bool:
+    """Whether a recorded row has all that this configuration asks for."""
+    has_integer = row["test_metric_integer"] is not None
+    return row["status"] == "done" and (has_integer or config.evaluate.engine != "integer")
+
+
 def run_trial(config: RunConfig, trial: Trial, dataset: GraphDataset, progress: Progress) -> Outcome:
     """Trains, chooses the epoch by validation, reads the test data once. A failure becomes a row, not an exception."""
     started = time.perf_counter()
@@ -99,7 +108,7 @@ def run_trial(config: RunConfig, trial: Trial, dataset: GraphDataset, progress: 
     task = Task(config.dataset.task)
     split = split_for(dataset, config.protocol, trial.fold)
     measured: dict[str, Any] = {}
-    result, model, shapes = Fit(), None, None
+    result = Fit()
     with kernels.use(config.kernels), forked_rng(trial.seed):
         data = TrialData.build(
             dataset, split, config.dataset, config.train.batch_size, uses_self_loops(config.model), config.device
@@ -112,10 +121,12 @@ def run_trial(config: RunConfig, trial: Trial, dataset: GraphDataset, progress: 
                 result = train(model, data, task, config, trial, report)
             for part in ("train", "val", "test"):
                 measured[f"{part}_metric"] = evaluate(model, data.batches(part), task)[1]
+            if config.evaluate.engine == "integer":
+                measured |= asdict(evaluate_integer(model, data.batches("test"), task))
         except TrialFailed as error:
             measured = {"reason": str(error)}
     row = make_row(config, trial, task, result, model, measured, memory.bytes(), time.perf_counter() - started)
-    return Outcome(row, result, model, shapes)
+    return Outcome(row, result, model, shapes, data.rule)
 
 
 def train(
@@ -203,6 +214,8 @@ def make_row(
         **versions(),
         finished_utc=datetime.now(UTC).isoformat(timespec="milliseconds"),
         cell_hash=cell_hash(config, mark),
+        test_metric_integer=measured.get("test_metric_integer"),
+        integer_agreement=measured.get("integer_agreement"),
     )
 
 
@@ -211,8 +224,8 @@ def record(outcome: Outcome, config: RunConfig, results: Results) -> None:
     with results.writing(outcome.row.run_id) as folder:
         write_config(folder / "config.yaml", config)
         pd.DataFrame([asdict(epoch) for epoch in outcome.result.history]).to_csv(folder / "history.csv", index=False)
-        if outcome.row.status == "done" and outcome.model is not None and outcome.shapes is not None:
-            save_model(folder / "model.safetensors", outcome.model, config, outcome.shapes)
+        if outcome.row.status == "done":
+            save_model(folder / "model.safetensors", outcome.model, config, outcome.shapes, outcome.features)
         write_row(folder, outcome.row)
 
 

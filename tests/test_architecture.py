@@ -18,6 +18,7 @@ ALLOWED = {
     "config": {"errors"},
     "kernels": {"graph", "errors"},
     "graph": {"errors"},
+    "engine": {"nn", "quant", "kernels", "graph", "errors"},
 }
 """Rooms that may use these rooms and no others."""
 
@@ -25,9 +26,14 @@ FORBIDDEN = {
     "quant": {"graph", "data", "nn", "methods", "engine"},
     "nn": {"engine", "config", "data"},
     "data": {"nn", "quant", "methods", "engine"},
-    "engine": {"config", "data", "training"},
 }
 """Rooms that never use these rooms, wherever the order would let them."""
+
+ENGINE_USERS = {"__init__", "engine", "integer_evaluation", "export", "predict", "bench"}
+"""Rooms that may use the integer engine."""
+
+NEEDS_NO_NETWORKS = {"__init__", "operations", "program", "storage", "structure", "summary"}
+"""Modules of the engine that load and run a program: torch and the kernels' seam are all they know."""
 
 FRONT_DESK = {
     *("cli", "compose", "composition_errors", "config", "docs", "errors"),
@@ -71,6 +77,12 @@ def test_arrows_point_one_way(file: Path) -> None:
     assert used <= ALLOWED.get(own, used)
     if own not in ("cli", "__main__"):
         assert "cli" not in used
+    assert "engine" not in used or own in ENGINE_USERS
+
+
+@pytest.mark.parametrize("name", sorted(NEEDS_NO_NETWORKS))
+def test_a_program_loads_without_networks_and_quantisers(name: str) -> None:
+    assert rooms_used(PACKAGE / "engine" / f"{name}.py") <= {"kernels", "graph", "errors"}
 
 
 @pytest.mark.parametrize("name", sorted(FRONT_DESK))

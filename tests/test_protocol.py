@@ -13,6 +13,7 @@ from dqrun.config import (
     QuantConfig,
     ResultsConfig,
     RunConfig,
+    SiteRule,
 )
 from dqrun.protocol import Trial, cell_hash, run_id, trial_hash, trials
 
@@ -30,6 +31,15 @@ FP32 = QuantConfig(bits=None, weight_bits=None, activation_bits=None)
 
 def test_seeds() -> None:
     assert trials(SEEDS) == [Trial(5), Trial(6), Trial(7)]
+
+
+def test_rules_for_states_count_only_where_a_plan_quantises_them() -> None:
+    def hashed(**rules: SiteRule) -> str:
+        return cell_hash(replace(CONFIG, plan=PlanConfig(name="paper", rules=rules)))
+
+    tail = {"states.0": SiteRule(tail=0.001)}
+    assert hashed(**tail) == hashed()
+    assert hashed(**tail, **{"states.*": SiteRule(exact=False)}) != hashed(**{"states.*": SiteRule(exact=False)})
 
 
 def test_folds() -> None:

@@ -29,6 +29,10 @@ class _Parser(argparse.ArgumentParser):
 
 def main(argv: Sequence[str]) -> int:
     """Runs one benchmark and prints its tables; returns the exit code."""
+    if argv[:1] == ["inference"]:
+        from dqrun.bench.inference_cli import main as inference
+
+        return inference(argv[1:])
     arguments = build_parser().parse_intermixed_args(argv)
     if arguments.rounds < 1:
         raise ConfigError.rule("--rounds", "be >= 1", arguments.rounds)
@@ -65,7 +69,8 @@ def build_parser() -> argparse.ArgumentParser:
         epilog="example: dqrun bench training dataset=zinc model=gcn,gat,gin threads=2 --json zinc.json",
         allow_abbrev=False,
     )
-    parser.add_argument("what", choices=["training"], help="training: steps of QAT beside FP32 steps of PyG")
+    meaning = "training: steps of QAT beside FP32 steps of PyG; inference: see dqrun bench inference --help"
+    parser.add_argument("what", choices=["training", "inference"], help=meaning)
     parser.add_argument("overrides", nargs="*", metavar="GROUP=OPTION", help="as for the main job (default: threads)")
     parser.add_argument("--rounds", type=int, default=ROUNDS, metavar="N", help=f"steps timed (default: {ROUNDS})")
     parser.add_argument("--json", metavar="FILE", help="write the figures and the machine to a file")

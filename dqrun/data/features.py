@@ -12,7 +12,7 @@ from torch.nn.functional import one_hot
 from dqrun.config import DatasetConfig
 from dqrun.data.dataset import GraphDataset
 from dqrun.data.splits import Split
-from dqrun.errors import ConfigError
+from dqrun.errors import ConfigError, DataError
 
 
 class Features(Protocol):
@@ -69,39 +69,84 @@ class Categories:
         return self.category[node_index]
 
 
-def features_of(dataset: GraphDataset, split: Split, config: DatasetConfig) -> Features:
-    """The features that `dataset.features` asks for; statistics come from the nodes of the training part only.
+KINDS = ("given", "one_hot_degree", "scaled_degree", "category")
 
-    Raises ConfigError for features that the dataset does not have.
+
+@dataclass(frozen=True)
+class FeatureRule:
+    """How `Batch.x` is made from what a dataset holds: plain numbers, which a network's file carries along.
+
+    `kind`: one of KINDS. `width`: columns of float features, or number of categories. `normalize_rows`: of given
+    features. `mean`, `divisor`: of scaled degrees.
     """
-    kind = config.features
-    if kind == "auto":
-        kind = "given" if dataset.x is not None else "category" if dataset.category is not None else "degree"
-    if kind == "degree":
-        return _degree(dataset, split, config.max_one_hot_degree)
-    if kind == "category":
-        if dataset.category is None:
-            raise ConfigError.rule("dataset.features", f"be given or degree: {dataset.name} has no categories", kind)
-        return Categories(dataset.category, int(dataset.category.max()) + 1)
-    if dataset.x is None:
-        raise ConfigError.rule("dataset.features", f"be degree: {dataset.name} has no float node features", kind)
-    return GivenFeatures(_normalize_rows(dataset.x) if config.normalize_rows else dataset.x)
 
+    kind: str
+    width: int
+    normalize_rows: bool = False
+    mean: float = 0.0
+    divisor: float = 1.0
 
-def _degree(dataset: GraphDataset, split: Split, max_one_hot: int) -> Features:
-    """One-hot while the largest in-degree of the whole dataset is at most `max_one_hot`, else standardised.
+    @classmethod
+    def fit(cls, dataset: GraphDataset, split: Split, config: DatasetConfig) -> FeatureRule:
+        """What `dataset.features` asks for; statistics come from the nodes of the training part only.
 
-    The standard deviation is the unbiased one, as in the Degree-Quant reference; where it is 0 only the mean is
-    subtracted.
-    """
-    degree = dataset.packed.in_degree
-    largest = int(degree.max())
-    if largest <= max_one_hot:
-        return OneHotDegree(degree, largest + 1)
-    seen = degree[_training_nodes(dataset, split)].double()
-    std, mean = torch.std_mean(seen) if seen.numel() > 1 else (seen.new_zeros(()), seen.mean())
-    scaled = (degree.double() - mean) / (std if std > 0 else 1.0)
-    return GivenFeatures(scaled.float().unsqueeze(1))
+        Raises ConfigError for features that the dataset does not have.
+        """
+        kind = config.features
+        if kind == "auto":
+            kind = "given" if dataset.x is not None else "category" if dataset.category is not None else "degree"
+        if kind == "degree":
+            return cls._fit_degree(dataset, split, config.max_one_hot_degree)
+        if kind == "category":
+            if dataset.category is None:
+                raise ConfigError.rule(
+                    "dataset.features", f"be given or degree: {dataset.name} has no categories", kind
+                )
+            return cls("category", int(dataset.category.max()) + 1)
+        if dataset.x is None:
+            raise ConfigError.rule("dataset.features", f"be degree: {dataset.name} has no float node features", kind)
+        return cls("given", dataset.x.size(1), normalize_rows=config.normalize_rows)
+
+    @classmethod
+    def _fit_degree(cls, dataset: GraphDataset, split: Split, max_one_hot: int) -> FeatureRule:
+        """One-hot while the largest in-degree of the whole dataset is at most `max_one_hot`, else standardised.
+
+        The standard deviation is the unbiased one, as in the Degree-Quant reference; where it is 0 only the mean is
+        subtracted.
+        """
+        degree = dataset.packed.in_degree
+        largest = int(degree.max())
+        if largest <= max_one_hot:
+            return cls("one_hot_degree", largest + 1)
+        seen = degree[_training_nodes(dataset, split)].double()
+        std, mean = torch.std_mean(seen) if seen.numel() > 1 else (seen.new_zeros(()), seen.mean())
+        return cls("scaled_degree", 1, mean=mean.item(), divisor=std.item() if std > 0 else 1.0)
+
+    def apply(self, dataset: GraphDataset) -> Features:
+        """The features of all nodes of a dataset, which need not be the one of `fit`.
+
+        Raises DataError where the dataset has none of this kind and width.
+        """
+        degree = dataset.packed.in_degree
+        if self.kind == "scaled_degree":
+            return GivenFeatures(((degree.double() - self.mean) / self.divisor).float().unsqueeze(1))
+        if self.kind == "one_hot_degree":
+            if degree.numel() and int(degree.max()) >= self.width:
+                got = f"got {int(degree.max())} in {dataset.name}"
+                raise DataError(f"in-degrees must be at most {self.width - 1}, the largest of training, {got}")
+            return OneHotDegree(degree, self.width)
+        if self.kind == "category":
+            category = dataset.category
+            if category is None:
+                raise DataError(f"{dataset.name} has no categories, one integer per node")
+            if category.numel() and not 0 <= int(category.min()) <= int(category.max()) < self.width:
+                got = f"got {int(category.min())}..{int(category.max())}"
+                raise DataError(f"categories of {dataset.name} must be in 0..{self.width - 1}, {got}")
+            return Categories(category, self.width)
+        if dataset.x is None or dataset.x.size(1) != self.width:
+            got = "none" if dataset.x is None else str(dataset.x.size(1))
+            raise DataError(f"{dataset.name} must have {self.width} float features per node, got {got}")
+        return GivenFeatures(_normalize_rows(dataset.x) if self.normalize_rows else dataset.x)
 
 
 def _training_nodes(dataset: GraphDataset, split: Split) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from dqrun.config import DatasetConfig
 from dqrun.data.dataset import GraphDataset
-from dqrun.data.features import Features, features_of
+from dqrun.data.features import FeatureRule, Features
 from dqrun.data.packed import PackedGraphs
 from dqrun.data.splits import Split
 from dqrun.graph import Batch, Graph
@@ -25,6 +25,7 @@ class TrialData:
     graph and `Batch.index` names the nodes of the part.
     """
 
+    rule: FeatureRule
     features: Features
     packed: PackedGraphs
     y: Tensor  # int64 or float32, [G] or [N]
@@ -57,8 +58,10 @@ class TrialData:
             category=None if dataset.category is None else dataset.category.to(device),
         )
         parts = Split(*(part.to(device) for part in (split.train, split.val, split.test)))
-        features = features_of(moved, parts, config)
-        return cls(features, packed, moved.y, parts, batch_size, dataset.num_classes, dataset.is_node_task)
+        rule = FeatureRule.fit(moved, parts, config)
+        return cls(
+            rule, rule.apply(moved), packed, moved.y, parts, batch_size, dataset.num_classes, dataset.is_node_task
+        )
 
     @property
     def in_channels(self) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import torch
@@ -15,6 +15,7 @@ from dqrun.nn.gat import GATLayer
 from dqrun.nn.gcn import GCNLayer
 from dqrun.nn.gin import GINLayer
 from dqrun.nn.linear import BatchNorm, Linear
+from dqrun.quant import Site
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": torch.relu, "elu": F.elu, "none": lambda x: x}
 Layer = GCNLayer | GATLayer | GINLayer
@@ -41,6 +42,10 @@ class GNN(nn.Module):
 
     `encoder`: maps features to the first layer's channels, or None. `layers`: message passing. `norms`: one per
     hidden layer, or None. With `residual` a hidden layer's input is added to its output where the shapes agree.
+
+    Sites `states.I`: the node tensor that layer I, its residual and (the last one) the readout share. State 0 enters
+    the first layer, state I leaves hidden layer I - 1 after norm, activation and residual. A plan quantises either
+    them or the layers' own `input`; without a rule they are exact.
     """
 
     def __init__(
@@ -52,23 +57,33 @@ class GNN(nn.Module):
         residual: bool = False,
         readout: str | None = None,
         head: Head | None = None,
+        nonnegative_states: Sequence[bool] = (),
     ) -> None:
+        """`nonnegative_states`: of each state, whether it has no negative values; empty: nothing is known."""
         super().__init__()
         self.encoder = encoder
         self.layers = nn.ModuleList(layers)
         self.norms = None if norms is None else nn.ModuleList(norms)
         self.activation, self.residual, self.readout = activation, residual, readout
         self.head = head
+        signs = nonnegative_states or [False] * (self.num_hidden + 1)
+        self.states = nn.ModuleList(Site(nonnegative=sign, opt_in=True) for sign in signs)
+
+    @property
+    def num_hidden(self) -> int:
+        """Number of layers that give node states; in node tasks the last layer gives the logits instead."""
+        return len(self.layers) - (self.readout is None)
 
     def forward(self, x: Tensor, graph: Graph) -> Tensor:
         """Features float32 [N, F] (or int64 [N] for an embedding) -> logits [N, C] or, with a readout, [G, C]."""
         if self.encoder is not None:
             x = self.encoder(x, graph.layer(0).keep)
-        hidden = len(self.layers) - (self.readout is None)
-        for i in range(hidden):
+        x = self.states[0](x, graph.layer(0).keep)
+        for i in range(self.num_hidden):
             x = self._hidden(i, x, graph.layer(i))
+            x = self.states[i + 1](x, graph.layer(min(i + 1, len(self.layers) - 1)).keep)
         if self.readout is None:
-            x = self.layers[-1](x, graph.layer(hidden))
+            x = self.layers[-1](x, graph.layer(self.num_hidden))
             return x
         x = kernels.segment_reduce(x, graph.node_ptr, self.readout)
         return x if self.head is None else self.head(x)

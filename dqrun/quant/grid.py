@@ -19,11 +19,16 @@ class Grid:
 
     A code q stands for the real number `scale * (q - zero_point)` (Jacob et al. 2018, eq. 1). Affine grids map
     [low, high] to [qmin, qmax]; symmetric grids have zero point 0, signed ones leave out the most negative code.
+
+    `headroom`: share by which the range is widened first. The ends of a range are values that occur, and values are
+    often multiples of one another (sums of codes, ends of opposite sign), so that without it many lie half-way between
+    two codes, where the last bit of a sum decides. With it they do not: see docs/integer_engine.md.
     """
 
     bits: int
     signed: bool = True
     symmetric: bool = False
+    headroom: float = 0.0
 
     def __post_init__(self) -> None:
         if not 2 <= self.bits <= 8:
@@ -42,8 +47,10 @@ class Grid:
         return (1 << (self.bits - 1 if self.signed else self.bits)) - 1
 
     def params(self, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
-        """Scale (float32) and zero point (int32), both 0-d, of the grid that covers [low, high] and zero."""
+        """Scale (float32) and zero point (int32), both 0-d, of the grid that covers [low, high], headroom and zero."""
         low, high = low.clamp(max=0.0), high.clamp(min=0.0)
+        if self.headroom:
+            low, high = low * (1.0 + self.headroom), high * (1.0 + self.headroom)
         if self.symmetric:
             reach = torch.maximum(-low, high) if self.signed else high
             scale = (reach / self.qmax).clamp(min=SMALLEST_SCALE)

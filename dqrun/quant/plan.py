@@ -38,9 +38,12 @@ class QuantPlan:
     method: MethodConfig
     plan: PlanConfig
 
-    def rule(self, name: str) -> SiteRule:
-        """What the rules together say of a site: later matches win, field by field; `plan.exact` wins over all."""
-        merged = SiteRule(exact=False)
+    def rule(self, name: str, opt_in: bool = False) -> SiteRule:
+        """What the rules together say of a site: later matches win, field by field; `plan.exact` wins over all.
+
+        `opt_in`: the site is exact where no rule says otherwise.
+        """
+        merged = SiteRule(exact=opt_in)
         for glob, rule in self.plan.rules.items():
             if matches(name, glob):
                 said = {key: value for key, value in vars(rule).items() if value is not None}
@@ -51,7 +54,7 @@ class QuantPlan:
 
     def quantizer(self, name: str, site: Site, generator: torch.Generator | None) -> Quantizer | None:
         """The quantiser of a site, or None where the plan leaves it exact."""
-        rule, quant, method = self.rule(name), self.quant, self.method
+        rule, quant, method = self.rule(name, site.opt_in), self.quant, self.method
         bits = quant.weight_bits if site.is_weight else quant.activation_bits
         if rule.exact or bits is None:
             return None
@@ -62,6 +65,7 @@ class QuantPlan:
                 bits=rule.bits or bits,
                 signed=not site.nonnegative,
                 symmetric=symmetric if rule.symmetric is None else rule.symmetric,
+                headroom=rule.headroom or 0.0,
             ),
             observer=Observer(
                 tail=observer.tail if rule.tail is None else min(observer.tail, rule.tail),

@@ -14,11 +14,12 @@ class Site(nn.Module):
 
     `is_weight`: a parameter (quant.weight_bits, method.weight_observer) rather than an activation.
     `nonnegative`: the tensor has no negative values (it follows a ReLU), so its grid may be unsigned.
+    `opt_in`: exact as well where no rule of the plan says otherwise.
     """
 
-    def __init__(self, is_weight: bool = False, nonnegative: bool = False) -> None:
+    def __init__(self, is_weight: bool = False, nonnegative: bool = False, opt_in: bool = False) -> None:
         super().__init__()
-        self.is_weight, self.nonnegative = is_weight, nonnegative
+        self.is_weight, self.nonnegative, self.opt_in = is_weight, nonnegative, opt_in
         self.quantizer: Quantizer | None = None
 
     @property

@@ -28,6 +28,14 @@ def title(config: RunConfig, trial: Trial) -> str:
     return " ".join(words)
 
 
+def integer_words(row: Row) -> str:
+    """What the integer program gave: `; integer program 0.7990, 100.00 % of the predictions agree`."""
+    if row.test_metric_integer is None or row.integer_agreement is None:
+        return ""
+    agreement = f"{100 * row.integer_agreement:.2f} % of the predictions agree"
+    return f"; integer program {row.test_metric_integer:.4f}, {agreement}"
+
+
 class Progress:
     """Tells a person what happens. Bars and messages go to stderr, the final table to stdout."""
 
@@ -96,7 +104,7 @@ class Progress:
         elif not self.quiet:
             tqdm.write(
                 f"{row.run_id}: test {row.metric} {row.test_metric:.4f}, validation {row.val_metric:.4f} "
-                f"at epoch {row.best_epoch} of {row.epochs}, {row.seconds:.1f} s",
+                f"at epoch {row.best_epoch} of {row.epochs}, {row.seconds:.1f} s{integer_words(row)}",
                 file=sys.stderr,
             )
 

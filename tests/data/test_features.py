@@ -10,14 +10,18 @@ import torch
 
 from dqrun.config import DatasetConfig
 from dqrun.data.dataset import GraphDataset
-from dqrun.data.features import Categories, GivenFeatures, OneHotDegree, features_of
+from dqrun.data.features import Categories, FeatureRule, Features, GivenFeatures, OneHotDegree
 from dqrun.data.packed import PackedGraphs
 from dqrun.data.splits import Split
-from dqrun.errors import ConfigError
+from dqrun.errors import ConfigError, DataError
 
 MakeConfig = Callable[..., DatasetConfig]
 SPLIT = Split(torch.tensor([0]), torch.tensor([1]), torch.tensor([2]))
 ALL = torch.arange(7)
+
+
+def features_of(dataset: GraphDataset, split: Split, config: DatasetConfig) -> Features:
+    return FeatureRule.fit(dataset, split, config).apply(dataset)
 
 
 @pytest.fixture
@@ -102,3 +106,31 @@ def test_features_that_are_not_there_are_an_error(
 ) -> None:
     with pytest.raises(ConfigError, match=rf"dataset\.features must be .*degree: stars has no .*, got '{features}'"):
         features_of(stars, SPLIT, config(dataset_config, features))
+
+
+def test_a_rule_carries_training_statistics_to_other_data(stars: GraphDataset, dataset_config: MakeConfig) -> None:
+    rule = FeatureRule.fit(stars, SPLIT, config(dataset_config, "degree", 0))
+    assert (rule.kind, rule.mean) == ("scaled_degree", 0.5)
+    packed = PackedGraphs.from_edges(torch.tensor([[0], [1]]), torch.tensor([2]), torch.tensor([1]))
+    other = replace(stars, packed=packed)
+    expected = (torch.tensor([[0.0], [1.0]]) - 0.5) / 0.5**0.5
+    torch.testing.assert_close(rule.apply(other).gather(torch.arange(2)), expected)
+
+
+@pytest.mark.parametrize(
+    ("rule", "message"),
+    [
+        (FeatureRule("one_hot_degree", 4), "in-degrees must be at most 3, the largest of training, got 4 in stars"),
+        (FeatureRule("category", 2), "stars has no categories"),
+        (FeatureRule("given", 3), "stars must have 3 float features per node, got none"),
+    ],
+)
+def test_other_data_that_does_not_fit_is_refused(stars: GraphDataset, rule: FeatureRule, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        rule.apply(stars)
+
+
+def test_unknown_categories_are_refused(stars: GraphDataset) -> None:
+    known = replace(stars, category=torch.tensor([0, 1, 2, 0, 0, 0, 0]))
+    with pytest.raises(DataError, match=r"categories of stars must be in 0\.\.1, got 0\.\.2"):
+        FeatureRule("category", 2).apply(known)

@@ -18,9 +18,12 @@ INTEGER = PlanConfig(
     name="integer",
     rules={
         "**": SiteRule(exact=True),
-        "**.input": SiteRule(exact=False),
-        "**.weight": SiteRule(exact=False, symmetric=True),
+        "states.*": SiteRule(exact=False),
+        "encoder.input": SiteRule(exact=False),
+        "layers.*.mlp.*.input": SiteRule(exact=False),
         "layers.*.features": SiteRule(exact=False),
+        "head.*.input": SiteRule(exact=False),
+        "**.weight": SiteRule(exact=False, symmetric=True),
     },
 )
 
@@ -85,8 +88,37 @@ def test_a_protected_graph_passes_exactly_but_for_weights(random_graph: Make, na
 def test_integer_plan_quantises_what_is_stored(name: str) -> None:
     model = quantised(build_network(config(name, norm="batch"), 6, 0, 3, graph_level=True), 8, INTEGER)
     sites = {path: site for path, site in named_sites(model) if not site.exact}
-    assert {path.rsplit(".", 1)[1] for path in sites} <= {"input", "weight", "features"}
+    states = {f"states.{i}" for i in range(4)}
+    assert states < set(sites)
+    assert {path.rsplit(".", 1)[1] for path in set(sites) - states} <= {"input", "weight", "features"}
+    assert not any(f"layers.{i}.input" in sites for i in range(3))
     assert all(site.quantizer.grid.symmetric for path, site in sites.items() if path.endswith("weight"))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_layer_residual_and_readout_share_the_codes_of_a_state(random_graph: Make, name: str) -> None:
+    options = {"residual": True, "encoder": "linear", "norm": "batch"}
+    model = quantised(build_network(config(name, **options), 6, 0, 3, graph_level=True), 4, INTEGER)
+    graph, x = random_graph(self_loops=uses_self_loops(config(name))), torch.randn(30, 6)
+    model(x, graph)
+    seen: dict[str, torch.Tensor] = {}
+    for i, state in enumerate(model.states):
+        state.register_forward_hook(lambda _, __, y, i=i: seen.update({f"state {i}": y}))
+    for i, layer in enumerate(model.layers):
+        layer.register_forward_hook(lambda _, arguments, __, i=i: seen.update({f"layer {i}": arguments[0]}))
+    model.eval()(x, graph)
+    for i in range(3):
+        assert seen[f"state {i}"] is seen[f"layer {i}"]
+        assert seen[f"state {i}"].unique().numel() <= 16
+
+
+def test_signs_of_states() -> None:
+    relu = config("gin", residual=True)
+    assert [s.nonnegative for s in build_network(relu, 6, 0, 3, graph_level=True).states] == [False, True, True, True]
+    encoded = config("gin", residual=True, encoder="linear")  # state 0 may be negative, and is added to state 1
+    assert not any(s.nonnegative for s in build_network(encoded, 6, 0, 3, graph_level=True).states)
+    elu = config("gat", activation="elu")
+    assert [s.nonnegative for s in build_network(elu, 6, 0, 3, graph_level=False).states] == [False] * 3
 
 
 def test_state_of_a_trained_network_loads(random_graph: Make) -> None:

@@ -39,8 +39,15 @@ def apply(plan: PlanConfig, quant: QuantConfig = INT4, method: MethodConfig = NA
     return {name: site.quantizer for name, site in named_sites(model)}
 
 
-def test_without_rules_every_site_is_quantised() -> None:
-    assert all(quantizer is not None for quantizer in apply(PlanConfig(name="all")).values())
+def test_without_rules_every_site_but_the_states_is_quantised() -> None:
+    exact = {name for name, quantizer in apply(PlanConfig(name="all")).items() if quantizer is None}
+    assert exact == {"states.0", "states.1", "states.2"}
+
+
+def test_states_are_quantised_by_a_rule_that_says_so() -> None:
+    tail_only = apply(PlanConfig(name="test", rules={"states.*": SiteRule(tail=0.1)}))
+    assert tail_only["states.0"] is None
+    assert apply(PlanConfig(name="test", rules={"states.*": SiteRule(exact=False)}))["states.0"] is not None
 
 
 def test_fp32_is_a_plan_with_no_grids() -> None:

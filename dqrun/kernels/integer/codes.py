@@ -15,15 +15,17 @@ SLACK = 128
 
 @dataclass(frozen=True)
 class CodeGrid:
-    """The codes 0..2^bits - 1, of which q stands for the real number `scale * (q - zero_point)`.
+    """The codes 0..2^bits - 1 - spare, of which q stands for the real number `scale * (q - zero_point)`.
 
     `dqrun.quant.Grid` shifted to start at zero: both its codes and its zero point less `grid.qmin`. `scale` is the
-    float32 scale of training as a Python float; its inverse is taken in float64 (in float32 by `quantize`).
+    float32 scale of training as a Python float; its inverse is taken in float64 (in float32 by `quantize`). `spare`:
+    1 for signed symmetric grids, which leave out a code.
     """
 
     bits: int
     scale: float
     zero_point: int
+    spare: int = 0
 
     def __post_init__(self) -> None:
         if not 2 <= self.bits <= 8:
@@ -36,7 +38,7 @@ class CodeGrid:
     @property
     def top(self) -> int:
         """The largest code."""
-        return int((1 << self.bits) - 1)
+        return int((1 << self.bits) - 1 - self.spare)
 
     @property
     def packed(self) -> bool:

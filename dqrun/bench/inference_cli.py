@@ -1,0 +1,119 @@
+"""`dqrun bench inference [graph=...] [model=...]`: integer programs beside PyG's FP32, as a table and as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dqrun.arguments import VerbParser
+from dqrun.config import MODELS
+from dqrun.errors import ConfigError
+
+if TYPE_CHECKING:
+    from dqrun.bench.inference import Measured
+
+GRAPHS = ("powerlaw", "zinc", "reddit_binary")
+ROUNDS = 3
+EPILOG = """\
+graphs: powerlaw (200,000 nodes, 2,000,000 edges, in-degrees by a power law, 128 -> 128 -> 128 -> 40), zinc (10,000
+molecules in one batch), reddit_binary (all 2,000 graphs). Weights are random, ranges those of the graph: times do not
+depend on training. PyG's networks have the same weights, and their logits are checked against ours."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the words of the command line choose."""
+
+    graph: str = "powerlaw"
+    models: tuple[str, ...] = ("gcn",)
+    threads: int = 0
+
+
+def main(argv: Sequence[str]) -> int:
+    """Measures each model and prints its table; returns the exit code."""
+    parser = VerbParser(prog="dqrun bench inference", description=__doc__, epilog=EPILOG, allow_abbrev=False)
+    parser.add_argument("words", nargs="*", metavar="KEY=VALUE", help="graph=, model=gcn,gat,gin, threads= (0: all)")
+    parser.add_argument("--rounds", type=int, default=ROUNDS, metavar="N", help=f"runs timed (default: {ROUNDS})")
+    parser.add_argument("--json", metavar="FILE", help="write the figures and the machine to a file")
+    arguments = parser.parse_intermixed_args(argv)
+    if arguments.rounds < 1:
+        raise ConfigError.rule("--rounds", "be >= 1", arguments.rounds)
+    options = parse(arguments.words)
+    output = Path(arguments.json) if arguments.json else None
+    if output is not None:
+        require_writable(output)
+
+    from dqrun.bench.inference import compare, set_threads  # imports torch: only now that the command line is right
+    from dqrun.bench.machine import describe
+
+    set_threads(options.threads)
+    results: list[Measured] = []
+    notes: dict[str, Any] = {}
+    for model in options.models:
+        measured, notes[model] = compare(options.graph, model, arguments.rounds)
+        results += measured
+        print(table(measured, notes[model]), end="\n\n", flush=True)
+    if output is not None:
+        document = {"machine": describe(), "results": [asdict(line) for line in results], "notes": notes}
+        output.write_text(json.dumps(document, indent=1) + "\n")
+    return 0
+
+
+def parse(words: Sequence[str]) -> Options:
+    """The options; raises ConfigError for an unknown key or value."""
+    chosen: dict[str, Any] = {}
+    for word in words:
+        key, _, value = word.partition("=")
+        if key == "graph":
+            _one_of(key, value, GRAPHS)
+            chosen["graph"] = value
+        elif key == "model":
+            for name in value.split(","):
+                _one_of(key, name, MODELS)
+            chosen["models"] = tuple(value.split(","))
+        elif key == "threads":
+            if not value.isdecimal():
+                raise ConfigError.rule(key, "be an integer >= 0", value)
+            chosen["threads"] = int(value)
+        else:
+            raise ConfigError.rule("dqrun bench inference", "get graph=, model= or threads=", word)
+    return Options(**chosen)
+
+
+def require_writable(path: Path) -> None:
+    """Raises ConfigError unless a file can be written there, before a minute of measuring."""
+    try:
+        path.open("a").close()
+    except OSError as error:
+        rule = "name a file that can be written"
+        raise ConfigError(f"--json must {rule}, got {str(path)!r} ({error.strerror})") from None
+
+
+def table(measured: Sequence[Measured], notes: dict[str, Any]) -> str:
+    """The variants of one network, and what was noted on the way."""
+    from dqrun.report.tables import align
+
+    lines: list[dict[str, Any]] = [
+        {
+            "variant": line.variant + (f" ({line.form})" if line.form not in ("", "edge_index") else ""),
+            "run": f"{line.run_seconds * 1e3:.1f} ms",
+            "x PyG's fastest": f"{line.speedup_vs_fastest_pyg_fp32:.2f}",
+            "x PyG edge_index": f"{line.speedup_vs_pyg_edge_index:.2f}",
+            "x own FP32": f"{line.speedup_vs_own_fp32:.2f}",
+            "peak memory": f"{line.peak_bytes / 2**20:.1f} MiB",
+            "of bandwidth bound": f"{line.fraction_of_bandwidth_bound:.2f}",
+        }
+        for line in measured
+    ]
+    text = [f"{measured[0].graph}, {measured[0].model}: float input to logits", align(lines)]
+    text.append(f"a copy moves {notes['copy_bytes_per_second'] / 1e9:.1f} GB/s")
+    text += [f"{name}: left out, {reason}" for name, reason in notes.items() if name.endswith("_compiled")]
+    return "\n".join(text)
+
+
+def _one_of(key: str, value: str, options: Sequence[str]) -> None:
+    if value not in options:
+        raise ConfigError.rule(key, f"be one of {', '.join(options)}", value)

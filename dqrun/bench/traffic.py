@@ -1,0 +1,69 @@
+"""The bound that memory sets: bytes that a network must move, over the bandwidth of a copy."""
+
+from __future__ import annotations
+
+import time
+
+import torch
+
+from dqrun.engine import Program
+from dqrun.engine.operations import Aggregate, Attention, Linear, Lookup, Operation, Readout
+from dqrun.engine.summary import width
+from dqrun.graph import Graph
+from dqrun.kernels.integer import CodeGrid
+
+COPIED_BYTES = 2**28
+INDEX_BYTES = 8  # of an edge's source, int64
+FLOAT_BYTES = 4
+
+
+def copy_bandwidth(repeats: int = 5) -> float:
+    """Bytes read and written per second by the fastest of some copies of 256 MiB, with torch's threads."""
+    source = torch.ones(COPIED_BYTES // FLOAT_BYTES)  # zeros may share one page, which a cache would hold
+    target = torch.empty_like(source)
+    target.copy_(source)
+    seconds = []
+    for _ in range(repeats):
+        started = time.perf_counter()
+        target.copy_(source)
+        seconds.append(time.perf_counter() - started)
+    return 2 * COPIED_BYTES / min(seconds)
+
+
+def moved_bytes(program: Program, graph: Graph, floats: bool) -> int:
+    """Bytes that the operations of a program read and write, each value once, but a neighbour's row once per edge.
+
+    `floats`: all values and weights as float32, for the FP32 network of the same shape. What a cache saves, and the
+    features of an input that is read in any case, are counted in full.
+    """
+    grids: dict[str, CodeGrid | None] = {}
+    widths = {"x": program.signature.in_channels}
+    rows, total = graph.num_nodes, 0
+    for operation in program.operations:
+        grids[operation.target] = None if floats else _grid(operation)
+        widths[operation.target] = width(operation)
+        read = rows
+        if isinstance(operation, Aggregate | Attention):
+            read = graph.csr.num_edges
+            total += INDEX_BYTES * (graph.csr.num_edges + rows)
+        total += read * row_bytes(grids.get(operation.source), widths[operation.source])
+        residual = getattr(operation, "residual", "")
+        total += rows * row_bytes(grids[residual], widths[residual]) if residual else 0
+        rows = graph.num_graphs if isinstance(operation, Readout) else rows
+        total += rows * row_bytes(grids[operation.target], widths[operation.target])
+        if isinstance(operation, Linear):
+            total += operation.weight.codes.numel() * (FLOAT_BYTES if floats else 1)
+    return total
+
+
+def row_bytes(grid: CodeGrid | None, channels: int) -> int:
+    """Bytes of one row of a value; grid None: float32 (or, without channels, one category as int64)."""
+    if grid is not None:
+        return grid.row_bytes(channels)
+    return FLOAT_BYTES * channels or INDEX_BYTES
+
+
+def _grid(operation: Operation) -> CodeGrid | None:
+    from dqrun.engine.operations import result_grid
+
+    return operation.table.grid if isinstance(operation, Lookup) else result_grid(operation)
