@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from dqrun.build import uses_self_loops
 from dqrun.checkpoint import load_model
 from dqrun.graph import Batch
-from dqrun.nn import GNN
+from dqrun.nn import GNN, GINLayer
 from dqrun.quant import Phase, Sites
 from dqrun.quant.plan import set_phase
 from dqrun.report.networks import Datasets
@@ -83,20 +83,23 @@ def _batch_errors(model: GNN, batch: Batch, loops: int, is_node_task: bool) -> l
 
 
 def _aggregate(model: GNN, batch: Batch, phase: Phase) -> tuple[Tensor, Tensor]:
-    """What leaves the aggregation of the last layer, float32 [N, C], and the logits."""
+    """What the last layer has aggregated, float32 [N, C] (GIN: with the node's own term), and the logits."""
     set_phase(model, phase)
-    sites = model.layers[-1].sites
-    assert isinstance(sites, Sites)
-    with _watched(sites.aggregate) as seen:
+    with _aggregated(model.layers[-1]) as seen:
         logits = model(batch.x, batch.graph)
     return seen[0].flatten(1), logits
 
 
 @contextmanager
-def _watched(site: nn.Module) -> Iterator[list[Tensor]]:
-    """Collects what leaves a site inside the `with` block."""
+def _aggregated(layer: nn.Module) -> Iterator[list[Tensor]]:
+    """Collects what a layer aggregates inside the `with` block."""
     seen: list[Tensor] = []
-    handle = site.register_forward_hook(lambda module, arguments, output: seen.append(output))
+    if isinstance(layer, GINLayer):  # sums in one step where its aggregate is exact
+        handle = layer.mlp.register_forward_pre_hook(lambda module, arguments: seen.append(arguments[0]))
+    else:
+        sites = layer.sites
+        assert isinstance(sites, Sites)
+        handle = sites.aggregate.register_forward_hook(lambda module, arguments, output: seen.append(output))
     try:
         yield seen
     finally:
