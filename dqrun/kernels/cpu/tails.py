@@ -245,6 +245,9 @@ def _search(
             enough = below + equal[:, 0].sum() > rank and above + equal[:, 1].sum() > rank
         if enough and largest <= capacity:
             break
+        if not enough and min(ends[0], ends[1]) == INFINITY:  # everything was looked at: some of it is NaN
+            ends[0] = ends[1] = np.nan
+            return
         guessing, capacity = not enough, max(capacity, largest)
         widening *= 4.0 if guessing else 1.0
     wanted = below > rank, above > rank  # else the threshold itself has that rank
