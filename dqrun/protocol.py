@@ -10,8 +10,9 @@ from typing import Any
 from dqrun.config import MethodConfig, PlanConfig, ProtocolConfig, RunConfig
 
 # Fields that leave a trial's result what it is: where files lie, how fast it is computed, and which other trials run.
-INCIDENTAL = ("data", "results", "device", "threads", "kernels", "rerun")
+INCIDENTAL = ("data", "results", "launcher", "jobs", "track", "device", "threads", "kernels", "rerun")
 INCIDENTAL_PROTOCOL = ("trials", "folds", "first_seed")
+INCIDENTAL_TRAIN = ("checkpoint_minutes",)
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,8 @@ def cell_hash(config: RunConfig, fingerprint: str = "") -> str:
         del tree[name]
     for name in INCIDENTAL_PROTOCOL:
         del tree["protocol"][name]
+    for name in INCIDENTAL_TRAIN:
+        del tree["train"][name]
     return _digest({**tree, "fingerprint": fingerprint})
 
 

@@ -124,7 +124,7 @@ def test_a_full_disk_fails_the_trial_only(
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("dqrun.run.save_model", full)
+    monkeypatch.setattr("dqrun.trial.save_model", full)
     assert run_all([make("protocol.first_seed=1")], quiet=True) == 1
     assert "no space left" in capsys.readouterr().err
     assert len(rows(tmp_path)) == 1
@@ -137,7 +137,7 @@ def test_an_interrupt_leaves_no_half_written_folder(
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("dqrun.run.save_model", interrupted)
+    monkeypatch.setattr("dqrun.trial.save_model", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run_all([make()], quiet=True)
     assert list((tmp_path / "results" / "runs").iterdir()) == []
