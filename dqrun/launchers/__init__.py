@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Sequence
 
 from dqrun.config import RunConfig
 from dqrun.errors import ConfigError
-from dqrun.launchers import plain
 from dqrun.report.progress import Progress
 from dqrun.sweep.plan import Plan
 
 Launch = Callable[[Plan, Progress], None]
+_MODULES = {"plain": "plain", "parallel": "parallel", "slurm": "slurm", "ray": "ray_cluster"}
 
 
 def launcher_for(configs: Sequence[RunConfig]) -> Launch:
@@ -22,4 +23,7 @@ def launcher_for(configs: Sequence[RunConfig]) -> Launch:
     for config in configs:
         if (config.launcher, config.jobs) != (first.launcher, first.jobs):
             raise ConfigError("launcher and jobs must be the same for all configurations of a sweep")
-    return plain.launch
+    module = importlib.import_module(f"dqrun.launchers.{_MODULES[first.launcher.name]}")
+    module.check()
+    launch: Launch = module.launch
+    return launch

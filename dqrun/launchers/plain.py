@@ -15,6 +15,10 @@ POLL = 2.0
 """Seconds between two looks at trials that other sweeps are running."""
 
 
+def check() -> None:
+    """Nothing is needed beyond dqrun itself."""
+
+
 def launch(plan: Plan, progress: Progress) -> None:
     """Runs the plan's trials; those that another sweep has begun are waited for at the end."""
     worker = Worker(progress)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +54,14 @@ class Plan:
     """Results folder of each cell hash, in the order of the command."""
     checkpointed: int
     """How many of `to_do` have a checkpoint to go on from."""
+
+    def with_threads(self, threads: int) -> Plan:
+        """The same plan, its trials with this number of threads where the configuration leaves it open."""
+
+        def fixed(planned: PlannedTrial) -> PlannedTrial:
+            return replace(planned, config=replace(planned.config, threads=planned.config.threads or threads))
+
+        return replace(self, to_do=[fixed(planned) for planned in self.to_do])
 
     def describe(self) -> str:
         """The plan in a line: `plan: 12 trials of 4 configurations, 5 already done, 7 to do`."""

@@ -39,7 +39,7 @@ class Worker:
     """Runs trials in this process. `progress` tells a person; `label` goes into the locks."""
 
     def __init__(self, progress: Progress, label: str = "") -> None:
-        self._progress, self._label = progress, label
+        self.progress, self.label = progress, label
         self._datasets: dict[str, GraphDataset] = {}
         self._folders: dict[str, Results] = {}
 
@@ -53,7 +53,7 @@ class Worker:
         row = planned.finished(results)
         if row is not None:
             return Finished(row, here=False)
-        lock = LockFile(results.lock_path(planned.name), self._label)
+        lock = LockFile(results.lock_path(planned.name), self.label)
         if not lock.acquire():
             return None
         try:
@@ -70,7 +70,7 @@ class Worker:
         row = planned.finished(results)
         if row is not None:  # it died after its work was done
             return Finished(row, here=True)
-        lock = LockFile(results.lock_path(planned.name), self._label)
+        lock = LockFile(results.lock_path(planned.name), self.label)
         if not lock.acquire(dead=label):
             return None
         try:
@@ -102,7 +102,7 @@ class Worker:
         torch.set_num_threads(config.threads or os.cpu_count() or 1)
         dataset = self._dataset(config)
         warn = self._warn(planned)
-        with self._progress.trial(config, trial) as show, tracked(config, planned.name, warn) as track:
+        with self.progress.trial(config, trial) as show, tracked(config, planned.name, warn) as track:
 
             def report(epoch: Epoch) -> None:
                 beat.check()
@@ -119,7 +119,7 @@ class Worker:
         try:
             record(outcome, planned.config, results)
             self._checkpoints(planned, results).remove()
-            self._progress.complain(results.rebuild_tables())
+            self.progress.complain(results.rebuild_tables())
         except TrialFailed as error:
             row = {**row, "status": "failed", "reason": str(error), "log": ""}
         return Finished(row, here=True)
@@ -131,7 +131,7 @@ class Worker:
         return Checkpoints(path, config.train.checkpoint_minutes, identity, config.device, self._warn(planned))
 
     def _warn(self, planned: PlannedTrial) -> Callable[[str], None]:
-        return lambda text: self._progress.complain([f"{planned.name}: {text}"])
+        return lambda text: self.progress.complain([f"{planned.name}: {text}"])
 
     def _results(self, planned: PlannedTrial) -> Results:
         if planned.root not in self._folders:
@@ -143,7 +143,7 @@ class Worker:
         key = repr((config.dataset, config.data))
         if key not in self._datasets:
             self._datasets = {key: load_dataset(config.dataset, config.data)}
-            self._progress.note(self._datasets[key].note)
+            self.progress.note(self._datasets[key].note)
         return self._datasets[key]
 
 
