@@ -16,8 +16,11 @@ from dqrun import __version__
 from dqrun.errors import ConfigError, DqrunError
 from dqrun.fields import suggestion
 
-VERBS = {"compare": "tables of the results so far: dqrun compare [DIR]"}
-_VERB_MODULES = {"compare": "dqrun.report.compare"}
+VERBS = {
+    "compare": "tables of the results so far: dqrun compare [DIR]",
+    "tune": "searches settings by validation: dqrun tune [GROUP=OPTION ...] [--trials N]",
+}
+_VERB_MODULES = {"compare": "dqrun.report.compare", "tune": "dqrun.tune.command"}
 _INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 
 

@@ -42,8 +42,9 @@ def run_plan(configs: Sequence[RunConfig], progress: Progress, parts: Sequence[s
         launch(plan, progress)
     finally:
         progress.close()
+        for results in folders:
+            tidy(results)
     for results in folders:
-        tidy(results)
         progress.complain(results.rebuild_tables())
     return plan
 

@@ -6,6 +6,8 @@ A tool that fails (no network, no login) is reported once per trial and costs th
 from __future__ import annotations
 
 import os
+import re
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -131,16 +133,22 @@ class MLflow:
         known = self._client.get_experiment_by_name("dqrun")
         experiment = known.experiment_id if known else self._client.create_experiment("dqrun", str(folder / "mlflow"))
         self._run: str = self._client.create_run(experiment, run_name=name).info.run_id
-        for key, value in settings(config).items():
-            self._client.log_param(self._run, "".join(c if c.isalnum() or c in "_-./ " else "_" for c in key), value)
+        self._entities: Any = require("mlflow.entities", "mlflow", "track=mlflow")
+        self._client.log_batch(
+            self._run,
+            params=[
+                self._entities.Param(re.sub(r"[^\w./ -]", "_", key), str(value))
+                for key, value in settings(config).items()
+            ],
+        )
 
     def log(self, values: Mapping[str, float], step: int) -> None:
-        for name, value in values.items():
-            self._client.log_metric(self._run, name, value, step=step)
+        now = int(1000 * time.time())
+        points = [self._entities.Metric(name, value, now, step) for name, value in values.items()]
+        self._client.log_batch(self._run, metrics=points)
 
     def finish(self, outcome: Mapping[str, float], status: str) -> None:
-        for name, value in outcome.items():
-            self._client.log_metric(self._run, f"result_{name}", value)
+        self.log({f"result_{name}": value for name, value in outcome.items()}, 0)
         self._client.set_terminated(self._run, {"done": "FINISHED", "failed": "FAILED"}.get(status, "KILLED"))
 
 
