@@ -14,8 +14,6 @@ from typing import Any
 
 import pytest
 
-from tests.launchers.conftest import CUBE, FAULTY, Run, check_cube, check_faulty, environment
-
 if importlib.util.find_spec("ray") is None:  # importing it here would load it for all tests
     pytest.skip("needs the extra [ray]", allow_module_level=True)
 
@@ -28,7 +26,7 @@ def free_port() -> int:
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def cluster(sweeps: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Address of a running cluster."""
     log = tmp_path_factory.mktemp("ray") / "log.txt"
     ray = str(Path(sys.executable).with_name("ray"))
@@ -36,7 +34,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with log.open("w") as stream:
         process = subprocess.Popen(
             [*command, f"--port={free_port()}"],
-            env=environment(),
+            env=sweeps.environment(),
             stdout=stream,
             stderr=subprocess.STDOUT,
             start_new_session=True,
@@ -54,19 +52,16 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         process.wait(30)
 
 
-def test_it_gives_the_rows_of_the_plain_launcher(
-    run: Run, cluster: str, truth: dict[str, dict[str, Any]], tmp_path: Path
-) -> None:
-    check_cube(tmp_path, run(tmp_path, *CUBE, "launcher=ray", f"launcher.address={cluster}", "jobs=2"), truth)
+def test_it_gives_the_rows_of_the_plain_launcher(sweeps: Any, cluster: str, tmp_path: Path) -> None:
+    sweeps.check_cube(tmp_path, "launcher=ray", f"launcher.address={cluster}", "jobs=2")
 
 
-def test_failures_of_all_kinds_are_listed(run: Run, cluster: str, tmp_path: Path) -> None:
-    done = run(tmp_path, *FAULTY, "launcher=ray", f"launcher.address={cluster}")
-    check_faulty(tmp_path, done, "its process died")
+def test_failures_of_all_kinds_are_listed(sweeps: Any, cluster: str, tmp_path: Path) -> None:
+    sweeps.check_faulty(tmp_path, "its process died", "launcher=ray", f"launcher.address={cluster}")
 
 
-def test_a_cluster_that_is_not_there(run: Run, tmp_path: Path) -> None:
-    done = run(tmp_path, "launcher=ray", f"launcher.address=127.0.0.1:{free_port()}")
+def test_a_cluster_that_is_not_there(sweeps: Any, tmp_path: Path) -> None:
+    done = sweeps.run(tmp_path, "launcher=ray", f"launcher.address=127.0.0.1:{free_port()}")
     assert done.returncode == 2
     assert "launcher.address must be that of a Ray cluster" in done.stderr
     assert "Traceback" not in done.stderr

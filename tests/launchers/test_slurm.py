@@ -8,18 +8,17 @@ from typing import Any
 import pytest
 
 from dqrun.compose import load_configs
-from tests.launchers.conftest import CUBE, FAULTY, Run, check_cube, check_faulty
 
 pytest.importorskip("submitit", reason="needs the extra [slurm]")
 LOCAL = ["launcher=slurm", "launcher.cluster=local", "jobs=2"]
 
 
-def test_it_gives_the_rows_of_the_plain_launcher(run: Run, truth: dict[str, dict[str, Any]], tmp_path: Path) -> None:
-    check_cube(tmp_path, run(tmp_path, *CUBE, *LOCAL), truth)
+def test_it_gives_the_rows_of_the_plain_launcher(sweeps: Any, tmp_path: Path) -> None:
+    sweeps.check_cube(tmp_path, *LOCAL)
 
 
-def test_failures_of_all_kinds_are_listed(run: Run, tmp_path: Path) -> None:
-    check_faulty(tmp_path, run(tmp_path, *FAULTY, *LOCAL), "its job ended before it")
+def test_failures_of_all_kinds_are_listed(sweeps: Any, tmp_path: Path) -> None:
+    sweeps.check_faulty(tmp_path, "its job ended before it", *LOCAL)
 
 
 def test_what_a_job_asks_for() -> None:

@@ -1,15 +1,15 @@
 """Locks: one owner at a time, whoever dies at whatever moment."""
 
 import errno
-import multiprocessing
 import os
+import subprocess
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from dqrun.sweep import locks
 from dqrun.sweep.locks import STALE, Heartbeat, LockFile, LockLost, is_stale, read_owner, remove_orphans
 from dqrun.sweep.owner import Owner
 
@@ -148,33 +148,18 @@ def test_a_heartbeat_touches_and_notices_a_loss(path: Path) -> None:
                 time.sleep(0.01)
 
 
-def _contend(path: Path, rounds: int, barrier: "multiprocessing.synchronize.Barrier") -> None:
-    """Takes the lock whenever it can; under it, adds one to a number by reading and writing, which only one may do."""
-    number = path.with_name("number.txt")
-    barrier.wait()
-    for turn in range(rounds):
-        lock = LockFile(path)
-        while not lock.acquire():
-            time.sleep(0)
-        number.write_text(str(int(number.read_text()) + 1))
-        if turn % 3:
-            lock.release()
-        else:  # as if it had been killed: its lock must be taken over, by one of all that see it
-            assert lock.mine is not None
-            path.write_text(replace(lock.mine, pid=2**22 + 1, started="").to_json())
-
-
 def test_many_processes_and_many_deaths(path: Path) -> None:
     path.parent.mkdir()
     path.with_name("number.txt").write_text("0")
-    context = multiprocessing.get_context("spawn")
-    barrier = context.Barrier(4)
-    processes = [context.Process(target=_contend, args=(path, 60, barrier)) for _ in range(4)]
+    command = [sys.executable, str(Path(__file__).with_name("contend.py")), str(path), "60"]
+    processes = [subprocess.Popen(command, stdout=subprocess.PIPE) for _ in range(4)]
     for process in processes:
-        process.start()
+        assert process.stdout is not None
+        process.stdout.readline()
+    path.with_name("start").touch()
     for process in processes:
-        process.join()
-        assert process.exitcode == 0
+        process.communicate()
+        assert process.returncode == 0
     assert path.with_name("number.txt").read_text() == "240"
-    assert locks.LockFile(path).acquire()
-    assert names(path) == ["number.txt", "r0.lock"]
+    assert LockFile(path).acquire()
+    assert names(path) == ["number.txt", "r0.lock", "start"]
