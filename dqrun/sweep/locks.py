@@ -83,10 +83,13 @@ class LockFile:
         return mine
 
     def release(self) -> None:
-        """Removes the lock, unless another process has taken it over."""
+        """Removes the lock, unless another process has taken it over.
+
+        On a full disk, where nothing can be written, it stays, and is stale when this process has ended.
+        """
         if self.mine is None:
             return
-        with _permission_to_change(self.path, self.mine.token) as allowed:
+        with suppress(OSError), _permission_to_change(self.path, self.mine.token) as allowed:
             if allowed:
                 _remove_leftovers(self.path, keep=f"{self.path.name}.{self.mine.token}")
                 self.path.unlink()

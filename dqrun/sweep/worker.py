@@ -54,8 +54,11 @@ class Worker:
         if row is not None:
             return Finished(row, here=False)
         lock = LockFile(results.lock_path(planned.name), self.label)
-        if not lock.acquire():
-            return None
+        try:
+            if not lock.acquire():
+                return None
+        except OSError as error:
+            raise ResultsError(f"could not write {lock.path}: {error.strerror}") from None
         try:
             with Heartbeat(lock) as beat:
                 return self._run_locked(planned, results, beat)
@@ -157,7 +160,10 @@ def tidy(results: Results) -> None:
     """Clears up after processes that were killed in this results folder, and removes its work folders when empty."""
     for path in sorted(results.locks.glob("*.lock")):
         lock = LockFile(path)
-        if not lock.acquire():
+        try:
+            if not lock.acquire():
+                continue
+        except OSError:  # a full disk; the next sweep will find the lock
             continue
         name = path.name.removesuffix(".lock")
         results.clear_leftovers(name)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from dqrun.config import RunConfig
-from dqrun.errors import DataError
+from dqrun.errors import DataError, ResultsError
 from dqrun.report.progress import Progress
 from dqrun.results import Results
 from dqrun.sweep import worker as module
@@ -152,3 +154,20 @@ def test_tidying_clears_what_the_dead_left_and_spares_the_living(planned: Planne
     tidy(results)
     assert os.listdir(results.locks) == ["other.lock"]
     assert os.listdir(results.runs) == [".other-abc"]
+
+
+def test_a_disk_too_full_for_a_lock_ends_the_sweep_in_one_line(
+    worker: Worker, planned: PlannedTrial, results: Results, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock = LockFile(results.lock_path("other"))
+    lock.acquire()
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(ResultsError, match=r"could not write .*\.lock: No space left on device"):
+        worker.attempt(planned)
+    lock.release()
+    tidy(results)
+    assert os.listdir(results.locks) == ["other.lock"], "it stays until this process ends"
