@@ -22,6 +22,7 @@ VERBS = {
     "report": "one HTML page with both: dqrun report [DIR] -o report.html",
     "export": "the integer program of a run: dqrun export RUN [-o FILE]",
     "predict": "run such a program on graphs: dqrun predict FILE --dataset NAME|DIR|FILES [-o CSV]",
+    "tune": "searches settings by validation: dqrun tune [GROUP=OPTION ...] [--trials N]",
     "bench": "times beside PyG's: dqrun bench training [GROUP=OPTION ...], dqrun bench inference [graph=G] [model=M]",
 }
 _VERB_MODULES = {
@@ -30,6 +31,7 @@ _VERB_MODULES = {
     "report": "dqrun.report.page",
     "export": "dqrun.export",
     "predict": "dqrun.predict",
+    "tune": "dqrun.tune.command",
     "bench": "dqrun.bench.cli",
 }
 _INTERRUPTED = 130  # 128 + SIGINT, as shells report it

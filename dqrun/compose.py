@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -61,8 +62,23 @@ def _below_8_bits(bits: int | None, then: float, otherwise: float) -> float:
     return then if bits is not None and bits < 8 else otherwise
 
 
+@dataclass(frozen=True)
+class Job:
+    """One configuration of a command line and how it came about."""
+
+    overrides: list[str]
+    choices: dict[str, str]
+    """The option of each group, whoever chose it."""
+    config: RunConfig
+
+
 def load_configs(overrides: Sequence[str], *, multirun: bool = False, config_dir: str | None = None) -> list[RunConfig]:
-    """The checked configurations of the jobs that a command line asks for.
+    """The checked configurations of the jobs that a command line asks for; see `load_jobs`."""
+    return [job.config for job in load_jobs(overrides, multirun=multirun, config_dir=config_dir)]
+
+
+def load_jobs(overrides: Sequence[str], *, multirun: bool = False, config_dir: str | None = None) -> list[Job]:
+    """The checked jobs that a command line asks for.
 
     With `multirun`, the product of all lists of values: those typed and those that a preset gives in
     `hydra.sweeper.params`. Raises ConfigError, in one line, for the first job that does not compose or breaks a
@@ -87,12 +103,13 @@ def _preset_sweep(session: Hydra, overrides: Sequence[Override], groups: Groups)
     return [f"{key}={values}" for key, values in (tree.hydra.sweeper.params or {}).items()]
 
 
-def _load_job(session: Hydra, overrides: list[str], groups: Groups, multirun: bool) -> RunConfig:
+def _load_job(session: Hydra, overrides: list[str], groups: Groups, multirun: bool) -> Job:
     for override in parse(overrides, session.config_loader):
         check(override, groups)
     tree = hydra.compose(CONFIG_NAME, overrides, return_hydra_config=True)
     if tree.hydra.sweeper.params and not multirun:
         raise ConfigError("hydra.sweeper.params in a preset asks for a sweep: add -m")
+    choices = {str(group): str(option) for group, option in tree.hydra.runtime.choices.items() if option is not None}
     with open_dict(tree):
         del tree["hydra"]
     _refuse_unknown(tree, frozenset(list_fields()))
@@ -100,7 +117,7 @@ def _load_job(session: Hydra, overrides: list[str], groups: Groups, multirun: bo
     if not isinstance(config, RunConfig):
         raise ConfigError(f"{CONFIG_NAME}.yaml in --config-dir must begin its defaults list with `schema`")
     config.validate()
-    return config
+    return Job(overrides, choices, config)
 
 
 def _refuse_unknown(tree: DictConfig, known: frozenset[str], prefix: str = "", shown: str = "") -> None:
@@ -117,9 +134,9 @@ def _refuse_unknown(tree: DictConfig, known: frozenset[str], prefix: str = "", s
             _refuse_unknown(child, known, f"{name}.", f"{shown}{key}.")
 
 
-def distinct(configs: Sequence[RunConfig]) -> list[RunConfig]:
-    """The configurations without repetitions, the first of each kept: FP32 is one job, whatever method and plan."""
-    first: dict[str, RunConfig] = {}
-    for config in configs:
-        first.setdefault(repr(canonical(config)), config)
+def distinct(jobs: Sequence[Job]) -> list[Job]:
+    """The jobs without repetitions, the first of each kept: FP32 is one job, whatever method and plan."""
+    first: dict[str, Job] = {}
+    for job in jobs:
+        first.setdefault(repr(canonical(job.config)), job)
     return list(first.values())

@@ -25,6 +25,8 @@ MODELS = ("gcn", "gat", "gin")
 ESTIMATORS = ("ste", "clipped", "clipped_ends")
 OBSERVER_UPDATES = ("widen", "average", "latest")
 SCHEDULES = ("none", "step", "plateau")
+LAUNCHERS = ("plain", "parallel", "slurm", "ray")
+TRACKERS = ("none", "tensorboard", "mlflow", "wandb")
 
 
 def doc(meaning: str, default: Any = ...) -> Any:
@@ -336,6 +338,9 @@ class TrainConfig:
     )
     select: str = doc("the epoch that is kept has the best: val_loss, val_metric", "val_loss")
     grad_clip: float = doc("largest norm of the gradient, >= 0; 0: no clipping", 0.0)
+    checkpoint_minutes: float = doc(
+        "a trial that is interrupted loses at most this many minutes of training, >= 0; 0: no checkpoints", 5.0
+    )
 
     def validate(self) -> None:
         _require(self.epochs >= 1, "train.epochs", "be >= 1", self.epochs)
@@ -344,6 +349,7 @@ class TrainConfig:
         _require(0 <= self.weight_decay < math.inf, "train.weight_decay", "be >= 0 and finite", self.weight_decay)
         _require(self.early_stop_window >= 0, "train.early_stop_window", "be >= 0", self.early_stop_window)
         _require(self.grad_clip >= 0, "train.grad_clip", "be >= 0", self.grad_clip)
+        _require(self.checkpoint_minutes >= 0, "train.checkpoint_minutes", "be >= 0", self.checkpoint_minutes)
         _one_of("train.select", self.select, ("val_loss", "val_metric"))
         self.schedule.validate()
 
@@ -357,6 +363,29 @@ class EvaluateConfig:
         "needs plan=integer)",
         "float",
     )
+
+
+@dataclass
+class LauncherConfig:
+    """Where trials run (`launcher.*`)."""
+
+    name: str = doc(f"one of {', '.join(LAUNCHERS)}", "plain")
+    cluster: str = doc("name=slurm: slurm, or local (processes on this machine, to try a sweep out)", "slurm")
+    address: str | None = doc("name=ray: HOST:PORT of a cluster, or auto for the one here; null: starts its own", None)
+    cpus: int = doc("name=slurm, ray: CPU cores of a trial, and its threads where threads=0, >= 1", 1)
+    gpus: int = doc("name=slurm, ray: GPUs of a trial, >= 0", 0)
+    memory_gb: float = doc("name=slurm: memory of a trial, > 0", 4.0)
+    minutes: int = doc("name=slurm: time limit of a trial, >= 1", 240)
+    partition: str | None = doc("name=slurm: partition; null: the cluster's default", None)
+    account: str | None = doc("name=slurm: account; null: the user's default", None)
+
+    def validate(self) -> None:
+        _one_of("launcher.name", self.name, LAUNCHERS)
+        _one_of("launcher.cluster", self.cluster, ("slurm", "local"))
+        _require(self.cpus >= 1, "launcher.cpus", "be >= 1", self.cpus)
+        _require(self.gpus >= 0, "launcher.gpus", "be >= 0", self.gpus)
+        _require(self.memory_gb > 0, "launcher.memory_gb", "be > 0", self.memory_gb)
+        _require(self.minutes >= 1, "launcher.minutes", "be >= 1", self.minutes)
 
 
 @dataclass
@@ -380,6 +409,9 @@ class RunConfig:
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     data: DataConfig = field(default_factory=DataConfig)
     results: ResultsConfig = field(default_factory=ResultsConfig)
+    launcher: LauncherConfig = field(default_factory=LauncherConfig)
+    jobs: int = doc("trials at a time, >= 1; 0: as many as the launcher's machines have room for", 0)
+    track: str = doc(f"tool that gets curves and results too: {', '.join(TRACKERS)}", "none")
     device: str = doc("cpu or cuda", "cpu")
     threads: int = doc("CPU threads, >= 1; 0: all cores", 0)
     kernels: str = doc("auto (compiled where they work), reference (plain torch), cpu (compiled or an error)", "auto")
@@ -387,9 +419,15 @@ class RunConfig:
 
     def validate(self) -> None:
         """Checks every field and the rules between fields; raises ConfigError with the first violation."""
-        for part in ("dataset", "model", "quant", "method", "plan", "protocol", "train", "data"):
+        for part in ("dataset", "model", "quant", "method", "plan", "protocol", "train", "data", "launcher"):
             getattr(self, part).validate()
+        _one_of("track", self.track, TRACKERS)
         _one_of("device", self.device, ("cpu", "cuda"))
+        _require(self.jobs >= 0, "jobs", "be >= 0", self.jobs)
+        sequential = self.launcher.name == "plain"
+        _require(
+            not sequential or self.jobs <= 1, "jobs", "be 0 or 1 with launcher=plain (launcher=parallel)", self.jobs
+        )
         _require(self.threads >= 0, "threads", "be >= 0", self.threads)
         _one_of("kernels", self.kernels, ("auto", "reference", "cpu"))
         _one_of("evaluate.engine", self.evaluate.engine, ("float", "integer"))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from dqrun.errors import ConfigError
 
-PUBLIC_GROUPS = ("dataset", "model", "quant", "method", "plan", "protocol", "train", "experiment")
+PUBLIC_GROUPS = ("dataset", "model", "quant", "method", "plan", "protocol", "train", "launcher", "experiment")
 """The groups in the order in which help and documentation show them; a user's own groups follow."""
 
 INTERNAL_GROUPS = ("recipe", "hydra")

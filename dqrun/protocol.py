@@ -10,8 +10,11 @@ from typing import Any
 from dqrun.config import MethodConfig, PlanConfig, ProtocolConfig, RunConfig
 
 # Fields that leave a trial's result what it is: where files lie, how fast it is computed, and which other trials run.
-INCIDENTAL = ("evaluate", "data", "results", "device", "threads", "kernels", "rerun")
+INCIDENTAL = (
+    "evaluate", "data", "results", "launcher", "jobs", "track", "device", "threads", "kernels", "rerun",
+)  # fmt: skip
 INCIDENTAL_PROTOCOL = ("trials", "folds", "first_seed")
+INCIDENTAL_TRAIN = ("checkpoint_minutes",)
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,8 @@ def cell_hash(config: RunConfig, fingerprint: str = "") -> str:
         del tree[name]
     for name in INCIDENTAL_PROTOCOL:
         del tree["protocol"][name]
+    for name in INCIDENTAL_TRAIN:
+        del tree["train"][name]
     return _digest({**tree, "fingerprint": fingerprint})
 
 

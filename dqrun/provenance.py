@@ -17,7 +17,7 @@ def versions() -> dict[str, str]:
     """Versions of dqrun, torch and PyG, as row columns."""
     return {
         "dqrun_version": version("dqrun"),
-        "torch_version": torch.__version__,
+        "torch_version": str(torch.__version__),  # plain text, not TorchVersion: checkpoints hold no classes
         "pyg_version": version("torch-geometric"),
     }
 

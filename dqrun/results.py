@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import errno
+import glob
 import json
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -63,8 +64,10 @@ class Row:
     cell_hash: str  # of the configuration without seed and fold; row.json and summary.csv only
     test_metric_integer: float | None = None  # test_metric of the integer program; empty: not asked for
     integer_agreement: float | None = None  # share of the test predictions that are those of the fake-quantised network
+    log: str = ""  # of a failed trial: the file under the results folder that tells more
 
 
+_PART = "part"
 TRIAL_COLUMNS = [field.name for field in fields(Row) if field.name != "cell_hash"]
 CELL_COLUMNS = [
     "dataset", "task", "model", "quant", "weight_bits", "activation_bits", "method", "estimator", "observer", "p_min",
@@ -73,12 +76,17 @@ CELL_COLUMNS = [
 
 
 class Results:
-    """The results folder: `runs/<run_id>/` holds config.yaml, history.csv, row.json and model.safetensors."""
+    """The results folder: `runs/<run_id>/` holds config.yaml, history.csv, row.json and model.safetensors.
+
+    While trials run, `.locks/` says who runs them and `.checkpoints/` holds their training so far.
+    """
 
     def __init__(self, root: Path | str) -> None:
         """Creates the folder; raises ResultsError when it can't be written to."""
         self.root = Path(root).expanduser()
         self.runs = self.root / "runs"
+        self.locks = self.root / ".locks"
+        self.checkpoints = self.root / ".checkpoints"
         try:
             self.runs.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=self.runs):
@@ -112,6 +120,34 @@ class Results:
             if folder is not None:
                 shutil.rmtree(folder, ignore_errors=True)
 
+    def lock_path(self, run_id: str) -> Path:
+        """The lock of a trial: who holds it may write the trial's folder and checkpoint."""
+        return self.locks / f"{run_id}.lock"
+
+    def checkpoint_path(self, run_id: str) -> Path:
+        """The training checkpoint of a trial."""
+        return self.checkpoints / f"{run_id}.pt"
+
+    def clear_leftovers(self, run_id: str) -> None:
+        """Removes what a killed process left of writing a trial's folder; for the holder of the trial's lock.
+
+        When it was killed between moving an old folder aside and putting the new one in its place, the old comes back.
+        """
+        name = glob.escape(run_id)
+        for aside in self.runs.glob(f".old-{name}-*"):
+            if (aside / "run").is_dir() and not (self.runs / run_id).exists():
+                (aside / "run").rename(self.runs / run_id)
+            shutil.rmtree(aside, ignore_errors=True)
+        for folder in self.runs.glob(f".{name}-*"):
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def drop_old_checkpoint(self, run_id: str) -> None:
+        """Removes a checkpoint that is older than the trial's row, when its writer was killed before it could."""
+        with suppress(FileNotFoundError):
+            checkpoint = self.checkpoint_path(run_id)
+            if checkpoint.stat().st_mtime <= (self.runs / run_id / "row.json").stat().st_mtime:
+                checkpoint.unlink()
+
     def read_rows(self) -> tuple[list[dict[str, Any]], list[str]]:
         """All readable rows, oldest first, and one complaint per row.json that isn't one."""
         rows, complaints = [], []
@@ -131,6 +167,8 @@ class Results:
         """
         try:
             with FileLock(self.root / ".tables.lock"):
+                for leftover in self.root.glob(f".{_PART}-*.csv"):  # of a killed process
+                    leftover.unlink(missing_ok=True)
                 rows, complaints = self.read_rows()
                 frame = pd.DataFrame(rows, columns=[*TRIAL_COLUMNS, "cell_hash"])
                 _write_csv(frame[TRIAL_COLUMNS], self.root / "trials.csv")
@@ -206,7 +244,7 @@ def _replace_folder(source: Path, target: Path) -> None:
 
 
 def _write_csv(frame: pd.DataFrame, path: Path) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path.with_name(f".{_PART}-{os.getpid()}-{path.name}")
     try:
         frame.to_csv(temporary, index=False)
         temporary.replace(path)

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +20,7 @@ from dqrun.quant.plan import set_phase
 from dqrun.tasks import Task
 
 State = dict[str, Tensor]
+Scheduler = torch.optim.lr_scheduler.StepLR | torch.optim.lr_scheduler.ReduceLROnPlateau
 
 
 @dataclass(frozen=True)
@@ -44,10 +46,31 @@ class Fit:
 
 @dataclass(frozen=True)
 class Streams:
-    """The random streams of one trial: batch order and protection; apart, so that methods share the former."""
+    """The random streams of one trial: batch order, protection and quantisation noise; apart, so that methods
+    share the first."""
 
     shuffle: torch.Generator
     protection: torch.Generator
+    noise: torch.Generator
+
+
+@dataclass
+class Training:
+    """Everything that the next epoch depends on, apart from torch's global generators."""
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    scheduler: Scheduler | None
+    streams: Streams
+    result: Fit
+
+
+class Keeper(Protocol):
+    """What may put a training back to where it was interrupted, and is told after each epoch where it is."""
+
+    def restore(self, training: Training) -> None: ...
+
+    def keep(self, training: Training) -> None: ...
 
 
 def fit(
@@ -59,15 +82,19 @@ def fit(
     streams: Streams,
     protection: Protection | None = None,
     report: Callable[[Epoch], None] = lambda epoch: None,
+    keeper: Keeper | None = None,
 ) -> Fit:
     """Trains with Adam and keeps the epoch with the best validation loss or metric; the first of equals.
 
-    Raises TrialFailed when a loss is not finite.
+    `keeper`: makes the training go on where an interrupted one stopped. Raises TrialFailed when a loss is not finite.
     """
     optimizer = torch.optim.Adam(model.parameters(), lr=config.lr, weight_decay=config.weight_decay)
     scheduler = make_scheduler(optimizer, config)
     result = Fit()
-    for number in range(1, config.epochs + 1):
+    training = Training(model, optimizer, scheduler, streams, result)
+    if keeper is not None:
+        keeper.restore(training)
+    for number in range(len(result.history) + 1, config.epochs + 1):
         started = time.perf_counter()
         train_loss = train_epoch(
             model, train_batches(streams.shuffle), task, optimizer, streams, protection, config.grad_clip
@@ -90,6 +117,8 @@ def fit(
             scheduler.step()
         if should_stop(result.history, config):
             break
+        if keeper is not None:
+            keeper.keep(training)
     return result
 
 
@@ -173,9 +202,7 @@ def should_stop(history: list[Epoch], config: TrainConfig) -> bool:
     return history[-1].val_loss > sum(epoch.val_loss for epoch in previous) / window
 
 
-def make_scheduler(
-    optimizer: torch.optim.Optimizer, config: TrainConfig
-) -> torch.optim.lr_scheduler.StepLR | torch.optim.lr_scheduler.ReduceLROnPlateau | None:
+def make_scheduler(optimizer: torch.optim.Optimizer, config: TrainConfig) -> Scheduler | None:
     """The learning-rate schedule, or None for a constant rate."""
     schedule = config.schedule
     if schedule.name == "step":

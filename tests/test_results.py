@@ -3,6 +3,7 @@
 import errno
 import json
 import math
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +17,7 @@ ISSUE_COLUMNS = (
     "run_id dataset task model quant weight_bits activation_bits method estimator observer p_min p_max plan protocol "
     "seed fold epochs best_epoch metric higher_is_better train_metric val_metric test_metric status reason seconds "
     "seconds_per_epoch peak_bytes parameters device threads config_hash git_revision dqrun_version torch_version "
-    "pyg_version finished_utc"
+    "pyg_version finished_utc log"
 )
 
 
@@ -103,3 +104,44 @@ def test_unwritable_folder(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ResultsError, match=r"results\.dir must be a writable folder, got .*file"):
         Results(tmp_path / "file" / "results")
+
+
+def test_rows_from_before_the_log_column_are_read(tmp_path: Path, row: Row) -> None:
+    results = Results(tmp_path)
+    store(results, row)
+    path = results.runs / "r0" / "row.json"
+    old = json.loads(path.read_text())
+    del old["log"]
+    path.write_text(json.dumps(old))
+    (found,), complaints = results.read_rows()
+    assert found["log"] == "" and complaints == []
+
+
+def test_leftovers_of_a_killed_process(tmp_path: Path, row: Row) -> None:
+    results = Results(tmp_path)
+    store(results, row)
+    (results.runs / ".old-r0-abc").mkdir()
+    (results.runs / "r0").rename(results.runs / ".old-r0-abc" / "run")  # killed between two renames
+    (results.runs / ".r0-xyz").mkdir()
+    (results.runs / ".r01-xyz").mkdir()  # another trial's, not ours to remove
+    (tmp_path / ".part-123-trials.csv").touch()
+    results.clear_leftovers("r0")
+    results.rebuild_tables()
+    assert sorted(path.name for path in results.runs.iterdir()) == [".r01-xyz", "r0"]
+    assert results.row("r0") is not None and not (tmp_path / ".part-123-trials.csv").exists()
+
+
+def test_a_checkpoint_older_than_its_row_is_dropped(tmp_path: Path, row: Row) -> None:
+    results = Results(tmp_path)
+    results.checkpoints.mkdir()
+    checkpoint = results.checkpoint_path("r0")
+    checkpoint.touch()
+    results.drop_old_checkpoint("r0")
+    assert checkpoint.exists()
+    store(results, row)
+    results.drop_old_checkpoint("r0")
+    assert not checkpoint.exists()
+    checkpoint.touch()
+    os.utime(checkpoint, (2**33, 2**33))  # of a retry, begun after the row
+    results.drop_old_checkpoint("r0")
+    assert checkpoint.exists()

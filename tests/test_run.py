@@ -2,6 +2,8 @@
 
 import errno
 import json
+import os
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +18,8 @@ from dqrun.config import RunConfig
 from dqrun.errors import ConfigError
 from dqrun.results import Results
 from dqrun.run import run_all
+from dqrun.sweep.locks import LockFile
+from dqrun.sweep.plan import make_plan
 
 SMALL = [
     "dataset.graphs=20",
@@ -124,7 +128,7 @@ def test_a_full_disk_fails_the_trial_only(
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("dqrun.run.save_model", full)
+    monkeypatch.setattr("dqrun.trial.save_model", full)
     assert run_all([make("protocol.first_seed=1")], quiet=True) == 1
     assert "no space left" in capsys.readouterr().err
     assert len(rows(tmp_path)) == 1
@@ -137,7 +141,7 @@ def test_an_interrupt_leaves_no_half_written_folder(
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("dqrun.run.save_model", interrupted)
+    monkeypatch.setattr("dqrun.trial.save_model", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run_all([make()], quiet=True)
     assert list((tmp_path / "results" / "runs").iterdir()) == []
@@ -178,3 +182,54 @@ def test_damaged_earlier_row_is_named_and_kept(make: Make, tmp_path: Path, capsy
     assert run_all([make()], quiet=True) == 0
     assert "row.json is damaged and was skipped" in capsys.readouterr().err
     assert (results.runs / "old" / "row.json").exists()
+
+
+def test_two_sweeps_share_a_folder(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The other sweep has begun the first of two trials; when it lets go of it unfinished, this one runs it."""
+    config = make("protocol.trials=2")
+    results = Results(config.results.dir)
+    first = make_plan([config]).to_do[0].name
+    lock = LockFile(results.lock_path(first))
+    lock.acquire()
+    monkeypatch.setattr("dqrun.launchers.plain.time.sleep", lambda seconds: lock.release())
+    assert run_all([config]) == 0
+    said = capsys.readouterr().err
+    assert f"waiting for process {os.getpid()} on " in said and "(1 trial at first)" in said
+    assert said.index("s1-") < said.index("waiting for") < said.index(first)
+    assert len(rows(tmp_path)) == 2
+    assert not (tmp_path / "results" / ".locks").exists()
+
+
+def test_a_sweep_goes_on_after_failures_and_lists_them(
+    make: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bad, absent = make("quant=fp32", "train.lr=1e30"), make("dataset=folder", f"dataset.path={tmp_path / 'absent'}")
+    assert run_all([bad, absent, make()]) == 1
+    said = capsys.readouterr().err
+    assert "plan: 3 trials of 3 configurations, 3 to do" in said
+    listed = said[said.index("2 of 3 trials failed:") :].splitlines()
+    assert "loss is" in listed[1] and "absent" in listed[2] and all("(see runs/" in line for line in listed[1:])
+    table = rows(tmp_path)
+    assert sorted(table["status"]) == ["done", "failed", "failed"]
+    for log in table["log"].dropna():
+        assert (tmp_path / "results" / log).read_text().strip()
+
+
+def test_an_unreadable_dataset_ends_a_command_for_it_alone(make: Make, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="must be an existing folder"):
+        run_all([make("dataset=folder", f"dataset.path={tmp_path / 'absent'}")])
+    assert [path.name for path in (tmp_path / "results").rglob("*")] == ["runs"]
+
+
+def test_launcher_and_jobs_are_those_of_the_whole_sweep(make: Make) -> None:
+    with pytest.raises(ConfigError, match="must be the same for all configurations"):
+        run_all([make(), make("launcher=parallel")], quiet=True)
+
+
+@pytest.mark.parametrize(("launcher", "module"), [("parallel", "joblib"), ("slurm", "submitit"), ("ray", "ray")])
+def test_a_missing_extra_is_one_line(make: Make, monkeypatch: pytest.MonkeyPatch, launcher: str, module: str) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(ConfigError, match=rf"launcher={launcher} needs the extra \[{launcher}\]: pip install"):
+        run_all([make(f"launcher={launcher}")], quiet=True)

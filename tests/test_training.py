@@ -38,7 +38,7 @@ class Line(nn.Module):
 
 
 def streams() -> Streams:
-    return Streams(torch.Generator().manual_seed(0), torch.Generator().manual_seed(1))
+    return Streams(*(torch.Generator().manual_seed(seed) for seed in range(3)))
 
 
 def run(model: nn.Module, config: TrainConfig, protection: Protection | None = None, batch: Batch = NODES) -> object:

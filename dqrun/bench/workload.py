@@ -19,7 +19,7 @@ from dqrun.data.trial_data import TrialData
 from dqrun.graph import Batch
 from dqrun.nn import GNN
 from dqrun.protocol import trials
-from dqrun.run import make_protection
+from dqrun.trial import make_protection
 from dqrun.tasks import Task
 from dqrun.training import train_step
 

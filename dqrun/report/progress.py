@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,9 @@ from tqdm import tqdm
 
 from dqrun.config import RunConfig
 from dqrun.protocol import Trial, canonical
+from dqrun.report.meter import Meter, count
 from dqrun.report.tables import format_table, summary_lines
-from dqrun.results import Results, Row
+from dqrun.results import Results
 from dqrun.training import Epoch
 
 SECONDS_BETWEEN_LINES = 30.0  # where stderr is no terminal
@@ -28,12 +29,12 @@ def title(config: RunConfig, trial: Trial) -> str:
     return " ".join(words)
 
 
-def integer_words(row: Row) -> str:
+def integer_words(row: Mapping[str, Any]) -> str:
     """What the integer program gave: `; integer program 0.7990, 100.00 % of the predictions agree`."""
-    if row.test_metric_integer is None or row.integer_agreement is None:
+    if row["test_metric_integer"] is None or row["integer_agreement"] is None:
         return ""
-    agreement = f"{100 * row.integer_agreement:.2f} % of the predictions agree"
-    return f"; integer program {row.test_metric_integer:.4f}, {agreement}"
+    agreement = f"{100 * row['integer_agreement']:.2f} % of the predictions agree"
+    return f"; integer program {row['test_metric_integer']:.4f}, {agreement}"
 
 
 class Progress:
@@ -43,9 +44,18 @@ class Progress:
         self.quiet = quiet
         self.bars = not quiet and sys.stderr.isatty()
         self.started = time.perf_counter()
-        self.ran = self.known = 0
+        self.known = 0
+        self.rows: list[dict[str, Any]] = []
+        """Rows of the trials that ended while this command ran."""
+        self.meter: Meter | None = None
         self._notes: set[str] = set()
         self._complaints: set[str] = set()
+
+    def plan(self, text: str, to_do: int, known: int) -> None:
+        """The plan of the command, before anything runs."""
+        self.known = known
+        self.note(text)
+        self.meter = Meter(to_do, bar=self.bars and to_do > 1)
 
     def note(self, text: str) -> None:
         """Says something once, unless quiet."""
@@ -70,7 +80,9 @@ class Progress:
 
             def report(epoch: Epoch) -> None:
                 bar.set_postfix(loss=f"{epoch.train_loss:.4f}", val=f"{epoch.val_metric:.4f}", refresh=False)
-                bar.update()
+                bar.update(epoch.epoch - bar.n)  # a resumed trial does not begin at 1
+                if self.meter is not None:
+                    self.meter.advance(epoch.epoch / config.train.epochs)
 
             yield report
 
@@ -91,30 +103,40 @@ class Progress:
 
         return report
 
-    def skipped(self, name: str, row: dict[str, Any]) -> None:
-        """A trial that has its row already."""
-        self.known += 1
-        self.note(f"{name}: already done, test {row['metric']} {row['test_metric']:.4f} (rerun=true runs it again)")
-
-    def finished(self, row: Row) -> None:
-        """A trial that ended, well or not."""
-        self.ran += 1
-        if row.status != "done":
-            tqdm.write(f"dqrun: {row.run_id} failed: {row.reason}", file=sys.stderr)
+    def finished(self, row: Mapping[str, Any], here: bool = True) -> None:
+        """A trial that ended, well or not; `here`: in this sweep, else in another that shares the folder."""
+        self.rows.append(dict(row))
+        if self.meter is not None:
+            self.meter.finish()
+        if row["status"] != "done":
+            tqdm.write(f"dqrun: {row['run_id']} failed: {row['reason']}", file=sys.stderr)
         elif not self.quiet:
-            tqdm.write(
-                f"{row.run_id}: test {row.metric} {row.test_metric:.4f}, validation {row.val_metric:.4f} "
-                f"at epoch {row.best_epoch} of {row.epochs}, {row.seconds:.1f} s{integer_words(row)}",
-                file=sys.stderr,
-            )
+            tqdm.write(self._result(row) + ("" if here else ", by another sweep"), file=sys.stderr)
+
+    def _result(self, row: Mapping[str, Any]) -> str:
+        left = self.meter.left() if self.meter is not None and not self.bars else ""
+        judged = "" if row["test_metric"] is None else f"test {row['metric']} {row['test_metric']:.4f}, "
+        return (
+            f"{row['run_id']}: {judged}validation {row['val_metric']:.4f} "
+            f"at epoch {row['best_epoch']} of {row['epochs']}, {row['seconds']:.1f} s{integer_words(row)}{left}"
+        )
+
+    def close(self) -> None:
+        """Takes the bars away."""
+        if self.meter is not None:
+            self.meter.close()
 
     def summary(self, cells: dict[str, Results]) -> None:
-        """The table of the cells of this command, from the rows on disk, and where the files are."""
-        if self.quiet:
-            return
-        print(format_table(summary_lines(cells)))
-        elapsed = time.perf_counter() - self.started
-        known = f", {self.known} known before" if self.known else ""
-        print(f"{self.ran} trials in {elapsed:.1f} s{known}")
-        for root in sorted({str(results.root) for results in cells.values()}):
-            print(f"tables: {Path(root) / 'summary.csv'}, {Path(root) / 'trials.csv'}; runs: {Path(root) / 'runs'}")
+        """The table of the cells of this command, from the rows on disk, and where the files are; then the failures."""
+        failures = [row for row in self.rows if row["status"] != "done"]
+        if not self.quiet:
+            print(format_table(summary_lines(cells)))
+            known = f", {self.known} known before" if self.known else ""
+            print(f"{count(len(self.rows), 'trial')} in {time.perf_counter() - self.started:.1f} s{known}")
+            for root in sorted({str(results.root) for results in cells.values()}):
+                print(f"tables: {Path(root) / 'summary.csv'}, {Path(root) / 'trials.csv'}; runs: {Path(root) / 'runs'}")
+        if failures and len(self.rows) > 1:
+            print(f"dqrun: {len(failures)} of {count(len(self.rows), 'trial')} failed:", file=sys.stderr)
+            for row in failures:
+                log = f" (see {row['log']})" if row["log"] else ""
+                print(f"  {row['run_id']}: {row['reason']}{log}", file=sys.stderr)

@@ -37,7 +37,7 @@ def format_table(summary: pd.DataFrame) -> str:
                 "test mean +- 95 % CI": format_mean(cell["test_mean"], cell["test_ci95"], cell["metric"]),
                 "validation": format_mean(cell["val_mean"], float("nan"), cell["metric"]),
                 "trials": f"{cell['trials']}{failed}",
-                "s/trial": f"{cell['seconds']:.1f}",
+                "s/trial": "-" if pd.isna(cell["seconds"]) else f"{cell['seconds']:.1f}",
             }
         )
     return align(lines)

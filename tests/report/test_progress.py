@@ -57,10 +57,10 @@ def test_quiet_says_failures_only(tmp_path: Path, row: Row, capsys: pytest.Captu
         write_row(folder, row)
     results.rebuild_tables()
     progress = Progress(quiet=True)
-    progress.finished(row)
+    progress.finished(vars(row))
     progress.summary({row.cell_hash: results})
     assert capsys.readouterr() == ("", "")
-    progress.finished(replace(row, status="failed", reason="training loss is nan in epoch 2"))
+    progress.finished(vars(replace(row, status="failed", reason="training loss is nan in epoch 2")))
     assert "r0 failed: training loss is nan in epoch 2" in capsys.readouterr().err
 
 

@@ -1,0 +1,225 @@
+"""Lock files that work between processes and, on a shared file system, between machines.
+
+A lock is a file with its owner's name in it. It is made by linking a finished file to the lock's name, which the file
+system does for one process only. The owner touches it every `HEARTBEAT` seconds. A lock is stale when its owner is
+known to be dead or its last touch is older than `STALE`; ages are taken by the file system's clock, not by this
+machine's.
+
+Taking over. Two processes may find the same lock stale, and the slower must not remove the faster one's new lock. So
+whoever wants to replace (or, being the owner, to remove) a lock with token T first locks the name `LOCK.T`, and then
+looks again whether the lock still has T. Only the holder of `LOCK.T` ever changes a lock with T. A process that dies
+while it holds `LOCK.T` leaves a stale lock, which is taken over in the same way.
+
+An owner that was stopped for longer than `STALE` (a laptop asleep) may wake up and find its lock taken: it must ask
+`is_mine` before it records anything.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import TracebackType
+
+from dqrun.errors import DqrunError
+from dqrun.sweep.owner import Owner
+
+HEARTBEAT = 10.0
+STALE = 120.0
+_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
+
+
+class LockLost(DqrunError):
+    """Another process took this one's lock over; what it was doing must not be recorded."""
+
+
+class LockFile:
+    """A lock at `path`; not re-entrant, and one object may hold it at a time."""
+
+    def __init__(self, path: Path, label: str = "") -> None:
+        self.path, self.label = path, label
+        self.mine: Owner | None = None
+
+    def acquire(self, dead: str = "") -> bool:
+        """Takes the lock if it is free or stale and returns whether this object now holds it. Never waits.
+
+        `dead`: label of a task that is known to have died, whose lock is stale whatever its age.
+        """
+        new = Owner.new(self.label)
+        with _written(self.path, new) as file:
+            if _link(file, self.path) or self._take_over(file, dead):
+                self.mine = new
+                _remove_leftovers(self.path, keep=f"{self.path.name}.{new.token}")
+        return self.mine is not None
+
+    def _take_over(self, file: Path, dead: str) -> bool:
+        """Puts `file` in the place of a stale lock; False when the lock is alive or another process was faster."""
+        old = read_owner(self.path)
+        if old is None:  # released a moment ago
+            return _link(file, self.path)
+        if not ((dead and old.label == dead) or is_stale(self.path, old)):
+            return False
+        with _permission_to_change(self.path, old.token) as allowed:
+            if allowed:
+                try:
+                    file.replace(self.path)
+                except FileNotFoundError:  # the old owner woke up and tidied `file` away: it lives after all
+                    return False
+            return allowed
+
+    def is_mine(self) -> bool:
+        """Whether the lock is still this object's."""
+        owner = read_owner(self.path)
+        return self.mine is not None and owner is not None and owner.token == self.mine.token
+
+    def touch(self) -> bool:
+        """Shows that the owner lives; returns `is_mine`."""
+        mine = self.is_mine()
+        if mine:
+            os.utime(self.path)
+        return mine
+
+    def release(self) -> None:
+        """Removes the lock, unless another process has taken it over.
+
+        On a full disk, where nothing can be written, it stays, and is stale when this process has ended.
+        """
+        if self.mine is None:
+            return
+        with suppress(OSError), _permission_to_change(self.path, self.mine.token) as allowed:
+            if allowed:
+                _remove_leftovers(self.path, keep=f"{self.path.name}.{self.mine.token}")
+                self.path.unlink()
+        self.mine = None
+
+
+@contextmanager
+def _permission_to_change(path: Path, token: str) -> Iterator[bool]:
+    """Whether this process alone may replace or remove the lock at `path`, which has `token`, inside the block."""
+    claim = LockFile(path.with_name(f"{path.name}.{token}"))
+    if not claim.acquire():
+        yield False
+        return
+    try:
+        owner = read_owner(path)
+        yield owner is not None and owner.token == token
+    finally:
+        claim.path.unlink(missing_ok=True)
+
+
+def read_owner(path: Path) -> Owner | None:
+    """The owner of a lock, or None when there is no lock. An unreadable lock gets an owner of unknown place."""
+    try:
+        with path.open() as file:
+            text = file.read()
+            number = os.fstat(file.fileno()).st_ino
+    except FileNotFoundError:
+        return None
+    try:
+        return Owner.from_json(text)
+    except ValueError:
+        return Owner(token=f"damaged{number}", host="an unknown machine", machine="", pid=0, started="")
+
+
+def is_stale(path: Path, owner: Owner) -> bool:
+    """Whether the owner is known to be dead, or has not touched the lock for too long."""
+    if owner.is_known_dead:
+        return True
+    try:
+        os.utime(path.parent)  # the file system's idea of now
+        return path.parent.stat().st_mtime - path.stat().st_mtime > STALE
+    except FileNotFoundError:
+        return False
+
+
+@contextmanager
+def _written(path: Path, owner: Owner) -> Iterator[Path]:
+    """A file beside `path` with the owner in it; gone afterwards unless it was put to use."""
+    file = path.with_name(f".{path.name}.{owner.token}")
+    try:
+        file.write_text(owner.to_json())
+    except FileNotFoundError:  # no lock was ever made here, or a sweep that ended has removed the empty folder
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(owner.to_json())
+    try:
+        yield file
+    finally:
+        file.unlink(missing_ok=True)
+
+
+def _link(file: Path, path: Path) -> bool:
+    """Gives `file` the name `path` if that is free; the file system lets one process win."""
+    try:
+        os.link(file, path)
+    except (FileExistsError, FileNotFoundError):  # taken; or the winner tidied `file` away as a leftover
+        return False
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        return _create(file.read_text(), path)
+    return True
+
+
+def _create(text: str, path: Path) -> bool:
+    """As `_link`, where the file system has no hard links."""
+    try:
+        handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
+    except FileExistsError:
+        return False
+    with os.fdopen(handle, "w") as file:
+        file.write(text)
+    return True
+
+
+def _remove_leftovers(path: Path, keep: str) -> None:
+    """Removes what processes that were killed while they changed this lock left beside it; its holder's task."""
+    for other in path.parent.iterdir():
+        name = other.name.removeprefix(".")
+        if name.startswith(f"{path.name}.") and not name.startswith(keep):
+            other.unlink(missing_ok=True)
+
+
+def remove_orphans(folder: Path) -> None:
+    """Removes what killed processes left of locks that are gone."""
+    for path in folder.glob("*"):
+        base = path.with_name(path.name.removeprefix(".").partition(".lock")[0] + ".lock")
+        owner = None if base == path or base.exists() else read_owner(path)
+        if owner is not None and is_stale(path, owner):
+            path.unlink(missing_ok=True)
+
+
+class Heartbeat:
+    """Touches a lock from a thread while the block runs, and notices when another process has taken it."""
+
+    def __init__(self, lock: LockFile, seconds: float = HEARTBEAT) -> None:
+        self._lock, self._seconds = lock, seconds
+        self._stop, self._lost = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._beat, daemon=True)
+
+    def __enter__(self) -> Heartbeat:
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def check(self) -> None:
+        """Raises LockLost when the lock was lost."""
+        if self._lost.is_set():
+            raise LockLost("another process took this trial over")
+
+    def confirm(self) -> None:
+        """Raises LockLost unless the lock is this process's at this moment."""
+        if not self._lock.is_mine():
+            raise LockLost("another process took this trial over")
+
+    def _beat(self) -> None:
+        while not self._stop.wait(self._seconds):
+            with suppress(OSError):  # a shared file system may be away for a moment
+                if not self._lock.touch():
+                    self._lost.set()
+                    return

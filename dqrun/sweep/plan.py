@@ -1,0 +1,105 @@
+"""The plan of a sweep: every trial that a command asks for, and which of them have their row already."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from dqrun.config import RunConfig
+from dqrun.data.fingerprint import fingerprint
+from dqrun.protocol import Trial, cell_hash, run_id, trials
+from dqrun.report.meter import count
+from dqrun.results import Results
+
+ALL_PARTS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class PlannedTrial:
+    """One trial of a sweep: all that a worker in another process needs to run it."""
+
+    config: RunConfig
+    trial: Trial
+    name: str
+    """Its run_id."""
+    superseded: str | None = None
+    """`finished_utc` of a row that does not count: of a failure, or of any row with rerun=true."""
+    parts: Sequence[str] = ALL_PARTS
+    """Parts of the data that are evaluated at the end; a search leaves the test data alone."""
+    alone: bool = False
+    """Whether the command asks for one configuration: a dataset that can't be read then ends it, unrecorded."""
+
+    @property
+    def root(self) -> str:
+        """The results folder."""
+        return self.config.results.dir
+
+    def finished(self, results: Results) -> dict[str, Any] | None:
+        """The trial's row when it has one that counts."""
+        row = results.row(self.name)
+        return None if row is None or row["finished_utc"] == self.superseded else row
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Trials in the order in which they are to be run."""
+
+    to_do: list[PlannedTrial]
+    known: list[PlannedTrial]
+    """Trials that have a row."""
+    cells: dict[str, Results]
+    """Results folder of each cell hash, in the order of the command."""
+    checkpointed: int
+    """How many of `to_do` have a checkpoint to go on from."""
+
+    def with_threads(self, threads: int) -> Plan:
+        """The same plan, its trials with this number of threads where the configuration leaves it open."""
+
+        def fixed(planned: PlannedTrial) -> PlannedTrial:
+            return replace(planned, config=replace(planned.config, threads=planned.config.threads or threads))
+
+        return replace(self, to_do=[fixed(planned) for planned in self.to_do])
+
+    def describe(self) -> str:
+        """The plan in a line: `plan: 12 trials of 4 configurations, 5 already done, 7 to do`."""
+        total = len(self.to_do) + len(self.known)
+        words = [f"plan: {count(total, 'trial')} of {count(len(self.cells), 'configuration')}"]
+        words += [f"{len(self.known)} already done (rerun=true runs them again)"] if self.known else []
+        words += [f"{len(self.to_do)} to do"]
+        words += [f"{self.checkpointed} of them from a checkpoint"] if self.checkpointed else []
+        return ", ".join(words)
+
+
+def is_complete(row: dict[str, Any], config: RunConfig) -> bool:
+    """Whether a recorded row has all that this configuration asks for."""
+    has_integer = row["test_metric_integer"] is not None
+    return row["status"] == "done" and (has_integer or config.evaluate.engine != "integer")
+
+
+def make_plan(configs: Sequence[RunConfig], parts: Sequence[str] = ALL_PARTS) -> Plan:
+    """The plan of a command; a trial that two configurations share is in it once.
+
+    Raises ResultsError for a results folder that can't be written to.
+    """
+    folders: dict[str, Results] = {}
+    for config in configs:
+        if config.results.dir not in folders:
+            folders[config.results.dir] = Results(config.results.dir)
+    to_do: dict[Path, PlannedTrial] = {}
+    known: dict[Path, PlannedTrial] = {}
+    cells: dict[str, Results] = {}
+    for config in configs:
+        results, mark = folders[config.results.dir], fingerprint(config.dataset)
+        cells[cell_hash(config, mark)] = results
+        for trial in trials(config.protocol):
+            name = run_id(config, trial, mark)
+            row = results.row(name)
+            counts = row is not None and is_complete(row, config) and not config.rerun
+            superseded = None if row is None or counts else row["finished_utc"]
+            planned = PlannedTrial(config, trial, name, superseded, parts, len(configs) == 1)
+            (known if counts else to_do).setdefault(results.runs / name, planned)
+    kept = sum(os.path.exists(folders[planned.root].checkpoint_path(planned.name)) for planned in to_do.values())
+    return Plan(list(to_do.values()), list(known.values()), cells, kept)

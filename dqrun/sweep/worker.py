@@ -1,0 +1,179 @@
+"""`Worker`: runs planned trials one after the other, each behind its lock. The same code in every process."""
+
+from __future__ import annotations
+
+import os
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from dqrun.config import RunConfig
+from dqrun.data.dataset import GraphDataset, load_dataset
+from dqrun.data.fingerprint import fingerprint
+from dqrun.errors import DqrunError, ResultsError, TrialFailed
+from dqrun.memory import keep_freed_memory
+from dqrun.protocol import trial_hash
+from dqrun.provenance import versions
+from dqrun.report.progress import Progress
+from dqrun.results import Results
+from dqrun.resume import Checkpoints, Identity
+from dqrun.sweep.locks import Heartbeat, LockFile, LockLost, remove_orphans
+from dqrun.sweep.plan import PlannedTrial
+from dqrun.tracking import tracked
+from dqrun.training import Epoch
+from dqrun.trial import Outcome, failed, record, run_trial
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A trial that has its row now."""
+
+    row: dict[str, Any]
+    here: bool
+    """Whether this worker ran it; else another sweep did."""
+
+
+class Worker:
+    """Runs trials in this process. `progress` tells a person; `label` goes into the locks."""
+
+    def __init__(self, progress: Progress, label: str = "") -> None:
+        keep_freed_memory()
+        self.progress, self.label = progress, label
+        self._datasets: dict[str, GraphDataset] = {}
+        self._folders: dict[str, Results] = {}
+
+    def attempt(self, planned: PlannedTrial) -> Finished | None:
+        """Runs and records a trial unless it has a row; None when another process is at it.
+
+        Whatever goes wrong with the trial itself is recorded as its failure. Raises ResultsError when the results
+        folder can't be written to, and DqrunError when the command's only dataset can't be read.
+        """
+        results = self._results(planned)
+        row = planned.finished(results)
+        if row is not None:
+            return Finished(row, here=False)
+        lock = LockFile(results.lock_path(planned.name), self.label)
+        try:
+            if not lock.acquire():
+                return None
+        except OSError as error:
+            raise ResultsError(f"could not write {lock.path}: {error.strerror}") from None
+        try:
+            with Heartbeat(lock) as beat:
+                return self._run_locked(planned, results, beat)
+        except LockLost:
+            return None
+        finally:
+            lock.release()
+
+    def record_death(self, planned: PlannedTrial, reason: str, log: str, label: str) -> Finished | None:
+        """Records that the task `label`, which ran a trial, has died; None when another process is at the trial now."""
+        results = self._results(planned)
+        row = planned.finished(results)
+        if row is not None:  # it died after its work was done
+            return Finished(row, here=True)
+        lock = LockFile(results.lock_path(planned.name), self.label)
+        if not lock.acquire(dead=label):
+            return None
+        try:
+            results.clear_leftovers(planned.name)
+            return self._record(failed(planned.config, planned.trial, reason, log), planned, results)
+        finally:
+            lock.release()
+
+    def _run_locked(self, planned: PlannedTrial, results: Results, beat: Heartbeat) -> Finished:
+        row = planned.finished(results)
+        if row is not None:  # recorded between the first look and the lock
+            return Finished(row, here=False)
+        results.clear_leftovers(planned.name)
+        checkpoints = self._checkpoints(planned, results)
+        try:
+            outcome = self._outcome(planned, checkpoints, beat)
+        except (LockLost, ResultsError):
+            raise
+        except Exception as error:
+            if planned.alone and isinstance(error, DqrunError):
+                raise
+            reason = f"{error}" if isinstance(error, DqrunError) else f"{type(error).__name__}: {error}"
+            outcome = failed(planned.config, planned.trial, one_line(reason), traceback.format_exc())
+        beat.confirm()
+        return self._record(outcome, planned, results)
+
+    def _outcome(self, planned: PlannedTrial, checkpoints: Checkpoints, beat: Heartbeat) -> Outcome:
+        config, trial = planned.config, planned.trial
+        torch.set_num_threads(config.threads or os.cpu_count() or 1)
+        dataset = self._dataset(config)
+        warn = self._warn(planned)
+        with self.progress.trial(config, trial) as show, tracked(config, planned.name, warn) as track:
+
+            def report(epoch: Epoch) -> None:
+                beat.check()
+                show(epoch)
+                track.epoch(epoch)
+
+            outcome = run_trial(config, trial, dataset, report, checkpoints, planned.parts)
+            track.row(outcome.row)
+        return outcome
+
+    def _record(self, outcome: Outcome, planned: PlannedTrial, results: Results) -> Finished:
+        """Writes the folder and the tables, then forgets the checkpoint; a full disk fails the trial, unrecorded."""
+        row = vars(outcome.row)
+        try:
+            record(outcome, planned.config, results)
+            self._checkpoints(planned, results).remove()
+            self.progress.complain(results.rebuild_tables())
+        except TrialFailed as error:
+            row = {**row, "status": "failed", "reason": str(error), "log": ""}
+        return Finished(row, here=True)
+
+    def _checkpoints(self, planned: PlannedTrial, results: Results) -> Checkpoints:
+        config = planned.config
+        identity = Identity(trial_hash(config, planned.trial, fingerprint(config.dataset)), **versions())
+        path = results.checkpoint_path(planned.name)
+        return Checkpoints(path, config.train.checkpoint_minutes, identity, config.device, self._warn(planned))
+
+    def _warn(self, planned: PlannedTrial) -> Callable[[str], None]:
+        return lambda text: self.progress.complain([f"{planned.name}: {text}"])
+
+    def _results(self, planned: PlannedTrial) -> Results:
+        if planned.root not in self._folders:
+            self._folders[planned.root] = Results(planned.root)
+        return self._folders[planned.root]
+
+    def _dataset(self, config: RunConfig) -> GraphDataset:
+        """The dataset; the last one is kept."""
+        key = repr((config.dataset, config.data))
+        if key not in self._datasets:
+            self._datasets = {key: load_dataset(config.dataset, config.data)}
+            self.progress.note(self._datasets[key].note)
+        return self._datasets[key]
+
+
+def one_line(text: str) -> str:
+    """The first line that says something, cut to a length that fits a table."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[0][:300] if lines else ""
+
+
+def tidy(results: Results) -> None:
+    """Clears up after processes that were killed in this results folder, and removes its work folders when empty."""
+    for path in sorted(results.locks.glob("*.lock")):
+        lock = LockFile(path)
+        try:
+            if not lock.acquire():
+                continue
+        except OSError:  # a full disk; the next sweep will find the lock
+            continue
+        name = path.name.removesuffix(".lock")
+        results.clear_leftovers(name)
+        results.drop_old_checkpoint(name)
+        lock.release()
+    remove_orphans(results.locks)
+    for folder in (results.locks, results.checkpoints):
+        try:
+            folder.rmdir()
+        except OSError:  # in use, or never made
+            continue

@@ -1,0 +1,149 @@
+"""`dqrun tune [GROUP=OPTION ...] [FIELD=VALUE ...]`: the command."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from dqrun.compose import load_jobs
+from dqrun.config import RunConfig
+from dqrun.errors import ConfigError, DqrunError
+from dqrun.launchers.parallel import available_cores
+from dqrun.protocol import trials
+from dqrun.report.progress import Progress
+from dqrun.report.tables import align
+from dqrun.run import run_plan
+from dqrun.tune.preset import write_preset
+from dqrun.tune.space import SETTINGS, space_of
+from dqrun.tune.study import Search, Tried
+
+PARTS = ("train", "val")
+"""What a search evaluates: never the test data."""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"{message}; dqrun tune --help lists the flags")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The flags of the verb."""
+    parser = _Parser(
+        prog="dqrun tune",
+        allow_abbrev=False,
+        description="Searches settings by validation with Optuna: dqrun tune model=gin quant=int4 method=naive,dq. "
+        "Each combination of listed values is searched with the same number of settings, the defaults being the "
+        "first. The same command goes on where it was stopped. Rows and studies go to results.dir/tune.",
+    )
+    parser.add_argument("overrides", nargs="*", help="GROUP=OPTION or FIELD=VALUE; a,b,c lists what to compare")
+    parser.add_argument("--trials", type=int, default=20, metavar="N", help="settings tried for each (default: 20)")
+    parser.add_argument(
+        "--search", default=",".join(SETTINGS), metavar="LIST", help=f"what to vary (default: {','.join(SETTINGS)})"
+    )
+    parser.add_argument("--config-dir", metavar="DIR", help="a folder with groups of your own; gets the presets too")
+    parser.add_argument(
+        "-o", "--output", metavar="DIR", help="config folder for presets (default: results.dir/tune/configs)"
+    )
+    parser.add_argument("-q", "--quiet", action="store_true", help="errors only")
+    return parser
+
+
+class SearchProgress(Progress):
+    """Tells of settings rather than of the trials that they are made of."""
+
+    def plan(self, text: str, to_do: int, known: int) -> None:
+        self.known += known
+
+    def finished(self, row: Mapping[str, Any], here: bool = True) -> None:
+        if row["status"] != "done":
+            super().finished(row, here)
+
+    def tried(self, search: Search, tried: Tried) -> None:
+        """One line per setting."""
+        best = search.best()
+        shown = "failed" if tried.value is None else f"validation {search.task.metric} {tried.value:.4f}"
+        top = "" if best is None or best.value is None else f", best {best.value:.4f} (trial {best.number})"
+        self.say(f"{search.name}: trial {tried.number}, {len(search.tried())} of {search.budget}: {shown}{top}")
+
+    def say(self, text: str) -> None:
+        """A line, unless quiet."""
+        if not self.quiet:
+            self.note(text)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs the searches of a command line and returns the exit code: 1 when one found nothing that works."""
+    options = build_parser().parse_intermixed_args(list(argv))
+    if options.trials < 1:
+        raise ConfigError.rule("--trials", "be >= 1", options.trials)
+    for word in options.overrides:
+        if word.startswith("~"):
+            raise ConfigError(f"{word} can't be put into a preset: write what you want instead")
+    jobs = load_jobs(options.overrides, multirun=True, config_dir=options.config_dir)
+    names = options.search.split(",")
+    spaces = [space_of(job.config, names) for job in jobs]
+    searches = [
+        Search(job, space, options.trials, Path(job.config.results.dir).expanduser() / "tune")
+        for job, space in zip(jobs, spaces, strict=True)
+    ]
+    progress = SearchProgress(options.quiet)
+    for search in searches:
+        dimensions = "; ".join(dimension.describe() for dimension in search.space)
+        progress.say(
+            f"{search.name}: {search.budget - search.left} of {search.budget} settings asked so far; {dimensions}"
+        )
+    run_searches(searches, progress)
+    return finish(searches, options, progress, list(argv))
+
+
+def run_searches(searches: Sequence[Search], progress: SearchProgress) -> None:
+    """Asks, trains and tells until all budgets are spent; the settings of a round are one sweep, by any launcher."""
+    while True:
+        count = settings_at_once([search.config for search in searches])
+        asked = [(search, number) for search in searches for number in search.ask(count)]
+        if not asked:
+            return
+        run_plan([search.config_of(number) for search, number in asked], progress, PARTS)
+        for search, number in asked:
+            progress.tried(search, search.tell(number))
+
+
+def settings_at_once(configs: Sequence[RunConfig]) -> int:
+    """Settings to ask of each search in a round, so that the launcher's processes have enough to do."""
+    first = configs[0]
+    if first.launcher.name == "plain":
+        return 1
+    trials_of_a_round = sum(len(trials(config.protocol)) for config in configs)
+    return max(1, math.ceil((first.jobs or available_cores()) / trials_of_a_round))
+
+
+def finish(searches: Sequence[Search], options: argparse.Namespace, progress: SearchProgress, argv: list[str]) -> int:
+    """Writes the presets and prints what was found."""
+    lines, commands, failed = [], [], []
+    for search in searches:
+        best, default = search.best(), search.tried()[0]
+        if best is None:
+            failed.append(search.name)
+            continue
+        folder = Path(options.output or options.config_dir or search.storage.parent / "configs")
+        preset = write_preset(search, best, folder, argv)
+        settings = " ".join(f"{name.split('.', 1)[1]}={value:g}" for name, value in best.values.items())
+        shown = "failed" if default.value is None else f"{default.value:.4f}"
+        lines.append(
+            {
+                "study": search.name,
+                "default": shown,
+                "best": f"{best.value:.4f}",
+                "settings": settings or "the defaults",
+            }
+        )
+        commands.append(f"dqrun --config-dir {folder} experiment={preset.stem}")
+    if not options.quiet and lines:
+        print(align(lines))
+        print("to train with the best settings and read the test data:", *commands, sep="\n  ")
+    if failed:
+        raise DqrunError(f"no setting gave a result in {', '.join(failed)}")
+    return 0

@@ -1,0 +1,75 @@
+"""The best settings of a search as an `experiment/` preset that reproduces its best trial."""
+
+from __future__ import annotations
+
+import shlex
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from dqrun.compose import Job, load_configs
+from dqrun.data.fingerprint import fingerprint
+from dqrun.errors import DqrunError
+from dqrun.protocol import INCIDENTAL, cell_hash, trials
+from dqrun.provenance import git_revision, versions
+from dqrun.tune.space import get
+from dqrun.tune.study import Search, Tried
+
+STATED = ("dataset", "model", "quant", "method", "plan")
+"""Groups whose options a preset states even where they are the defaults of today."""
+
+
+def write_preset(search: Search, best: Tried, folder: Path, command: list[str]) -> Path:
+    """Writes `FOLDER/experiment/STUDY.yaml` and makes sure that it composes to the best trial's configuration."""
+    path = folder / "experiment" / f"{search.name}.yaml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tree: dict[str, Any] = {"defaults": _defaults(search.job)}
+    for name, value in {**_typed(search.job), **best.values}.items():
+        _put(tree, name.split("."), value)
+    path.write_text(f"# @package _global_\n{_provenance(search, best, command)}{OmegaConf.to_yaml(tree)}")
+    (config,) = load_configs([f"experiment={search.name}"], config_dir=str(folder))
+    mark = fingerprint(config.dataset)
+    wanted = search.config_of(best.number)
+    if cell_hash(config, mark) != cell_hash(wanted, mark) or trials(config.protocol) != trials(wanted.protocol):
+        raise DqrunError(f"{path} does not compose to the best trial: a group or override of the search is not in it")
+    return path
+
+
+def _defaults(job: Job) -> list[Any]:
+    typed = {word.partition("=")[0].lstrip("+") for word in job.overrides}
+    groups = [group for group in job.choices if group in STATED or group in typed]
+    base: list[Any] = [job.choices["experiment"]] if "experiment" in job.choices else []
+    chosen = [group for group in groups if group != "experiment" and group not in INCIDENTAL]
+    return base + [{f"override /{group}": job.choices[group]} for group in chosen]
+
+
+def _typed(job: Job) -> dict[str, Any]:
+    """The fields that the command line set, but for those that leave results what they are."""
+    names = [word.partition("=")[0].lstrip("+") for word in job.overrides]
+    wanted = [name for name in names if name not in job.choices and name.split(".")[0] not in INCIDENTAL]
+    tree = OmegaConf.to_container(OmegaConf.structured(job.config))
+    return {name: get(tree, name) for name in wanted}
+
+
+def _put(tree: dict[str, Any], parts: list[str], value: Any) -> None:
+    for part in parts[:-1]:
+        tree = tree.setdefault(part, {})
+    tree[parts[-1]] = value
+
+
+def _provenance(search: Search, best: Tried, command: list[str]) -> str:
+    tried = search.tried()
+    metric, default = search.task.metric, tried[0].value
+    known = versions()
+    count = len(trials(search.config.protocol))
+    lines = [
+        f"The best of {len(tried)} settings by validation {metric}: {best.value:.6g}, mean of {count} trials"
+        f" (the default: {'failed' if default is None else f'{default:.6g}'}). Test data was not read.",
+        f"Found by: dqrun tune {shlex.join(command)}",
+        f"Study {search.name} in {search.storage}, trial {best.number}; {datetime.now(UTC):%Y-%m-%d}.",
+        f"Searched: {'; '.join(dimension.describe() for dimension in search.space)}.",
+        f"dqrun {known['dqrun_version']} {git_revision()}, torch {known['torch_version']}, PyG {known['pyg_version']}.",
+    ]
+    return "".join(f"# {line}\n" for line in lines)

@@ -1,0 +1,173 @@
+"""Workers: one trial at a time, behind its lock, whatever happens to it."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from dqrun.config import RunConfig
+from dqrun.errors import DataError, ResultsError
+from dqrun.report.progress import Progress
+from dqrun.results import Results
+from dqrun.sweep import worker as module
+from dqrun.sweep.locks import LockFile
+from dqrun.sweep.owner import Owner
+from dqrun.sweep.plan import PlannedTrial, make_plan
+from dqrun.sweep.worker import Worker, tidy
+
+Make = Callable[..., list[RunConfig]]
+
+
+@pytest.fixture
+def planned(make: Make) -> PlannedTrial:
+    return make_plan(make("quant=int4,int8")).to_do[0]
+
+
+@pytest.fixture
+def results(planned: PlannedTrial) -> Results:
+    return Results(planned.root)
+
+
+@pytest.fixture
+def worker() -> Worker:
+    return Worker(Progress(quiet=True))
+
+
+def files(results: Results) -> list[str]:
+    return sorted(path.relative_to(results.root).as_posix() for path in results.root.rglob("*") if path.is_file())
+
+
+def test_a_trial_is_run_once_and_leaves_nothing_but_its_folder(
+    worker: Worker, planned: PlannedTrial, results: Results
+) -> None:
+    first, second = worker.attempt(planned), worker.attempt(planned)
+    assert first is not None and first.here and first.row["status"] == "done"
+    assert second is not None and not second.here and second.row == first.row
+    tidy(results)
+    folder = f"runs/{planned.name}"
+    assert files(results) == [
+        *(".tables.lock", f"{folder}/config.yaml", f"{folder}/history.csv", f"{folder}/model.safetensors"),
+        *(f"{folder}/row.json", "summary.csv", "trials.csv"),
+    ]
+    assert sorted(path.name for path in results.root.iterdir() if path.is_dir()) == ["runs"]
+
+
+def test_a_trial_of_another_process_is_left_to_it(worker: Worker, planned: PlannedTrial, results: Results) -> None:
+    other = LockFile(results.lock_path(planned.name))
+    other.acquire()
+    assert worker.attempt(planned) is None
+    other.release()
+    assert worker.attempt(planned) is not None
+
+
+def test_a_stolen_lock_stops_the_trial_and_records_nothing(
+    worker: Worker, planned: PlannedTrial, results: Results, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = module.run_trial
+
+    def slow(*arguments: object, **named: object) -> object:
+        outcome = run(*arguments, **named)  # type: ignore[arg-type]
+        results.lock_path(planned.name).write_text(Owner.new().to_json())
+        return outcome
+
+    monkeypatch.setattr(module, "run_trial", slow)
+    assert worker.attempt(planned) is None
+    assert results.row(planned.name) is None
+
+
+def test_any_error_is_a_failure_with_a_log(
+    worker: Worker, planned: PlannedTrial, results: Results, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("first line\nsecond line")
+
+    monkeypatch.setattr(module, "run_trial", broken)
+    finished = worker.attempt(planned)
+    assert finished is not None
+    row = finished.row
+    assert (row["status"], row["reason"]) == ("failed", "RuntimeError: first line")
+    log = (results.root / row["log"]).read_text()
+    assert "Traceback" in log and "second line" in log
+    assert results.row(planned.name) is not None
+    assert worker.attempt(planned) is not None, "this sweep does not try it again"
+
+
+def test_data_that_cannot_be_read_fail_their_trials_of_a_sweep_only(
+    worker: Worker, planned: PlannedTrial, results: Results, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreadable(*_: object) -> None:
+        raise DataError("raw file x.zip is truncated")
+
+    monkeypatch.setattr(module, "load_dataset", unreadable)
+    with pytest.raises(DataError):
+        worker.attempt(replace(planned, alone=True))
+    assert files(results) == []
+    finished = worker.attempt(planned)
+    assert finished is not None and finished.row["reason"] == "raw file x.zip is truncated"
+
+
+def test_a_trial_goes_on_where_a_killed_worker_stopped(
+    worker: Worker, planned: PlannedTrial, results: Results, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    seen: list[int] = []
+
+    def die(epoch: object) -> None:
+        seen.append(epoch.epoch)  # type: ignore[attr-defined]
+        if seen == [1, 2]:
+            raise Killed
+
+    monkeypatch.setattr(Progress, "_plain_lines", lambda *_: die)
+    with pytest.raises(Killed):
+        worker.attempt(planned)
+    assert results.checkpoint_path(planned.name).exists()
+    assert worker.attempt(planned) is not None
+    assert seen == [1, 2, 2, 3]
+    assert not results.checkpoint_path(planned.name).exists()
+
+
+def test_the_death_of_a_task(worker: Worker, planned: PlannedTrial, results: Results) -> None:
+    remote = replace(Owner.new("task 7"), machine="elsewhere")
+    results.locks.mkdir()
+    results.lock_path(planned.name).write_text(remote.to_json())
+    assert worker.record_death(planned, "its process died", "exit code 3", "task 8") is None
+    finished = worker.record_death(planned, "its process died", "exit code 3", "task 7")
+    assert finished is not None and finished.row["reason"] == "its process died"
+    assert (results.root / finished.row["log"]).read_text() == "exit code 3\n"
+    assert worker.record_death(planned, "again", "", "task 7").row["reason"] == "its process died"  # type: ignore[union-attr]
+
+
+def test_tidying_clears_what_the_dead_left_and_spares_the_living(planned: PlannedTrial, results: Results) -> None:
+    dead = replace(Owner.new(), pid=2**22 + 1, started="")
+    results.locks.mkdir()
+    results.lock_path(planned.name).write_text(dead.to_json())
+    results.lock_path("other").write_text(Owner.new().to_json())
+    (results.runs / f".{planned.name}-abc").mkdir()
+    (results.runs / ".other-abc").mkdir()
+    tidy(results)
+    assert os.listdir(results.locks) == ["other.lock"]
+    assert os.listdir(results.runs) == [".other-abc"]
+
+
+def test_a_disk_too_full_for_a_lock_ends_the_sweep_in_one_line(
+    worker: Worker, planned: PlannedTrial, results: Results, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock = LockFile(results.lock_path("other"))
+    lock.acquire()
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(ResultsError, match=r"could not write .*\.lock: No space left on device"):
+        worker.attempt(planned)
+    lock.release()
+    tidy(results)
+    assert os.listdir(results.locks) == ["other.lock"], "it stays until this process ends"
