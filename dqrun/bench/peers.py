@@ -17,6 +17,7 @@ from dqrun.config import ModelConfig
 from dqrun.graph import Batch, Graph
 from dqrun.nn import GNN, GATLayer, GCNLayer
 from dqrun.nn.gin import GINLayer
+from dqrun.nn.linear import BatchNorm, Embedding, Linear
 
 POOLING: dict[str, Callable[..., Tensor]] = {
     "sum": global_add_pool,
@@ -37,17 +38,17 @@ class PyGNetwork(nn.Module):
         self.config, self.readout = config, ours.readout
         self.encoder = None if ours.encoder is None else _encoder(ours.encoder)
         self.layers = nn.ModuleList(_layer(layer, cached) for layer in ours.layers)
-        self.norms = None if ours.norms is None else nn.ModuleList(_copy_norm(norm.norm) for norm in ours.norms)
+        self.norms = None if ours.norms is None else nn.ModuleList(map(_copy_norm, ours.norms))
         self.head = None if ours.head is None else nn.ModuleList(_linear(linear) for linear in ours.head)
 
     def forward(self, x: Tensor, edges: Any, batch: Tensor, num_graphs: int) -> Tensor:
-        """x float32 [N, F] or int64 [N]; edges: what `edge_forms` gives; batch int64 [N]; to logits [N, C] or [G, C]."""
+        """x float32 [N, F] or int64 [N], edges: of one of `EDGE_FORMS`, batch int64 [N]; to logits [N, C] or [G, C]."""
         config = self.config
         if self.encoder is not None:
             x = self.encoder(x)
         hidden = len(self.layers) - (self.readout is None)
         for i, layer in enumerate(self.layers):
-            h = F.dropout(x, config.dropout if i else config.input_dropout, self.training)
+            h: Tensor = F.dropout(x, config.dropout if i else config.input_dropout, self.training)
             h = layer(h, edges)
             if i == hidden:
                 return h
@@ -65,47 +66,65 @@ class PyGNetwork(nn.Module):
 
 
 def _encoder(ours: nn.Module) -> nn.Module:
-    weight: Any = ours.weight
-    if hasattr(ours, "bias"):
+    if isinstance(ours, Linear):
         return _linear(ours)
-    return nn.Embedding.from_pretrained(weight.detach().clone(), freeze=False)
+    assert isinstance(ours, Embedding)
+    num_categories, channels = ours.weight.shape
+    return nn.Embedding(num_categories, channels, _weight=ours.weight.detach().clone())
 
 
 @torch.no_grad()
-def _linear(ours: Any) -> nn.Linear:
+def _linear(ours: nn.Module) -> nn.Linear:
+    assert isinstance(ours, Linear)
     linear = nn.Linear(ours.weight.size(1), ours.weight.size(0))
     linear.weight.copy_(ours.weight)
     linear.bias.copy_(ours.bias)
     return linear
 
 
-def _copy_norm(ours: nn.BatchNorm1d) -> nn.BatchNorm1d:
-    norm = nn.BatchNorm1d(ours.num_features)
-    norm.load_state_dict(ours.state_dict())
+def _copy_norm(ours: nn.Module) -> nn.BatchNorm1d:
+    """Of one of our `BatchNorm`."""
+    assert isinstance(ours, BatchNorm)
+    norm = nn.BatchNorm1d(ours.norm.num_features)
+    norm.load_state_dict(ours.norm.state_dict())
     return norm
 
 
-@torch.no_grad()
-def _layer(ours: nn.Module, cached: bool) -> nn.Module:
+def _layer(ours: nn.Module, cached: bool) -> GCNConv | GATConv | GINConv:
     if isinstance(ours, GCNLayer):
-        gcn = GCNConv(*ours.weight.shape, cached=cached)
-        gcn.lin.weight.copy_(ours.weight.t())
-        gcn.bias.copy_(ours.bias)
-        return gcn
+        return _gcn(ours, cached)
     if isinstance(ours, GATLayer):
-        options = {"heads": ours.heads, "concat": ours.concat, "dropout": ours.attention_dropout}
-        gat = GATConv(ours.weight.size(0), ours.out_channels, **options)
-        gat.lin.weight.copy_(ours.weight.t())
-        gat.att_src.copy_(ours.attention[:1])
-        gat.att_dst.copy_(ours.attention[1:])
-        gat.bias.copy_(ours.bias)
-        return gat
+        return _gat(ours)
     assert isinstance(ours, GINLayer)
+    return _gin(ours)
+
+
+@torch.no_grad()
+def _gcn(ours: GCNLayer, cached: bool) -> GCNConv:
+    gcn = GCNConv(*ours.weight.shape, cached=cached)
+    gcn.lin.weight.copy_(ours.weight.t())
+    gcn.bias.copy_(ours.bias)
+    return gcn
+
+
+@torch.no_grad()
+def _gat(ours: GATLayer) -> GATConv:
+    options = {"heads": ours.heads, "concat": ours.concat, "dropout": ours.attention_dropout}
+    gat = GATConv(ours.weight.size(0), ours.out_channels, **options)
+    gat.lin.weight.copy_(ours.weight.t())
+    gat.att_src.copy_(ours.attention[:1])
+    gat.att_dst.copy_(ours.attention[1:])
+    gat.bias.copy_(ours.bias)
+    return gat
+
+
+@torch.no_grad()
+def _gin(ours: GINLayer) -> GINConv:
     gin = GINConv(nn.Sequential(), train_eps=True)
     for i, module in enumerate(ours.mlp):  # afterwards, since GINConv draws the weights of a network that it is given
         if i:
             gin.nn.append(nn.ReLU())
-        gin.nn.append(_copy_norm(module.norm) if hasattr(module, "norm") else _linear(module))
+        gin.nn.append(_copy_norm(module) if isinstance(module, BatchNorm) else _linear(module))
     gin.eps.copy_(ours.eps)
     return gin
 
@@ -119,14 +138,15 @@ def edge_index_of(graph: Graph) -> Tensor:
 
 def _has_one_loop_each(graph: Graph) -> bool:
     csr = graph.csr
-    return torch.equal(csr.row[csr.row == csr.col], torch.arange(graph.num_nodes))
+    return torch.equal(csr.row[csr.row == csr.col], torch.arange(graph.num_nodes, device=csr.row.device))
 
 
 def adjacency(graph: Graph) -> Tensor:
     """PyG's transposed adjacency `adj_t` as a sparse CSR tensor [N, N]: rows are targets."""
     with warnings.catch_warnings():  # torch says at the first one that CSR tensors are in beta
         warnings.simplefilter("ignore")
-        return to_torch_csr_tensor(edge_index_of(graph).flip(0), size=(graph.num_nodes, graph.num_nodes))
+        matrix: Tensor = to_torch_csr_tensor(edge_index_of(graph).flip(0), size=(graph.num_nodes, graph.num_nodes))
+    return matrix
 
 
 def sorted_edge_index(graph: Graph) -> EdgeIndex:

@@ -63,8 +63,7 @@ def compare(configs: Sequence[RunConfig], rounds: int) -> tuple[list[Measured], 
             form = pyg.get(variant, "")
             seconds, step = times[form or variant], steps[form or variant]
             names = first.dataset.name, first.model.name
-            cost = peak_bytes(step), form, shares(step)
-            measured.append(Measured(variant, *names, seconds, seconds / base, *cost))
+            measured.append(Measured(variant, *names, seconds, seconds / base, peak_bytes(step), form, shares(step)))
         batches = workload.pipeline_seconds(configs[-1])
     fastest = min(times[label(config)] for config in configs) * workload.data.steps_per_epoch
     return measured, Pipeline(*names, batches, batches / (batches + fastest))

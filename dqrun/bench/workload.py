@@ -19,9 +19,9 @@ from dqrun.data.trial_data import TrialData
 from dqrun.graph import Batch
 from dqrun.nn import GNN
 from dqrun.protocol import trials
-from dqrun.trial import make_protection
 from dqrun.tasks import Task
 from dqrun.training import train_step
+from dqrun.trial import make_protection
 
 BATCHES = 6  # different ones that the rounds take in turn
 

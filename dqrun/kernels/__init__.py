@@ -96,7 +96,10 @@ def spmm(csr: CSR, x: Tensor, weight: Tensor | None = None) -> Tensor:
 
 
 def spmm_self(csr: CSR, x: Tensor, self_weight: Tensor) -> Tensor:
-    """out[i] = self_weight * x[i] + sum over incoming edges e of x[col[e]]: x [N, F], self_weight [1]; gradients to both."""
+    """out[i] = self_weight * x[i] + sum over incoming edges e of x[col[e]].
+
+    x: [N, F], self_weight: [1]; returns [N, F]; gradients to both.
+    """
     return version(reference.spmm_self, x)(csr, x, self_weight)
 
 

@@ -83,13 +83,13 @@ class GNN(nn.Module):
             x = self._hidden(i, x, graph.layer(i))
             x = self.states[i + 1](x, graph.layer(min(i + 1, len(self.layers) - 1)).keep)
         if self.readout is None:
-            x = self.layers[-1](x, graph.layer(self.num_hidden))
-            return x
+            logits: Tensor = self.layers[-1](x, graph.layer(self.num_hidden))
+            return logits
         x = kernels.segment_reduce(x, graph.node_ptr, self.readout)
         return x if self.head is None else self.head(x)
 
     def _hidden(self, i: int, x: Tensor, graph: Graph) -> Tensor:
-        h = self.layers[i](x, graph)
+        h: Tensor = self.layers[i](x, graph)
         if self.norms is not None:
             h = self.norms[i](h, graph.keep, relu=self.activation == "relu")
         if self.norms is None or self.activation != "relu":

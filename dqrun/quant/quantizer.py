@@ -61,7 +61,8 @@ class Quantizer(nn.Module):
 
         `keep`: bool [N], rows that pass unchanged and are not observed. `multiplicity`: int64 [N], how often each
         row counts for the range (a node tensor that stands for its gathered copies counts out-degree times).
-        `relu`: a ReLU follows the rounding, in the same pass. Raises DqrunError in evaluation when no range was ever observed.
+        `relu`: a ReLU follows the rounding, in the same pass. Raises DqrunError in evaluation when no range was ever
+        observed.
         """
         if self.phase is Phase.BYPASS:
             return x.relu() if relu else x

@@ -11,7 +11,8 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 from numba.core.imputils import impl_ret_untracked
-from numba.extending import intrinsic
+
+from dqrun.kernels.cpu.launch import intrinsic
 
 WORD = 32  # flags of one word
 _WORD, _FLAGS = ir.IntType(WORD), ir.VectorType(ir.IntType(1), WORD)
@@ -29,7 +30,8 @@ def pack(typing_context: Any, flags: Any, start: Any) -> Any:
     """flags[start:start + 32], uint8 zero or not, as the bits of a uint32, the first as the lowest."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        pointer = _pointer(context, builder, signature.args[0], *arguments, ir.IntType(8))
+        flags, start = arguments
+        pointer = _pointer(context, builder, signature.args[0], flags, start, ir.IntType(8))
         vector = builder.load(pointer, align=1)
         word = builder.bitcast(builder.icmp_unsigned("!=", vector, ir.Constant(vector.type, None)), _WORD)
         return impl_ret_untracked(context, builder, signature.return_type, word)

@@ -12,7 +12,8 @@ from torch.autograd.function import once_differentiable
 from dqrun.kernels.cpu.outer import sum_outer
 
 SMALLEST_PRODUCT = 2**20  # multiplications from which oneDNN's longer way to its kernel pays
-_HAS_ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+_backend: Any = torch.backends.mkldnn  # untyped in torch
+_HAS_ONEDNN = _backend.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 
 def _product(x: Tensor, weight: Tensor, bias: Tensor | None, relu: bool) -> Tensor:

@@ -23,7 +23,7 @@ def present(elements: Elements) -> tuple[Any, Any, Any, Any]:
 
 
 @inner
-def row_of(at: Any, has: Any, row: int) -> tuple[int, Any, int]:
+def row_of(at: Any, has: Any, row: Any) -> tuple[Any, Any, Any]:
     """Of one row: where it begins in x, its factor, how often it counts; `at`: pointers(elements)."""
     _, source, factor, count, keep, heads, width = at
     if heads == 1:  # spares the divisions

@@ -18,6 +18,7 @@ from functools import wraps
 from typing import Any, TypeVar, cast
 
 import numba
+import numba.extending
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -39,6 +40,7 @@ _KERNEL: dict[str, Any] = {
     "parallel": {"prange": True, **dict.fromkeys(_IGNORED, False)},
 }
 _settings: Any = numba.config  # untyped in numba
+intrinsic: Any = numba.extending.intrinsic  # its type in numba tells nothing of the function that it makes
 _one_at_a_time = threading.Lock()
 
 if "NUMBA_NUM_THREADS" not in os.environ:

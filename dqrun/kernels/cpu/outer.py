@@ -12,10 +12,9 @@ import torch
 from llvmlite import ir
 from numba import prange, types
 from numba.core import cgutils
-from numba.extending import intrinsic
 from torch import Tensor
 
-from dqrun.kernels.cpu.launch import Array, array, inner, kernel, parts, scratch, share
+from dqrun.kernels.cpu.launch import Array, array, inner, intrinsic, kernel, parts, scratch, share
 
 ROWS = 256  # of a block
 HEIGHT, LANES, VECTORS = 8, 16, 2  # of a tile: 8 x (2 vectors of 16)

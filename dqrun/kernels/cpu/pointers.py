@@ -5,14 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from numba.core import cgutils, types
-from numba.extending import intrinsic
+
+from dqrun.kernels.cpu.launch import intrinsic
 
 
 def _pointer_kind(kind: Any) -> Any:
     return types.CPointer(kind.dtype) if isinstance(kind, types.Array) else kind
 
 
-def _pointers(_context: Any, values: Any) -> Any:
+@intrinsic
+def pointers(_context: Any, values: Any) -> Any:
     """A tuple with a pointer to its first element in place of each array.
 
     numba counts references to arrays, in memory that all threads share, wherever they are put in a tuple; of pointers
@@ -30,14 +32,11 @@ def _pointers(_context: Any, values: Any) -> Any:
     return types.Tuple([_pointer_kind(kind) for kind in values])(values), codegen
 
 
-def _hold(_context: Any, arrays: Any) -> Any:
+@intrinsic
+def hold(_context: Any, arrays: Any) -> Any:
     """Keeps the arrays of a tuple alive up to here."""
 
     def codegen(context: Any, _builder: Any, _signature: Any, _args: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(arrays), codegen
-
-
-pointers: Any = intrinsic(_pointers)
-hold: Any = intrinsic(_hold)

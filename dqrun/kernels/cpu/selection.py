@@ -31,7 +31,9 @@ def _key(value: Any) -> Any:
 
 @inner
 def select(values: Array, counts: Array, rank: Any) -> Any:
-    """The element of that rank (from 0) in ascending order; values [n] float32, each counted counts [n] int64 times (empty: once).
+    """The element of that rank (from 0) in ascending order.
+
+    values: float32 [n]. counts: int64 [n], how often each counts (empty: once).
 
     Radix selection, 11 bits at a time, or 8 where there are fewer values than counters; the rank must be below the sum
     of counts. Overwrites values and counts with what is left of them.

@@ -193,7 +193,7 @@ def _select_sides(
     below_counts: Array,
     above: Array,
     above_counts: Array,
-    rank: int,
+    rank: Any,
     wanted: tuple[Any, Any],
     ends: Array,
 ) -> None:
@@ -226,7 +226,8 @@ def _search(
     rank = np.int64(tail * total)
     found, equal = np.empty((num_parts, 4), np.int64), np.zeros((num_parts, 2), np.int64)
     ends[0] = ends[1] = INFINITY  # everything is outside
-    widening, capacity, guessing = 1.0, num_elements, num_elements > LARGEST_SAMPLE
+    widening, guessing = 1.0, num_elements > LARGEST_SAMPLE
+    capacity: Any = num_elements
     while True:
         if guessing:
             share_outside = _guess(elements, num_elements, total if repeated else 0, tail, widening, ends)
