@@ -18,12 +18,16 @@ from dqrun.fields import suggestion
 
 VERBS = {
     "compare": "tables of the results so far: dqrun compare [DIR]",
+    "plot": "pictures of them: dqrun plot curves|bars|pareto|degree [DIR] -o FILE",
+    "report": "one HTML page with both: dqrun report [DIR] -o report.html",
     "export": "the integer program of a run: dqrun export RUN [-o FILE]",
     "predict": "run such a program on graphs: dqrun predict FILE --dataset NAME|DIR|FILES [-o CSV]",
     "bench": "times beside PyG's: dqrun bench training [GROUP=OPTION ...], dqrun bench inference [graph=G] [model=M]",
 }
 _VERB_MODULES = {
     "compare": "dqrun.report.compare",
+    "plot": "dqrun.report.plot",
+    "report": "dqrun.report.page",
     "export": "dqrun.export",
     "predict": "dqrun.predict",
     "bench": "dqrun.bench.cli",

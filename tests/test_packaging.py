@@ -37,7 +37,7 @@ def test_the_wheel_holds_package_presets_and_licence(wheel: Path, repository: Pa
     names = set(zipfile.ZipFile(wheel).namelist())
     presets = {f"dqrun/{file.relative_to(repository).as_posix()}" for file in (repository / "configs").rglob("*.yaml")}
     modules = {file.relative_to(repository).as_posix() for file in (repository / "dqrun").rglob("*.py")}
-    assert presets | modules | {"dqrun/py.typed"} <= names
+    assert presets | modules | {"dqrun/py.typed", "dqrun/report/published.csv"} <= names
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
     assert not any(name.startswith(("tests/", "configs/", "results/")) for name in names)
 
@@ -67,6 +67,7 @@ def test_every_dependency_is_pinned_and_every_pin_fits(repository: Path) -> None
     pins = [Requirement(line) for line in lines if line and not line.startswith("#")]
     versions = {canonicalize_name(pin.name): re.sub("^==", "", str(pin.specifier)) for pin in pins}
     assert all(re.fullmatch(r"[0-9a-z.]+", version) for version in versions.values())
-    for text in [*project["dependencies"], *project["optional-dependencies"]["test"]]:
+    extras = [text for extra in project["optional-dependencies"].values() for text in extra]
+    for text in [*project["dependencies"], *extras]:
         needed = Requirement(text)
         assert needed.specifier.contains(versions[canonicalize_name(needed.name)]), text

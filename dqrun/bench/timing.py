@@ -7,8 +7,8 @@ import os
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
-import torch
 from torch.profiler import ProfilerActivity, profile
 
 from dqrun import kernels
@@ -41,24 +41,26 @@ def medians(seconds: Sequence[Sequence[float]]) -> list[float]:
 
 def peak_bytes(step: Step) -> int:
     """The most that one round of a step holds beyond what was allocated before it, in torch's CPU allocator."""
-    with _profiled() as recorded:
+    with _profiled(profile_memory=True) as recorded:
         step(0)
+    events: list[Any] = [event for event in recorded.profiler.kineto_results.events() if event.name() == "[memory]"]  # type: ignore[union-attr]
     held = peak = 0
-    events = [event for event in recorded.profiler.kineto_results.events() if event.name() == "[memory]"]  # type: ignore[union-attr]
     for event in sorted(events, key=lambda event: event.start_ns()):
         held += event.nbytes()
         peak = max(peak, held)
     return peak
 
 
-def shares(step: Step) -> dict[str, float]:
-    """The share of one round's time that each operation takes by itself, the largest first; sums to 1.
+def shares(step: Step, rounds: int = 3) -> dict[str, float]:
+    """The share of a step's time that each operation takes by itself, the largest first; sums to 1.
 
     An operation and its backward pass are counted together, the rest as "other": Python, and what is not recorded.
     """
+    step(0)
     with _profiled() as recorded:
         started = time.perf_counter()
-        step(0)
+        for i in range(rounds):
+            step(i)
         total = time.perf_counter() - started
     seconds: dict[str, float] = {}
     for event in recorded.key_averages():
@@ -76,12 +78,12 @@ def _operation(name: str) -> str:
 
 
 @contextlib.contextmanager
-def _profiled() -> Iterator[profile]:
+def _profiled(profile_memory: bool = False) -> Iterator[profile]:
     """torch's profiler, without the lines that some builds of it print for each start and stop."""
     with (
         _stderr_closed(),
         kernels.recorded(),
-        profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded,
+        profile(activities=[ProfilerActivity.CPU], profile_memory=profile_memory) as recorded,
     ):
         yield recorded
 

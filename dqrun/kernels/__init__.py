@@ -18,6 +18,7 @@ from dqrun.kernels.choice import recorded, use, version
 
 __all__ = [
     "dropout",
+    "edge_add",
     "edge_softmax",
     "fake_quantize",
     "linear",
@@ -80,7 +81,7 @@ def tail_range(
     return version(reference.tail_range, x)(x, tail, row_weight, keep)
 
 
-def linear(x: Tensor, weight: Tensor, bias: Tensor, relu: bool = False) -> Tensor:
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, relu: bool = False) -> Tensor:
     """x weight^T + bias, then a ReLU if asked for: x [N, K], weight [M, K], bias [M] to [N, M]; gradients to all."""
     return version(reference.linear, x)(x, weight, bias, relu)
 
@@ -122,6 +123,11 @@ def message_range(
 ) -> tuple[Tensor, Tensor]:
     """`tail_range` of the messages weight[e] * x[col[e]] of all edges; keep: bool [N], source nodes left out."""
     return version(reference.message_range, x)(csr, x, weight, tail, keep)
+
+
+def edge_add(csr: CSR, source: Tensor, target: Tensor) -> Tensor:
+    """source[col[e]] + target[row[e]] of each edge: both [N, H] to [E, H]; gradients to both."""
+    return version(reference.edge_add, source)(csr, source, target)
 
 
 def edge_softmax(csr: CSR, logits: Tensor) -> Tensor:

@@ -126,7 +126,7 @@ def _weighted_tail_range(x: Tensor, tail: float, row_weight: Tensor) -> tuple[Te
     return low.where(some, float("inf")), high.where(some, float("-inf"))
 
 
-def linear(x: Tensor, weight: Tensor, bias: Tensor, relu: bool = False) -> Tensor:
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, relu: bool = False) -> Tensor:
     y = F.linear(x, weight, bias)
     return y.relu() if relu else y
 
@@ -170,6 +170,10 @@ def _messages(csr: CSR, x: Tensor, weight: Tensor | None) -> Tensor:
 
 def _sum_by_target(csr: CSR, messages: Tensor) -> Tensor:
     return messages.new_zeros(csr.num_nodes, *messages.shape[1:]).index_add_(0, csr.row, messages)
+
+
+def edge_add(csr: CSR, source: Tensor, target: Tensor) -> Tensor:
+    return source.index_select(0, csr.col) + target.index_select(0, csr.row)
 
 
 def edge_softmax(csr: CSR, logits: Tensor) -> Tensor:

@@ -60,10 +60,12 @@ class GATLayer(nn.Module):
         """float32 [N, in] -> [N, heads * out], or [N, out] when averaged."""
         sites, csr, keep = self.sites, graph.csr, graph.keep
         x = kernels.dropout(sites.input(x, keep), self.dropout, self.training)
-        h = sites.features(x @ sites.weight(self.weight), keep).view(-1, self.heads, self.out_channels)
+        h = sites.features(kernels.linear(x, sites.weight(self.weight).t()), keep).view(
+            -1, self.heads, self.out_channels
+        )
         source, target = torch.einsum("nhc,shc->snh", h, sites.attention(self.attention))
         keep_edge = None if keep is None or sites.logit.exact else keep[csr.col]
-        logit = sites.logit(source[csr.col] + target[csr.row], keep_edge)
+        logit = sites.logit(kernels.edge_add(csr, source, target), keep_edge)
         alpha = sites.coefficient(kernels.edge_softmax(csr, F.leaky_relu(logit, NEGATIVE_SLOPE)))
         alpha = kernels.dropout(alpha, self.attention_dropout, self.training)
         a = sites.aggregate(propagate(csr, h, alpha, sites.message, keep), keep)

@@ -43,7 +43,7 @@ class GCNLayer(nn.Module):
         """float32 [N, in] -> [N, out]."""
         sites, csr, keep = self.sites, graph.csr, graph.keep
         x = kernels.dropout(sites.input(x, keep), self.dropout, self.training)
-        h = x @ sites.weight(self.weight)
+        h = kernels.linear(x, sites.weight(self.weight).t())
         if sites.edge_weight.exact and sites.message.exact:
             d = csr.inverse_sqrt_degree.unsqueeze(-1)
             a = d * kernels.spmm(csr, sites.features(d * h, keep))

@@ -1,99 +1,119 @@
-"""`dqrun compare [DIR ...]`: the means of all trials so far, one table per dataset and metric."""
+"""`dqrun compare [DIR ...] [FILTER ...]`: the means of all trials so far, side by side. See docs/comparing.md."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NoReturn
 
-import pandas as pd
+from dqrun.errors import ConfigError
+from dqrun.report.comparison import SPREADS, Comparison, compare
+from dqrun.report.files import write_atomically
+from dqrun.report.formats import FORMATS, SUFFIXES, render
+from dqrun.report.rows import Run, load_runs
+from dqrun.report.select import choose, require_fields, split_fields, split_words
+from dqrun.report.significance import parse_baseline
 
-from dqrun.errors import ConfigError, ResultsError
-from dqrun.report.tables import align, format_mean
-from dqrun.results import TRIAL_COLUMNS, Results, summarise
-
-FIELDS = (
-    "dataset",
-    "task",
-    "model",
-    "quant",
-    "method",
-    "estimator",
-    "observer",
-    "p_min",
-    "p_max",
-    "plan",
-    "protocol",
-    "epochs",
-)
 DEFAULT_ROWS, DEFAULT_COLUMNS = "dataset,model", "quant,method"
+EPILOG = """\
+examples:
+  dqrun compare results machine2/results dataset=Cora 'seed<10'
+  dqrun compare --rows model,train.lr --cols quant,method --spread both
+  dqrun compare --baseline method=naive --published -o table.md
+"""
+
+
+class Parser(argparse.ArgumentParser):
+    """Reports mistakes in the one line of all of dqrun's errors."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"{message}; {self.prog} --help lists the options")
 
 
 def main(argv: Sequence[str]) -> int:
-    """Prints the comparison; `-o FILE` also writes the underlying lines as CSV. Returns the exit code."""
-    parser = argparse.ArgumentParser(prog="dqrun compare", description="compares the trials recorded so far")
-    parser.add_argument(
-        "dirs", nargs="*", default=["results"], metavar="DIR", help="results folders (default: results)"
+    """Prints the comparison, warnings on stderr; `-o FILE` also writes it to a file. Returns the exit code."""
+    parser = Parser(
+        prog="dqrun compare",
+        description="compares the trials recorded so far",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
-    parser.add_argument("--rows", default=DEFAULT_ROWS, help=f"fields that make a row (default: {DEFAULT_ROWS})")
-    parser.add_argument(
-        "--cols", default=DEFAULT_COLUMNS, help=f"fields that make a column (default: {DEFAULT_COLUMNS})"
-    )
-    parser.add_argument("-o", "--output", metavar="FILE", help="write the summary lines to a CSV file")
-    arguments = parser.parse_args(argv)
-    summary = summarise(read_trials(arguments.dirs))
+    add_source(parser)
+    add_layout(parser)
+    parser.add_argument("--spread", choices=list(SPREADS), default="ci95", help="what +- is in tables (default: ci95)")
+    parser.add_argument("--format", choices=FORMATS, help="default: by the suffix of FILE; on the terminal a table")
+    parser.add_argument("-o", "--output", metavar="FILE", help="write to .csv, .md, .tex, .json, or a table to .txt")
+    arguments = parser.parse_intermixed_args(argv)
+    form = output_format(arguments.output, arguments.format)
+    comparison = comparison_of(runs_of(arguments.words, warn), arguments)
     if arguments.output:
-        summary.to_csv(arguments.output, index=False)
-    print(compare(summary, split_fields("--rows", arguments.rows), split_fields("--cols", arguments.cols)))
+        content = render(comparison, form, arguments.spread) + "\n"
+        write_atomically(Path(arguments.output), content.encode())
+    shown = "table" if arguments.output else form
+    print(render(comparison, shown, arguments.spread, color=shown == "table" and sys.stdout.isatty()))
+    if shown == "table":
+        print(SPREADS[arguments.spread], file=sys.stderr)
+    warn(comparison.warnings)
     return 0
 
 
-def split_fields(option: str, text: str) -> list[str]:
-    """Field names from a comma list; raises ConfigError for an unknown one."""
-    names = text.split(",")
-    for name in names:
-        if name not in FIELDS:
-            raise ConfigError.rule(option, f"name fields among {', '.join(FIELDS)}", name)
-    return names
+def add_source(parser: argparse.ArgumentParser) -> None:
+    """The positional words that `runs_of` reads."""
+    parser.add_argument(
+        "words",
+        nargs="*",
+        metavar="DIR|FILTER",
+        help="results folders (default: results), and conditions on any field: quant=int4 model=gcn,gin 'seed<5'",
+    )
 
 
-def read_trials(dirs: Sequence[str]) -> pd.DataFrame:
-    """All rows of the given results folders, each run once; raises ResultsError where there is none."""
-    rows: dict[str, dict[str, object]] = {}
-    for folder in dirs:
-        if not (Path(folder) / "runs").is_dir():
-            raise ResultsError(f"no results in {folder!r}: it has no folder runs/")
-        found, complaints = Results(folder).read_rows()
-        for complaint in complaints:
-            print(complaint)
-        rows |= {str(row["run_id"]): row for row in found}
-    if not rows:
-        raise ResultsError(f"no finished trials in {', '.join(dirs)}")
-    return pd.DataFrame(list(rows.values()), columns=[*TRIAL_COLUMNS, "cell_hash"])
+def add_layout(parser: argparse.ArgumentParser) -> None:
+    """The options that say what `comparison_of` compares."""
+    rows = f"fields that make a row (default: {DEFAULT_ROWS}): of a trial's row, or of its configuration like train.lr"
+    parser.add_argument("--rows", default=DEFAULT_ROWS, metavar="FIELDS", help=rows)
+    columns = f"fields that make a column (default: {DEFAULT_COLUMNS})"
+    parser.add_argument("--cols", default=DEFAULT_COLUMNS, metavar="FIELDS", help=columns)
+    baseline = "FIELD=VALUE,...: differences to these cells, paired by seed or fold, with tests"
+    parser.add_argument("--baseline", metavar="CELLS", help=baseline)
+    parser.add_argument("--published", action="store_true", help="published numbers beside one's own")
 
 
-def compare(summary: pd.DataFrame, rows: list[str], columns: list[str]) -> str:
-    """A table with the mean test metric, its 95 % confidence interval and the number of trials in each cell.
+def runs_of(words: Sequence[str], complain: Callable[[Sequence[str]], None]) -> list[Run]:
+    """The trials that the folders hold and the filters choose; `complain` takes what was not counted, and why."""
+    dirs, filters = split_words(words)
+    runs, complaints = load_runs(dirs or ["results"])
+    complain(complaints)
+    return choose(runs, filters)
 
-    Where several configurations fall into one cell, each has a line of its own, so that no mean mixes them.
+
+def comparison_of(runs: list[Run], arguments: argparse.Namespace) -> Comparison:
+    """What the parsed options of `add_layout` ask for."""
+    baseline = None if arguments.baseline is None else parse_baseline(arguments.baseline)
+    rows, columns = split_fields("--rows", arguments.rows, runs), split_fields("--cols", arguments.cols, runs)
+    if baseline:
+        require_fields("--baseline", [condition.name for condition in baseline], runs)
+    return compare(runs, rows, columns, baseline, arguments.published)
+
+
+def output_format(output: str | None, form: str | None) -> str:
+    """The format that was asked for by name, else by the suffix of a file, else a table.
+
+    Raises ConfigError for a file whose suffix says nothing.
     """
-    table: dict[tuple[str, ...], dict[str, list[str]]] = {}
-    headers: list[str] = []
-    for _, cell in summary.iterrows():
-        row = tuple(_text(cell[name]) for name in [*rows, "metric"])
-        header = " ".join(text for name in columns if (text := _text(cell[name])) not in ("", "none"))
-        headers += [] if header in headers else [header]
-        failed = f", {cell['failed']} failed" if cell["failed"] else ""
-        value = f"{format_mean(cell['test_mean'], cell['test_ci95'], cell['metric'])} ({cell['trials']}{failed})"
-        table.setdefault(row, {}).setdefault(header, []).append(value)
-    lines = []
-    for row, cells in sorted(table.items()):
-        for i in range(max(map(len, cells.values()))):
-            line = dict(zip([*rows, "metric"], row, strict=True))
-            line |= {header: cells[header][i] if i < len(cells.get(header, [])) else "" for header in headers}
-            lines.append(line)
-    return align(lines)
+    if form is not None or output is None:
+        return form or "table"
+    suffix = Path(output).suffix.lower()
+    if suffix == ".txt":
+        return "table"
+    if suffix not in SUFFIXES:
+        raise ConfigError.rule("-o", f"end in .txt, {', '.join(SUFFIXES)}, or --format must say what it is", output)
+    return SUFFIXES[suffix]
 
 
-def _text(value: object) -> str:
-    return "" if value is None or value != value else str(value)
+def warn(warnings: Sequence[str]) -> None:
+    """Each in a line of stderr."""
+    for text in warnings:
+        print(f"dqrun: {text}", file=sys.stderr)

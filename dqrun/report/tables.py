@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from dqrun.report.text import format_mean
 from dqrun.results import Results
 
 
@@ -18,15 +19,6 @@ def summary_lines(cells: dict[str, Results]) -> pd.DataFrame:
         frame = pd.read_csv(results.root / "summary.csv", keep_default_na=False, na_values=[""])
         frames.append(frame[frame["cell_hash"] == cell])
     return pd.concat(frames) if frames else pd.DataFrame()
-
-
-def format_mean(mean: float, half_width: float, metric: str) -> str:
-    """`81.42 % +- 0.51` for a fraction (in percent), `0.4312 +- 0.0021` for an error; `-` without a value."""
-    if pd.isna(mean):
-        return "-"
-    scale, digits, unit = (100, 2, " %") if metric == "accuracy" else (1, 4, "")
-    spread = "" if pd.isna(half_width) else f" +- {half_width * scale:.{digits}f}"
-    return f"{mean * scale:.{digits}f}{unit}{spread}"
 
 
 def format_table(summary: pd.DataFrame) -> str:

@@ -9,11 +9,12 @@ from dqrun.kernels.cpu.dense import linear
 from dqrun.kernels.cpu.noise import dropout
 from dqrun.kernels.cpu.ranges import message_range, tail_range
 from dqrun.kernels.cpu.rounding import fake_quantize
-from dqrun.kernels.cpu.segments import edge_softmax, segment_reduce
+from dqrun.kernels.cpu.segments import edge_add, edge_softmax, segment_reduce
 
 __all__ = [
     "check",
     "dropout",
+    "edge_add",
     "edge_softmax",
     "fake_quantize",
     "linear",

@@ -30,6 +30,7 @@ from dqrun.kernels.cpu.launch import (
     parts,
     share,
 )
+from dqrun.kernels.cpu.pointers import pointers
 from dqrun.kernels.cpu.rounding import GridValues, grid_values, passes, round_to_grid
 
 PLAIN, ROUNDED, MASKED = 0, 1, 2  # terms: w * x[c]; w * x[c] rounded; w * x[c] where the gradient of w * own[i] passes
@@ -41,45 +42,49 @@ Terms = tuple[Array, Array, Array, Array, Array, Array, int, int]
 
 
 @inner
-def _add(total: Array, x: Array, weight: Any) -> None:
-    for f in range(x.size):
-        total[f] += weight * x[f]
+def _add(total: Any, place: int, x: Any, start: int, size: int, weight: Any) -> None:
+    for f in range(size):
+        total[place + f] += weight * x[start + f]
 
 
 @inner
-def _add_rounded(total: Array, x: Array, weight: Any, grid: GridValues) -> None:
-    for f in range(x.size):
-        total[f] += round_to_grid(weight * x[f], grid)
+def _add_rounded(total: Any, place: int, x: Any, start: int, size: int, weight: Any, grid: GridValues) -> None:
+    for f in range(size):
+        total[place + f] += round_to_grid(weight * x[start + f], grid)
 
 
 @inner
-def _add_masked(total: Array, x: Array, own: Array, weight: Any, grid: GridValues) -> None:
-    for f in range(x.size):
-        term = weight * x[f]
-        total[f] += term if passes(weight * own[f], grid) else np.float32(0)
+def _add_masked(
+    total: Any, place: int, x: Any, start: int, size: int, weight: Any, own: Any, own_start: int, grid: GridValues
+) -> None:
+    for f in range(size):
+        term = weight * x[start + f]
+        total[place + f] += term if passes(weight * own[own_start + f], grid) else np.float32(0)
 
 
 @inner
-def _add_edges(total: Array, row: int, first: int, last: int, terms: Terms, grid: GridValues) -> None:
-    """Adds the terms of the edges first..last of a row to its total [heads * channels]."""
-    col, edge, weight, x, own, keep, mode, heads = terms
-    channels = total.size // heads
+def _add_edges(
+    total: Any, place: int, width: int, row: int, first: int, last: int, at: Any, has: Any, grid: GridValues
+) -> None:
+    """Adds the terms of the edges first..last of a row to its total, `width` values from `place` on.
+
+    at: pointers(terms); has: whether there is a col, an edge, a weight, a keep.
+    """
+    col, edge, weight, x, own, keep, mode, heads = at
+    channels = width // heads
     for position in range(first, last):
-        source = col[position] if col.size else position
-        index = edge[position] if edge.size else position
-        exact = mode == PLAIN or (keep.size > 0 and keep[source if mode == ROUNDED else row])
+        source = col[position] if has[0] else position
+        index = edge[position] if has[1] else position
+        exact = mode == PLAIN or (has[3] and keep[source if mode == ROUNDED else row] != 0)
         for head in range(heads):
-            w = weight[index * heads + head] if weight.size else np.float32(1)
-            start = (source * heads + head) * channels
-            values = x[start : start + channels]
-            part = total[head * channels : (head + 1) * channels]
+            w = weight[index * heads + head] if has[2] else np.float32(1)
+            start, into = (source * heads + head) * channels, place + head * channels
             if exact:
-                _add(part, values, w)
+                _add(total, into, x, start, channels, w)
             elif mode == ROUNDED:
-                _add_rounded(part, values, w, grid)
+                _add_rounded(total, into, x, start, channels, w, grid)
             else:
-                own_start = (row * heads + head) * channels
-                _add_masked(part, values, own[own_start : own_start + channels], w, grid)
+                _add_masked(total, into, x, start, channels, w, own, (row * heads + head) * channels, grid)
 
 
 @kernel
@@ -98,40 +103,42 @@ def _aggregate(
     carry [parts, heads * channels]: each part's terms for the row that an earlier part began; carry_row [parts]: that
     row, or -1.
     """
-    num_rows, num_parts = rowptr.size - 1, carry_row.size
+    num_rows, num_parts, width = rowptr.size - 1, carry_row.size, out.shape[1]
+    at, (out_at, carry_at) = pointers(terms), pointers((out, carry))
+    has = terms[0].size > 0, terms[1].size > 0, terms[2].size > 0, terms[5].size > 0
+    x = at[3]
     for part in prange(num_parts):
         first, last = share(part, num_parts, num_edges)
         row = first_at_least(rowptr[:num_rows], first)
-        carry_row[part] = -1
+        carried = -1
         if rowptr[row] > first:
             row -= 1
-            carry_row[part] = row
+            carried = row
+        carry_row[part] = carried
         while row < num_rows and (rowptr[row] < last or part == num_parts - 1):
-            total = carry[part] if row == carry_row[part] else out[row]
-            if self_weight != 0 and row != carry_row[part]:
-                own = terms[3][row * total.size : (row + 1) * total.size]
-                for f in range(total.size):
-                    total[f] = self_weight * own[f]
-            else:
-                total[:] = 0
-            _add_edges(total, row, max(first, rowptr[row]), min(last, rowptr[row + 1]), terms, grid)
+            total, place = (carry_at, part * width) if row == carried else (out_at, row * width)
+            own = self_weight if row != carried else np.float32(0)
+            for f in range(width):
+                total[place + f] = own * x[row * width + f] if own != 0 else np.float32(0)
+            begin, end = max(first, rowptr[row]), min(last, rowptr[row + 1])
+            _add_edges(total, place, width, row, begin, end, at, has, grid)
             row += 1
 
 
 @inner_sum
-def _dot(a: Array, b: Array) -> Any:
+def _dot(a: Any, i: int, b: Any, j: int, size: int) -> Any:
     total = np.float32(0)
-    for f in range(a.size):
-        total += a[f] * b[f]
+    for f in range(size):
+        total += a[i + f] * b[j + f]
     return total
 
 
 @inner_sum
-def _dot_masked(a: Array, b: Array, weight: Any, grid: GridValues) -> Any:
+def _dot_masked(a: Any, i: int, b: Any, j: int, size: int, weight: Any, grid: GridValues) -> Any:
     total = np.float32(0)
-    for f in range(a.size):
-        term = a[f] * b[f]
-        total += term if passes(weight * b[f], grid) else np.float32(0)
+    for f in range(size):
+        term = a[i + f] * b[j + f]
+        total += term if passes(weight * b[j + f], grid) else np.float32(0)
     return total
 
 
@@ -140,18 +147,21 @@ def _edge_dots(
     row: Array, grad: Array, terms: Terms, grid: GridValues, channels: int, out: Array, num_parts: int
 ) -> None:
     """out[e, h] = sum over channels of grad[row[e], h] * x[col[e], h], of those whose gradient passes."""
-    col, _, weight, x, _, keep, mode, heads = terms
+    col, _, weight, x, _, keep, mode, heads = pointers(terms)
+    row_at, grad_at, out_at = pointers((row, grad, out))
+    num_edges, has_keep = terms[0].size, terms[5].size > 0
     for part in prange(num_parts):
-        first, last = share(part, num_parts, col.size)
+        first, last = share(part, num_parts, num_edges)
         for e in range(first, last):
-            exact = mode == PLAIN or (keep.size > 0 and keep[col[e]])
+            target, source = row_at[e], col[e]
+            exact = mode == PLAIN or (has_keep and keep[source] != 0)
             for head in range(heads):
-                i, a, b = e * heads + head, (row[e] * heads + head) * channels, (col[e] * heads + head) * channels
-                at_target, at_source = grad[a : a + channels], x[b : b + channels]
+                i, j = (target * heads + head) * channels, (source * heads + head) * channels
                 if exact:
-                    out[i] = _dot(at_target, at_source)
+                    out_at[e * heads + head] = _dot(grad_at, i, x, j, channels)
                 else:
-                    out[i] = _dot_masked(at_target, at_source, weight[i], grid)
+                    w = weight[e * heads + head]
+                    out_at[e * heads + head] = _dot_masked(grad_at, i, x, j, channels, w, grid)
 
 
 def _terms(
@@ -165,7 +175,7 @@ def _terms(
 ) -> Terms:
     integers = optional(col, NO_INTEGERS), optional(edge, NO_INTEGERS)
     floats = optional(weight, NO_FLOATS), array(x), optional(own, NO_FLOATS)
-    return (*integers, *floats, optional(keep, NO_FLAGS), mode, x.size(1) if x.dim() == 3 else 1)
+    return (*integers, *floats, optional(keep, NO_FLAGS).view(np.uint8), mode, x.size(1) if x.dim() == 3 else 1)
 
 
 def sum_edges(

@@ -18,13 +18,14 @@ _WORD, _FLAGS = ir.IntType(WORD), ir.VectorType(ir.IntType(1), WORD)
 
 
 def _pointer(context: Any, builder: Any, array_type: Any, array: Any, start: Any, lane: Any) -> Any:
-    """The address of array[start] as that of a vector of 32 lanes."""
-    data = context.make_array(array_type)(context, builder, array).data
+    """The address of array[start] as that of a vector of 32 lanes; of an array or a pointer."""
+    is_pointer = isinstance(array_type, types.CPointer)
+    data = array if is_pointer else context.make_array(array_type)(context, builder, array).data
     return builder.bitcast(builder.gep(data, [start]), ir.VectorType(lane, WORD).as_pointer())
 
 
 @intrinsic
-def pack(typing_context: Any, flags: Any, start: Any) -> Any:  # noqa: ARG001 (numba's signature)
+def pack(typing_context: Any, flags: Any, start: Any) -> Any:
     """flags[start:start + 32], uint8 zero or not, as the bits of a uint32, the first as the lowest."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -37,7 +38,7 @@ def pack(typing_context: Any, flags: Any, start: Any) -> Any:  # noqa: ARG001 (n
 
 
 @intrinsic
-def where_set(typing_context: Any, x: Any, y: Any, start: Any, word: Any) -> Any:  # noqa: ARG001 (numba's signature)
+def where_set(typing_context: Any, x: Any, y: Any, start: Any, word: Any) -> Any:
     """y[start:start + 32] = x there (both float32) where the bit of word is set, else 0."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -52,7 +53,7 @@ def where_set(typing_context: Any, x: Any, y: Any, start: Any, word: Any) -> Any
 
 def _comparison(operator: str) -> Any:
     @intrinsic
-    def compare(typing_context: Any, x: Any, start: Any, factor: Any, bound: Any) -> Any:  # noqa: ARG001
+    def compare(typing_context: Any, x: Any, start: Any, factor: Any, bound: Any) -> Any:
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             x, start, factor, bound = arguments
             lanes = ir.VectorType(ir.FloatType(), WORD)
@@ -77,20 +78,20 @@ below, above, equal = _comparison("<"), _comparison(">"), _comparison("==")
 
 
 @intrinsic
-def lowest(typing_context: Any, word: Any) -> Any:  # noqa: ARG001 (numba's signature)
+def lowest(typing_context: Any, word: Any) -> Any:
     """The place of the lowest bit that is set, int64; the word must not be 0."""
 
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:  # noqa: ARG001
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return builder.zext(builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 1)), ir.IntType(64))
 
     return types.int64(types.uint32), generate
 
 
 @intrinsic
-def count(typing_context: Any, word: Any) -> Any:  # noqa: ARG001 (numba's signature)
+def count(typing_context: Any, word: Any) -> Any:
     """How many bits are set, int64."""
 
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:  # noqa: ARG001
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return builder.zext(builder.ctpop(arguments[0]), ir.IntType(64))
 
     return types.int64(types.uint32), generate

@@ -17,15 +17,21 @@ Elements = tuple[Array, Array, Array, Array, Array, int, int]  # x, source, fact
 
 
 @inner
-def row_of(elements: Elements, row: int) -> tuple[int, Any, int]:
-    """Of one row: where it begins in x, its factor, how often it counts."""
-    _, source, factor, count, keep, heads, width = elements
+def present(elements: Elements) -> tuple[Any, Any, Any, Any]:
+    """Whether there is a source, a factor, a count, a keep; `pointers` of elements no longer tell."""
+    return elements[1].size > 0, elements[2].size > 0, elements[3].size > 0, elements[4].size > 0
+
+
+@inner
+def row_of(at: Any, has: Any, row: int) -> tuple[int, Any, int]:
+    """Of one row: where it begins in x, its factor, how often it counts; `at`: pointers(elements)."""
+    _, source, factor, count, keep, heads, width = at
     if heads == 1:  # spares the divisions
-        node = place = source[row] if source.size else row
+        node = place = source[row] if has[0] else row
     else:
-        node = source[row // heads] if source.size else row // heads
+        node = source[row // heads] if has[0] else row // heads
         place = node * heads + row % heads
-    times = count[node] if count.size else 1
-    if keep.size and keep[node]:
-        times = 0
-    return place * width, factor[row] if factor.size else np.float32(1), times
+    times = count[node] if has[2] else np.int64(1)
+    if has[3] and keep[node] != 0:
+        times = np.int64(0)
+    return place * width, factor[row] if has[1] else np.float32(1), times

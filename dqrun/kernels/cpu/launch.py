@@ -62,16 +62,30 @@ def inner_sum(function: F) -> F:
     return cast(F, numba.njit(error_model="numpy", fastmath={"reassoc", "nsz", "contract"})(function))
 
 
+def region(function: F) -> F:
+    """Compiles a parallel part of a `driver`."""
+    return cast(F, numba.njit(**_KERNEL)(function))
+
+
 def kernel(function: F) -> F:
     """Compiles a parallel kernel at its first call, cached on disk where some cache folder is writable.
 
     Kernels fill arrays that they are given and call no numpy function of arrays: numba would compile each of those
     too, which took most of the time.
     """
+    return _compiled(function, _KERNEL)
+
+
+def driver(function: F) -> F:
+    """As `kernel`, for a kernel that is not parallel itself but made of regions that are."""
+    return _compiled(function, {**_KERNEL, "parallel": False})
+
+
+def _compiled(function: F, options: dict[str, Any]) -> F:
     try:
-        compiled = numba.njit(cache=True, **_KERNEL)(function)
+        compiled = numba.njit(cache=True, **options)(function)
     except RuntimeError:  # numba found no writable cache folder
-        compiled = numba.njit(**_KERNEL)(function)
+        compiled = numba.njit(**options)(function)
 
     @wraps(function)
     def start(*args: Any) -> Any:
@@ -94,7 +108,7 @@ def parts(work: int) -> int:
 
 def array(tensor: Tensor) -> Array:
     """A tensor's memory as a flat numpy array (a copy only where it is not contiguous)."""
-    return tensor.detach().reshape(-1).numpy()
+    return tensor.detach().contiguous().view(-1).numpy()  # reshape would keep the stride 0 of an expanded tensor
 
 
 def optional(tensor: Tensor | None, absent: Array) -> Array:

@@ -66,7 +66,7 @@ def _add_tile(builder: Any, a: Any, a_stride: Any, b: Any, b_stride: Any, rows: 
 def add_tile(
     typing_context: Any, a: Any, a_first: Any, a_stride: Any, b: Any, b_first: Any, b_stride: Any, rows: Any,
     out: Any, out_first: Any, out_stride: Any,
-) -> Any:  # fmt: skip # noqa: ARG001 (numba's signature)
+) -> Any:  # fmt: skip
     """out[i, j] += sum over rows r >= 1 of a[r, i] * b[r, j], i < HEIGHT, j < WIDTH.
 
     a, b, out: flat float32 arrays; `first`: where the first element lies, `stride`: from one row to the next.

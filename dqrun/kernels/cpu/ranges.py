@@ -10,7 +10,7 @@ from numba import prange
 from torch import Tensor
 
 from dqrun.graph import CSR
-from dqrun.kernels.cpu.elements import Elements, row_of
+from dqrun.kernels.cpu.elements import Elements, present, row_of
 from dqrun.kernels.cpu.launch import (
     NO_FLAGS,
     NO_FLOATS,
@@ -23,13 +23,14 @@ from dqrun.kernels.cpu.launch import (
     parts,
     share,
 )
+from dqrun.kernels.cpu.pointers import pointers
 from dqrun.kernels.cpu.selection import from_ordered, to_ordered
 from dqrun.kernels.cpu.tails import INFINITY, tails
 
 
 @inner
-def _slice_extremes(x: Array, factor: Any, low: Any, high: Any) -> tuple[Any, Any]:
-    for i in range(x.size):
+def _slice_extremes(x: Any, first: int, last: int, factor: Any, low: Any, high: Any) -> tuple[Any, Any]:
+    for i in range(first, last):
         ordered = to_ordered(x[i] * factor)
         low = min(low, ordered)
         high = max(high, ordered)
@@ -42,17 +43,19 @@ def _extremes(elements: Elements, num_elements: int, ends: Array) -> None:
 
     Compared as integers, which the compiler can do in vector lanes.
     """
+    at, has = pointers(elements), present(elements)
+    x, width = at[0], at[6]
     num_parts = ends.shape[0]
     for part in prange(num_parts):
         start, stop = share(part, num_parts, num_elements)
         low, high = to_ordered(INFINITY), to_ordered(-INFINITY)
-        row, width = start // elements[6], elements[6]
+        row = start // width
         while start < stop:
-            first, factor, count = row_of(elements, row)
+            first, factor, count = row_of(at, has, row)
             end = min(stop, (row + 1) * width)
             if count > 0:
                 first += start - row * width
-                low, high = _slice_extremes(elements[0][first : first + end - start], factor, low, high)
+                low, high = _slice_extremes(x, first, first + end - start, factor, low, high)
             row, start = row + 1, end
         ends[part, 0], ends[part, 1] = from_ordered(low), from_ordered(high)
 
@@ -76,10 +79,10 @@ def tail_range(
 ) -> tuple[Tensor, Tensor]:
     num_elements = x.numel()
     if num_elements == 0 or (row_weight is None and keep is None):  # one row
-        one_row = (array(x), NO_INTEGERS, NO_FLOATS, NO_INTEGERS, NO_FLAGS, 1, num_elements)
+        one_row = (array(x), NO_INTEGERS, NO_FLOATS, NO_INTEGERS, _flags(None), 1, num_elements)
         return _range(one_row, num_elements, tail, num_elements, repeated=False)
     width = num_elements // x.size(0)
-    elements = (array(x), NO_INTEGERS, NO_FLOATS, optional(row_weight, NO_INTEGERS), optional(keep, NO_FLAGS), 1, width)
+    elements = (array(x), NO_INTEGERS, NO_FLOATS, optional(row_weight, NO_INTEGERS), _flags(keep), 1, width)
     return _range(elements, num_elements, tail, _rows(x.size(0), row_weight, keep) * width, row_weight is not None)
 
 
@@ -90,9 +93,14 @@ def message_range(
         return tail_range(x, tail, csr.out_degree, keep)
     heads, width = x[0].numel() // x.size(-1) if x.size(0) else 1, x.size(-1)
     edges = csr.num_edges if keep is None else _rows(x.size(0), csr.out_degree, keep)
-    sources, flags = (array(csr.col), array(weight), NO_INTEGERS), optional(keep, NO_FLAGS)
+    sources, flags = (array(csr.col), array(weight), NO_INTEGERS), _flags(keep)
     elements = (array(x), *sources, flags, heads, width)
     return _range(elements, csr.num_edges * heads * width, tail, edges * heads * width, repeated=False)
+
+
+def _flags(keep: Tensor | None) -> Array:
+    """As bytes: a pointer to numba's booleans can't be read."""
+    return optional(keep, NO_FLAGS).view(np.uint8)
 
 
 def _rows(num_rows: int, weight: Tensor | None, keep: Tensor | None) -> int:

@@ -16,6 +16,7 @@ from torch.autograd.function import once_differentiable
 
 from dqrun.kernels.cpu.bits import WORD, pack, where_set
 from dqrun.kernels.cpu.launch import NO_FLAGS, Array, array, inner, kernel, optional, parts, share
+from dqrun.kernels.cpu.pointers import hold, pointers
 from dqrun.kernels.reference import gradient_codes
 
 GridValues = tuple[Any, ...]  # seven float32
@@ -52,8 +53,8 @@ def passes(x: Any, grid: GridValues) -> Any:
 
 
 @inner
-def _round(x: Array, y: Array, grid: GridValues, floor: Any) -> None:
-    for i in range(x.size):
+def _round(x: Any, y: Any, first: int, last: int, grid: GridValues, floor: Any) -> None:
+    for i in range(first, last):
         rounded = round_to_grid(x[i], grid)
         if rounded < floor:
             rounded = floor
@@ -61,21 +62,24 @@ def _round(x: Array, y: Array, grid: GridValues, floor: Any) -> None:
 
 
 @inner
-def _round_flagged(x: Array, y: Array, flags: Array, grid: GridValues, floor: Any, least: Any) -> None:
-    for i in range(x.size):
+def _round_flagged(
+    x: Any, y: Any, flags: Any, block: int, first: int, last: int, grid: GridValues, floor: Any, least: Any
+) -> None:
+    """As `_round`; flags[i - block]: whether the gradient of element i passes."""
+    for i in range(first, last):
         rounded = round_to_grid(x[i], grid)
-        flags[i] = passes(x[i], grid) & (rounded >= least)
+        flags[i - block] = passes(x[i], grid) & (rounded >= least)
         if rounded < floor:
             rounded = floor
         y[i] = rounded
 
 
 @inner
-def _copy(x: Array, y: Array, flags: Array, floor: Any, least: Any) -> None:
+def _copy(x: Any, y: Any, flags: Any, block: int, first: int, last: int, floor: Any, least: Any) -> None:
     """As `_round_flagged` for elements that stay exact."""
-    for i in range(x.size):
+    for i in range(first, last):
         value = x[i]
-        flags[i] = value >= least
+        flags[i - block] = value >= least
         if value < floor:
             value = floor
         y[i] = value
@@ -86,26 +90,27 @@ def _forward(
     x: Array, y: Array, bits: Array, keep: Array, width: int, grid: GridValues, floor: Any, least: Any, num_parts: int
 ) -> None:
     """y = x rounded, at least `floor`; bits (empty: none wanted): where the gradient passes, one bit per element."""
+    size, kept, wanted = x.size, keep.size > 0, bits.size > 0
     for part in prange(num_parts):
-        start, stop = share(part, num_parts, (x.size + BLOCK - 1) // BLOCK)
+        start, stop = share(part, num_parts, (size + BLOCK - 1) // BLOCK)
         flags = np.empty(BLOCK, np.uint8)
-        for block in range(start * BLOCK, min(stop * BLOCK, x.size), BLOCK):
-            first, last = block, min(block + BLOCK, x.size)
+        x_at, y_at, flags_at = pointers((x, y, flags))
+        for block in range(start * BLOCK, min(stop * BLOCK, size), BLOCK):
+            first, last = block, min(block + BLOCK, size)
             while first < last:  # a row, or what of it lies in this block; all at once when no row is kept
                 row = first // width
-                end = min(last, (row + 1) * width) if keep.size else last
-                values, out, passing = x[first:end], y[first:end], flags[first - block : end - block]
-                exact = keep.size > 0 and keep[row]
-                if exact:
-                    _copy(values, out, passing, floor, least)
-                elif bits.size:
-                    _round_flagged(values, out, passing, grid, floor, least)
+                end = min(last, (row + 1) * width) if kept else last
+                if kept and keep[row]:
+                    _copy(x_at, y_at, flags_at, block, first, end, floor, least)
+                elif wanted:
+                    _round_flagged(x_at, y_at, flags_at, block, first, end, grid, floor, least)
                 else:
-                    _round(values, out, grid, floor)
+                    _round(x_at, y_at, first, end, grid, floor)
                 first = end
-            if bits.size:
+            if wanted:
                 for word in range(block // WORD, (last + WORD - 1) // WORD):
                     bits[word] = pack(flags, word * WORD - block)
+        hold((flags,))
 
 
 @kernel

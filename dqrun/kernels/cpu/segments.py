@@ -1,4 +1,4 @@
-"""Operations on consecutive rows: `edge_softmax` over the edges of a target, `segment_reduce` over a graph's nodes.
+"""What edges compute: `edge_add`, `edge_softmax` over the edges of a target; `segment_reduce` over a graph's nodes.
 
 Each part takes whole segments, chosen so that all parts have about equally many rows.
 """
@@ -44,6 +44,33 @@ def _subtract_largest(ptr: Array, x: Array, out: Array, num_parts: int) -> None:
 
 
 @kernel
+def _divide_by_sum(ptr: Array, y: Array, num_parts: int) -> None:
+    """y divided by the sum over its segment, column by column, in place."""
+    for part in prange(num_parts):
+        begin, end = _segments(ptr, part, num_parts)
+        total = np.empty(y.shape[1], np.float32)
+        for segment in range(begin, end):
+            total[:] = 0
+            for row in range(ptr[segment], ptr[segment + 1]):
+                for column in range(y.shape[1]):
+                    total[column] += y[row, column]
+            for row in range(ptr[segment], ptr[segment + 1]):
+                for column in range(y.shape[1]):
+                    y[row, column] /= total[column]
+
+
+@kernel
+def _add_rows(col: Array, row: Array, source: Array, target: Array, out: Array, num_parts: int) -> None:
+    """out[e] = source[col[e]] + target[row[e]]; all [rows, columns]."""
+    for part in prange(num_parts):
+        first, last = share(part, num_parts, col.size)
+        for e in range(first, last):
+            i, j = col[e], row[e]
+            for column in range(out.shape[1]):
+                out[e, column] = source[i, column] + target[j, column]
+
+
+@kernel
 def _softmax_backward(ptr: Array, y: Array, grad: Array, out: Array, num_parts: int) -> None:
     """out = y * (grad - sum of y * grad over the segment), column by column."""
     for part in prange(num_parts):
@@ -77,6 +104,22 @@ def _first_largest(ptr: Array, x: Array, out: Array, position: Array, num_parts:
                         out[segment, column], position[segment, column] = value, row
 
 
+class _EdgeAdd(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, source: Tensor, target: Tensor, csr: CSR) -> Tensor:
+        ctx.csr = csr
+        y = torch.empty(csr.num_edges, source.size(1))
+        rows = source.contiguous().numpy(), target.contiguous().numpy()
+        _add_rows(array(csr.col), array(csr.row), *rows, y.numpy(), parts(y.numel()))
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        csr = ctx.csr
+        return sum_edges(csr.t_rowptr, grad, csr.t_edge), sum_edges(csr.rowptr, grad), None
+
+
 class _EdgeSoftmax(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, logits: Tensor, csr: CSR) -> Tensor:
@@ -85,7 +128,7 @@ class _EdgeSoftmax(torch.autograd.Function):
         if y.numel():
             _subtract_largest(array(csr.rowptr), logits.detach().numpy(), y.numpy(), parts(y.numel()))
             y.exp_()  # torch's is vectorised, numba's is not
-            y.div_(sum_edges(csr.rowptr, y).index_select(0, csr.row))
+            _divide_by_sum(array(csr.rowptr), y.numpy(), parts(y.numel()))
         ctx.csr = csr
         ctx.save_for_backward(y)
         return y
@@ -131,6 +174,11 @@ class _SegmentSum(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         return grad.repeat_interleave(ctx.sizes, 0, output_size=ctx.num_rows), None
+
+
+def edge_add(csr: CSR, source: Tensor, target: Tensor) -> Tensor:
+    y: Tensor = _EdgeAdd.apply(source, target, csr)  # type: ignore[no-untyped-call]
+    return y
 
 
 def edge_softmax(csr: CSR, logits: Tensor) -> Tensor:

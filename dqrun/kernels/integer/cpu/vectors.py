@@ -15,10 +15,14 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
+from dqrun.kernels.cpu.pointers import hold as hold
+from dqrun.kernels.cpu.pointers import pointers as pointers
+
 
 def _has(feature: str) -> bool:
     """Whether numba compiles for this CPU, as it is, and it has a feature."""
-    as_it_is = not numba.config.CPU_NAME and numba.config.CPU_FEATURES is None and numba.config.ENABLE_AVX
+    settings: Any = numba.config
+    as_it_is = not settings.CPU_NAME and settings.CPU_FEATURES is None and settings.ENABLE_AVX
     return bool(as_it_is and llvmlite.binding.get_host_cpu_features().get(feature))
 
 
@@ -183,38 +187,3 @@ def make(emit: Callable[..., None], *sizes: Any) -> Any:
         return types.void(args), codegen
 
     return loop
-
-
-def _pointer_kind(kind: Any) -> Any:
-    return types.CPointer(kind.dtype) if isinstance(kind, types.Array) else kind
-
-
-def _pointers(_context: Any, values: Any) -> Any:
-    """A tuple with a pointer to its first element in place of each array.
-
-    numba counts references to arrays, in memory that all threads share, wherever they are put in a tuple; of pointers
-    it knows nothing. Inside loops that took more time than all arithmetic. `hold` the arrays while pointers are used.
-    """
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        kinds = signature.args[0]
-        results = [
-            context.make_array(kind)(context, builder, value).data if isinstance(kind, types.Array) else value
-            for kind, value in zip(kinds, cgutils.unpack_tuple(builder, args[0]), strict=True)
-        ]
-        return context.make_tuple(builder, signature.return_type, results)
-
-    return types.Tuple([_pointer_kind(kind) for kind in values])(values), codegen
-
-
-def _hold(_context: Any, arrays: Any) -> Any:
-    """Keeps the arrays of a tuple alive up to here."""
-
-    def codegen(context: Any, _builder: Any, _signature: Any, _args: Any) -> Any:
-        return context.get_dummy_value()
-
-    return types.void(arrays), codegen
-
-
-pointers: Any = intrinsic(_pointers)
-hold: Any = intrinsic(_hold)

@@ -1,0 +1,100 @@
+"""`Cell`: the trials that make one mean, and its statistics."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache, cached_property
+
+from dqrun.report.rows import Run
+from dqrun.report.text import text_of
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Trials of one configuration (equal but for seed and fold). Failed ones are counted and enter no mean."""
+
+    runs: tuple[Run, ...]  # at least one; the oldest first
+
+    def text(self, name: str) -> str:
+        """A field as text, from the first trial; empty where it has none."""
+        return text_of(self.runs[0].value(name))
+
+    def label(self, names: Sequence[str]) -> str:
+        """The fields in a few words, without what says nothing: `int4 dq`, `fp32`."""
+        return " ".join(text for name in names if (text := self.text(name)) not in ("", "none"))
+
+    @property
+    def metric(self) -> str:
+        return self.text("metric")
+
+    @property
+    def higher_is_better(self) -> bool:
+        return bool(self.runs[0].row["higher_is_better"])
+
+    @cached_property
+    def done(self) -> list[Run]:
+        return [run for run in self.runs if run.done]
+
+    @property
+    def failed(self) -> int:
+        return len(self.runs) - len(self.done)
+
+    def values(self, column: str = "test_metric") -> list[float]:
+        """A column of the finished trials, where they have a number."""
+        return [float(run.row[column]) for run in self.done if run.row.get(column) is not None]
+
+    @cached_property
+    def mean(self) -> float:
+        """Of the test metric; nan without a finished trial."""
+        return mean(self.values())
+
+    @cached_property
+    def std(self) -> float:
+        """Of the test metric, unbiased; nan below two trials."""
+        return std(self.values())
+
+    @cached_property
+    def ci95(self) -> float:
+        """Half-width of the 95 % confidence interval of the mean; nan below two trials."""
+        return ci95(self.values())
+
+    def beats(self, other: Cell) -> bool:
+        """Whether this mean is better; one without a value never is."""
+        if math.isnan(self.mean) or math.isnan(other.mean):
+            return False
+        return self.mean > other.mean if self.higher_is_better else self.mean < other.mean
+
+
+def make_cells(runs: Sequence[Run], fields: Sequence[str]) -> list[Cell]:
+    """Trials by configuration, in order of first appearance; one whose trials differ in a shown field is parted."""
+    groups: dict[tuple[str, ...], list[Run]] = {}
+    for run in runs:
+        key = (run.row["cell_hash"], *(text_of(run.value(name)) for name in fields))
+        groups.setdefault(key, []).append(run)
+    return [Cell(tuple(group)) for group in groups.values()]
+
+
+def mean(values: Sequence[float]) -> float:
+    """nan for no values."""
+    return statistics.fmean(values) if values else math.nan
+
+
+def std(values: Sequence[float]) -> float:
+    """Unbiased standard deviation; nan below two values."""
+    return statistics.stdev(values) if len(values) > 1 else math.nan
+
+
+def ci95(values: Sequence[float]) -> float:
+    """Half-width of the 95 % confidence interval of a mean (Student's t with n - 1 degrees); nan below two values."""
+    n = len(values)
+    return _quantile(n - 1) * std(values) / math.sqrt(n) if n > 1 else math.nan
+
+
+@cache
+def _quantile(degrees: int) -> float:
+    from scipy.special import stdtrit  # a tenth of the import time of scipy.stats
+
+    return float(stdtrit(degrees, 0.975))

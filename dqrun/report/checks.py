@@ -1,0 +1,72 @@
+"""What makes cells that stand side by side unequal: trials, epochs, protocol; and configurations that share a place."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from dqrun.protocol import INCIDENTAL, INCIDENTAL_PROTOCOL
+from dqrun.report.cells import Cell
+from dqrun.report.text import text_of
+
+BUDGET = ("train.epochs",)
+PROTOCOL = ("protocol.name", "protocol.num_folds", "protocol.split_seed")
+
+
+def unequal(group: str, cells: Sequence[Cell], columns: Sequence[str]) -> list[str]:
+    """Warnings on the cells of one line of a table: other trials, another budget of epochs, another protocol.
+
+    `group` names the line; `columns` are the fields that name a cell in it.
+    """
+    warnings = []
+    names = [cell.label(columns) or "all" for cell in cells]
+    counts = [len(cell.done) for cell in cells]
+    if len(set(counts)) > 1:
+        warnings.append(f"{group}: trials differ: {_listed(names, counts)}")
+    elif len({frozenset(run.key for run in cell.done) for cell in cells}) > 1:
+        warnings.append(f"{group}: seeds or folds differ")
+    for fields, what in ((BUDGET, "epochs"), (PROTOCOL, "protocols")):
+        values = [" ".join(text_of(cell.runs[0].value(name)) for name in fields) for cell in cells]
+        if len(set(values)) > 1:
+            warnings.append(f"{group}: {what} differ ({', '.join(fields)}): {_listed(names, values)}")
+    return warnings
+
+
+def without_config(cells: Sequence[Cell]) -> list[str]:
+    """A warning on cells whose config.yaml is missing: their epochs and protocol cannot be compared."""
+    paths = [cell.runs[0].folder / "config.yaml" for cell in cells if cell.runs[0].config is None]
+    if not paths:
+        return []
+    more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
+    return [f"{paths[0]}{more} can't be read: epochs and protocol of these trials are not compared"]
+
+
+def sharing(place: str, cells: Sequence[Cell]) -> str:
+    """Says by which fields of their configuration cells differ that stand in one place of a table."""
+    trees = [flat(cell.runs[0].config or {}) for cell in cells]
+    names = dict.fromkeys(name for tree in trees for name in tree)
+    differing = [
+        f"{name} ({', '.join(dict.fromkeys(text_of(tree.get(name)) or '(none)' for tree in trees))})"
+        for name in names
+        if not _incidental(name) and len({repr(tree.get(name)) for tree in trees}) > 1
+    ]
+    by = f": they differ in {', '.join(differing)}" if differing else ""
+    return f"{place}: {len(cells)} configurations, a line each{by}"
+
+
+def _incidental(name: str) -> bool:
+    """Whether a dotted field leaves a result what it is."""
+    first, _, rest = name.partition(".")
+    return first in INCIDENTAL or (first == "protocol" and rest in INCIDENTAL_PROTOCOL)
+
+
+def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested dictionaries as dotted names."""
+    found: dict[str, Any] = {}
+    for name, value in tree.items():
+        found |= flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+    return found
+
+
+def _listed(names: Sequence[str], values: Sequence[object]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in zip(names, values, strict=True))

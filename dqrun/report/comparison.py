@@ -1,0 +1,158 @@
+"""`Comparison`: everything that `dqrun compare` has to say, before it is written in some format."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from dqrun.report.cells import Cell, make_cells
+from dqrun.report.checks import sharing, unequal, without_config
+from dqrun.report.published import Match, matches
+from dqrun.report.rows import Run
+from dqrun.report.select import Filter
+from dqrun.report.sheets import Sheet
+from dqrun.report.significance import Difference, differences
+from dqrun.report.text import fixed, format_difference, format_mean, format_p, unit_of
+
+SPREADS = {
+    "ci95": "Mean +- half-width of its 95 % confidence interval (Student's t), in brackets the number of trials.",
+    "std": "Mean +- standard deviation over the trials, in brackets their number.",
+    "both": "Mean +- standard deviation, CI: half-width of the 95 % interval (Student's t), in brackets the trials.",
+}
+Place = tuple[tuple[str, ...], str]  # a line of the main table (its row fields and metric) and a column of it
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Cells, laid out by fields, with differences to a baseline and published numbers where they were asked for."""
+
+    cells: list[Cell]
+    rows: list[str]
+    columns: list[str]
+    differences: list[Difference] | None = None
+    published: list[Match] | None = None
+    warnings: tuple[str, ...] = ()
+
+
+def compare(
+    runs: Sequence[Run],
+    rows: list[str],
+    columns: list[str],
+    baseline: Sequence[Filter] | None = None,
+    published: bool = False,
+) -> Comparison:
+    """Means of all configurations among the trials, and warnings on what makes them unequal."""
+    cells = make_cells(runs, [*rows, *columns])
+    found, warnings = (None, []) if baseline is None else differences(cells, baseline)
+    places = by_place(cells, rows, columns)
+    groups: dict[tuple[str, ...], list[Cell]] = {}
+    shared = []
+    for (row, column), here in places.items():
+        groups.setdefault(row, []).extend(here)
+        if len(here) > 1:
+            shared.append(sharing(" ".join([*row[:-1], column]), here))
+    uneven = [text for row, group in groups.items() for text in unequal(" ".join(row[:-1]), group, columns)]
+    return Comparison(
+        cells=cells,
+        rows=rows,
+        columns=columns,
+        differences=found,
+        published=matches(cells) if published else None,
+        warnings=(*without_config(cells), *shared, *uneven, *warnings),
+    )
+
+
+def by_place(cells: Sequence[Cell], rows: list[str], columns: list[str]) -> dict[Place, list[Cell]]:
+    """Cells by where they stand in the main table; several where configurations share a place."""
+    places: dict[Place, list[Cell]] = {}
+    for cell in cells:
+        row = tuple(cell.text(name) for name in [*rows, "metric"])
+        places.setdefault((row, cell.label(columns)), []).append(cell)
+    return places
+
+
+def main_sheet(comparison: Comparison, spread: str = "ci95") -> Sheet:
+    """Means of the test metric, the best of each line in bold, with 95 % intervals and the number of trials.
+
+    `spread`: ci95, std or both. Where several configurations share a place, each has a line of its own, so that no
+    mean mixes them.
+    """
+    rows, columns = comparison.rows, comparison.columns
+    places = by_place(comparison.cells, rows, columns)
+    headers = list(dict.fromkeys(column for _, column in places))
+    lines: list[list[str]] = []
+    bold = set()
+    for row in sorted({row for row, _ in places}):
+        here = [places.get((row, header), []) for header in headers]
+        best = best_of([cell for group in here for cell in group])
+        for i in range(max(map(len, here))):
+            shown = [group[i] if i < len(group) else None for group in here]
+            bold |= {(len(lines), len(row) + j) for j, cell in enumerate(shown) if cell is not None and cell in best}
+            lines.append([*row, *("" if cell is None else cell_text(cell, spread) for cell in shown)])
+    return Sheet([*rows, "metric", *headers], lines, frozenset(bold))
+
+
+def best_of(cells: Sequence[Cell]) -> list[Cell]:
+    """The cells with the best mean; FP32 does not compete where something is quantised: it is the reference."""
+    quantised = [cell for cell in cells if cell.text("quant") != "fp32"]
+    competing = [cell for cell in quantised or cells if not math.isnan(cell.mean)]
+    return [cell for cell in competing if not any(other.beats(cell) for other in competing)]
+
+
+def cell_text(cell: Cell, spread: str = "ci95") -> str:
+    """`79.95 % +- 0.60 (20)`: mean, half-width of the 95 % interval (or std, or `std 1.28, CI 0.60`), trials."""
+    failed = f", {cell.failed} failed" if cell.failed else ""
+    if spread == "both" and not math.isnan(cell.std):
+        scale, digits, _ = unit_of(cell.metric)
+        both = f" +- {fixed(cell.std * scale, digits)}, CI {fixed(cell.ci95 * scale, digits)}"
+        return f"{format_mean(cell.mean, math.nan, cell.metric)}{both} ({len(cell.done)}{failed})"
+    half_width = cell.std if spread == "std" else cell.ci95
+    return f"{format_mean(cell.mean, half_width, cell.metric)} ({len(cell.done)}{failed})"
+
+
+def _line_of(cell: Cell, comparison: Comparison) -> list[str]:
+    """Sorts cells as the lines of the main table."""
+    return [cell.text(name) for name in comparison.rows]
+
+
+def difference_sheet(comparison: Comparison) -> Sheet:
+    """One line per difference; the tests are named below it."""
+    found = sorted(comparison.differences or [], key=lambda each: _line_of(each.cell, comparison))
+    named = comparison.rows + [name for name in comparison.columns if name not in comparison.rows]
+    header = [*named, "metric", "baseline", "pairs", "difference +- 95 % CI", "t-test p", "(Holm)", "Wilcoxon p"]
+    lines = []
+    for each in found:
+        scale, digits, _ = unit_of(each.cell.metric)
+        spread = "" if math.isnan(each.ci95) else f" +- {fixed(each.ci95 * scale, digits)}"
+        own = [each.cell.text(name) for name in named] + [each.cell.metric, each.baseline.label(comparison.columns)]
+        ps = [format_p(p) for p in (each.p_t, each.p_t_holm, each.p_wilcoxon, each.p_wilcoxon_holm)]
+        lines.append([*own, str(each.pairs), format_difference(each.mean, each.cell.metric) + spread, *ps])
+    notes = [
+        "Differences are cell minus baseline over equal seeds or folds: points of accuracy, or mae (lower is better). "
+        "Two-sided paired t-test and Wilcoxon signed-rank test; (Holm): corrected over all lines, per test.",
+    ]
+    return Sheet([*header, "(Holm)"], lines, title="Differences to the baseline", notes=notes)
+
+
+def published_sheet(comparison: Comparison) -> Sheet:
+    """One line per published number, with its mark."""
+    header = ["dataset", "model", "quant", "method", "plan", "ours +- std", "published +- std", "difference", "mark"]
+    lines = []
+    for match in sorted(comparison.published or [], key=lambda match: _line_of(match.cell, comparison)):
+        cell, other = match.cell, match.published
+        lines.append(
+            [
+                *(cell.text(name) for name in ("dataset", "model", "quant", "method", "plan")),
+                f"{format_mean(cell.mean, cell.std, cell.metric)} ({len(cell.done)})",
+                format_mean(other.mean, other.std, cell.metric),
+                format_difference(match.difference, cell.metric),
+                other.mark,
+                f"{other.source}, {other.table}: {other.label}",
+            ]
+        )
+    notes = [
+        "Mark: read - seen in public code or logs; recalled - from the paper, not checked again against it. Protocols "
+        "may differ (trials, epochs, splits); the notes on each number are in the JSON and CSV formats.",
+    ]
+    return Sheet([*header, "source"], lines, title="Published numbers", notes=notes)

@@ -1,0 +1,183 @@
+"""What a network costs: model size, mean width and bit-operations, counted from its layers and the size of its graphs.
+
+Multiplications and additions of linear maps and of aggregation are counted; biases, activations, batch norms, softmax
+and readouts are not. A site that is exact has width 32.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import singledispatch
+from math import prod
+
+from torch import nn
+
+from dqrun.nn.gat import GATLayer
+from dqrun.nn.gcn import GCNLayer
+from dqrun.nn.gin import GINLayer
+from dqrun.nn.linear import MLP, BatchNorm, Embedding, Linear
+from dqrun.nn.model import GNN, Head
+from dqrun.quant import Site, named_sites
+
+FP32 = 32
+
+
+@dataclass(frozen=True)
+class Size:
+    """Nodes, edges (self-loops that the layers want included) and graphs that pass through a network.
+
+    `bits`: width of the node tensor that enters a module, which an exact `input` site passes on.
+    """
+
+    nodes: float
+    edges: float
+    graphs: float = 1.0
+    bits: int = FP32
+
+
+@dataclass(frozen=True)
+class Operation:
+    """Multiply-accumulates with the widths of their operands in bits: two, or one where values are only added up."""
+
+    macs: float
+    operands: tuple[int, ...]
+
+    @property
+    def bit_operations(self) -> float:
+        return self.macs * sum(self.operands) / len(self.operands)
+
+    @property
+    def bit_operations_product(self) -> float:
+        return self.macs * prod(self.operands)
+
+
+@dataclass(frozen=True)
+class Part:
+    """What a module computes, and the activations that are operands, as (number of values, bits)."""
+
+    operations: tuple[Operation, ...] = ()
+    activations: tuple[tuple[float, int], ...] = ()
+
+    def __add__(self, other: Part) -> Part:
+        return Part(self.operations + other.operations, self.activations + other.activations)
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Of one forward pass; see `costs`."""
+
+    model_bytes: float  # parameters: quantised ones at their width, the others in FP32
+    mean_bits: float  # of all values that are operands, weights and activations, each counted once
+    macs: float
+    bit_operations: float  # sum of MACs x mean width of the operands (MixQ's convention; FP32: 32)
+    bit_operations_product: float  # sum of MACs x width x width (FP32: 1024); x width where values are only added
+
+
+def costs(model: GNN, size: Size) -> Costs:
+    """Counts the costs of one forward pass over a graph (or batch) of the given size."""
+    parts = Part()
+    if model.encoder is not None:
+        parts += count(model.encoder, size)
+    sites = dict(named_sites(model))
+    for i, layer in enumerate(model.layers):
+        state = sites.get(f"states.{i}")  # of networks that round the node tensor once, for all who read it
+        parts += count(layer, replace(size, bits=FP32 if state is None else width(state)))
+    if model.head is not None:
+        parts += count(model.head, Size(size.graphs, 0.0))
+    weights = weight_widths(model)
+    tensors = [*parts.activations, *weights]
+    return Costs(
+        model_bytes=_parameter_bits(model, weights) / 8,
+        mean_bits=sum(number * bits for number, bits in tensors) / sum(number for number, _ in tensors),
+        macs=sum(operation.macs for operation in parts.operations),
+        bit_operations=sum(operation.bit_operations for operation in parts.operations),
+        bit_operations_product=sum(operation.bit_operations_product for operation in parts.operations),
+    )
+
+
+def width(site: Site) -> int:
+    """Bits of the values that leave a site."""
+    return FP32 if site.quantizer is None else site.quantizer.grid.bits
+
+
+def weight_widths(model: nn.Module) -> list[tuple[float, int]]:
+    """Number of values and bits of each parameter that has a site."""
+    modules = dict(model.named_modules())
+    found = []
+    for name, site in named_sites(model):
+        if site.is_weight:
+            owner, _, parameter = name.rpartition(".")
+            found.append((float(getattr(modules[owner], parameter).numel()), width(site)))
+    return found
+
+
+def _parameter_bits(model: nn.Module, weights: list[tuple[float, int]]) -> float:
+    everything = sum(parameter.numel() for parameter in model.parameters())
+    return everything * FP32 + sum(number * (bits - FP32) for number, bits in weights)
+
+
+@singledispatch
+def count(module: nn.Module, size: Size) -> Part:
+    """What a module costs; each kind of module says it below."""
+    raise NotImplementedError(f"the costs of {type(module).__name__} are not defined")
+
+
+@count.register
+def _(module: Linear, size: Size) -> Part:
+    out_channels, in_channels = module.weight.shape
+    rows, bits = size.nodes * in_channels, min(size.bits, width(module.sites.input))
+    return Part((Operation(rows * out_channels, (bits, width(module.sites.weight))),), ((rows, bits),))
+
+
+@count.register
+def _(module: BatchNorm, size: Size) -> Part:
+    return Part()
+
+
+@count.register
+def _(module: Embedding, size: Size) -> Part:
+    return Part()  # a look-up
+
+
+@count.register(MLP)
+@count.register(Head)
+def _(module: MLP | Head, size: Size) -> Part:
+    return sum((count(each, size) for each in module), Part())
+
+
+@count.register
+def _(module: GCNLayer, size: Size) -> Part:
+    sites = module.sites
+    in_channels, out_channels = module.weight.shape
+    rows_in, rows_out = size.nodes * in_channels, size.nodes * out_channels
+    bits = min(size.bits, width(sites.input))
+    matmul = Operation(rows_in * out_channels, (bits, width(sites.weight)))
+    activations = ((rows_in, bits), (rows_out, width(sites.features)))
+    if sites.edge_weight.exact and sites.message.exact:  # a plain sum, see GCNLayer
+        return Part((matmul, Operation(size.edges * out_channels, (width(sites.features),))), activations)
+    gather = Operation(size.edges * out_channels, (width(sites.features), width(sites.edge_weight)))
+    return Part((matmul, gather), (*activations, (size.edges, width(sites.edge_weight))))
+
+
+@count.register
+def _(module: GATLayer, size: Size) -> Part:
+    sites = module.sites
+    in_channels, channels = module.weight.shape
+    rows_in, rows = size.nodes * in_channels, size.nodes * channels
+    bits = min(size.bits, width(sites.input))
+    operations = (
+        Operation(rows_in * channels, (bits, width(sites.weight))),
+        Operation(2 * rows, (width(sites.features), width(sites.attention))),
+        Operation(size.edges * channels, (width(sites.features), width(sites.coefficient))),
+    )
+    coefficients = (size.edges * module.heads, width(sites.coefficient))
+    return Part(operations, ((rows_in, bits), (rows, width(sites.features)), coefficients))
+
+
+@count.register
+def _(module: GINLayer, size: Size) -> Part:
+    channels = next(each.weight.size(1) for each in module.mlp if isinstance(each, Linear))
+    bits = min(size.bits, width(module.sites.input), width(module.sites.message))
+    gather = Operation(size.edges * channels, (bits,))
+    # The sum is wider than its terms: what the MLP multiplies has the width of its own site.
+    return Part((gather,), ((size.nodes * channels, bits),)) + count(module.mlp, replace(size, bits=FP32))

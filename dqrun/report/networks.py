@@ -1,0 +1,75 @@
+"""From a run folder to its dataset and network: what `dqrun plot pareto` and `plot degree` look into. Imports torch."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from dqrun.build import build_model, uses_self_loops
+from dqrun.config import DataConfig, RunConfig, schema
+from dqrun.data.dataset import GraphDataset, load_dataset
+from dqrun.data.splits import split_for
+from dqrun.data.trial_data import TrialData
+from dqrun.errors import DataError
+from dqrun.report.costs import Costs, Size, costs
+from dqrun.report.rows import Run
+
+
+class Datasets:
+    """Loads each dataset once, from where the run had it or, on another machine, from where this one has it."""
+
+    def __init__(self) -> None:
+        self._loaded: dict[str, GraphDataset] = {}
+
+    def of(self, config: RunConfig) -> GraphDataset:
+        """Raises ConfigError or DataError where the dataset is not to be had here."""
+        data = usable_here(config.data)
+        key = repr((config.dataset, data))
+        if key not in self._loaded:
+            self._loaded[key] = load_dataset(config.dataset, data)
+        return self._loaded[key]
+
+    def trial(self, config: RunConfig, fold: int | None) -> TrialData:
+        """The data of one trial, with its split and features."""
+        dataset = self.of(config)
+        split = split_for(dataset, config.protocol, fold)
+        return TrialData.build(
+            dataset, split, config.dataset, config.train.batch_size, uses_self_loops(config.model), "cpu"
+        )
+
+
+def usable_here(data: DataConfig) -> DataConfig:
+    """The run's folders where they exist, else this machine's (DQRUN_DATA, DQRUN_DATA_MIRROR, the platform's cache)."""
+    there = {name: getattr(data, name) for name in ("root", "mirror")}
+    return replace(
+        data, **{name: None for name, path in there.items() if path and not Path(path).expanduser().is_dir()}
+    )
+
+
+def config_of(run: Run) -> RunConfig:
+    """The run's configuration from config.yaml; raises DataError where it is missing or of another schema."""
+    path = run.folder / "config.yaml"
+    tree: dict[str, Any] | None = run.config
+    if tree is None:
+        raise DataError(f"{path} can't be read")
+    try:
+        config = OmegaConf.to_object(OmegaConf.merge(schema(), OmegaConf.create(tree)))
+    except OmegaConfBaseException as error:
+        reason = str(error).splitlines()[0]
+        raise DataError(f"{path} does not fit this version of dqrun ({reason})") from None
+    assert isinstance(config, RunConfig)
+    return config
+
+
+def costs_of(run: Run, datasets: Datasets) -> Costs:
+    """The costs of one forward pass of the run's network: over the graph of a node task, per mean graph otherwise."""
+    config = config_of(run)
+    data = datasets.trial(config, run.row.get("fold"))
+    shapes = (data.in_channels, data.num_categories, data.out_channels)
+    packed = data.packed
+    size = Size(packed.num_nodes / packed.num_graphs, packed.num_edges / packed.num_graphs)
+    return costs(build_model(config, *shapes), size)

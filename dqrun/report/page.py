@@ -1,0 +1,164 @@
+"""`dqrun report [DIR ...] [FILTER ...] -o report.html`: tables and pictures on one page that needs no network."""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import html
+import shlex
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from dqrun import __version__
+from dqrun.errors import ConfigError, DqrunError
+from dqrun.report import plot
+from dqrun.report.compare import (
+    DEFAULT_COLUMNS,
+    DEFAULT_ROWS,
+    Parser,
+    add_layout,
+    add_source,
+    comparison_of,
+    runs_of,
+)
+from dqrun.report.comparison import SPREADS, Comparison, difference_sheet, main_sheet, published_sheet
+from dqrun.report.files import write_atomically
+from dqrun.report.plots.style import encode, require_matplotlib, styled
+from dqrun.report.sheets import as_html
+
+STYLE = """\
+body { font: 15px/1.45 system-ui, sans-serif; max-width: 75rem; margin: 2rem auto; padding: 0 1rem; color: #222; }
+h1, h2 { line-height: 1.2; }
+h2 { margin-top: 2.2rem; border-bottom: 1px solid #ccc; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+caption { text-align: left; font-weight: bold; padding: .4rem 0; }
+th, td { text-align: left; padding: .2rem .7rem .2rem 0; border-bottom: 1px solid #e2e2e2; vertical-align: top; }
+td:not(:last-child) { white-space: nowrap; }
+.scroll { overflow-x: auto; }
+img { max-width: 100%; height: auto; }
+pre { background: #f4f4f4; padding: .5rem .7rem; white-space: pre-wrap; }
+.warnings { background: #fff6e0; border-left: 4px solid #e69f00; padding: .4rem 1rem; }
+.missing { color: #666; }
+"""
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the page: `body` is HTML, `command` makes the same thing on its own."""
+
+    title: str
+    body: str
+    command: str
+    warnings: Sequence[str] = ()
+
+
+def main(argv: Sequence[str]) -> int:
+    """Writes the page. Returns the exit code."""
+    parser = Parser(prog="dqrun report", description="tables and pictures on one HTML page", allow_abbrev=False)
+    add_source(parser)
+    add_layout(parser)
+    parser.add_argument("--latency", metavar="FILE", help="JSON of dqrun bench inference, for accuracy by latency")
+    parser.add_argument("-o", "--output", default="report.html", metavar="FILE", help="default: report.html")
+    arguments = parser.parse_intermixed_args(argv)
+    output = Path(arguments.output)
+    if output.suffix.lower() not in (".html", ".htm"):
+        raise ConfigError.rule("-o", "end in .html", str(output))
+    require_matplotlib()
+    complaints: list[str] = []
+    runs = runs_of(arguments.words, complaints.extend)
+    comparison = comparison_of(runs, arguments)
+    sections = [*tables(comparison, arguments), *pictures(comparison, arguments)]
+    command = shlex.join(["dqrun", "report", *argv])
+    text = page(sections, [*complaints, *comparison.warnings], command, len(runs))
+    write_atomically(output, text.encode())
+    print(output)
+    return 0
+
+
+def tables(comparison: Comparison, arguments: argparse.Namespace) -> list[Section]:
+    """The main table with standard deviations, and differences and published numbers where they were asked for."""
+    command = _command("compare", arguments, with_tests=True)
+    main = replace(main_sheet(comparison, "both"), notes=[SPREADS["both"]])
+    found = [Section("Test metric", _table(as_html(main)), f"{command} --spread both")]
+    if comparison.differences is not None:
+        found.append(Section("Differences", _table(as_html(difference_sheet(comparison))), command))
+    if comparison.published is not None:
+        found.append(Section("Published numbers", _table(as_html(published_sheet(comparison))), command))
+    return found
+
+
+def _table(table: str) -> str:
+    return f'<div class="scroll">{table}</div>'
+
+
+def pictures(comparison: Comparison, arguments: argparse.Namespace) -> list[Section]:
+    """Each picture that the run folders have the data for; one that they lack says why."""
+    cells, rows, columns = plot.drawable(comparison.cells), comparison.rows, comparison.columns
+    from dqrun.report.networks import Datasets
+    from dqrun.report.plots import bars, curves
+
+    datasets = Datasets()
+
+    def pareto(x: str) -> Callable[[], plot.Drawn]:
+        latency = arguments.latency if x == "latency" else None
+        return lambda: plot.draw_pareto(cells, rows, columns, x, latency, datasets)
+
+    draws: list[tuple[str, str, Callable[[], plot.Drawn]]] = [
+        ("Means", "bars", lambda: (bars.draw(cells, rows, columns), [])),
+        ("Test metric against mean width", "pareto --x bits", pareto("bits")),
+        ("Test metric against model size", "pareto --x bytes", pareto("bytes")),
+        ("Test metric against bit-operations", "pareto --x bitops", pareto("bitops")),
+        ("Training curves", "curves", lambda: curves.draw(cells, rows, columns)),
+        ("Quantisation error by in-degree", "degree", lambda: plot.draw_degree(cells, rows, columns, "test", datasets)),
+    ]
+    if arguments.latency:
+        kind = f"pareto --x latency --latency {shlex.quote(arguments.latency)}"
+        draws.insert(4, ("Test metric against latency", kind, pareto("latency")))
+    return [_picture(title, kind, draw, arguments) for title, kind, draw in draws]
+
+
+def _picture(title: str, kind: str, draw: Callable[[], plot.Drawn], arguments: argparse.Namespace) -> Section:
+    command = _command(f"plot {kind}", arguments)
+    try:
+        with styled():
+            figure, warnings = draw()
+        data = base64.b64encode(encode(figure, "svg")).decode()
+    except DqrunError as error:
+        return Section(title, f'<p class="missing">Not drawn: {html.escape(str(error))}</p>', command)
+    image = f'<img alt="{html.escape(title)}" src="data:image/svg+xml;base64,{data}">'
+    return Section(title, image, f"{command} -o {kind.split()[0]}.svg", warnings)
+
+
+def _command(verb: str, arguments: argparse.Namespace, with_tests: bool = False) -> str:
+    words = [shlex.quote(word) for word in arguments.words]
+    for flag, value, default in (("--rows", arguments.rows, DEFAULT_ROWS), ("--cols", arguments.cols, DEFAULT_COLUMNS)):
+        words += [] if value == default else [flag, shlex.quote(value)]
+    if with_tests:
+        words += ["--baseline", shlex.quote(arguments.baseline)] if arguments.baseline else []
+        words += ["--published"] if arguments.published else []
+    return " ".join(["dqrun", verb, *words])
+
+
+def page(sections: Sequence[Section], warnings: Sequence[str], command: str, trials: int) -> str:
+    """The page as HTML: warnings first, then the sections with the commands that make them."""
+    now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    parts = [
+        f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>dqrun report</title>\n'
+        f'<meta name="viewport" content="width=device-width">\n<style>\n{STYLE}</style>\n</head>\n<body>',
+        f"<h1>dqrun report</h1>\n<p>{trials} trials; made {now} by dqrun {__version__} with</p>",
+        f"<pre>{html.escape(command)}</pre>",
+        _warnings(warnings),
+    ]
+    for section in sections:
+        parts.append(f"<h2>{html.escape(section.title)}</h2>\n{section.body}")
+        parts.append(f"{_warnings(section.warnings)}\n<pre>{html.escape(section.command)}</pre>")
+    return "\n".join([*parts, "</body>\n</html>\n"])
+
+
+def _warnings(warnings: Sequence[str]) -> str:
+    if not warnings:
+        return ""
+    items = "".join(f"<li>{html.escape(text)}</li>" for text in warnings)
+    return f'<div class="warnings"><b>Before you compare</b><ul>{items}</ul></div>'

@@ -1,0 +1,191 @@
+"""`dqrun plot KIND [DIR ...] [FILTER ...] -o FILE`: pictures of the trials so far. See docs/comparing.md."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dqrun.errors import ConfigError, DataError, DqrunError, ResultsError
+from dqrun.report.cells import Cell, make_cells
+from dqrun.report.checks import sharing
+from dqrun.report.compare import DEFAULT_COLUMNS, DEFAULT_ROWS, Parser, add_source, runs_of, warn
+from dqrun.report.comparison import by_place
+from dqrun.report.files import write_atomically
+from dqrun.report.latency import latency_of, read_latencies
+from dqrun.report.plots.pareto import COSTS, Cost
+from dqrun.report.plots.style import FORMATS, encode, require_matplotlib, styled
+from dqrun.report.select import require_fields, split_fields
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from dqrun.report.networks import Datasets
+
+KINDS = {
+    "curves": "losses and validation metric over the epochs (history.csv of the run folders)",
+    "bars": "means with intervals",
+    "pareto": "metric against bits, bytes, bit-operations or latency, with the Pareto front",
+    "degree": "quantisation error and accuracy against in-degree (needs model.safetensors and the dataset)",
+}
+Drawn = tuple["Figure", list[str]]
+
+
+def main(argv: Sequence[str]) -> int:
+    """Draws one picture and writes it. Returns the exit code."""
+    arguments = build_parser().parse_intermixed_args(argv)
+    if arguments.kind not in KINDS:
+        raise ConfigError.rule("dqrun plot", f"be given one of {', '.join(KINDS)}", arguments.kind)
+    output = Path(arguments.output or f"{arguments.kind}.png")
+    if output.suffix.lower() not in FORMATS:
+        raise ConfigError.rule("-o", f"end in {', '.join(FORMATS)}", str(output))
+    require_matplotlib()
+    runs = runs_of(arguments.words, warn)
+    rows, columns = split_fields("--rows", arguments.rows, runs), split_fields("--cols", arguments.cols, runs)
+    cells = drawable(make_cells(runs, [*rows, *columns]))
+    with styled():
+        figure, warnings = picture(arguments, cells, rows, columns)
+    write_atomically(output, encode(figure, FORMATS[output.suffix.lower()]))
+    print(output)
+    warn([*shared_labels(cells, rows, columns), *warnings])
+    return 0
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The options of `dqrun plot`."""
+    kinds = "\n".join(f"  {name:<8}{meaning}" for name, meaning in KINDS.items())
+    parser = Parser(
+        prog="dqrun plot",
+        description="pictures of the trials recorded so far",
+        epilog=f"kinds:\n{kinds}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("kind", nargs="?", default="", metavar="KIND", help=f"one of {', '.join(KINDS)}")
+    add_source(parser)
+    parser.add_argument("--rows", default=DEFAULT_ROWS, metavar="FIELDS", help=f"panels (default: {DEFAULT_ROWS})")
+    parser.add_argument("--cols", default=DEFAULT_COLUMNS, metavar="FIELDS", help=f"lines (default: {DEFAULT_COLUMNS})")
+    parser.add_argument("--spread", choices=("ci95", "std"), default="ci95", help="bars: what is drawn (default: ci95)")
+    costs = ", ".join(COSTS)
+    parser.add_argument("--x", default="bits", metavar="COST", help=f"pareto: {costs}, or a numeric field of the rows")
+    parser.add_argument("--latency", metavar="FILE", help="pareto --x latency: JSON of dqrun bench inference")
+    parser.add_argument(
+        "--part", choices=("train", "val", "test"), default="test", help="degree: nodes (default: test)"
+    )
+    parser.add_argument("-o", "--output", metavar="FILE", help="a .png, .svg or .pdf file (default: KIND.png)")
+    return parser
+
+
+def picture(arguments: argparse.Namespace, cells: list[Cell], rows: list[str], columns: list[str]) -> Drawn:
+    """The figure that was asked for, and warnings on what is not in it."""
+    if arguments.kind == "bars":
+        from dqrun.report.plots import bars
+
+        return bars.draw(cells, rows, columns, arguments.spread), []
+    if arguments.kind == "curves":
+        from dqrun.report.plots import curves
+
+        return curves.draw(cells, rows, columns)
+    if arguments.kind == "pareto":
+        return draw_pareto(cells, rows, columns, arguments.x, arguments.latency)
+    return draw_degree(cells, rows, columns, arguments.part)
+
+
+def drawable(cells: Sequence[Cell]) -> list[Cell]:
+    """The cells with a finished trial; raises ResultsError without any."""
+    found = [cell for cell in cells if cell.done]
+    if not found:
+        raise ResultsError("none of the chosen trials has a result: nothing to draw")
+    return found
+
+
+def shared_labels(cells: Sequence[Cell], rows: list[str], columns: list[str]) -> list[str]:
+    """Warnings on configurations that have the same name in a panel, and why they differ."""
+    places = by_place(cells, rows, columns)
+    return [sharing(" ".join([*row[:-1], name]), here) for (row, name), here in places.items() if len(here) > 1]
+
+
+def draw_pareto(
+    cells: list[Cell],
+    rows: list[str],
+    columns: list[str],
+    x: str,
+    latency: str | None,
+    datasets: Datasets | None = None,
+) -> Drawn:
+    """`datasets`: the ones loaded so far. Raises ResultsError where the cost of no cell is known."""
+    from dqrun.report.plots import pareto
+
+    if (x == "latency") != (latency is not None):
+        raise ConfigError("--x latency and --latency FILE go together")
+    values, warnings = cost_values(cells, x, latency, datasets)
+    known = [(cell, value) for cell, value in zip(cells, values, strict=True) if not math.isnan(value)]
+    if not known:
+        raise ResultsError(
+            f"--x {x} is known for none of the chosen trials{': ' if warnings else ''}{'; '.join(warnings)}"
+        )
+    if len(known) < len(cells):
+        warnings.append(
+            f"{len(cells) - len(known)} of {len(cells)} configurations have no {x} and are not in the picture"
+        )
+    chosen, costs = [cell for cell, _ in known], [value for _, value in known]
+    return pareto.draw(chosen, costs, COSTS.get(x) or Cost(x), rows, columns), warnings
+
+
+def cost_values(
+    cells: list[Cell], x: str, latency: str | None, datasets: Datasets | None = None
+) -> tuple[list[float], list[str]]:
+    """The cost of each cell in its base unit, nan where unknown; and warnings."""
+    if latency is not None:
+        measured = read_latencies(Path(latency))
+        return [latency_of(cell, measured) for cell in cells], []
+    if x not in COSTS:
+        require_fields("--x", [x], [cell.runs[0] for cell in cells])
+        return [_mean_of_field(cell, x) for cell in cells], []
+    from dqrun.report.networks import Datasets, costs_of
+
+    name = {"bits": "mean_bits", "bytes": "model_bytes", "bitops": "bit_operations"}.get(x, "bit_operations_product")
+    datasets, values, warnings = datasets or Datasets(), [], []
+    for cell in cells:
+        try:
+            values.append(float(getattr(costs_of(cell.done[0], datasets), name)))
+        except DqrunError as error:
+            values.append(math.nan)
+            warnings.append(str(error))
+    return values, list(dict.fromkeys(warnings))
+
+
+def _mean_of_field(cell: Cell, name: str) -> float:
+    """Mean of a numeric field over the trials; raises ConfigError for text."""
+    values = [value for run in cell.done if (value := run.value(name)) is not None]
+    for value in values:
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            raise ConfigError.rule("--x", f"be one of {', '.join(COSTS)} or a field with numbers", name)
+    return math.fsum(values) / len(values) if values else math.nan
+
+
+def draw_degree(
+    cells: list[Cell], rows: list[str], columns: list[str], part: str, datasets: Datasets | None = None
+) -> Drawn:
+    """`datasets`: the ones loaded so far. Raises ResultsError where no trial has a model file and a dataset."""
+    from dqrun.report.degrees import bin_by_degree, node_errors
+    from dqrun.report.networks import Datasets
+    from dqrun.report.plots import degree
+
+    datasets, found, warnings = datasets or Datasets(), {}, []
+    for cell in cells:
+        trials = []
+        for run in cell.done:
+            try:
+                trials.append(bin_by_degree(node_errors(run, datasets, part)))
+            except DataError as error:
+                warnings.append(str(error))
+        if trials:
+            found[id(cell)] = trials
+    if not found:
+        raise ResultsError(f"no network of the chosen trials can be looked into: {warnings[0]}")
+    if len(warnings) > 1:
+        warnings = [f"{len(warnings)} trials are not in the picture, the first because {warnings[0]}"]
+    return degree.draw([cell for cell in cells if id(cell) in found], found, rows, columns, part), warnings

@@ -1,0 +1,104 @@
+"""`dqrun plot curves`: loss and validation metric over the epochs, mean and band over the trials."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dqrun.errors import ResultsError
+from dqrun.report.cells import Cell
+from dqrun.report.plots.style import by_label, explain, legend, looks, metric_label, ordered_labels, panels
+from dqrun.report.text import unit_of
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+QUANTITIES = ("train_loss", "val_loss", "val_metric")
+Histories = dict[str, np.ndarray]  # column of history.csv -> [trials, epochs]
+
+
+def draw(cells: Sequence[Cell], rows: Sequence[str], columns: Sequence[str]) -> tuple[Figure, list[str]]:
+    """A line of panels per line of the table, a curve per configuration; and warnings on trials without a history.
+
+    Raises ResultsError where no trial has one.
+    """
+    found = {id(cell): read_histories(cell) for cell in cells}
+    lacking = sum(len(cell.done) - len(found[id(cell)].get("epoch", ())) for cell in cells)
+    with_curves = [cell for cell in cells if found[id(cell)]]
+    if not with_curves:
+        raise ResultsError("no run folder of the chosen trials holds a readable history.csv: no curves to draw")
+    groups = sorted({tuple(cell.text(name) for name in [*rows, "metric"]) for cell in with_curves})
+    figure, grid = panels(len(groups), len(QUANTITIES), 2.9, 2.4)
+    style, order = looks(with_curves, columns), ordered_labels(with_curves, columns)
+    for line, group in zip(grid, groups, strict=True):
+        here = [c for c in with_curves if tuple(c.text(name) for name in [*rows, "metric"]) == group]
+        for label, name, cell in by_label(here, columns, order):
+            for panel, quantity in zip(line, QUANTITIES, strict=True):
+                scale = unit_of(cell.metric)[0] if quantity == "val_metric" else 1.0
+                _curve(panel, found[id(cell)], quantity, scale, style[label].color, style[label].line, name)
+        _labels(line, group)
+    legend(figure, [panel for line in grid for panel in line])
+    note = "line: mean of the trials, up to the epoch that all of them reached; band: ± standard deviation"
+    explain(figure, note)
+    warning = f"{lacking} trials without a readable history.csv are not in the curves"
+    return figure, [warning] if lacking else []
+
+
+def _curve(panel: Axes, history: Histories, quantity: str, scale: float, color: str, line: str, name: str) -> None:
+    values = history[quantity] * scale
+    epochs, center = history["epoch"][0], values.mean(axis=0)
+    panel.plot(epochs, center, line, color=color, linewidth=1.4, label=name)
+    if len(values) > 1:
+        spread = values.std(axis=0, ddof=1)
+        panel.fill_between(epochs, center - spread, center + spread, color=color, alpha=0.18, linewidth=0)
+
+
+def _labels(line: Sequence[Axes], group: Sequence[str]) -> None:
+    metric = group[-1]
+    unit = "nats" if metric == "accuracy" else "target's unit"
+    names = (f"Training loss ({unit})", f"Validation loss ({unit})", metric_label(metric, "Validation"))
+    for panel, name in zip(line, names, strict=True):
+        panel.set_xlabel("Epoch")
+        panel.set_ylabel(name)
+        panel.set_xlim(left=1)
+        _cut_outliers(panel)
+    line[0].set_title(" ".join(group[:-1]), loc="left", fontweight="bold")
+
+
+def _cut_outliers(panel: Axes) -> None:
+    """Ends the axis above what nearly all means show, where single ones lie far beyond, and says so."""
+    values = np.concatenate([np.asarray(line.get_ydata(), dtype=float) for line in panel.get_lines()])
+    low, usual, high = np.quantile(values, [0.0, 0.95, 1.0])
+    end = usual + 0.5 * (usual - low)
+    if high <= low + 3 * (usual - low):
+        return
+    panel.set_ylim(low - 0.05 * (end - low), end)
+    text = f"cut: values up to {high:.3g}"
+    panel.text(0.98, 0.97, text, transform=panel.transAxes, ha="right", va="top", fontsize="x-small").set_bbox(
+        {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1.5}
+    )
+
+
+def read_histories(cell: Cell) -> Histories:
+    """The columns of history.csv of the finished trials, [trials, epochs], cut to the shortest; {} without any."""
+    tables = [table for run in cell.done if (table := read_history(run.folder / "history.csv")) is not None]
+    if not tables:
+        return {}
+    shortest = min(len(table["epoch"]) for table in tables)
+    return {name: np.stack([table[name][:shortest] for table in tables]) for name in ("epoch", *QUANTITIES)}
+
+
+def read_history(path: Path) -> Histories | None:
+    """One history.csv as columns, or None where it is missing, empty or damaged."""
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            lines = list(csv.DictReader(file))
+        columns = {name: np.array([float(line[name]) for line in lines]) for name in ("epoch", *QUANTITIES)}
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return columns if lines else None

@@ -1,0 +1,50 @@
+"""Warnings on cells that are not equal."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from dqrun.report.cells import Cell, make_cells
+from dqrun.report.checks import flat, sharing, unequal, without_config
+from dqrun.report.rows import load_runs
+
+WriteRun = Callable[..., Path]
+COLUMNS = ("quant", "method")
+
+
+def cells_of(tmp_path: Path) -> list[Cell]:
+    return make_cells(load_runs([tmp_path / "results"])[0], [])
+
+
+def test_equal_cells_give_no_warning(write_run: WriteRun, tmp_path: Path) -> None:
+    for method in ("dq", "naive"):
+        for seed in range(2):
+            write_run(method=method, seed=seed, epochs=10 + seed)  # early stopping is no difference in budget
+    assert unequal("threads gin", cells_of(tmp_path), COLUMNS) == []
+
+
+def test_trials_seeds_epochs_and_protocol(write_run: WriteRun, tmp_path: Path) -> None:
+    write_run(method="dq", seed=0, run_id="a", budget=50)
+    write_run(method="naive", seed=1, run_id="b", split_seed=2)
+    seeds, epochs, protocol = unequal("threads gin", cells_of(tmp_path), COLUMNS)
+    assert seeds == "threads gin: seeds or folds differ"
+    assert epochs == "threads gin: epochs differ (train.epochs): int4 dq 50, int4 naive 100"
+    assert protocol.startswith("threads gin: protocols differ (protocol.name, protocol.num_folds, protocol.split_seed)")
+    write_run(method="naive", seed=2, run_id="c", split_seed=2)
+    assert unequal("g", cells_of(tmp_path), COLUMNS)[0] == "g: trials differ: int4 dq 1, int4 naive 2"
+
+
+def test_configurations_that_share_a_place(write_run: WriteRun, tmp_path: Path) -> None:
+    for i, lr in enumerate((0.1, 0.2)):
+        write_run(run_id=f"r{i}", cell_hash=f"c{i}", lr=lr)
+    text = sharing("threads gin int4 dq", cells_of(tmp_path))
+    assert text == "threads gin int4 dq: 2 configurations, a line each: they differ in train.lr (0.1, 0.2)"
+
+
+def test_missing_configurations(write_run: WriteRun, tmp_path: Path) -> None:
+    (write_run() / "config.yaml").unlink()
+    (warning,) = without_config(cells_of(tmp_path))
+    assert "config.yaml can't be read" in warning
+
+
+def test_flat() -> None:
+    assert flat({"a": {"b": 1, "c": {"d": None}}, "e": [1]}) == {"a.b": 1, "a.c.d": None, "e": [1]}

@@ -1,0 +1,73 @@
+"""Errors by in-degree, on trained networks and by hand."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from dqrun.errors import DataError
+from dqrun.report.degrees import NodeErrors, bin_by_degree, node_errors
+from dqrun.report.networks import Datasets, config_of
+from dqrun.report.rows import Run, load_runs
+
+
+def run_of(folder: Path, dataset: str, quant: str) -> Run:
+    return next(run for run in load_runs([folder])[0] if (run.row["dataset"], run.row["quant"]) == (dataset, quant))
+
+
+def test_nodes_of_a_part_with_their_degrees(trained: Path) -> None:
+    errors = node_errors(run_of(trained, "network", "int4"), Datasets(), "train")
+    assert errors.degree.tolist() == [39, *[1] * 9]  # node 0 is the hub; self-loops of GCN are not counted
+    assert (errors.squared > 0).any() and (errors.power > 0).any()
+    assert errors.hit is not None and errors.hit.dtype == bool and len(errors.hit) == 10
+
+
+def test_accuracy_is_that_of_the_row(trained: Path) -> None:
+    for quant in ("fp32", "int4"):
+        run = run_of(trained, "network", quant)
+        errors = node_errors(run, Datasets(), "test")
+        assert errors.hit is not None and errors.hit.mean() == pytest.approx(run.row["test_metric"])
+
+
+def test_fp32_has_no_error(trained: Path) -> None:
+    errors = node_errors(run_of(trained, "network", "fp32"), Datasets(), "test")
+    assert (errors.squared == 0).all() and errors.hit is not None
+    assert (errors.hit == errors.hit_fp32).all()
+
+
+def test_graph_tasks_have_errors_only(trained: Path) -> None:
+    run = run_of(trained, "threads", "int4")
+    datasets = Datasets()
+    errors = node_errors(run, datasets, "test")
+    data = datasets.trial(config_of(run), None)
+    nodes = sum(batch.graph.num_nodes for batch in data.batches("test"))
+    assert errors.hit is None and len(errors.degree) == nodes and (errors.squared > 0).any()
+
+
+def test_bins_equal_those_of_pandas() -> None:
+    generator = np.random.default_rng(0)
+    degree = generator.integers(0, 70, 500)
+    squared, power, hit = generator.random(500), generator.random(500), generator.random(500) < 0.5
+    found = bin_by_degree(NodeErrors(degree, squared, power, hit, ~hit))
+    frame = pd.DataFrame({"degree": degree, "squared": squared, "hit": hit})
+    edges = [-1, 0, 1, 2, 4, 8, 16, 32, 64, 128]
+    groups = frame.groupby(pd.cut(frame["degree"], edges), observed=True)
+    assert found.nodes == groups.size().tolist() and sum(found.nodes) == 500
+    assert found.error == pytest.approx(((groups["squared"].mean() / power.mean()) ** 0.5).tolist())
+    assert found.accuracy == pytest.approx(groups["hit"].mean().tolist())
+    assert found.accuracy_fp32 == pytest.approx((1 - groups["hit"].mean()).tolist())
+    pairs = list(zip(found.low, found.high, strict=True))
+    assert pairs == [(0, 0), (1, 1), (2, 2), (3, 4), (5, 8), (9, 16), (17, 32), (33, 64), (65, 128)]
+
+
+@pytest.mark.parametrize("degree", [0, 1, 2, 1024, 1025])
+def test_every_degree_has_a_bin(degree: int) -> None:
+    one = np.array([1.0])
+    found = bin_by_degree(NodeErrors(np.array([degree]), one, one, None, None))
+    assert found.low[0] <= degree <= found.high[0] and found.error == [1.0] and found.accuracy is None
+
+
+def test_a_run_without_a_model(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"model\.safetensors is not a readable model file"):
+        node_errors(Run({"fold": None}, tmp_path), Datasets(), "test")

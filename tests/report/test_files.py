@@ -1,0 +1,27 @@
+"""Files are there whole or not at all."""
+
+from pathlib import Path
+
+import pytest
+
+from dqrun.errors import ResultsError
+from dqrun.report.files import write_atomically
+
+
+def test_replaced_in_one_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.txt"
+    write_atomically(path, b"old")
+
+    def full(self: Path, content: bytes) -> None:
+        self.touch()
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(ResultsError, match=r"could not write .*a\.txt: No space left"):
+        write_atomically(path, b"new")
+    assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]
+
+
+def test_no_such_folder(tmp_path: Path) -> None:
+    with pytest.raises(ResultsError, match="No such file or directory"):
+        write_atomically(tmp_path / "none" / "a.txt", b"")
