@@ -48,7 +48,9 @@ def main(argv: Sequence[str]) -> int:
 
     from dqrun.bench.inference import compare, set_threads  # imports torch: only now that the command line is right
     from dqrun.bench.machine import describe
+    from dqrun.memory import keep_freed_memory
 
+    keep_freed_memory()  # for all variants: without it PyG's, which allocate most, are up to twice as slow
     set_threads(options.threads)
     results: list[Measured] = []
     notes: dict[str, Any] = {}
