@@ -44,7 +44,7 @@ class GCNLayer(nn.Module):
         sites, csr, keep = self.sites, graph.csr, graph.keep
         x = kernels.dropout(sites.input(x, keep), self.dropout, self.training)
         h = kernels.linear(x, sites.weight(self.weight).t())
-        if sites.edge_weight.exact and sites.message.exact:
+        if sites.edge_weight.idle and sites.message.idle:
             d = csr.inverse_sqrt_degree.unsqueeze(-1)
             a = d * kernels.spmm(csr, sites.features(d * h, keep))
         else:

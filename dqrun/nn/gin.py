@@ -46,7 +46,7 @@ class GINLayer(nn.Module):
         """float32 [N, in] -> [N, out]."""
         sites, csr, keep = self.sites, graph.csr, graph.keep
         x = kernels.dropout(sites.input(x, keep), self.dropout, self.training)
-        if sites.message.exact and sites.aggregate.exact:
+        if sites.message.idle and sites.aggregate.idle:
             h = kernels.spmm_self(csr, x, 1 + self.eps)
         else:
             a = sites.aggregate(kernels.spmm(csr, sites.message(x, keep, csr.out_degree)), keep)

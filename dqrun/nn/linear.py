@@ -23,7 +23,7 @@ class Linear(nn.Module):
     def forward(self, x: Tensor, keep: Tensor | None = None, relu: bool = False) -> Tensor:
         """float32 [N, in] -> [N, out]; `keep`: bool [N], rows that stay exact; `relu`: a ReLU follows."""
         x, weight = self.sites.input(x, keep), self.sites.weight(self.weight)
-        if self.sites.output.exact:
+        if self.sites.output.idle:
             return kernels.linear(x, weight, self.bias, relu)
         return self.sites.output(kernels.linear(x, weight, self.bias), keep, relu=relu)
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 from torch import Tensor, nn
 
-from dqrun.quant.quantizer import Quantizer
+from dqrun.quant.quantizer import Phase, Quantizer
 
 
 class Site(nn.Module):
@@ -26,6 +26,15 @@ class Site(nn.Module):
     def exact(self) -> bool:
         """Whether the tensor passes unchanged."""
         return self.quantizer is None
+
+    @property
+    def idle(self) -> bool:
+        """Whether the tensor passes unchanged now: without a quantiser, or with one that is told to do nothing.
+
+        A layer that has a faster way for exact tensors must ask this, so that training before post-training
+        quantisation gives the bits of FP32 training.
+        """
+        return self.quantizer is None or self.quantizer.phase is Phase.BYPASS
 
     def forward(
         self, x: Tensor, keep: Tensor | None = None, multiplicity: Tensor | None = None, relu: bool = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import torch
@@ -13,6 +14,9 @@ from dqrun.kernels.cpu.outer import sum_outer
 
 SMALLEST_PRODUCT = 2**20  # multiplications from which oneDNN's longer way to its kernel pays
 _backend: Any = torch.backends.mkldnn  # untyped in torch
+# oneDNN keeps code and memory of several megabytes for each shape it has met, a thousand of them unless told otherwise;
+# every batch of graphs has a shape of its own
+os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "32")
 _HAS_ONEDNN = _backend.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 
