@@ -62,9 +62,9 @@ class Row:
     pyg_version: str
     finished_utc: str  # ISO 8601
     cell_hash: str  # of the configuration without seed and fold; row.json and summary.csv only
+    log: str = ""  # of a failed trial: the file under the results folder that tells more
     test_metric_integer: float | None = None  # test_metric of the integer program; empty: not asked for
     integer_agreement: float | None = None  # share of the test predictions that are those of the fake-quantised network
-    log: str = ""  # of a failed trial: the file under the results folder that tells more
 
 
 _PART = "part"

@@ -31,7 +31,7 @@ def title(config: RunConfig, trial: Trial) -> str:
 
 def integer_words(row: Mapping[str, Any]) -> str:
     """What the integer program gave: `; integer program 0.7990, 100.00 % of the predictions agree`."""
-    if row["test_metric_integer"] is None or row["integer_agreement"] is None:
+    if row.get("test_metric_integer") is None or row.get("integer_agreement") is None:
         return ""
     agreement = f"{100 * row['integer_agreement']:.2f} % of the predictions agree"
     return f"; integer program {row['test_metric_integer']:.4f}, {agreement}"
