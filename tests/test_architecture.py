@@ -32,6 +32,7 @@ FORBIDDEN = {
 FRONT_DESK = {
     *("cli", "compose", "composition_errors", "config", "docs", "errors"),
     *("fields", "groups", "help", "hydra_flags", "overrides", "protocol"),
+    *("bench/__init__", "bench/cli"),
 }
 """Modules that run before a command line is known to be right: none imports torch when it is imported."""
 
