@@ -1,6 +1,6 @@
 """Kernels' cost by graph size and shape: `python benchmarks/scaling.py [--edges N,...] [--threads N] [--json FILE]`.
 
-Nodes are a tenth of the edges; 64 channels, 4 heads of logits. "uniform": both ends of an edge are drawn evenly;
+Nodes are a tenth of the edges; 16 channels, 4 heads of logits. "uniform": both ends of an edge are drawn evenly;
 "power law": the k-th node receives edges with a probability proportional to k^-0.7; "hub": uniform, but half of all
 edges enter one node and half of all edges, others in part, leave it, and one segment has half of all rows. The three
 take turns in each round; medians. Prints Markdown: ns per node and edge, and the time on the hub graph over that on the
@@ -25,8 +25,8 @@ from dqrun.bench.machine import describe
 from dqrun.graph import CSR
 from dqrun.memory import keep_freed_memory
 
-CHANNELS, HEADS, SEGMENT = 64, 4, 100
-ROUNDS, BUDGET, FEWEST = 15, 2.0, 3  # rounds; seconds after which a kernel gets no further one, but for the fewest
+CHANNELS, HEADS, SEGMENT = 16, 4, 100
+ROUNDS, BUDGET, FEWEST = 15, 1.0, 3  # rounds; seconds after which a kernel gets no further one, but for the fewest
 
 Operation = Callable[[], object]
 

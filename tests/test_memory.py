@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import subprocess
 import sys
 
 import pytest
@@ -43,18 +42,3 @@ def test_a_library_without_it_is_no_error(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setattr(ctypes, "CDLL", lambda name: object())
     memory.keep_freed_memory()
-
-
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="counts page faults with GNU's library on Linux")
-def test_a_tensor_of_the_same_size_faults_no_page_anew() -> None:
-    code = """
-import resource, torch
-from dqrun.memory import keep_freed_memory
-def faults():
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    torch.ones(8_000_000)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
-keep_freed_memory(); faults(); print(faults())
-"""
-    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
-    assert int(done.stdout) < 1000  # 32 MB are 7813 pages
