@@ -107,11 +107,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--edges", default="10000,100000,1000000,10000000")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--json", type=Path, help="write the figures here; those of other sizes in the file are kept")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     keep_freed_memory()
-    lines = [line for number in arguments.edges.split(",") for line in sizes(int(number))]
+    numbers = [int(number) for number in arguments.edges.split(",")]
+    lines = [line for number in numbers for line in sizes(number)]
+    if arguments.json is not None and arguments.json.exists():
+        before = json.loads(arguments.json.read_text())["results"]
+        lines = [*(line for line in before if line["edges"] not in numbers), *lines]
     document = {"machine": describe(), "results": lines}
     print(scaling_table(document))
     if arguments.json is not None:
