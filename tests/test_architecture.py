@@ -38,6 +38,7 @@ NEEDS_NO_NETWORKS = {"__init__", "operations", "program", "storage", "structure"
 FRONT_DESK = {
     *("cli", "compose", "composition_errors", "config", "docs", "errors"),
     *("fields", "groups", "help", "hydra_flags", "overrides", "protocol"),
+    *("bench/__init__", "bench/cli"),
 }
 """Modules that run before a command line is known to be right: none imports torch when it is imported."""
 

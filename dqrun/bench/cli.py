@@ -36,10 +36,10 @@ def main(argv: Sequence[str]) -> int:
     arguments = build_parser().parse_intermixed_args(argv)
     if arguments.rounds < 1:
         raise ConfigError.rule("--rounds", "be >= 1", arguments.rounds)
+    groups = list(workloads(arguments.overrides))
     output = Path(arguments.json) if arguments.json else None
     if output is not None:
         require_writable(output)
-    groups = list(workloads(arguments.overrides))
 
     from dqrun.bench.machine import describe  # imports torch: only now that the command line is right
     from dqrun.bench.training import compare

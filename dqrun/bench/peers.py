@@ -142,7 +142,7 @@ def _has_one_loop_each(graph: Graph) -> bool:
 
 
 def adjacency(graph: Graph) -> Tensor:
-    """PyG's transposed adjacency `adj_t` as a sparse CSR tensor [N, N]: rows are targets."""
+    """PyG's transposed adjacency `adj_t` as a sparse CSR tensor [N, N]: rows are targets; repeated edges become one."""
     with warnings.catch_warnings():  # torch says at the first one that CSR tensors are in beta
         warnings.simplefilter("ignore")
         matrix: Tensor = to_torch_csr_tensor(edge_index_of(graph).flip(0), size=(graph.num_nodes, graph.num_nodes))

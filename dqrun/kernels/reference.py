@@ -120,8 +120,8 @@ def _weighted_tail_range(x: Tensor, tail: float, row_weight: Tensor) -> tuple[Te
     total = upto[-1]
     k = (tail * total.double()).floor().long()
     last = values.numel() - 1
-    low = values[torch.searchsorted(upto, k, right=True).clamp(max=last)]
-    high = values[torch.searchsorted(upto, total - k).clamp(max=last)]
+    low = values.take(torch.searchsorted(upto, k, right=True).clamp(max=last))  # values[...] would read the place
+    high = values.take(torch.searchsorted(upto, total - k).clamp(max=last))
     some = total > 0
     return low.where(some, float("inf")), high.where(some, float("-inf"))
 

@@ -1,0 +1,74 @@
+"""Writes the tables of `benchmarks/README.md` from the JSON files beside it: `python benchmarks/tables.py`.
+
+A table stands between the lines `<!-- NAME -->` and `<!-- end -->`; NAME.json is in `benchmarks/figures/`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+
+
+def markdown(header: list[str], rows: list[list[str]]) -> str:
+    """A table whose first column is text and whose others are numbers."""
+    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def training_table(document: dict[str, Any]) -> str:
+    """Of what `dqrun bench training --json` writes."""
+    rows = []
+    own = next(line for line in document["results"] if line["variant"] == "fp32")
+    for line in document["results"]:
+        form = line["form"] if line["form"] not in ("", "edge_index") else ""
+        rows.append(
+            [
+                f"`{line['variant']}`" + (f" ({form})" if form else ""),
+                f"{line['step_seconds'] * 1e3:.2f}",
+                f"{line['ratio_to_pyg_fp32']:.2f}",
+                f"{line['peak_bytes'] / 2**20:.1f}",
+                f"{line['peak_bytes'] / own['peak_bytes']:.2f}",
+            ]
+        )
+    (pipeline,) = document["input_pipeline"]
+    note = f"Input pipeline: {pipeline['share_of_epoch']:.1%} of an epoch of the fastest variant of our own."
+    header = ["variant", "step, ms", "/ fastest PyG FP32", "peak memory, MiB", "/ our FP32"]
+    return markdown(header, rows) + "\n\n" + note
+
+
+def scaling_table(document: dict[str, Any]) -> str:
+    """Of what `benchmarks/scaling.py --json` writes: nanoseconds per node and edge, then the hub's ratio."""
+    seconds = {(line["kernel"], line["shape"], line["edges"]): line["seconds"] for line in document["results"]}
+    names = list(dict.fromkeys(kernel for kernel, _, _ in seconds))
+    edges = sorted({number for _, _, number in seconds})
+    powers = [f"10^{len(str(number)) - 1}" for number in edges]
+    rows = []
+    for name in names:
+        row = [f"`{name}`"]
+        for shape in ("uniform", "power law"):
+            row += [f"{seconds[name, shape, number] / (1.1 * number) * 1e9:.2f}" for number in edges]
+        row += [f"{seconds[name, 'hub', number] / seconds[name, 'uniform', number]:.2f}" for number in edges]
+        rows.append(row)
+    header = ["kernel"] + [f"{shape} {power}" for shape in ("uniform", "power law", "hub /") for power in powers]
+    return markdown(header, rows)
+
+
+def filled(text: str) -> str:
+    """The page with each table made anew."""
+
+    def table(match: re.Match[str]) -> str:
+        name = match[1]
+        document = json.loads((HERE / "figures" / f"{name}.json").read_text(encoding="utf-8"))
+        make = scaling_table if name.startswith("scaling") else training_table
+        return f"<!-- {name} -->\n\n{make(document)}\n\n<!-- end -->"
+
+    return re.sub(r"<!-- (\w+) -->\n.*?<!-- end -->", table, text, flags=re.DOTALL)
+
+
+if __name__ == "__main__":
+    page = HERE / "README.md"
+    page.write_text(filled(page.read_text(encoding="utf-8")), encoding="utf-8")

@@ -1,0 +1,48 @@
+"""Turns, peaks and shares; nothing here judges how long something took."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from dqrun import kernels
+from dqrun.bench import timing
+
+
+def test_every_round_runs_all_steps_in_a_turning_order() -> None:
+    calls: list[tuple[str, int]] = []
+    steps = [lambda i, name=name: calls.append((name, i)) for name in "abc"]
+    seconds = timing.interleaved(steps, rounds=3, warmup=1)
+    assert calls[:3] == [("a", 0), ("b", 0), ("c", 0)]
+    assert [name for name, _ in calls[3:]] == [*"abc", *"bca", *"cab"]
+    assert [i for _, i in calls[3:]] == [0, 0, 0, 1, 1, 1, 2, 2, 2]
+    assert [len(each) for each in seconds] == [3, 3, 3] and min(map(min, seconds)) >= 0
+
+
+def test_medians() -> None:
+    assert timing.medians([[3.0, 1.0, 2.0], [5.0, 1.0]]) == [2.0, 3.0]
+
+
+def test_peak_is_what_is_held_at_once() -> None:
+    def step(i: int) -> None:
+        first = torch.ones(1_000_000)
+        del first
+        second, third = torch.ones(1_000_000), torch.ones(500_000)
+        del second, third
+
+    assert timing.peak_bytes(step) == pytest.approx(6_000_000, rel=0.01)
+
+
+def test_shares_sum_to_one_and_name_kernels_with_their_backward() -> None:
+    x = torch.randn(200, 200, requires_grad=True)
+    grid = torch.tensor(0.5), torch.tensor(0, dtype=torch.int32), -8, 7
+
+    def step(i: int) -> None:
+        kernels.fake_quantize(x @ x, *grid, None, "clipped").sum().backward()
+
+    found = timing.shares(step)
+    assert sum(found.values()) == pytest.approx(1, abs=0.05)
+    assert {"fake_quantize", "mm", "other"} <= found.keys()
+    assert not any("Backward" in name or "backward" in name for name in found if "quantize" in name)
+    *measured, other = found.values()
+    assert measured == sorted(measured, reverse=True) and other >= 0
