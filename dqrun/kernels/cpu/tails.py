@@ -162,8 +162,13 @@ def _collect(
 
 
 @region
-def _count_equal(elements: Elements, num_elements: int, low: Any, high: Any, equal: Array) -> None:
-    """How often elements that equal low and high count, of each part: into equal [parts, 2]."""
+def _count_equal(
+    elements: Elements, num_elements: int, low: Any, high: Any, low_wanted: int, high_wanted: int, equal: Array
+) -> None:
+    """How often elements that equal low and high count, of each part: into equal [parts, 2].
+
+    A part counts no further when it has as many as are wanted of both, which is soon where most elements are zero.
+    """
     at, has = pointers(elements), present(elements)
     x, width = at[0], at[6]
     num_parts = equal.shape[0]
@@ -171,12 +176,12 @@ def _count_equal(elements: Elements, num_elements: int, low: Any, high: Any, equ
         start, stop = share(part, num_parts, num_elements)
         at_low, at_high = 0, 0
         row = start // width
-        while start < stop:
+        while start < stop and (at_low < low_wanted or at_high < high_wanted):
             first, factor, count = row_of(at, has, row)
             end = min(stop, (row + 1) * width)
             place = first + start - row * width
             last = place + end - start
-            while count > 0 and place < last:
+            while count > 0 and place < last and (at_low < low_wanted or at_high < high_wanted):
                 wanted, word = ALL, place
                 if place + bits.WORD > last:
                     word, wanted = _last_word(place, last)
@@ -242,7 +247,8 @@ def _search(
             above += found[part, 3]
         enough = below > rank and above > rank
         if not enough:  # many elements may equal a threshold, as zeros do after a ReLU
-            _count_equal(elements, num_elements, ends[0], -ends[1], equal)
+            missing = rank + 1 - below, rank + 1 - above
+            _count_equal(elements, num_elements, ends[0], -ends[1], *missing, equal)
             enough = below + equal[:, 0].sum() > rank and above + equal[:, 1].sum() > rank
         if enough and largest <= capacity:
             break
