@@ -133,7 +133,8 @@ class _FakeQuantize(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, keep: Tensor | None, grid: GridValues, masked: bool, relu: bool) -> Tensor:
         y = torch.empty(x.shape)
-        num_words = -(-x.numel() // WORD) if masked or relu else 0
+        wanted = (masked or relu) and ctx.needs_input_grad[0]
+        num_words = -(-x.numel() // WORD) if wanted else 0
         bits = torch.empty(num_words, dtype=torch.int32)
         if not masked:  # all codes pass
             grid = (*grid[:5], -INFINITY, INFINITY)
@@ -141,7 +142,7 @@ class _FakeQuantize(torch.autograd.Function):
             floor, least = (np.float32(0), SMALLEST) if relu else (-INFINITY, -INFINITY)
             words, flags = array(bits).view(np.uint32), optional(keep, NO_FLAGS)
             _forward(array(x), array(y), words, flags, _width(x), grid, floor, least, parts(x.numel()))
-        ctx.save_for_backward(bits if masked or relu else None)
+        ctx.save_for_backward(bits if wanted else None)
         return y
 
     @staticmethod
