@@ -147,13 +147,14 @@ def _emit_finish(b: Builder) -> None:
 
 
 def _emit_pack(b: Builder) -> None:
-    """Codes of a row two in a byte. Arguments: codes, channels, out, start, bytes of the row."""
-    codes, channels, out, start, half = b.args
-    b.store(I8(0), codes, channels)  # what an odd number of channels leaves in the last byte
+    """Codes of a row two in a byte. Arguments: codes, at, channels, out, start, bytes of the row."""
+    codes, at, channels, out, start, half = b.args
+    b.store(I8(0), codes, b.ir.add(at, channels))  # what an odd number of channels leaves in the last byte
 
     def step(index: Any, _: Values) -> Values:
         place = b.ir.mul(index, I64(LANES))
-        low, high = b.load(codes, place, BYTE_LANES), b.load(codes, b.ir.add(half, place), BYTE_LANES)
+        low = b.load(codes, b.ir.add(at, place), BYTE_LANES)
+        high = b.load(codes, b.ir.add(b.ir.add(at, half), place), BYTE_LANES)
         both = b.ir.or_(low, b.ir.shl(high, ir.Constant(BYTE_LANES, [4] * LANES)))
         b.store_some(both, out, b.ir.add(start, place), b.ir.sub(half, place))
         return []
@@ -162,6 +163,33 @@ def _emit_pack(b: Builder) -> None:
 
 
 _finish, pack = make(_emit_finish), make(_emit_pack)
+
+
+@inner
+def finish_rows(
+    acc: Any,
+    at: int,
+    stride: int,
+    row: int,
+    rows: int,
+    first: int,
+    count: int,
+    affine: Affine,
+    out: Target,
+    codes: Any,
+) -> None:
+    """`finish_values` of several rows, in steps of the grid and without residual.
+
+    The sums of a row lie `stride` behind those of the row before it, and results that wait in `codes` too.
+    """
+    multiplier, bias, gain, offset, row_scale, has_scale, low, high, gained, _, _ = affine
+    _, bytes_, kind, _, width, _, zero_point, top = out
+    sums = (acc, at, first, count, row, row_scale, has_scale)
+    how = (multiplier, bias, gain, offset, low, high, bytes_, 0, 0, 0, 0.0, 0.0)
+    if kind == NIBBLES:
+        finish_steps((rows, stride, stride, *sums, *how, codes, first, gained, zero_point, top))
+    else:
+        finish_steps((rows, stride, width, *sums, *how, bytes_, row * width + first, gained, zero_point, top))
 
 
 @inner
@@ -184,6 +212,9 @@ def finish_values(
     multiplier, bias, gain, offset, row_scale, has_scale, low, high, gained, elu, in_steps = affine
     beside, has_residual, packed, zero, step = residual
     reals, bytes_, kind, channels, width, inverse, zero_point, top = out
+    if in_steps and not has_residual:
+        finish_rows(acc, at, 0, row, 1, first, count, affine, out, codes)
+        return
     half, last = (channels + 1) // 2, first + count
     middle = min(max(half, first), last) if packed else last  # the low nibbles of a residual end there
     for piece in range(2):
@@ -196,12 +227,11 @@ def finish_values(
             shortcut = (beside, place, 4 * piece, mask, zero, step)
             quantizer = (kind != REALS, inverse, zero_point, top)
             if in_steps:
-                steps = (gained, zero_point, top)
-                how_ = (multiplier, bias, gain, offset, low, high)
+                one = (1, 0, 0, *sums, multiplier, bias, gain, offset, low, high, *shortcut)
                 if kind == NIBBLES:
-                    finish_steps((*sums, *how_, *shortcut, codes, start, *steps))
+                    finish_steps((*one, codes, start, gained, zero_point, top))
                 else:
-                    finish_steps((*sums, *how_, *shortcut, bytes_, row * width + start, *steps))
+                    finish_steps((*one, bytes_, row * width + start, gained, zero_point, top))
             elif kind == NIBBLES:
                 _finish((*sums, *how, *shortcut, reals, codes, start, *quantizer))
             else:
@@ -209,8 +239,8 @@ def finish_values(
 
 
 @inner
-def pack_row(row: int, out: Target, codes: Any) -> None:
-    """Stores the codes of a row two in a byte, where that is what comes out."""
+def pack_row(row: int, out: Target, codes: Any, at: int = 0) -> None:
+    """Stores the codes of a row, codes[at:], two in a byte, where that is what comes out."""
     _, bytes_, kind, channels, width, _, _, _ = out
     if kind == NIBBLES:
-        pack((codes, channels, bytes_, row * width, width))
+        pack((codes, at, channels, bytes_, row * width, width))

@@ -63,23 +63,20 @@ def _rounded(b: Builder, v: Any) -> Any:
 
 
 def _emit_steps(b: Builder) -> None:
-    """The codes of `count` channels of a row. Arguments: see `finish.finish_values`."""
-    acc, at, first, count, row, row_scale, has_scale, *rest = b.args
+    """The codes of `count` channels of rows row..row + rows. Arguments: see `finish.finish_values`.
+
+    The sums of a row lie `stride` behind those of the row before it, and its codes `code_stride`.
+    """
+    rows, stride, code_stride, acc, at, first, count, row, row_scale, has_scale, *rest = b.args
     multiplier, bias, gain, offset, low, high, *rest = rest
     residual, beside, shift, mask, residual_zero, residual_step, *rest = rest
     codes, start, gained, zero_point, top = rest
-    acc_kind = b.kinds[0].dtype
+    acc_kind = b.kinds[3].dtype
     zeros = b.splat(b.ir.fptosi(zero_point, I32), LANES)
     ceiling = b.splat(b.ir.fsub(top, zero_point), LANES)
 
     def holds(flag: Any) -> Any:
         return b.ir.icmp_signed("!=", flag, I64(0))
-
-    def unscaled(place: Any) -> Any:
-        return widen(b, acc, b.ir.add(at, place), acc_kind)
-
-    def scaled(place: Any) -> Any:
-        return b.ir.fmul(unscaled(place), b.splat(scale, LANES))
 
     def behind_relu(v: Any, channel: Any) -> Values:
         return [b.ir.fadd(b.ir.fmul(v, b.load(gain, channel, DOUBLES)), b.load(offset, channel, DOUBLES))]
@@ -97,30 +94,39 @@ def _emit_steps(b: Builder) -> None:
         v = largest(b, v, b.splat(high, LANES))
         return b.when(holds(mask), [v], lambda values: with_residual(values[0], place))[0]
 
-    def loop(take: Callable[[Any], Any], floor: Any, rest: Callable[[Any, Any, Any], Any] | None = None) -> Values:
+    def loop(scaled: bool, floor: Any, rest: Callable[[Any, Any, Any], Any] | None = None) -> Values:
         floors = b.splat(floor, LANES)
 
-        def step(index: Any, _: Values) -> Values:
-            place = b.ir.mul(index, I64(LANES))
-            channel = b.ir.add(first, place)
-            v = b.ir.fadd(b.ir.fmul(take(place), b.load(multiplier, channel, DOUBLES)), b.load(bias, channel, DOUBLES))
-            v = v if rest is None else rest(v, place, channel)
-            code = _rounded(b, smallest(b, v, ceiling))
-            code = b.ir.select(b.ir.icmp_signed(">", code, floors), code, floors)
-            code = b.ir.trunc(b.ir.add(code, zeros), BYTE_LANES)
-            b.store_some(code, codes, b.ir.add(start, place), b.ir.sub(count, place))
-            return []
+        def one_row(r: Any, _: Values) -> Values:
+            sums, begin = b.ir.add(at, b.ir.mul(r, stride)), b.ir.add(start, b.ir.mul(r, code_stride))
+            one = [F64(1.0)]
+            scale = b.when(has_rows, one, lambda _: [b.load(row_scale, b.ir.add(row, r), F64)])[0] if scaled else None
 
-        return b.loop(b.ir.ashr(b.ir.add(count, I64(LANES - 1)), I64(4)), [], step)
+            def step(index: Any, _: Values) -> Values:
+                place = b.ir.mul(index, I64(LANES))
+                channel = b.ir.add(first, place)
+                v = widen(b, acc, b.ir.add(sums, place), acc_kind)
+                v = v if scale is None else b.ir.fmul(v, b.splat(scale, LANES))
+                v = b.ir.fmul(v, b.load(multiplier, channel, DOUBLES))
+                v = b.ir.fadd(v, b.load(bias, channel, DOUBLES))
+                v = v if rest is None else rest(v, place, channel)
+                code = _rounded(b, smallest(b, v, ceiling))
+                code = b.ir.select(b.ir.icmp_signed(">", code, floors), code, floors)
+                code = b.ir.trunc(b.ir.add(code, zeros), BYTE_LANES)
+                b.store_some(code, codes, b.ir.add(begin, place), b.ir.sub(count, place))
+                return []
+
+            return b.loop(b.ir.ashr(b.ir.add(count, I64(LANES - 1)), I64(4)), [], step)
+
+        return b.loop(rows, [], one_row)
 
     lowest = b.ir.sub(I32(0), b.ir.fptosi(zero_point, I32))
     relu = b.ir.or_(b.ir.fcmp_ordered("==", low, F64(0.0)), b.ir.fcmp_ordered("==", high, F64(0.0)))
     floor = b.ir.select(relu, I32(0), lowest)
     simple, has_rows = b.ir.not_(b.ir.or_(holds(gained), holds(mask))), holds(has_scale)
-    (scale,) = b.when(has_rows, [F64(1.0)], lambda _: [b.load(row_scale, row, F64)])
-    b.when(b.ir.and_(simple, b.ir.not_(has_rows)), [], lambda _: loop(unscaled, floor))
-    b.when(b.ir.and_(simple, has_rows), [], lambda _: loop(scaled, floor))
-    b.when(b.ir.not_(simple), [], lambda _: loop(scaled, lowest, whole))
+    b.when(b.ir.and_(simple, b.ir.not_(has_rows)), [], lambda _: loop(False, floor))
+    b.when(b.ir.and_(simple, has_rows), [], lambda _: loop(True, floor))
+    b.when(b.ir.not_(simple), [], lambda _: loop(True, lowest, whole))
 
 
 finish_steps = make(_emit_steps)
