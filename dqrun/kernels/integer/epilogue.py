@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -17,8 +18,8 @@ ACTIVATIONS = ("none", "relu", "elu")
 class Epilogue:
     """From the exact sum `acc` of row i and channel c to the result, in float64, each line rounded once:
 
-        v = acc * multiplier[c]
-        v = v * row_scale[i]                                   if given (GCN's d^-1/2)
+        v = acc * row_scale[i]                                 if given (GCN's d^-1/2)
+        v = v * multiplier[c]
         v = v + bias[c]                                        if given
         v = max(v, 0)                                          if pre_relu
         v = v * gain[c];  v = v + offset[c]                    if given (a batch norm behind a ReLU)
@@ -28,6 +29,9 @@ class Epilogue:
     and then, with a grid, code = clamp(rint(v * inverse_scale) + zero_point, 0, 2^bits - 1), where rint takes half to
     even and inverse_scale = 1 / scale in float64; without a grid, v rounded to float32. elu(v) = exp(v) - 1 below zero,
     exp being the sequence of operations in `reference.exp`. Every version does these operations and no others.
+
+    With a grid and without an ELU, v is in steps of the grid instead: the lines are those of `folded`, a residual's
+    scale is rounded(scale * inverse_scale), and code = clamp(rint(v) + zero_point, 0, 2^bits - 1).
 
     `multiplier`, `bias`, `gain`, `offset`: float64 [C]; `multiplier` also [1]. `row_scale`: float64 [N]. `residual`:
     Codes [N, C]. `row_scale` and `residual` belong to a batch: add them with `dataclasses.replace`.
@@ -52,3 +56,31 @@ class Epilogue:
             value: Tensor | None = getattr(self, name)
             if value is not None and (value.dtype != torch.float64 or value.dim() != 1):
                 raise ConfigError.rule(f"epilogue.{name}", "be float64 [C]", f"{value.dtype} {list(value.shape)}")
+
+    @property
+    def in_steps(self) -> bool:
+        """Whether v is in steps of the grid."""
+        return self.grid is not None and self.activation != "elu"
+
+    @cached_property
+    def folded(self) -> Epilogue:
+        """The lines that are done: with v in steps of the grid, and no gain that a factor before it can take in.
+
+        Without a ReLU between, multiplier * gain and bias * gain + offset take their places; then the last factor and
+        the last term are multiplied by inverse_scale. Each operation is rounded once, in float64.
+        """
+        if self.grid is None or not self.in_steps:
+            return self
+        inverse, factor, term = 1 / self.grid.scale, self.multiplier, self.bias
+        if self.gain is not None and self.offset is not None:
+            if self.pre_relu:
+                return replace(self, gain=self.gain * inverse, offset=self.offset * inverse)
+            factor, term = factor * self.gain, self.offset if term is None else term * self.gain + self.offset
+        term = None if term is None else term * inverse
+        return replace(self, multiplier=factor * inverse, bias=term, gain=None, offset=None)
+
+    @property
+    def residual_step(self) -> float:
+        """What a step of the residual's codes is worth in v."""
+        scale = 1.0 if self.residual is None else self.residual.grid.scale
+        return scale if self.grid is None or not self.in_steps else scale * (1 / self.grid.scale)

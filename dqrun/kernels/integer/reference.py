@@ -66,24 +66,26 @@ def lookup(table: Codes, index: Tensor) -> Codes:
 
 def finish(acc: Tensor, epilogue: Epilogue) -> Codes | Tensor:
     """The result for sums acc, float64 [N, C]."""
-    v = acc * epilogue.multiplier
-    if epilogue.row_scale is not None:
-        v = v * epilogue.row_scale.unsqueeze(1)
-    if epilogue.bias is not None:
-        v = v + epilogue.bias
-    if epilogue.pre_relu:
+    e = epilogue.folded
+    v = acc if e.row_scale is None else acc * e.row_scale.unsqueeze(1)
+    v = v * e.multiplier
+    if e.bias is not None:
+        v = v + e.bias
+    if e.pre_relu:
         v = v.clamp(min=0)
-    if epilogue.gain is not None and epilogue.offset is not None:
-        v = v * epilogue.gain
-        v = v + epilogue.offset
-    if epilogue.activation == "relu":
+    if e.gain is not None and e.offset is not None:
+        v = v * e.gain
+        v = v + e.offset
+    if e.activation == "relu":
         v = v.clamp(min=0)
-    if epilogue.activation == "elu":
+    if e.activation == "elu":
         v = torch.where(v > 0, v, exp(v.clamp(max=0)) - 1)
-    if epilogue.residual is not None:
-        shortcut = _centred(epilogue.residual).double() * epilogue.residual.grid.scale
+    if e.residual is not None:
+        shortcut = _centred(e.residual).double() * epilogue.residual_step
         v = v + shortcut
-    return v.to(torch.float32) if epilogue.grid is None else _encode(v, epilogue.grid)
+    if e.grid is None:
+        return v.to(torch.float32)
+    return _encode(v if epilogue.in_steps else v * (1 / e.grid.scale), e.grid)
 
 
 def exp(v: Tensor) -> Tensor:
@@ -108,6 +110,6 @@ def _centred(x: Codes) -> Tensor:
 
 
 def _encode(v: Tensor, grid: CodeGrid) -> Codes:
-    """The rule of requantisation."""
-    code = torch.round(v * (1 / grid.scale)) + grid.zero_point
+    """The codes of values in steps of a grid."""
+    code = torch.round(v) + grid.zero_point
     return Codes.of(code.clamp(0, grid.top), grid)

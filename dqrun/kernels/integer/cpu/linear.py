@@ -23,6 +23,7 @@ from dqrun.kernels.integer.cpu.finish import (
     Residual,
     Target,
     finish,
+    finish_rows,
     finish_values,
     pack_row,
     readable,
@@ -137,7 +138,7 @@ def _linear(
     for part in prange(num_parts):
         top, end = share(part, num_parts, num_rows)
         copied, acc = np.empty(ROWS * padded + 2 * LANES, np.uint8), np.empty((ROWS + 1) * total, np.int32)
-        results = np.empty(total + LANES, np.uint8)
+        results = np.empty(ROWS * total + 2 * LANES, np.uint8)
         acc[ROWS * total :] = begin
         x_at, affine_at, residual_at, out_at = pointers(x), pointers(affine), pointers(residual), pointers(out)
         copied_at, acc_at, results_at, weight_at = pointers((copied, acc, results, weight))
@@ -150,9 +151,14 @@ def _linear(
                     _dots_vnni((copied_at, weight_at, acc_at), padded, first, width, total)
                 else:
                     _dots_plain(copied, padded, weight, first, width, acc, total)
-            for r in range(count):
-                finish_values(acc_at, r * total, row + r, 0, outputs, affine_at, residual_at, out_at, results_at)
-                pack_row(row + r, out_at, results_at)
+            if affine[-1] and not residual[1]:  # in steps of the grid
+                finish_rows(acc_at, 0, total, row, count, 0, outputs, affine_at, out_at, results_at)
+                for r in range(count - 1, -1, -1):  # from behind: `pack` writes a zero behind a row
+                    pack_row(row + r, out_at, results_at, r * total)
+            else:
+                for r in range(count):
+                    finish_values(acc_at, r * total, row + r, 0, outputs, affine_at, residual_at, out_at, results_at)
+                    pack_row(row + r, out_at, results_at, 0)
         hold((copied, acc, results))
 
 
