@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dqrun.graph import CSR
-from dqrun.kernels.integer import CodeGrid, Codes, cpu, reference
+from dqrun.kernels.integer import CodeGrid, Codes, Epilogue, cpu, reference
 
 bits = st.integers(2, 8)
 outputs = st.one_of(st.none(), bits)
@@ -107,3 +107,12 @@ def test_codes_without_readable_bytes_behind_them(make, x_bits: int) -> None:
     inside = torch.cat([x.data, x.data])[5:]
     for data in (x.data.clone(), inside):
         assert make.equal(cpu.aggregate(csr, Codes(data, 7, x.grid), 1.0, epilogue), expected)
+
+
+@pytest.mark.parametrize("activation", ["none", "relu"])
+@pytest.mark.parametrize("multiplier", [1.0, -1.0, 0.5, 1e12, -1e12, 1e300])
+def test_ties_and_values_beyond_int32(make, multiplier: float, activation: str) -> None:
+    x, weight = make.codes(40, 17, 8), make.weight(17, 17)
+    one = torch.full((1,), multiplier, dtype=torch.float64)
+    epilogue = Epilogue(one, activation=activation, grid=CodeGrid(8, 1.0, 101))
+    assert make.equal(cpu.linear(x, weight, epilogue), reference.linear(x, weight, epilogue))
