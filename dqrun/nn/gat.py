@@ -56,8 +56,8 @@ class GATLayer(nn.Module):
             output=Site(),
         )
 
-    def forward(self, x: Tensor, graph: Graph) -> Tensor:
-        """float32 [N, in] -> [N, heads * out], or [N, out] when averaged."""
+    def forward(self, x: Tensor, graph: Graph, relu: bool = False) -> Tensor:
+        """float32 [N, in] -> [N, heads * out], or [N, out] when averaged; `relu`: a ReLU follows."""
         sites, csr, keep = self.sites, graph.csr, graph.keep
         x = kernels.dropout(sites.input(x, keep), self.dropout, self.training)
         h = sites.features(kernels.linear(x, sites.weight(self.weight).t()), keep).view(
@@ -70,4 +70,4 @@ class GATLayer(nn.Module):
         alpha = kernels.dropout(alpha, self.attention_dropout, self.training)
         a = sites.aggregate(propagate(csr, h, alpha, sites.message, keep), keep)
         a = a.flatten(1) if self.concat else a.mean(1)
-        return sites.output(a + self.bias, keep)
+        return sites.output(a + self.bias, keep, relu=relu)

@@ -39,8 +39,8 @@ class GCNLayer(nn.Module):
             output=Site(),
         )
 
-    def forward(self, x: Tensor, graph: Graph) -> Tensor:
-        """float32 [N, in] -> [N, out]."""
+    def forward(self, x: Tensor, graph: Graph, relu: bool = False) -> Tensor:
+        """float32 [N, in] -> [N, out]; `relu`: a ReLU follows."""
         sites, csr, keep = self.sites, graph.csr, graph.keep
         x = kernels.dropout(sites.input(x, keep), self.dropout, self.training)
         h = kernels.linear(x, sites.weight(self.weight).t())
@@ -50,4 +50,4 @@ class GCNLayer(nn.Module):
         else:
             h = sites.features(h, keep)
             a = propagate(csr, h, sites.edge_weight(csr.symmetric_weight), sites.message, keep)
-        return sites.output(sites.aggregate(a, keep) + self.bias, keep)
+        return sites.output(sites.aggregate(a, keep) + self.bias, keep, relu=relu)

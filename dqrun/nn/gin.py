@@ -42,8 +42,8 @@ class GINLayer(nn.Module):
             output=Site(),
         )
 
-    def forward(self, x: Tensor, graph: Graph) -> Tensor:
-        """float32 [N, in] -> [N, out]."""
+    def forward(self, x: Tensor, graph: Graph, relu: bool = False) -> Tensor:
+        """float32 [N, in] -> [N, out]; `relu`: a ReLU follows."""
         sites, csr, keep = self.sites, graph.csr, graph.keep
         x = kernels.dropout(sites.input(x, keep), self.dropout, self.training)
         if sites.message.idle and sites.aggregate.idle:
@@ -51,4 +51,4 @@ class GINLayer(nn.Module):
         else:
             a = sites.aggregate(kernels.spmm(csr, sites.message(x, keep, csr.out_degree)), keep)
             h = torch.addcmul(a, 1 + self.eps, x)
-        return sites.output(self.mlp(h, keep), keep)
+        return sites.output(self.mlp(h, keep), keep, relu=relu)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -17,7 +16,7 @@ from dqrun.nn.gin import GINLayer
 from dqrun.nn.linear import BatchNorm, Linear
 from dqrun.quant import Site
 
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": torch.relu, "elu": F.elu, "none": lambda x: x}
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"elu": F.elu, "none": lambda x: x}  # a ReLU is left to sites
 Layer = GCNLayer | GATLayer | GINLayer
 
 
@@ -89,9 +88,10 @@ class GNN(nn.Module):
         return x if self.head is None else self.head(x)
 
     def _hidden(self, i: int, x: Tensor, graph: Graph) -> Tensor:
-        h: Tensor = self.layers[i](x, graph)
+        relu = self.activation == "relu"
+        h: Tensor = self.layers[i](x, graph, relu=relu and self.norms is None)
         if self.norms is not None:
-            h = self.norms[i](h, graph.keep, relu=self.activation == "relu")
-        if self.norms is None or self.activation != "relu":
+            h = self.norms[i](h, graph.keep, relu=relu)
+        if not relu:
             h = ACTIVATIONS[self.activation](h)
         return x + h if self.residual and x.shape == h.shape else h
