@@ -57,13 +57,42 @@ def scaling_table(document: dict[str, Any]) -> str:
     return markdown(header, rows)
 
 
+def inference_table(document: dict[str, Any]) -> str:
+    """Of what `dqrun bench inference --json` writes."""
+    rows = [
+        [
+            f"`{line['variant']}`" + (f" ({line['form']})" if line["form"] not in ("", "edge_index") else ""),
+            f"{line['run_seconds'] * 1e3:.1f}",
+            f"{line['speedup_vs_fastest_pyg_fp32']:.2f}",
+            f"{line['speedup_vs_pyg_edge_index']:.2f}",
+            f"{line['speedup_vs_own_fp32']:.2f}",
+            f"{line['peak_bytes'] / 2**20:.1f}",
+            f"{line['fraction_of_bandwidth_bound']:.2f}",
+        ]
+        for line in document["results"]
+    ]
+    header = [
+        "variant",
+        "run, ms",
+        "x fastest PyG",
+        "x PyG edge_index",
+        "x our FP32",
+        "peak, MiB",
+        "of the bandwidth bound",
+    ]
+    return markdown(header, rows)
+
+
+MAKERS = {"scaling": scaling_table, "training": training_table, "inference": inference_table}
+
+
 def filled(text: str) -> str:
-    """The page with each table made anew."""
+    """The page with each table made anew; the first word of its name says of which kind it is."""
 
     def table(match: re.Match[str]) -> str:
         name = match[1]
         document = json.loads((HERE / "figures" / f"{name}.json").read_text(encoding="utf-8"))
-        make = scaling_table if name.startswith("scaling") else training_table
+        make = MAKERS[name.split("_")[0]]
         return f"<!-- {name} -->\n\n{make(document)}\n\n<!-- end -->"
 
     return re.sub(r"<!-- (\w+) -->\n.*?<!-- end -->", table, text, flags=re.DOTALL)

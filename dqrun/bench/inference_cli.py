@@ -50,7 +50,9 @@ def main(argv: Sequence[str]) -> int:
     from dqrun.bench.machine import describe
     from dqrun.memory import keep_freed_memory
 
-    keep_freed_memory()  # for all variants: without it PyG's, which allocate most, are up to twice as slow
+    keep_freed_memory(
+        every_size=True
+    )  # for all variants: without it PyG's, which allocate most, are up to twice as slow
     set_threads(options.threads)
     results: list[Measured] = []
     notes: dict[str, Any] = {}
