@@ -163,7 +163,7 @@ def _collect(
 
 @region
 def _count_equal(
-    elements: Elements, num_elements: int, low: Any, high: Any, low_wanted: int, high_wanted: int, equal: Array
+    elements: Elements, num_elements: int, low: Any, high: Any, low_wanted: Any, high_wanted: Any, equal: Array
 ) -> None:
     """How often elements that equal low and high count, of each part: into equal [parts, 2].
 
