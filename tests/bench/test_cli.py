@@ -45,7 +45,7 @@ def test_fp32_is_measured_once() -> None:
         (["training", "model=gcm"], "did you mean 'gcn'?"),
         (["training", "--rounds", "0"], "--rounds must be >= 1, got 0"),
         (["training", "--rounds", "many"], "invalid int value"),
-        (["inference"], "invalid choice"),
+        (["speed"], "invalid choice"),
         ([], "required"),
         (["training", "--json", "no/such/folder/x.json"], "--json must name a file that can be written"),
     ],
