@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from itertools import groupby
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
+from dqrun.arguments import VerbParser
+from dqrun.bench import command
 from dqrun.compose import load_configs
 from dqrun.config import RunConfig
-from dqrun.errors import ConfigError
 
 if TYPE_CHECKING:
     from dqrun.bench.training import Measured, Pipeline
@@ -22,11 +21,6 @@ ROUNDS = 15
 SHOWN_SHARES, SMALLEST_SHARE = 8, 0.02
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ConfigError(f"{message}; dqrun bench --help lists the flags")
-
-
 def main(argv: Sequence[str]) -> int:
     """Runs one benchmark and prints its tables; returns the exit code."""
     if argv[:1] == ["inference"]:
@@ -34,15 +28,11 @@ def main(argv: Sequence[str]) -> int:
 
         return inference(argv[1:])
     arguments = build_parser().parse_intermixed_args(argv)
-    if arguments.rounds < 1:
-        raise ConfigError.rule("--rounds", "be >= 1", arguments.rounds)
+    command.require_rounds(arguments.rounds)
     groups = list(workloads(arguments.overrides))
-    output = Path(arguments.json) if arguments.json else None
-    if output is not None:
-        require_writable(output)
+    output = command.writable(arguments.json)
 
-    from dqrun.bench.machine import describe  # imports torch: only now that the command line is right
-    from dqrun.bench.training import compare
+    from dqrun.bench.training import compare  # imports torch: only now that the command line is right
 
     results: list[Measured] = []
     pipelines: list[Pipeline] = []
@@ -51,19 +41,13 @@ def main(argv: Sequence[str]) -> int:
         results += measured
         pipelines.append(pipeline)
         print(table(measured, pipeline), end="\n\n", flush=True)
-    if output is not None:
-        document = {
-            "machine": describe(),
-            "results": [asdict(line) for line in results],
-            "input_pipeline": [asdict(line) for line in pipelines],
-        }
-        output.write_text(json.dumps(document, indent=1) + "\n")
+    command.write(output, results, input_pipeline=[asdict(line) for line in pipelines])
     return 0
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The flags; all other words are overrides, commas give several values."""
-    parser = _Parser(
+    parser = VerbParser(
         prog="dqrun bench",
         description="Times of one training step: PyG FP32, our FP32 and QAT, interleaved in one process, medians.",
         epilog="example: dqrun bench training dataset=zinc model=gcn,gat,gin threads=2 --json zinc.json",
@@ -72,8 +56,7 @@ def build_parser() -> argparse.ArgumentParser:
     meaning = "training: steps of QAT beside FP32 steps of PyG; inference: see dqrun bench inference --help"
     parser.add_argument("what", choices=["training", "inference"], help=meaning)
     parser.add_argument("overrides", nargs="*", metavar="GROUP=OPTION", help="as for the main job (default: threads)")
-    parser.add_argument("--rounds", type=int, default=ROUNDS, metavar="N", help=f"steps timed (default: {ROUNDS})")
-    parser.add_argument("--json", metavar="FILE", help="write the figures and the machine to a file")
+    command.add_flags(parser, ROUNDS)
     return parser
 
 
@@ -92,23 +75,13 @@ def workloads(overrides: Sequence[str]) -> Iterator[list[RunConfig]]:
         yield [fp32, *(config for config in others if not config.quant.is_fp32)]
 
 
-def require_writable(path: Path) -> None:
-    """Raises ConfigError unless a file can be written there, before minutes of measuring."""
-    try:
-        path.open("a").close()
-    except OSError as error:
-        raise ConfigError(
-            f"--json must name a file that can be written, got {str(path)!r} ({error.strerror})"
-        ) from None
-
-
 def table(measured: Sequence[Measured], pipeline: Pipeline) -> str:
     """The lines of one comparison, with the operations that take most of the time below."""
     from dqrun.report.tables import align
 
     lines: list[dict[str, Any]] = [
         {
-            "variant": line.variant + (f" ({line.form})" if line.form not in ("", "edge_index") else ""),
+            "variant": command.shown(line.variant, line.form),
             "step": f"{line.step_seconds * 1e3:.2f} ms",
             "/ PyG FP32": f"{line.ratio_to_pyg_fp32:.2f}",
             "peak memory": f"{line.peak_bytes / 2**20:.1f} MiB",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,9 +10,9 @@ import torch
 from torch import Tensor
 
 from dqrun import kernels
-from dqrun.bench.peers import EDGE_FORMS, PyGNetwork
+from dqrun.bench.peers import CSR_FORMS, EDGE_FORMS, PyGNetwork
 from dqrun.bench.power_law import power_law_edges
-from dqrun.bench.timing import interleaved, medians, peak_bytes
+from dqrun.bench.timing import Step, interleaved, medians, peak_bytes
 from dqrun.bench.traffic import copy_bandwidth, moved_bytes
 from dqrun.build import build_model, uses_self_loops
 from dqrun.compose import load_configs
@@ -31,7 +30,6 @@ from dqrun.nn import GNN
 GRAPHS = ("powerlaw", "zinc", "reddit_binary")
 NODES, EDGES, CHANNELS, CLASSES = 200_000, 2_000_000, 128, 40  # of powerlaw
 ZINC_GRAPHS = 10_000
-CSR_FORMS = ("adj_t", "EdgeIndex")
 COMPILED_FORMS = ("edge_index", "adj_t")
 WIDTHS = ("int8", "int4")
 TOLERANCE = 1e-3  # of the largest logit: how far two FP32 networks may be apart by the order of their sums
@@ -118,12 +116,12 @@ def compare(graph: str, model: str, rounds: int) -> tuple[list[Measured], dict[s
     with torch.inference_mode():
         notes["largest_difference_to_pyg"] = require_agreement(ours["fp32"](), peers)
         runs = {**peers, **ours}
-        steps = [lambda i, run=run: run() for run in runs.values()]
+        steps = [_step(run) for run in runs.values()]
         for quant in WIDTHS:
             ours[quant]()  # loads its kernels; the others have run for the check
         seconds = dict(zip(runs, medians(interleaved(steps, rounds, warmup=0)), strict=True))
         chosen = variants(seconds)
-        peaks = {name: peak_bytes(lambda i, run=runs[name]: run()) for name in chosen.values()}  # type: ignore[misc]
+        peaks = {name: peak_bytes(_step(runs[name])) for name in chosen.values()}
     bandwidth = notes["copy_bytes_per_second"] = copy_bandwidth()
     moved = {quant: moved_bytes(program, workload.graph, floats=False) for quant, program in programs.items()}
     moved_floats = moved_bytes(programs["int8"], workload.graph, floats=True)
@@ -209,10 +207,10 @@ def variants(seconds: dict[str, float]) -> dict[str, str]:
     return {**chosen, "fp32": "fp32", **{quant: quant for quant in WIDTHS}}
 
 
+def _step(run: Run) -> Step:
+    """A run as what `timing` measures."""
+    return lambda round_number: run()
+
+
 def _program_run(program: Program, workload: Workload) -> Run:
     return lambda: program.run(workload.x, workload.graph)
-
-
-def set_threads(threads: int) -> None:
-    """Threads of all variants; 0: all cores."""
-    torch.set_num_threads(threads or os.cpu_count() or 1)

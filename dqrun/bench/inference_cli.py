@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dqrun.arguments import VerbParser
+from dqrun.bench import command
 from dqrun.config import MODELS
 from dqrun.errors import ConfigError
 
@@ -36,23 +35,18 @@ def main(argv: Sequence[str]) -> int:
     """Measures each model and prints its table; returns the exit code."""
     parser = VerbParser(prog="dqrun bench inference", description=__doc__, epilog=EPILOG, allow_abbrev=False)
     parser.add_argument("words", nargs="*", metavar="KEY=VALUE", help="graph=, model=gcn,gat,gin, threads= (0: all)")
-    parser.add_argument("--rounds", type=int, default=ROUNDS, metavar="N", help=f"runs timed (default: {ROUNDS})")
-    parser.add_argument("--json", metavar="FILE", help="write the figures and the machine to a file")
+    command.add_flags(parser, ROUNDS)
     arguments = parser.parse_intermixed_args(argv)
-    if arguments.rounds < 1:
-        raise ConfigError.rule("--rounds", "be >= 1", arguments.rounds)
+    command.require_rounds(arguments.rounds)
     options = parse(arguments.words)
-    output = Path(arguments.json) if arguments.json else None
-    if output is not None:
-        require_writable(output)
+    output = command.writable(arguments.json)
 
-    from dqrun.bench.inference import compare, set_threads  # imports torch: only now that the command line is right
-    from dqrun.bench.machine import describe
+    from dqrun.bench.inference import compare  # imports torch: only now that the command line is right
+    from dqrun.bench.timing import set_threads
     from dqrun.memory import keep_freed_memory
 
-    keep_freed_memory(
-        every_size=True
-    )  # for all variants: without it PyG's, which allocate most, are up to twice as slow
+    # for all variants: without it PyG's, which allocate most, are several times as slow
+    keep_freed_memory(every_size=True)
     set_threads(options.threads)
     results: list[Measured] = []
     notes: dict[str, Any] = {}
@@ -60,9 +54,7 @@ def main(argv: Sequence[str]) -> int:
         measured, notes[model] = compare(options.graph, model, arguments.rounds)
         results += measured
         print(table(measured, notes[model]), end="\n\n", flush=True)
-    if output is not None:
-        document = {"machine": describe(), "results": [asdict(line) for line in results], "notes": notes}
-        output.write_text(json.dumps(document, indent=1) + "\n")
+    command.write(output, results, notes=notes)
     return 0
 
 
@@ -87,22 +79,13 @@ def parse(words: Sequence[str]) -> Options:
     return Options(**chosen)
 
 
-def require_writable(path: Path) -> None:
-    """Raises ConfigError unless a file can be written there, before a minute of measuring."""
-    try:
-        path.open("a").close()
-    except OSError as error:
-        rule = "name a file that can be written"
-        raise ConfigError(f"--json must {rule}, got {str(path)!r} ({error.strerror})") from None
-
-
 def table(measured: Sequence[Measured], notes: dict[str, Any]) -> str:
     """The variants of one network, and what was noted on the way."""
     from dqrun.report.tables import align
 
     lines: list[dict[str, Any]] = [
         {
-            "variant": line.variant + (f" ({line.form})" if line.form not in ("", "edge_index") else ""),
+            "variant": command.shown(line.variant, line.form),
             "run": f"{line.run_seconds * 1e3:.1f} ms",
             "x PyG's fastest": f"{line.speedup_vs_fastest_pyg_fp32:.2f}",
             "x PyG edge_index": f"{line.speedup_vs_pyg_edge_index:.2f}",

@@ -163,6 +163,7 @@ EDGE_FORMS: dict[str, Callable[[Graph], Any]] = {
     "adj_t": adjacency,
     "EdgeIndex": sorted_edge_index,
 }
+CSR_FORMS = ("adj_t", "EdgeIndex")  # the faster of these is the peer `pyg_fp32_csr`
 
 
 def logits_of(network: PyGNetwork, batch: Batch, edges: Any) -> Tensor:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import torch
 from torch.profiler import ProfilerActivity, profile
 
 from dqrun import kernels
@@ -98,3 +99,8 @@ def _stderr_closed() -> Iterator[None]:
         os.dup2(before, 2)
         os.close(before)
         os.close(null)
+
+
+def set_threads(threads: int) -> None:
+    """Threads of all variants; 0: all cores."""
+    torch.set_num_threads(threads or os.cpu_count() or 1)

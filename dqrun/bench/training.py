@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import torch
-
 from dqrun import kernels
-from dqrun.bench.timing import Step, interleaved, medians, peak_bytes, shares
+from dqrun.bench.peers import CSR_FORMS
+from dqrun.bench.timing import Step, interleaved, medians, peak_bytes, set_threads, shares
 from dqrun.bench.workload import Workload
 from dqrun.config import RunConfig
 from dqrun.memory import keep_freed_memory
-
-CSR_FORMS = ("adj_t", "EdgeIndex")  # the faster of these is the peer `pyg_fp32_csr`
 
 
 @dataclass(frozen=True)
@@ -49,7 +46,7 @@ def compare(configs: Sequence[RunConfig], rounds: int) -> tuple[list[Measured], 
     """Measures the variants of one dataset and architecture, FP32 among them, and PyG's forms of it."""
     keep_freed_memory(every_size=True)  # for PyG's steps as well
     first = configs[0]
-    torch.set_num_threads(first.threads or torch.get_num_threads())
+    set_threads(first.threads)
     workload = Workload.prepare(first)
     with kernels.use(first.kernels):
         steps: dict[str, Step] = {form: workload.peer(form) for form in ("edge_index", *CSR_FORMS)}

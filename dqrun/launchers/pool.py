@@ -140,7 +140,7 @@ def _settle(here: Worker, job: Job, task: Task, progress: Progress) -> Finished 
         raise
     except Died as error:
         return here.record_death(job.planned, one_line(str(error)), error.log, job.label)
-    except Exception as error:
+    except Exception as error:  # what a launcher's own machinery raises is the failure of this trial, not of the sweep
         reason = one_line(f"{type(error).__name__}: {error}")
         return here.record_death(job.planned, reason, traceback.format_exc(), job.label)
     for note in answer.notes:

@@ -119,7 +119,7 @@ def _parameter_bits(model: nn.Module, weights: list[tuple[float, int]]) -> float
 @singledispatch
 def count(module: nn.Module, size: Size) -> Part:
     """What a module costs; each kind of module says it below."""
-    raise NotImplementedError(f"the costs of {type(module).__name__} are not defined")
+    raise TypeError(f"no function registered here counts the costs of {type(module).__name__}")
 
 
 @count.register

@@ -94,7 +94,7 @@ class Worker:
             outcome = self._outcome(planned, checkpoints, beat)
         except (LockLost, ResultsError):
             raise
-        except Exception as error:
+        except Exception as error:  # whatever a trial raises is its failure; the sweep goes on
             if planned.alone and isinstance(error, DqrunError):
                 raise
             reason = f"{error}" if isinstance(error, DqrunError) else f"{type(error).__name__}: {error}"

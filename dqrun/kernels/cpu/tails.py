@@ -1,8 +1,9 @@
 """`tails`: the elements of a given rank from both ends of a multiset.
 
 Two thresholds guessed from a sample put slightly more than the asked tails outside. One pass collects what lies
-outside and counts what equals a threshold; a radix selection among the collected ends the search. A guess that was too
-tight is widened, at last to everything, so the result never depends on the sample.
+outside, a radix selection among the collected ends the search. Where that is too little a second pass counts what
+equals a threshold, as many zeros do, no further than needed. A guess that was too tight is widened, at last to
+everything, so the result never depends on the sample.
 """
 
 from __future__ import annotations
