@@ -18,56 +18,25 @@ from dqrun.kernels.cpu.launch import Array, array, first_at_least, inner, kernel
 from dqrun.kernels.integer.codes import Codes
 from dqrun.kernels.integer.cpu.finish import (
     Affine,
+    How,
     Residual,
     Target,
     finish,
-    finish_values,
-    pack_row,
+    finish_rows,
+    pack_rows,
     readable,
     target,
 )
-from dqrun.kernels.integer.cpu.rows import add_rows, padded_bytes
-from dqrun.kernels.integer.cpu.vectors import F64, I8, I32, I64, LANES, Builder, Values, hold, make, pointers
+from dqrun.kernels.integer.cpu.rows import padded_bytes, sum_codes
+from dqrun.kernels.integer.cpu.vectors import F64, I32, I64, LANES, Builder, Values, hold, make, pointers
 from dqrun.kernels.integer.epilogue import Epilogue
 
 PLAIN, OWN, MEAN = 0, 1, 2  # what becomes of a row's sum: nothing; its own codes are added; it is divided by its edges
 
+ROWS = 32  # whose sums wait in the cache for the epilogue
+
 # codes, bytes of a row, channels, whether packed, zero point, what becomes of the sum, the weight of a row's own codes
 Source = tuple[Any, ...]
-
-
-def _emit_fill(b: Builder) -> None:
-    """Arguments: acc, count (a multiple of LANES), value."""
-    acc, count, value = b.args
-    values = b.splat(b.ir.trunc(value, I32), LANES)
-
-    def step(index: Any, _: Values) -> Values:
-        b.store(values, acc, b.ir.mul(index, I64(LANES)))
-        return []
-
-    b.loop(b.ir.ashr(count, I64(4)), [], step)
-
-
-def _emit_add_own(b: Builder) -> None:
-    """sums = acc + weight * (own codes - zero point), in float64, of the channels in the low or the high nibbles.
-
-    Arguments: acc, at, sums, x, start, bytes of a row, shift, mask, zero point, weight.
-    """
-    acc, at, sums, x, start, width, shift, mask, zero_point, weight = b.args
-    shifts, masks = (b.splat(b.ir.trunc(value, I8), LANES) for value in (shift, mask))
-    zero, weights = b.splat(b.ir.sitofp(zero_point, F64), LANES), b.splat(weight, LANES)
-    doubles = ir.VectorType(F64, LANES)
-
-    def step(index: Any, _: Values) -> Values:
-        place = b.ir.mul(index, I64(LANES))
-        codes = b.ir.lshr(b.load(x, b.ir.add(start, place), ir.VectorType(I8, LANES)), shifts)
-        own = b.ir.fsub(b.ir.uitofp(b.ir.and_(codes, masks), doubles), zero)
-        where = b.ir.add(at, place)
-        others = b.ir.sitofp(b.load(acc, where, ir.VectorType(I32, LANES)), doubles)
-        b.store(b.ir.fadd(others, b.ir.fmul(weights, own)), sums, where)
-        return []
-
-    b.loop(b.ir.ashr(b.ir.add(width, I64(LANES - 1)), I64(4)), [], step)
 
 
 def _emit_divide(b: Builder) -> None:
@@ -85,28 +54,30 @@ def _emit_divide(b: Builder) -> None:
     b.loop(b.ir.ashr(count, I64(4)), [], step)
 
 
-_fill, _add_own, _divide = make(_emit_fill), make(_emit_add_own), make(_emit_divide)
+_divide = make(_emit_divide)
 
 
 @inner
-def _finish_row(acc: Any, sums: Any, row: int, num_edges: int, x: Source, how: Any, codes: Any) -> None:
-    """The results of a row; packed codes were summed in two halves, the second padded_bytes behind the first."""
-    _, width, channels, packed, zero_point, mode, weight = x
-    affine, residual, out = how
+def _finish(
+    acc: Any, sums: Any, row: int, rows: int, stride: int, num_edges: int, x: Source, how: How, codes: Any
+) -> None:
+    """The results of rows; packed codes were summed in two halves, the second padded_bytes behind the first.
+
+    num_edges: of the row, where sums are divided by it (then rows is 1).
+    """
+    x_codes, width, channels, packed, zero_point, mode, weight = x
     high = padded_bytes(width)
     if mode == MEAN:
         _divide((acc, sums, (2 if packed else 1) * high, max(num_edges, 1)))
-    if mode == OWN:
-        _add_own((acc, 0, sums, x[0], row * width, width, 0, 15 if packed else 255, zero_point, weight))
-        if packed:
-            _add_own((acc, high, sums, x[0], row * width, width, 4, 15, zero_point, weight))
     for piece in range(2 if width < channels else 1):
         at, start, count = (high, width, channels - width) if piece else (0, 0, width)
-        if mode != PLAIN:
-            finish_values(sums, at, row, start, count, affine, residual, out, codes)
+        mask = (15 if packed else 255) if mode == OWN else 0
+        own = (x_codes, row * width, width, 4 * piece, mask, zero_point, weight)
+        if mode == MEAN:
+            finish_rows(sums, at, stride, row, rows, start, count, how, own, codes)
         else:
-            finish_values(acc, at, row, start, count, affine, residual, out, codes)
-    pack_row(row, out, codes)
+            finish_rows(acc, at, stride, row, rows, start, count, how, own, codes)
+    pack_rows(row, rows, stride, how, codes)
 
 
 @kernel
@@ -114,37 +85,40 @@ def _aggregate(
     rowptr: Array, col: Array, x: Source, affine: Affine, residual: Residual, out: Target, cut: Array, cut_rows: Array
 ) -> None:
     """cut [parts, 2, total] and cut_rows [parts, 2] take what parts sum for rows that begin or end in another part."""
-    _, width, _, packed, zero_point, _, _ = x
     num_rows, num_parts, total = rowptr.size - 1, cut_rows.size // 2, cut.size // cut_rows.size
+    block = 1 if x[5] == MEAN else ROWS
     for part in prange(num_parts):
         first, last = share(part, num_parts, col.size)
         row = first_at_least(rowptr[:num_rows], first)
-        if rowptr[row] > first:
-            row -= 1
-        acc, sums = np.empty(total, np.int32), np.empty(total, np.float64)
-        results = np.empty(total + LANES, np.uint8)
+        end = first_at_least(rowptr[:num_rows], last) if part < num_parts - 1 else num_rows
+        acc, sums = np.empty(ROWS * total, np.int32), np.empty(total, np.float64)
+        results, bounds = np.empty(ROWS * total + LANES, np.uint8), np.empty(2, np.int64)
         x_at, how = pointers(x), (pointers(affine), pointers(residual), pointers(out))
-        acc_at, sums_at, results_at, col_at = pointers((acc, sums, results, col))
-        cut_rows[2 * part] = cut_rows[2 * part + 1] = -1
-        while row < num_rows and (rowptr[row] < last or part == num_parts - 1):
-            start, stop = max(first, rowptr[row]), min(last, rowptr[row + 1])
-            whole = start == rowptr[row] and stop == rowptr[row + 1]
-            _fill((acc_at, total, -zero_point * (stop - start)))
-            add_rows(x_at[0], width, packed, col_at, col.size, start, stop, acc_at)
-            if whole:
-                _finish_row(acc_at, sums_at, row, stop - start, x_at, how, results_at)
-            else:
-                slot = 2 * part + (start == rowptr[row])
-                cut_rows[slot] = row
-                cut[slot * total : (slot + 1) * total] = acc
-            row += 1
-        hold((acc, sums, results))
+        acc_at, sums_at, results_at, col_at, bounds_at, rowptr_at = pointers((acc, sums, results, col, bounds, rowptr))
+        summed = (x_at[0], x_at[1], x_at[3], x_at[4])
+        cuts = (row - 1 if rowptr[row] > first else -1, -1)
+        if end > row and rowptr[end] > last:
+            end -= 1
+            cuts = (cuts[0], end)
+        for side in range(2):
+            cut_row, slot = cuts[side], 2 * part + side
+            cut_rows[slot] = cut_row
+            if cut_row >= 0:
+                bounds[0], bounds[1] = max(first, rowptr[cut_row]), min(last, rowptr[cut_row + 1])
+                sum_codes(summed, col_at, col.size, bounds_at, 0, 1, acc_at, total)
+                cut[slot * total : (slot + 1) * total] = acc[:total]
+        while row < end:
+            rows = min(block, end - row)
+            sum_codes(summed, col_at, col.size, rowptr_at, row, rows, acc_at, total)
+            _finish(acc_at, sums_at, row, rows, total, rowptr[row + 1] - rowptr[row], x_at, how, results_at)
+            row += rows
+        hold((acc, sums, results, bounds))
     how = (pointers(affine), pointers(residual), pointers(out))
     _finish_cut_rows(rowptr, cut, cut_rows, total, pointers(x), how)
 
 
 @inner
-def _finish_cut_rows(rowptr: Array, cut: Array, cut_rows: Array, total: int, x: Source, how: Any) -> None:
+def _finish_cut_rows(rowptr: Array, cut: Array, cut_rows: Array, total: int, x: Source, how: How) -> None:
     """Rows that several parts summed, in order."""
     acc, sums, results = np.zeros(total, np.int32), np.empty(total, np.float64), np.empty(total + LANES, np.uint8)
     acc_at, sums_at, results_at = pointers((acc, sums, results))
@@ -152,12 +126,12 @@ def _finish_cut_rows(rowptr: Array, cut: Array, cut_rows: Array, total: int, x: 
     for slot in range(cut_rows.size):
         if cut_rows[slot] >= 0:
             if row >= 0 and cut_rows[slot] != row:
-                _finish_row(acc_at, sums_at, row, rowptr[row + 1] - rowptr[row], x, how, results_at)
+                _finish(acc_at, sums_at, row, 1, total, rowptr[row + 1] - rowptr[row], x, how, results_at)
                 acc[:] = 0
             row = cut_rows[slot]
             acc += cut[slot * total : (slot + 1) * total]
     if row >= 0:
-        _finish_row(acc_at, sums_at, row, rowptr[row + 1] - rowptr[row], x, how, results_at)
+        _finish(acc_at, sums_at, row, 1, total, rowptr[row + 1] - rowptr[row], x, how, results_at)
     hold((acc, sums, results))
 
 

@@ -22,8 +22,9 @@ from dqrun.kernels.integer.cpu.finish import (
     Residual,
     Target,
     finish,
-    finish_values,
-    pack_row,
+    finish_rows,
+    no_own,
+    pack_rows,
     readable,
     target,
 )
@@ -67,18 +68,17 @@ def _finish_row(at: Any, sums: Array, mean: Array, row: int, x: Source, y: Logit
     sums and mean: the arrays behind their pointers.
     """
     acc, state, _, mean_at, codes = at
-    affine, residual, out = how
     _, width, channels, packed, _, heads, concat, _ = x
     high, each = padded_places(width), channels // heads
     divide(acc, state, y, heads)
     if concat:
-        finish_values(acc, 0, row, 0, width, affine, residual, out, codes)
+        finish_rows(acc, 0, 0, row, 1, 0, width, how, no_own(how), codes)
         if packed and width < channels:
-            finish_values(acc, high, row, width, channels - width, affine, residual, out, codes)
+            finish_rows(acc, high, 0, row, 1, width, channels - width, how, no_own(how), codes)
     else:
         _mean(sums, mean, width, channels, heads)
-        finish_values(mean_at, 0, row, 0, each, affine, residual, out, codes)
-    pack_row(row, out, codes)
+        finish_rows(mean_at, 0, 0, row, 1, 0, each, how, no_own(how), codes)
+    pack_rows(row, 1, 0, how, codes)
 
 
 @inner

@@ -16,7 +16,17 @@ from torch import Tensor
 
 from dqrun.kernels.cpu.launch import Array, array, inner, optional
 from dqrun.kernels.integer.codes import SLACK, Codes
-from dqrun.kernels.integer.cpu.steps import BYTE_LANES, DOUBLES, WORDS, constant, finish_steps, largest, smallest, widen
+from dqrun.kernels.integer.cpu.steps import (
+    BYTE_LANES,
+    DOUBLES,
+    WORDS,
+    centred,
+    constant,
+    finish_steps,
+    largest,
+    smallest,
+    widen,
+)
 from dqrun.kernels.integer.cpu.vectors import F32, F64, I8, I64, LANES, Builder, Values, make
 from dqrun.kernels.integer.epilogue import Epilogue
 from dqrun.kernels.integer.reference import EXP_TERMS, LN2_HIGH, LN2_LOW, LOG2_E, LOWEST_EXPONENT
@@ -30,6 +40,13 @@ Affine = tuple[Any, ...]
 Residual = tuple[Any, ...]
 # reals, bytes (one of them empty), what comes out, channels, bytes of a row, 1 / scale, zero point, largest code
 Target = tuple[Any, ...]
+How = tuple[Affine, Residual, Target]
+# codes that are added to sums, where they begin, bytes of a row, shift, mask (0: none), zero point, weight
+Own = tuple[Any, ...]
+# a residual's, in the same order; what a step is worth
+Beside = tuple[Any, ...]
+# sums, where they begin, how far those of the next row are, first channel, number of channels
+Sums = tuple[Any, ...]
 
 
 def finish(epilogue: Epilogue, channels: int) -> tuple[Affine, Residual]:
@@ -45,8 +62,8 @@ def finish(epilogue: Epilogue, channels: int) -> tuple[Affine, Residual]:
     flags = e.gain is not None, e.activation == "elu", epilogue.in_steps
     affine = (*vectors, optional(e.row_scale, NO_DOUBLES), e.row_scale is not None, *floors, *flags)
     if r is None:
-        return affine, (NO_BYTES, False, False, 0.0, 1.0)
-    return affine, (readable(r), True, r.grid.packed, float(r.grid.zero_point), epilogue.residual_step)
+        return affine, (NO_BYTES, False, False, 0, 1.0)
+    return affine, (readable(r), True, r.grid.packed, r.grid.zero_point, epilogue.residual_step)
 
 
 def readable(codes: Codes) -> Array:
@@ -94,10 +111,11 @@ def _elu(b: Builder, v: Any) -> Any:
 
 
 def _emit_finish(b: Builder) -> None:
-    """The results of `count` channels of a row. Arguments: see `finish_values`."""
+    """The results of `count` channels of a row whose values are not in steps. Arguments: see `finish_rows`."""
     acc, at, first, count, row, row_scale, has_scale, *rest = b.args
     multiplier, bias, gain, offset, low, high, gained, elu, *rest = rest
-    residual, beside, shift, mask, residual_zero, residual_scale, *rest = rest
+    (residual, beside), residual_how, (residual_scale, *rest) = rest[:2], rest[2:5], rest[5:]
+    (own, own_at), own_how, (own_weight, *rest) = rest[:2], rest[2:5], rest[5:]
     reals, codes, start, coded, *quantizer = rest
     inverse, zero_point, top = (b.splat(value, LANES) for value in quantizer)
     acc_kind = b.kinds[0].dtype
@@ -107,16 +125,16 @@ def _emit_finish(b: Builder) -> None:
 
     (scale,) = b.when(holds(has_scale), [F64(1.0)], lambda _: [b.load(row_scale, row, F64)])
 
-    def scaled(values: Values, channel: Any) -> Values:
-        return [b.ir.fadd(b.ir.fmul(values[0], b.load(gain, channel, DOUBLES)), b.load(offset, channel, DOUBLES))]
+    def plus_own(v: Any, place: Any) -> Values:
+        steps = centred(b, own, b.ir.add(own_at, place), *own_how)
+        return [b.ir.fadd(v, b.ir.fmul(b.splat(own_weight, LANES), steps))]
 
-    def with_residual(values: Values, place: Any) -> Values:
-        bytes_ = b.load(residual, b.ir.add(beside, place), BYTE_LANES)
-        bytes_ = b.ir.and_(
-            b.ir.lshr(bytes_, b.splat(b.ir.trunc(shift, I8), LANES)), b.splat(b.ir.trunc(mask, I8), LANES)
-        )
-        steps = b.ir.fsub(b.ir.uitofp(bytes_, DOUBLES), b.splat(residual_zero, LANES))
-        return [b.ir.fadd(values[0], b.ir.fmul(steps, b.splat(residual_scale, LANES)))]
+    def scaled(v: Any, channel: Any) -> Values:
+        return [b.ir.fadd(b.ir.fmul(v, b.load(gain, channel, DOUBLES)), b.load(offset, channel, DOUBLES))]
+
+    def plus_residual(v: Any, place: Any) -> Values:
+        steps = centred(b, residual, b.ir.add(beside, place), *residual_how)
+        return [b.ir.fadd(v, b.ir.fmul(steps, b.splat(residual_scale, LANES)))]
 
     def encode(v: Any, place: Any, left: Any) -> Values:
         code = b.ir.fadd(_rint(b, b.ir.fmul(v, inverse)), zero_point)
@@ -133,12 +151,13 @@ def _emit_finish(b: Builder) -> None:
         place = b.ir.mul(index, I64(LANES))
         channel, left = b.ir.add(first, place), b.ir.sub(count, place)
         v = widen(b, acc, b.ir.add(at, place), acc_kind)
+        (v,) = b.when(holds(own_how[1]), [v], lambda values: plus_own(values[0], place))
         v = b.ir.fmul(b.ir.fmul(v, b.splat(scale, LANES)), b.load(multiplier, channel, DOUBLES))
         v = largest(b, b.ir.fadd(v, b.load(bias, channel, DOUBLES)), b.splat(low, LANES))
-        (v,) = b.when(holds(gained), [v], lambda values: scaled(values, channel))
+        (v,) = b.when(holds(gained), [v], lambda values: scaled(values[0], channel))
         v = largest(b, v, b.splat(high, LANES))
         (v,) = b.when(holds(elu), [v], lambda values: [_elu(b, values[0])])
-        (v,) = b.when(holds(mask), [v], lambda values: with_residual(values, place))
+        (v,) = b.when(holds(residual_how[1]), [v], lambda values: plus_residual(values[0], place))
         b.when(holds(coded), [], lambda _: encode(v, place, left))
         b.when(b.ir.not_(holds(coded)), [], lambda _: store(v, place, left))
         return []
@@ -147,19 +166,29 @@ def _emit_finish(b: Builder) -> None:
 
 
 def _emit_pack(b: Builder) -> None:
-    """Codes of a row two in a byte. Arguments: codes, at, channels, out, start, bytes of the row."""
-    codes, at, channels, out, start, half = b.args
-    b.store(I8(0), codes, b.ir.add(at, channels))  # what an odd number of channels leaves in the last byte
+    """Codes of rows two in a byte. Arguments: rows, codes, stride, channels, out, start, bytes of a row."""
+    rows, codes, stride, channels, out, start, half = b.args
+    odd = b.ir.icmp_signed("!=", b.ir.and_(channels, I64(1)), I64(0))
 
-    def step(index: Any, _: Values) -> Values:
-        place = b.ir.mul(index, I64(LANES))
-        low = b.load(codes, b.ir.add(at, place), BYTE_LANES)
-        high = b.load(codes, b.ir.add(b.ir.add(at, half), place), BYTE_LANES)
-        both = b.ir.or_(low, b.ir.shl(high, ir.Constant(BYTE_LANES, [4] * LANES)))
-        b.store_some(both, out, b.ir.add(start, place), b.ir.sub(half, place))
-        return []
+    def one_row(r: Any, _: Values) -> Values:
+        at, begin = b.ir.mul(r, stride), b.ir.add(start, b.ir.mul(r, half))
 
-    b.loop(b.ir.ashr(b.ir.add(half, I64(LANES - 1)), I64(4)), [], step)
+        def nothing(_: Values) -> Values:  # is what an odd number of channels leaves in the last byte
+            b.store(I8(0), codes, b.ir.add(at, channels))
+            return []
+
+        def step(index: Any, _: Values) -> Values:
+            place = b.ir.mul(index, I64(LANES))
+            low = b.load(codes, b.ir.add(at, place), BYTE_LANES)
+            high = b.load(codes, b.ir.add(b.ir.add(at, half), place), BYTE_LANES)
+            both = b.ir.or_(low, b.ir.shl(high, ir.Constant(BYTE_LANES, [4] * LANES)))
+            b.store_some(both, out, b.ir.add(begin, place), b.ir.sub(half, place))
+            return []
+
+        b.when(odd, [], nothing)
+        return b.loop(b.ir.ashr(b.ir.add(half, I64(LANES - 1)), I64(4)), [], step)
+
+    b.loop(rows, [], one_row)
 
 
 _finish, pack = make(_emit_finish), make(_emit_pack)
@@ -167,80 +196,73 @@ _finish, pack = make(_emit_finish), make(_emit_pack)
 
 @inner
 def finish_rows(
-    acc: Any,
-    at: int,
-    stride: int,
-    row: int,
-    rows: int,
-    first: int,
-    count: int,
-    affine: Affine,
-    out: Target,
-    codes: Any,
+    acc: Any, at: int, stride: int, row: int, rows: int, first: int, count: int, how: How, own: Own, codes: Any
 ) -> None:
-    """`finish_values` of several rows, in steps of the grid and without residual.
+    """The results of channels first..first + count of rows row..row + rows.
 
-    The sums of a row lie `stride` behind those of the row before it, and results that wait in `codes` too.
+    All arrays are pointers. The sums of a row are acc[at..at + count], those of the next `stride` behind them; LANES
+    more can be read. codes: scratch, uint8 [rows, stride] and LANES more, where results wait for `pack_rows`.
     """
-    multiplier, bias, gain, offset, row_scale, has_scale, low, high, gained, _, _ = affine
-    _, bytes_, kind, _, width, _, zero_point, top = out
-    sums = (acc, at, first, count, row, row_scale, has_scale)
-    how = (multiplier, bias, gain, offset, low, high, bytes_, 0, 0, 0, 0.0, 0.0)
-    if kind == NIBBLES:
-        finish_steps((rows, stride, stride, *sums, *how, codes, first, gained, zero_point, top))
-    else:
-        finish_steps((rows, stride, width, *sums, *how, bytes_, row * width + first, gained, zero_point, top))
-
-
-@inner
-def finish_values(
-    acc: Any,
-    at: int,
-    row: int,
-    first: int,
-    count: int,
-    affine: Affine,
-    residual: Residual,
-    out: Target,
-    codes: Any,
-) -> None:
-    """The results of channels first..first + count of a row, from their sums acc[at..at + count].
-
-    All arrays are pointers. acc: LANES more can be read. codes: scratch, uint8 [channels + LANES], where results wait
-    for `pack_row`.
-    """
-    multiplier, bias, gain, offset, row_scale, has_scale, low, high, gained, elu, in_steps = affine
-    beside, has_residual, packed, zero, step = residual
-    reals, bytes_, kind, channels, width, inverse, zero_point, top = out
-    if in_steps and not has_residual:
-        finish_rows(acc, at, 0, row, 1, first, count, affine, out, codes)
-        return
-    half, last = (channels + 1) // 2, first + count
+    affine, (beside, has_residual, packed, zero, step), out = how
+    channels, last = out[3], first + count
+    half = (channels + 1) // 2
+    width, mask = half if packed else channels, (15 if packed else 255) if has_residual else 0
     middle = min(max(half, first), last) if packed else last  # the low nibbles of a residual end there
     for piece in range(2):
         start, stop = (middle, last) if piece else (first, middle)
         if start < stop:
-            sums = (acc, at + start - first, start, stop - start, row, row_scale, has_scale)
-            how = (multiplier, bias, gain, offset, low, high, gained, elu)
-            place = row * (half if packed else channels) + start - piece * half
-            mask = (15 if packed else 255) if has_residual else 0
-            shortcut = (beside, place, 4 * piece, mask, zero, step)
-            quantizer = (kind != REALS, inverse, zero_point, top)
-            if in_steps:
-                one = (1, 0, 0, *sums, multiplier, bias, gain, offset, low, high, *shortcut)
-                if kind == NIBBLES:
-                    finish_steps((*one, codes, start, gained, zero_point, top))
-                else:
-                    finish_steps((*one, bytes_, row * width + start, gained, zero_point, top))
-            elif kind == NIBBLES:
-                _finish((*sums, *how, *shortcut, reals, codes, start, *quantizer))
+            residual = (beside, row * width + start - piece * half, width, 4 * piece, mask, zero, step)
+            own_piece = (own[0], own[1] + start - first, own[2], own[3], own[4], own[5], own[6])
+            sums = (acc, at + start - first, stride, start, stop - start)
+            if affine[10]:  # in steps
+                _finish_in_steps(sums, row, rows, affine, residual, own_piece, out, codes)
             else:
-                _finish((*sums, *how, *shortcut, reals, bytes_, row * width + start, *quantizer))
+                for r in range(rows):
+                    _finish_in_reals(sums, row + r, r, affine, residual, own_piece, out, codes)
 
 
 @inner
-def pack_row(row: int, out: Target, codes: Any, at: int = 0) -> None:
-    """Stores the codes of a row, codes[at:], two in a byte, where that is what comes out."""
-    _, bytes_, kind, channels, width, _, _, _ = out
+def _finish_in_steps(
+    sums: Sums, row: int, rows: int, affine: Affine, residual: Beside, own: Own, out: Target, codes: Any
+) -> None:
+    acc, at, stride, first, count = sums
+    multiplier, bias, gain, offset, row_scale, has_scale, low, high, gained, _, _ = affine
+    _, bytes_, kind, _, width, _, zero_point, top = out
+    args = (acc, at, first, count, row, row_scale, has_scale, multiplier, bias, gain, offset, low, high)
     if kind == NIBBLES:
-        pack((codes, at, channels, bytes_, row * width, width))
+        finish_steps((rows, stride, stride, *args, *residual, *own, codes, first, gained, zero_point, top))
+    else:
+        place = row * width + first
+        finish_steps((rows, stride, width, *args, *residual, *own, bytes_, place, gained, zero_point, top))
+
+
+@inner
+def _finish_in_reals(
+    sums: Sums, row: int, r: int, affine: Affine, residual: Beside, own: Own, out: Target, codes: Any
+) -> None:
+    """Of the r-th row, which is row `row` of the result."""
+    acc, at, stride, first, count = sums
+    multiplier, bias, gain, offset, row_scale, has_scale, low, high, gained, elu, _ = affine
+    reals, bytes_, kind, _, width, inverse, zero_point, top = out
+    args = (acc, at + r * stride, first, count, row, row_scale, has_scale, multiplier, bias, gain, offset)
+    beside = (residual[0], residual[1] + r * residual[2], residual[3], residual[4], residual[5], residual[6])
+    selves = (own[0], own[1] + r * own[2], own[3], own[4], own[5], own[6])
+    more = (low, high, gained, elu, *beside, *selves, reals)
+    if kind == NIBBLES:
+        _finish((*args, *more, codes, r * stride + first, True, inverse, zero_point, top))
+    else:
+        _finish((*args, *more, bytes_, row * width + first, kind != REALS, inverse, zero_point, top))
+
+
+@inner
+def no_own(how: How) -> Own:
+    """That sums don't get a row's own codes."""
+    return (how[1][0], 0, 0, 0, 0, 0, 0.0)
+
+
+@inner
+def pack_rows(row: int, rows: int, stride: int, how: How, codes: Any) -> None:
+    """Stores the codes of rows, from codes[0], codes[stride], ..., two in a byte, where that is what comes out."""
+    _, bytes_, kind, channels, width, _, _, _ = how[2]
+    if kind == NIBBLES:
+        pack((rows, codes, stride, channels, bytes_, row * width, width))

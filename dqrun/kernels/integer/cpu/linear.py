@@ -24,8 +24,8 @@ from dqrun.kernels.integer.cpu.finish import (
     Target,
     finish,
     finish_rows,
-    finish_values,
-    pack_row,
+    no_own,
+    pack_rows,
     readable,
     target,
 )
@@ -34,18 +34,18 @@ from dqrun.kernels.integer.epilogue import Epilogue
 from dqrun.kernels.integer.weight import BLOCK, Weight
 
 ROWS = 6  # with four vectors of outputs: 24 sums, 4 vectors of weights and one of x fill the 32 registers
+WAITING = 4 * ROWS  # rows whose sums wait in the cache for the epilogue
 Rows = tuple[Any, ...]  # codes, inputs, bytes of a row, whether packed
 DOT = "llvm.x86.avx512.vpdpbusd.512"
 
 
 def _emit_dots(b: Builder, vectors: int) -> None:
-    """acc[r, first + c] = begin[first + c] + sum over k of x[r, k] * weight[first + c, k], for LANES * vectors c.
+    """acc[at + r, first + c] = begin[first + c] + sum over k of x[r, k] * weight[first + c, k], for LANES * vectors c.
 
-    Arguments: x [ROWS, padded], padded, weight in blocks, first, acc [ROWS + 1, total] whose last row is begin, total.
+    Arguments: x [ROWS, padded], padded, weight in blocks, first, begin, acc [WAITING, total], at, total.
     """
-    x, padded, weight, first, acc, total = b.args
-    lanes, begin = ir.VectorType(I32, LANES), b.ir.add(b.ir.mul(total, I64(ROWS)), first)
-    block = b.ir.mul(first, padded)
+    x, padded, weight, first, begin, acc, at, total = b.args
+    lanes, block = ir.VectorType(I32, LANES), b.ir.mul(first, padded)
 
     def step(group: Any, sums: Values) -> Values:
         place = b.ir.add(block, b.ir.mul(group, I64(4 * LANES * vectors)))
@@ -58,11 +58,11 @@ def _emit_dots(b: Builder, vectors: int) -> None:
             results += [b.call(DOT, lanes, [old, inputs, w]) for old, w in zip(olds, weights, strict=True)]
         return results
 
-    begun = [b.load(acc, b.ir.add(begin, I64(LANES * v)), lanes) for v in range(vectors)]
+    begun = [b.load(begin, b.ir.add(first, I64(LANES * v)), lanes) for v in range(vectors)]
     sums = b.loop(b.ir.ashr(padded, I64(2)), begun * ROWS, step)
     for i, value in enumerate(sums):
         r, v = divmod(i, vectors)
-        b.store(value, acc, b.ir.add(b.ir.mul(total, I64(r)), b.ir.add(first, I64(LANES * v))))
+        b.store(value, acc, b.ir.add(b.ir.mul(total, b.ir.add(at, I64(r))), b.ir.add(first, I64(LANES * v))))
 
 
 def _emit_spread(b: Builder) -> None:
@@ -84,11 +84,13 @@ _spread = make(_emit_spread)
 
 
 @inner
-def _dots_plain(x: Array, padded: int, weight: Array, first: int, width: int, acc: Array, total: int) -> None:
+def _dots_plain(
+    x: Array, padded: int, weight: Array, first: int, width: int, begin: Array, acc: Array, at: int, total: int
+) -> None:
     """`_emit_dots` for any CPU: the compiler makes what vectors it can of the innermost loop."""
     for r in range(ROWS):
-        sums = acc[r * total + first : r * total + first + width]
-        sums[:] = acc[ROWS * total + first : ROWS * total + first + width]
+        sums = acc[(at + r) * total + first : (at + r) * total + first + width]
+        sums[:] = begin[first : first + width]
         for k in range(padded):
             value, place = np.int32(x[r * padded + k]), first * padded + k // 4 * 4 * width + k % 4
             codes = weight[place : first * padded + padded * width : 4]
@@ -97,17 +99,19 @@ def _dots_plain(x: Array, padded: int, weight: Array, first: int, width: int, ac
 
 
 @inner
-def _dots_vnni(at: Any, padded: int, first: int, width: int, total: int) -> None:
+def _dots_vnni(
+    x: Any, padded: int, weight: Any, first: int, width: int, begin: Any, acc: Any, at: int, total: int
+) -> None:
     """`_emit_dots` for any number of vectors."""
-    x, weight, acc = at
+    args = (x, padded, weight, first, begin, acc, at, total)
     if width == 4 * LANES:
-        _dots_4((x, padded, weight, first, acc, total))
+        _dots_4(args)
     elif width == 3 * LANES:
-        _dots_3((x, padded, weight, first, acc, total))
+        _dots_3(args)
     elif width == 2 * LANES:
-        _dots_2((x, padded, weight, first, acc, total))
+        _dots_2(args)
     else:
-        _dots_1((x, padded, weight, first, acc, total))
+        _dots_1(args)
 
 
 @inner
@@ -137,28 +141,22 @@ def _linear(
     padded, total = (x[1] + 3) // 4 * 4, begin.size  # both of whole groups
     for part in prange(num_parts):
         top, end = share(part, num_parts, num_rows)
-        copied, acc = np.empty(ROWS * padded + 2 * LANES, np.uint8), np.empty((ROWS + 1) * total, np.int32)
-        results = np.empty(ROWS * total + 2 * LANES, np.uint8)
-        acc[ROWS * total :] = begin
-        x_at, affine_at, residual_at, out_at = pointers(x), pointers(affine), pointers(residual), pointers(out)
-        copied_at, acc_at, results_at, weight_at = pointers((copied, acc, results, weight))
-        for row in range(top, end, ROWS):
-            count = min(ROWS, end - row)
-            _copy_rows(x_at, row, count, copied_at, padded)
-            for first in range(0, total, BLOCK):
-                width = min(BLOCK, total - first)
-                if HAS_VNNI:
-                    _dots_vnni((copied_at, weight_at, acc_at), padded, first, width, total)
-                else:
-                    _dots_plain(copied, padded, weight, first, width, acc, total)
-            if affine[-1] and not residual[1]:  # in steps of the grid
-                finish_rows(acc_at, 0, total, row, count, 0, outputs, affine_at, out_at, results_at)
-                for r in range(count - 1, -1, -1):  # from behind: `pack` writes a zero behind a row
-                    pack_row(row + r, out_at, results_at, r * total)
-            else:
-                for r in range(count):
-                    finish_values(acc_at, r * total, row + r, 0, outputs, affine_at, residual_at, out_at, results_at)
-                    pack_row(row + r, out_at, results_at, 0)
+        copied, acc = np.empty(ROWS * padded + 2 * LANES, np.uint8), np.empty(WAITING * total, np.int32)
+        results = np.empty(WAITING * total + 2 * LANES, np.uint8)
+        x_at, how = pointers(x), (pointers(affine), pointers(residual), pointers(out))
+        copied_at, acc_at, results_at, weight_at, begin_at = pointers((copied, acc, results, weight, begin))
+        for row in range(top, end, WAITING):
+            count = min(WAITING, end - row)
+            for at in range(0, count, ROWS):
+                _copy_rows(x_at, row + at, min(ROWS, count - at), copied_at, padded)
+                for first in range(0, total, BLOCK):
+                    width = min(BLOCK, total - first)
+                    if HAS_VNNI:
+                        _dots_vnni(copied_at, padded, weight_at, first, width, begin_at, acc_at, at, total)
+                    else:
+                        _dots_plain(copied, padded, weight, first, width, begin, acc, at, total)
+            finish_rows(acc_at, 0, total, row, count, 0, outputs, how, no_own(how), results_at)
+            pack_rows(row, count, total, how, results_at)
         hold((copied, acc, results))
 
 

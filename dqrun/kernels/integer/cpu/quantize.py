@@ -44,7 +44,7 @@ _quantize_some = make(_emit_quantize)
 def _quantize_packed(x: Any, row: int, grid: Any, channels: int, codes: Any, out: Any) -> None:
     half = (channels + 1) // 2
     _quantize_some((x, row * channels, channels, *grid, codes, 0))
-    pack((codes, 0, channels, out, row * half, half))
+    pack((1, codes, 0, channels, out, row * half, half))
 
 
 @kernel

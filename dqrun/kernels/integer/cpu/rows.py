@@ -7,41 +7,62 @@ from typing import Any
 from llvmlite import ir
 
 from dqrun.kernels.cpu.launch import inner
-from dqrun.kernels.integer.cpu.vectors import I8, I16, I32, Builder, Values, make, zeros
+from dqrun.kernels.integer.cpu.vectors import I8, I16, I32, I64, Builder, Values, make, zeros
 
 BLOCKS = (32, 64, 128)  # bytes of a row that are summed together
 MOST_BYTES = 257  # codes of 8 bits of which the sum fits 16 bits
 MOST_NIBBLES = 17  # codes of 4 bits of which the sum fits 8 bits
 
+Codes = tuple[Any, ...]
 
-def _emit_sum(b: Builder, num_bytes: int, packed: bool) -> None:
-    """acc[c] += the sum over the edges first..first + count of the codes of the bytes offset + c, c < num_bytes.
 
-    Packed codes: the sums of the low nibbles go to acc, those of the high ones `high` places behind. At most
-    MOST_BYTES (MOST_NIBBLES) edges. Arguments: x, bytes of a row, offset, col, first, count, number of edges in all,
-    acc, at, high.
+def _emit_sums(b: Builder, num_bytes: int, packed: bool) -> None:
+    """acc[r, c] = the sum over row r's edges of (the codes of the bytes offset + c - zero point), c < num_bytes.
+
+    Packed codes: the sums of the low nibbles go to acc, those of the high ones `high` places behind. Codes are added in
+    16 bits (nibbles in 8) as many as fit, then in 32. Row r has the edges bounds[first + r]..bounds[first + r + 1].
+    Arguments: x, bytes of a row, offset, col, number of edges in all, bounds, first, rows, zero point, acc, bytes
+    between rows' sums, high.
     """
-    x, stride, offset, col, first, count, limit, acc, at, high = b.args
-    codes = ir.VectorType(I8, num_bytes)
+    x, stride, offset, col, limit, bounds, first, rows, zero_point, acc, acc_stride, high = b.args
+    codes, sums = ir.VectorType(I8, num_bytes), ir.VectorType(I32, num_bytes)
     narrow = ir.VectorType(I8 if packed else I16, num_bytes)
+    most = I64(MOST_NIBBLES if packed else MOST_BYTES)
     low_mask, four = (ir.Constant(codes, [value] * num_bytes) for value in (15, 4))
+    halves = 2 if packed else 1
 
-    def step(index: Any, sums: Values) -> Values:
-        edge = b.ir.add(first, index)
+    def add_edge(edge: Any, olds: Values) -> Values:
         b.request(col, edge, limit, stride, offset, x, num_bytes)
         row = b.load(x, b.row(col, edge, stride, offset), codes)
         terms = [b.ir.and_(row, low_mask), b.ir.lshr(row, four)] if packed else [b.ir.zext(row, narrow)]
-        return [b.ir.add(old, term) for old, term in zip(sums, terms, strict=True)]
+        return [b.ir.add(old, term) for old, term in zip(olds, terms, strict=True)]
 
-    start = zeros(I8 if packed else I16, num_bytes)
-    sums = b.loop(count, [start, start] if packed else [start], step)
-    for place, value in zip((at, b.ir.add(at, high)), sums, strict=False):
-        wide = b.ir.zext(value, ir.VectorType(I32, num_bytes))
-        b.store(b.ir.add(b.load(acc, place, wide.type), wide), acc, place)
+    def one_row(r: Any, _: Values) -> Values:
+        place = b.ir.add(first, r)
+        start, stop = b.load(bounds, place, I64), b.load(bounds, b.ir.add(place, I64(1)), I64)
+        count = b.ir.sub(stop, start)
+        begin = b.splat(b.ir.trunc(b.ir.neg(b.ir.mul(count, zero_point)), I32), num_bytes)
+
+        def add_some(index: Any, olds: Values) -> Values:
+            done = b.ir.mul(index, most)
+            left = b.ir.sub(count, done)
+            size, edge = b.ir.select(b.ir.icmp_signed("<", left, most), left, most), b.ir.add(start, done)
+            news = b.loop(
+                size, [zeros(narrow.element, num_bytes)] * halves, lambda i, v: add_edge(b.ir.add(edge, i), v)
+            )
+            return [b.ir.add(old, b.ir.zext(new, sums)) for old, new in zip(olds, news, strict=True)]
+
+        pieces = b.ir.udiv(b.ir.add(count, b.ir.sub(most, I64(1))), most)
+        at = b.ir.add(offset, b.ir.mul(r, acc_stride))
+        for half, value in enumerate(b.loop(pieces, [begin] * halves, add_some)):
+            b.store(value, acc, b.ir.add(at, high) if half else at)
+        return []
+
+    b.loop(rows, [], one_row)
 
 
-_bytes_32, _bytes_64, _bytes_128 = (make(_emit_sum, size, False) for size in BLOCKS)
-_nibbles_32, _nibbles_64, _nibbles_128 = (make(_emit_sum, size, True) for size in BLOCKS)
+_bytes_32, _bytes_64, _bytes_128 = (make(_emit_sums, size, False) for size in BLOCKS)
+_nibbles_32, _nibbles_64, _nibbles_128 = (make(_emit_sums, size, True) for size in BLOCKS)
 
 
 @inner
@@ -59,29 +80,29 @@ def padded_bytes(width: int) -> int:
 
 
 @inner
-def add_rows(x: Any, width: int, packed: bool, col: Any, limit: int, first: int, last: int, acc: Any) -> None:
-    """Adds the codes of the rows col[first..last] of x to acc, int32; col has `limit` edges. x, col, acc: pointers.
+def sum_codes(x: Codes, col: Any, limit: int, bounds: Any, first: int, rows: int, acc: Any, stride: int) -> None:
+    """Sums over edges of codes less their zero point, int32 [rows, stride], for rows first..first + rows.
 
-    Channel c of packed codes is at c below half the channels, else at c - half + padded_bytes(width). Reads up to 96
-    bytes behind a row.
+    x: codes, bytes of a row, whether packed, zero point. bounds: where the edges of each row begin, and end. col has
+    `limit` edges. Channel c of packed codes is at c below half the channels, else at c - half + padded_bytes(width).
+    Reads up to 96 bytes behind a row.
     """
-    high, most = padded_bytes(width), MOST_NIBBLES if packed else MOST_BYTES
-    for start in range(first, last, most):
-        count, offset = min(most, last - start), 0
-        while offset < width:
-            size = block_bytes(width, offset)
-            args = (x, width, offset, col, start, count, limit, acc, offset, high)
-            if packed:
-                if size == 128:
-                    _nibbles_128(args)
-                elif size == 64:
-                    _nibbles_64(args)
-                else:
-                    _nibbles_32(args)
-            elif size == 128:
-                _bytes_128(args)
+    codes, width, packed, zero_point = x
+    high, offset = padded_bytes(width), 0
+    while offset < width:
+        size = block_bytes(width, offset)
+        args = (codes, width, offset, col, limit, bounds, first, rows, zero_point, acc, stride, high)
+        if packed:
+            if size == 128:
+                _nibbles_128(args)
             elif size == 64:
-                _bytes_64(args)
+                _nibbles_64(args)
             else:
-                _bytes_32(args)
-            offset += size
+                _nibbles_32(args)
+        elif size == 128:
+            _bytes_128(args)
+        elif size == 64:
+            _bytes_64(args)
+        else:
+            _bytes_32(args)
+        offset += size

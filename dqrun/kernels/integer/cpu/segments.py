@@ -12,7 +12,17 @@ from torch import Tensor
 from dqrun.kernels.cpu.launch import Array, array, first_at_least, inner, kernel, parts, share
 from dqrun.kernels.integer.codes import Codes
 from dqrun.kernels.integer.cpu.aggregate import MEAN, PLAIN, sum_rows
-from dqrun.kernels.integer.cpu.finish import Affine, Residual, Target, finish, finish_values, pack_row, readable, target
+from dqrun.kernels.integer.cpu.finish import (
+    Affine,
+    Residual,
+    Target,
+    finish,
+    finish_rows,
+    no_own,
+    pack_rows,
+    readable,
+    target,
+)
 from dqrun.kernels.integer.cpu.vectors import I8, I32, I64, LANES, Builder, Values, hold, make, pointers
 from dqrun.kernels.integer.epilogue import Epilogue
 
@@ -53,12 +63,11 @@ def _add_row(acc: Any, row: int, x: Source) -> None:
 
 @inner
 def _finish_segment(acc: Any, segment: int, x: Source, how: Any, results: Any) -> None:
-    affine, residual, out = how
     _, width, channels, _, _ = x
-    finish_values(acc, 0, segment, 0, width, affine, residual, out, results)
+    finish_rows(acc, 0, 0, segment, 1, 0, width, how, no_own(how), results)
     if width < channels:
-        finish_values(acc, width + LANES, segment, width, channels - width, affine, residual, out, results)
-    pack_row(segment, out, results)
+        finish_rows(acc, width + LANES, 0, segment, 1, width, channels - width, how, no_own(how), results)
+    pack_rows(segment, 1, 0, how, results)
 
 
 @kernel
