@@ -15,8 +15,8 @@ from dqrun.kernels.cpu.outer import sum_outer
 SMALLEST_PRODUCT = 2**20  # multiplications from which oneDNN's longer way to its kernel pays
 _backend: Any = torch.backends.mkldnn  # untyped in torch
 # oneDNN, and torch's layer above it, keep code and memory of 0.3 to 5 MB for each shape that they have met, a thousand
-# of them unless told otherwise; every batch of graphs has a shape of its own, and what is kept splits the heap: a process
-# of 0.7 GB had taken 6 after 100 epochs of REDDIT-BINARY
+# of them unless told otherwise. Every batch of graphs has a shape of its own, and what is kept splits the heap: a
+# process of 0.7 GB had taken 6 after 100 epochs of REDDIT-BINARY
 os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "32")
 os.environ.setdefault("LRU_CACHE_CAPACITY", "32")
 _HAS_ONEDNN = _backend.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")

@@ -7,7 +7,6 @@ the smallest number. A ReLU that no residual follows only raises the lower bound
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
@@ -69,101 +68,117 @@ def centred(b: Builder, codes: Any, place: Any, shift: Any, mask: Any, zero_poin
     return b.ir.sitofp(b.ir.sub(b.ir.and_(b.ir.lshr(words, shifts), masks), zeros), DOUBLES)
 
 
-def _emit_steps(b: Builder) -> None:
-    """The codes of `count` channels of rows row..row + rows. Arguments: see `finish.finish_rows`.
+class _Steps:
+    """The loops over rows and channels of `finish.finish_rows`, each for another choice of what there is to do.
 
     The sums of a row lie `stride` behind those of the row before it, and its codes `code_stride`.
     """
-    rows, stride, code_stride, acc, at, first, count, row, row_scale, has_scale, *rest = b.args
-    multiplier, bias, gain, offset, low, high, *rest = rest
-    (residual, beside, beside_stride), residual_how, (residual_step, *rest) = rest[:3], rest[3:6], rest[6:]
-    (own, own_at, own_stride), own_how, (own_weight, *rest) = rest[:3], rest[3:6], rest[6:]
-    codes, start, gained, zero_point, top = rest
-    acc_kind = b.kinds[3].dtype
-    zeros = b.splat(b.ir.fptosi(zero_point, I32), LANES)
-    ceiling = b.splat(b.ir.fsub(top, zero_point), LANES)
 
-    def holds(flag: Any) -> Any:
-        return b.ir.icmp_signed("!=", flag, I64(0))
+    def __init__(self, b: Builder) -> None:
+        self.b, self.acc_kind = b, b.kinds[3].dtype
+        self.rows, self.stride, self.code_stride, self.acc, self.at, self.first, self.count, *rest = b.args
+        self.row, self.row_scale, has_scale, self.multiplier, self.bias, self.gain, self.offset, *rest = rest
+        low, high, *rest = rest
+        self.residual, self.beside, self.beside_stride, *rest = rest
+        self.residual_how, (self.residual_step, *rest) = rest[:3], rest[3:]
+        self.own, self.own_at, self.own_stride, *rest = rest
+        self.own_how, (self.own_weight, self.codes, self.start, gained, zero_point, top) = rest[:3], rest[3:]
+        self.has_rows, self.has_gain, self.has_residual, self.has_own = (
+            b.ir.icmp_signed("!=", flag, I64(0)) for flag in (has_scale, gained, self.residual_how[1], self.own_how[1])
+        )
+        self.zeros = b.splat(b.ir.fptosi(zero_point, I32), LANES)
+        self.ceiling = b.splat(b.ir.fsub(top, zero_point), LANES)
+        self.low, self.high = b.splat(low, LANES), b.splat(high, LANES)
+        self.lowest = b.ir.sub(I32(0), b.ir.fptosi(zero_point, I32))
+        self.low_relu, self.high_relu = (b.ir.fcmp_ordered("==", bound, F64(0.0)) for bound in (low, high))
 
-    def plus_own(v: Any, place: Any) -> Any:
-        steps = centred(b, own, place, *own_how)
-        return b.ir.fadd(v, b.ir.fmul(b.splat(own_weight, LANES), steps))
+    def emit(self) -> None:
+        """The loop that fits: if there is at most one thing beside factor and bias, one without branches."""
+        b, more = self.b, {"rows": self.has_rows, "gain": self.has_gain, "own": self.has_own}
+        number = b.ir.mul(b.ir.zext(self.has_residual, I64), I64(2))
+        for there in more.values():
+            number = b.ir.add(number, b.ir.zext(there, I64))
+        one = b.ir.icmp_signed("==", number, I64(1))
+        for kind, there in more.items():
+            self._when(b.ir.and_(one, there), kind)
+        self._when(b.ir.icmp_signed("==", number, I64(0)), "plain")
+        self._when(b.ir.icmp_signed(">", number, I64(1)), "all")
 
-    def plus_residual(v: Any, place: Any) -> Any:
-        steps = centred(b, residual, place, *residual_how)
-        return b.ir.fadd(v, b.ir.fmul(steps, b.splat(residual_step, LANES)))
+    def _when(self, condition: Any, kind: str) -> None:
+        def body(_: Values) -> Values:
+            self._loop(kind)
+            return []
 
-    def behind_relu(v: Any, channel: Any) -> Values:
-        return [b.ir.fadd(b.ir.fmul(v, b.load(gain, channel, DOUBLES)), b.load(offset, channel, DOUBLES))]
+        self.b.when(condition, [], body)
 
-    def after(v: Any, place: Any, channel: Any) -> Any:
-        """What may follow factor and bias."""
-        v = largest(b, v, b.splat(low, LANES))
-        (v,) = b.when(holds(gained), [v], lambda values: behind_relu(values[0], channel))
-        v = largest(b, v, b.splat(high, LANES))
-        return b.when(has_residual, [v], lambda values: [plus_residual(values[0], place)])[0]
-
-    def loop(kind: str) -> None:
-        general = kind == "general"
-        floors = b.splat(lowest if general else highest_floor if kind == "gain" else floor, LANES)
+    def _loop(self, kind: str) -> None:
+        b, floors = self.b, self.b.splat(self._floor(kind), LANES)
 
         def one_row(r: Any, _: Values) -> Values:
-            sums, begin = b.ir.add(at, b.ir.mul(r, stride)), b.ir.add(start, b.ir.mul(r, code_stride))
-            own_row = b.ir.add(own_at, b.ir.mul(r, own_stride))
-            residual_row = b.ir.add(beside, b.ir.mul(r, beside_stride))
-            (scale,) = b.when(has_rows, [F64(1.0)], lambda _: [b.load(row_scale, b.ir.add(row, r), F64)])
+            places = (self.at, self.stride), (self.start, self.code_stride), (self.own_at, self.own_stride)
+            sums, begin, own, beside = (
+                b.ir.add(start, b.ir.mul(r, step)) for start, step in (*places, (self.beside, self.beside_stride))
+            )
+            one = [F64(1.0)]
+            (scale,) = b.when(self.has_rows, one, lambda _: [b.load(self.row_scale, b.ir.add(self.row, r), F64)])
 
             def step(index: Any, _: Values) -> Values:
                 place = b.ir.mul(index, I64(LANES))
-                channel = b.ir.add(first, place)
-                v = widen(b, acc, b.ir.add(sums, place), acc_kind)
-                if general:
-                    (v,) = b.when(has_own, [v], lambda values: [plus_own(values[0], b.ir.add(own_row, place))])
-                elif kind == "own":
-                    v = plus_own(v, b.ir.add(own_row, place))
-                v = b.ir.fmul(v, b.splat(scale, LANES)) if general or kind == "rows" else v
-                v = b.ir.fmul(v, b.load(multiplier, channel, DOUBLES))
-                v = b.ir.fadd(v, b.load(bias, channel, DOUBLES))
-                if general:
-                    v = after(v, b.ir.add(residual_row, place), channel)
-                elif kind == "gain":
-                    (v,) = behind_relu(largest(b, v, b.splat(low, LANES)), channel)
-                code = _rounded(b, smallest(b, v, ceiling))
+                v = widen(b, self.acc, b.ir.add(sums, place), self.acc_kind)
+                v = self._value(kind, v, scale, place, b.ir.add(own, place), b.ir.add(beside, place))
+                code = _rounded(b, smallest(b, v, self.ceiling))
                 code = b.ir.select(b.ir.icmp_signed(">", code, floors), code, floors)
-                code = b.ir.trunc(b.ir.add(code, zeros), BYTE_LANES)
-                b.store_some(code, codes, b.ir.add(begin, place), b.ir.sub(count, place))
+                code = b.ir.trunc(b.ir.add(code, self.zeros), BYTE_LANES)
+                b.store_some(code, self.codes, b.ir.add(begin, place), b.ir.sub(self.count, place))
                 return []
 
-            return b.loop(b.ir.ashr(b.ir.add(count, I64(LANES - 1)), I64(4)), [], step)
+            return b.loop(b.ir.ashr(b.ir.add(self.count, I64(LANES - 1)), I64(4)), [], step)
 
-        b.loop(rows, [], one_row)
+        b.loop(self.rows, [], one_row)
 
-    has_rows, has_residual, has_own = holds(has_scale), holds(residual_how[1]), holds(own_how[1])
-    lowest = b.ir.sub(I32(0), b.ir.fptosi(zero_point, I32))
-    low_relu, high_relu = (b.ir.fcmp_ordered("==", bound, F64(0.0)) for bound in (low, high))
-    floor, highest_floor = (b.ir.select(on, I32(0), lowest) for on in (b.ir.or_(low_relu, high_relu), high_relu))
-    # what there is: at most one thing more than factor and bias has a loop of its own, without branches
-    more = {"rows": has_rows, "own": has_own, "gain": holds(gained)}
-    number = b.ir.zext(has_residual, I64)
-    number = b.ir.add(number, number)
-    for there in more.values():
-        number = b.ir.add(number, b.ir.zext(there, I64))
-    one = b.ir.icmp_signed("==", number, I64(1))
-    for kind, there in more.items():
-        b.when(b.ir.and_(one, there), [], _body(loop, kind))
-    b.when(b.ir.icmp_signed("==", number, I64(0)), [], _body(loop, "plain"))
-    b.when(b.ir.icmp_signed(">", number, I64(1)), [], _body(loop, "general"))
+    def _floor(self, kind: str) -> Any:
+        """The smallest code less the zero point; a ReLU that nothing follows raises it to 0."""
+        if kind == "all":  # there it is done before a residual
+            return self.lowest
+        relu = self.high_relu if kind == "gain" else self.b.ir.or_(self.low_relu, self.high_relu)
+        return self.b.ir.select(relu, I32(0), self.lowest)
+
+    def _value(self, kind: str, v: Any, scale: Any, place: Any, own: Any, beside: Any) -> Any:
+        """In steps of the grid, from a sum: the lines of `Epilogue`."""
+        b, channel = self.b, self.b.ir.add(self.first, place)
+        if kind == "own":
+            v = self._plus_own(v, own)
+        elif kind == "all":
+            (v,) = b.when(self.has_own, [v], lambda values: [self._plus_own(values[0], own)])
+        if kind in ("rows", "all"):
+            v = b.ir.fmul(v, b.splat(scale, LANES))
+        v = b.ir.fmul(v, b.load(self.multiplier, channel, DOUBLES))
+        v = b.ir.fadd(v, b.load(self.bias, channel, DOUBLES))
+        if kind == "gain":
+            return self._behind_relu(largest(b, v, self.low), channel)
+        if kind == "all":
+            v = largest(b, v, self.low)
+            (v,) = b.when(self.has_gain, [v], lambda values: [self._behind_relu(values[0], channel)])
+            v = largest(b, v, self.high)
+            (v,) = b.when(self.has_residual, [v], lambda values: [self._plus_residual(values[0], beside)])
+        return v
+
+    def _plus_own(self, v: Any, place: Any) -> Any:
+        steps = centred(self.b, self.own, place, *self.own_how)
+        return self.b.ir.fadd(v, self.b.ir.fmul(self.b.splat(self.own_weight, LANES), steps))
+
+    def _behind_relu(self, v: Any, channel: Any) -> Any:
+        v = self.b.ir.fmul(v, self.b.load(self.gain, channel, DOUBLES))
+        return self.b.ir.fadd(v, self.b.load(self.offset, channel, DOUBLES))
+
+    def _plus_residual(self, v: Any, place: Any) -> Any:
+        steps = centred(self.b, self.residual, place, *self.residual_how)
+        return self.b.ir.fadd(v, self.b.ir.fmul(steps, self.b.splat(self.residual_step, LANES)))
 
 
-def _body(loop: Callable[[str], None], kind: str) -> Callable[[Values], Values]:
-    """A loop as what `Builder.when` takes."""
-
-    def body(_: Values) -> Values:
-        loop(kind)
-        return []
-
-    return body
+def _emit_steps(b: Builder) -> None:
+    """The codes of `count` channels of rows row..row + rows. Arguments: see `finish.finish_rows`."""
+    _Steps(b).emit()
 
 
 finish_steps = make(_emit_steps)
