@@ -47,9 +47,9 @@ class Tail:
 def lower(model: GNN, origin: dict[str, Any] | None = None) -> Program:
     """The integer program of a trained network; `origin`: plain data that its file carries along.
 
-    Scales are those of training (float32), everything computed from them is float64; batch norms become a float32
-    factor and offset per channel (`batch_norm.affine`). Raises ConfigError for a site that is exact where the program stores codes, or quantised
-    where it has none, and for sums that could leave int32.
+    Scales are those of training (float32), what is computed from them is float64; batch norms become a float32 factor
+    and offset per channel (`batch_norm.affine`). Raises ConfigError for a site that is exact where the program stores
+    codes, or quantised where it has none, and for sums that could leave int32.
     """
     lowering = _Lowering(model)
     lowering.enter()
