@@ -148,7 +148,13 @@ def test_mistakes_of_predict(program_file: Path, tmp_path: Path, capsys: pytest.
     def line(*arguments: object) -> str:
         return failure(capsys, "predict", *arguments)
 
-    assert "is not a readable program file" in line(tmp_path / "none", "--dataset", "threads")
+    none, text = tmp_path / "none", tmp_path / "text.dqp"
+    rule = "must be a program file that can be read"
+    assert line(none, "--dataset", "threads") == f"dqrun: {none} {rule} (there is none)"
+    assert line(tmp_path, "--dataset", "threads") == f"dqrun: {tmp_path} {rule} (is a directory)"
+    text.write_text("not a program")
+    foreign = f"dqrun: {text} is not a program file of format dqrun-program-2: dqrun export writes one"
+    assert line(text, "--dataset", "threads") == foreign
     assert "--dataset must name a folder, a graph file, threads or one of" in line(program_file, "--dataset", "nothing")
     assert "the file is missing" in line(program_file, "--dataset", tmp_path / "e.csv", tmp_path / "x.npy")
     assert "arguments are required: --dataset" in line(program_file)
