@@ -20,7 +20,7 @@ from dqrun.training import select
 @dataclass(frozen=True)
 class IntegerResult:
     """Columns of a row: the metric that the program reaches, and the shares of its predictions that the fake-quantised
-    network has in float64, where sums are exact to a billionth of a code, and in float32, in which it was trained."""
+    network has too, in float64 (the judge of parity) and in float32, as it was trained."""
 
     test_metric_integer: float
     integer_agreement: float
