@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -93,6 +94,20 @@ def test_predictions_on_the_training_dataset(program_file: Path, tmp_path: Path)
     assert [int(line["graph"]) for line in lines] == list(range(20))
     for line in lines:
         assert int(line["prediction"]) == int(float(line["logit_1"]) > float(line["logit_0"]))
+
+
+@pytest.mark.parametrize("bits", [3, 6])
+def test_other_widths(bits: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    integer = ["plan=integer", "evaluate.engine=integer", "quant=int4", f"quant.bits={bits}"]
+    run_all(load_configs([*RUN, "model=gcn", *integer, f"results.dir={tmp_path}"]), quiet=True)
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert json.loads((folder / "row.json").read_text())["integer_agreement"] == 1.0
+    assert main(["export", str(folder), "-o", str(tmp_path / "a.dqp")]) == 0
+    assert f"int{bits}" in capsys.readouterr().out
+    assert main(["predict", str(tmp_path / "a.dqp"), "--dataset", "threads", "-o", str(tmp_path / "p.csv")]) == 0
+    assert len(predictions(tmp_path / "p.csv")) == 20
+    linear = load_program(tmp_path / "a.dqp").summary(10, 20, 2).splitlines()[3].split()
+    assert linear[:5] == ["linear", "layers.0.features", str(bits), str(bits), str(bits)]
 
 
 Write = Callable[[Path], list[Path]]

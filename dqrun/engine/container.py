@@ -55,7 +55,7 @@ class Reader:
         sizes = [width * count for width, count in zip(WIDTHS, counts, strict=True)]
         if min(sizes) < 0 or sum(sizes) != len(planes):
             raise ValueError(f"{len(planes)} bytes of tensors where {sum(sizes)} are announced")
-        parts = torch.frombuffer(bytearray(planes + newline), dtype=torch.uint8)[:-1].split(sizes)
+        parts = torch.split(torch.frombuffer(bytearray(planes + newline), dtype=torch.uint8)[:-1], sizes)
         self._parts = {width: part.view(width, -1).t() for width, part in zip(WIDTHS, parts, strict=True)}
         self._place = dict.fromkeys(WIDTHS, 0)
 
@@ -68,8 +68,10 @@ class Reader:
         if not all(size >= 0 for size in shape) or rows.size(0) != count:
             raise ValueError(f"a tensor of {shape} elements where {rows.size(0)} are left")
         self._place[width] = start + count
-        whole = rows.clone(memory_format=torch.contiguous_format)  # aligned, and apart from the file's other tensors
-        return whole.view(-1).view(dtype).view(shape)
+        # a copy that is aligned, and apart from the file's other tensors
+        whole: Tensor = rows.clone(memory_format=torch.contiguous_format)
+        elements: Tensor = whole.view(-1).view(dtype)
+        return elements.view(shape)
 
     def require_end(self) -> None:
         """Raises ValueError where tensors are left that nothing has taken."""

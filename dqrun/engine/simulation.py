@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from dqrun.engine.batch_norm import affine
 from dqrun.graph import Graph
-from dqrun.nn import GNN, GINLayer
+from dqrun.nn import GNN, GATLayer, GCNLayer, GINLayer
 from dqrun.nn.linear import BatchNorm, Linear
 from dqrun.quant import Quantizer, named_sites
 
@@ -53,7 +53,7 @@ class Float64Quantizer(nn.Module):
             self.watch(x)
         real = torch.empty(x.shape, dtype=torch.float64)
         rows = max(1, BLOCK // max(1, x[:1].numel()))
-        for source, target in zip(x.split(rows), real.split(rows), strict=True):
+        for source, target in zip(torch.split(x, rows), torch.split(real, rows), strict=True):
             self.round(source, target)
         return real.relu_() if relu else real
 
@@ -107,13 +107,15 @@ def in_float64(model: GNN, watched: bool = False) -> GNN:
 def fold_norms(model: GNN, i: int) -> None:
     """Makes the batch norms of layer i of a copy what they are in a program; see `batch_norm.affine`."""
     layer = model.layers[i]
+    assert isinstance(layer, GCNLayer | GATLayer | GINLayer)
     last = layer.mlp[-1] if isinstance(layer, GINLayer) else layer
+    assert isinstance(last, GCNLayer | GATLayer | Linear | BatchNorm)
     inner = last if isinstance(last, BatchNorm) else None
     outer = model.norms[i] if model.norms is not None and i < model.num_hidden else None
     norms = [norm for norm in (inner, outer) if isinstance(norm, BatchNorm)]
     if not norms:
         return
-    bias = last.bias if inner is None else None  # a ReLU stands between the last bias and an inner norm
+    bias = None if isinstance(last, BatchNorm) else last.bias  # a ReLU stands between the last bias and an inner norm
     whole = Affine(*affine(norms, bias))
     if bias is not None:
         bias.zero_()
@@ -126,7 +128,9 @@ def simulate(model: GNN, x: Tensor, graph: Graph) -> Simulation:
     """Runs a copy of a trained network in float64 and keeps its codes; x: float32 [N, F] or int64 [N]."""
     copied = in_float64(model, watched=True)
     logits = copied(x.double() if x.is_floating_point() else x, graph)
-    seen = {name: site.quantizer for name, site in named_sites(copied) if site.quantizer and not site.is_weight}
-    watched = {name: found for name, found in seen.items() if isinstance(found, Float64Quantizer)}
+    quantizers: dict[str, nn.Module | None] = {
+        n: site.quantizer for n, site in named_sites(copied) if not site.is_weight
+    }
+    watched = {name: found for name, found in quantizers.items() if isinstance(found, Float64Quantizer)}
     tie = next((name for name, quantizer in watched.items() if quantizer.tie), "")
     return Simulation({name: quantizer.codes for name, quantizer in watched.items()}, logits, tie)
