@@ -10,6 +10,7 @@ from torch import Tensor
 
 from dqrun.engine import Program
 from dqrun.engine.lower import lower
+from dqrun.engine.simulation import in_float64
 from dqrun.graph import Batch
 from dqrun.nn import GNN
 from dqrun.tasks import Task
@@ -18,33 +19,37 @@ from dqrun.training import select
 
 @dataclass(frozen=True)
 class IntegerResult:
-    """Columns of a row: the metric that the program reaches, and the share of predictions that both have."""
+    """Columns of a row: the metric that the program reaches, and the shares of its predictions that the fake-quantised
+    network has too, in float64 (the judge of parity) and in float32, as it was trained."""
 
     test_metric_integer: float
     integer_agreement: float
+    integer_agreement_float32: float
 
 
 @torch.no_grad()
 def evaluate_integer(model: GNN, batches: Iterable[Batch], task: Task) -> IntegerResult:
-    """Runs a network and its program over CPU batches.
+    """Runs a network, its copy in float64 and its program over CPU batches.
 
     Predictions agree when the classes are the same; in regression when they are at most half a step of the last
     integer sum apart. Raises ConfigError for a network that cannot be lowered.
     """
-    program = lower(model)
+    program, judge = lower(model), in_float64(model)
     model.eval()
-    score, agreeing, count = 0.0, 0, 0
+    score, in_64, in_32, count = 0.0, 0, 0, 0
     for batch in batches:
         logits, y = select(program.run(batch.x, batch.graph), batch)
-        expected, _ = select(model(batch.x, batch.graph), batch)
+        exact, _ = select(judge(batch.x.double() if batch.x.is_floating_point() else batch.x, batch.graph), batch)
+        trained, _ = select(model(batch.x, batch.graph), batch)
         score += task.score(logits, y).item()
-        agreeing += int(agrees(program, logits, expected, task).sum())
+        in_64 += int(agrees(program, logits, exact, task).sum())
+        in_32 += int(agrees(program, logits, trained, task).sum())
         count += y.size(0)
-    return IntegerResult(score / count, agreeing / count)
+    return IntegerResult(score / count, in_64 / count, in_32 / count)
 
 
 def agrees(program: Program, logits: Tensor, expected: Tensor, task: Task) -> Tensor:
-    """Which rows of logits [n, C] lead to the same prediction, bool [n]."""
+    """Which rows of logits, float32 [n, C], lead to the same prediction as `expected` (any float type), bool [n]."""
     if task.regression:
         return ((logits - expected).abs() <= program.output_step / 2).all(-1)
     return logits.argmax(-1) == expected.argmax(-1)

@@ -64,7 +64,8 @@ class Row:
     cell_hash: str  # of the configuration without seed and fold; row.json and summary.csv only
     log: str = ""  # of a failed trial: the file under the results folder that tells more
     test_metric_integer: float | None = None  # test_metric of the integer program; empty: not asked for
-    integer_agreement: float | None = None  # share of the test predictions that are those of the fake-quantised network
+    integer_agreement: float | None = None  # share of its test predictions that the network, in float64, has too
+    integer_agreement_float32: float | None = None  # the same of the network in float32, as it was trained
 
 
 _PART = "part"
@@ -228,6 +229,8 @@ def _read_row(path: Path) -> dict[str, Any]:
     missing = [field.name for field in fields(Row) if field.name not in row and field.default is MISSING]
     if missing:
         raise ValueError(f"it lacks {', '.join(missing)}")
+    if "integer_agreement_float32" not in row:  # an older row, whose one agreement was with the network in float32
+        row = row | {"integer_agreement": None, "integer_agreement_float32": row.get("integer_agreement")}
     return {field.name: field.default for field in fields(Row) if field.default is not MISSING} | row
 
 

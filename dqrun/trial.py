@@ -194,6 +194,7 @@ def make_row(
         cell_hash=cell_hash(config, mark),
         test_metric_integer=measured.get("test_metric_integer"),
         integer_agreement=measured.get("integer_agreement"),
+        integer_agreement_float32=measured.get("integer_agreement_float32"),
         log=f"runs/{name}/{LOG}" if "reason" in measured else "",
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -95,6 +96,20 @@ def test_predictions_on_the_training_dataset(program_file: Path, tmp_path: Path)
         assert int(line["prediction"]) == int(float(line["logit_1"]) > float(line["logit_0"]))
 
 
+@pytest.mark.parametrize("bits", [3, 6])
+def test_other_widths(bits: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    integer = ["plan=integer", "evaluate.engine=integer", "quant=int4", f"quant.bits={bits}"]
+    run_all(load_configs([*RUN, "model=gcn", *integer, f"results.dir={tmp_path}"]), quiet=True)
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert json.loads((folder / "row.json").read_text())["integer_agreement"] == 1.0
+    assert main(["export", str(folder), "-o", str(tmp_path / "a.dqp")]) == 0
+    assert f"int{bits}" in capsys.readouterr().out
+    assert main(["predict", str(tmp_path / "a.dqp"), "--dataset", "threads", "-o", str(tmp_path / "p.csv")]) == 0
+    assert len(predictions(tmp_path / "p.csv")) == 20
+    linear = load_program(tmp_path / "a.dqp").summary(10, 20, 2).splitlines()[3].split()
+    assert linear[:5] == ["linear", "layers.0.features", str(bits), str(bits), str(bits)]
+
+
 Write = Callable[[Path], list[Path]]
 
 
@@ -148,7 +163,13 @@ def test_mistakes_of_predict(program_file: Path, tmp_path: Path, capsys: pytest.
     def line(*arguments: object) -> str:
         return failure(capsys, "predict", *arguments)
 
-    assert "is not a readable program file" in line(tmp_path / "none", "--dataset", "threads")
+    none, text = tmp_path / "none", tmp_path / "text.dqp"
+    rule = "must be a program file that can be read"
+    assert line(none, "--dataset", "threads") == f"dqrun: {none} {rule} (there is none)"
+    assert line(tmp_path, "--dataset", "threads") == f"dqrun: {tmp_path} {rule} (is a directory)"
+    text.write_text("not a program")
+    foreign = f"dqrun: {text} is not a program file of format dqrun-program-2: dqrun export writes one"
+    assert line(text, "--dataset", "threads") == foreign
     assert "--dataset must name a folder, a graph file, threads or one of" in line(program_file, "--dataset", "nothing")
     assert "the file is missing" in line(program_file, "--dataset", tmp_path / "e.csv", tmp_path / "x.npy")
     assert "arguments are required: --dataset" in line(program_file)

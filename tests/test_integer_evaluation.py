@@ -30,10 +30,11 @@ def test_the_row_carries_metric_and_agreement(
 ) -> None:
     run_all(load_configs(words(f"model={model}", f"quant={quant}", "evaluate.engine=integer")))
     (row,) = pd.read_csv(tmp_path / "trials.csv").to_dict("records")
-    assert row["integer_agreement"] == 1.0 and row["test_metric_integer"] == row["test_metric"]
+    assert row["integer_agreement"] == row["integer_agreement_float32"] == 1.0
+    assert row["test_metric_integer"] == row["test_metric"]
     (cell,) = pd.read_csv(tmp_path / "summary.csv").to_dict("records")
     assert cell["test_integer_mean"] == row["test_metric"]
-    assert "integer program" in capsys.readouterr().err
+    assert "100.00 % of the predictions agree (100.00 % in float32)" in capsys.readouterr().err
 
 
 def test_a_row_without_the_integer_result_is_run_again(words: Words, tmp_path: Path) -> None:

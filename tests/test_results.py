@@ -27,7 +27,20 @@ def store(results: Results, row: Row) -> None:
 
 
 def test_columns_are_stable() -> None:
-    assert [*ISSUE_COLUMNS.split(), "test_metric_integer", "integer_agreement"] == TRIAL_COLUMNS
+    integer = ["test_metric_integer", "integer_agreement", "integer_agreement_float32"]
+    assert [*ISSUE_COLUMNS.split(), *integer] == TRIAL_COLUMNS
+
+
+def test_the_agreement_of_older_rows_was_with_float32(tmp_path: Path, row: Row) -> None:
+    results = Results(tmp_path / "results")
+    store(results, replace(row, test_metric_integer=0.7, integer_agreement=0.99))
+    path = results.runs / "r0" / "row.json"
+    values = json.loads(path.read_text())
+    del values["integer_agreement_float32"]
+    path.write_text(json.dumps(values))
+    found = results.row("r0")
+    assert found is not None and found["test_metric_integer"] == 0.7
+    assert found["integer_agreement"] is None and found["integer_agreement_float32"] == 0.99
 
 
 def test_tables_are_rebuilt_from_folders(tmp_path: Path, row: Row) -> None:

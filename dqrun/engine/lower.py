@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dqrun.engine.batch_norm import affine
 from dqrun.engine.operations import (
     INPUT,
     LOGITS,
@@ -46,9 +47,9 @@ class Tail:
 def lower(model: GNN, origin: dict[str, Any] | None = None) -> Program:
     """The integer program of a trained network; `origin`: plain data that its file carries along.
 
-    Scales are those of training (float32), everything computed from them is float64; batch norms become a factor and
-    an offset per channel. Raises ConfigError for a site that is exact where the program stores codes, or quantised
-    where it has none, and for sums that could leave int32.
+    Scales are those of training (float32), what is computed from them is float64; batch norms become a float32 factor
+    and offset per channel (`batch_norm.affine`). Raises ConfigError for a site that is exact where the program stores
+    codes, or quantised where it has none, and for sums that could leave int32.
     """
     lowering = _Lowering(model)
     lowering.enter()
@@ -184,39 +185,23 @@ class _Lowering:
 def make_epilogue(scale: float, bias: Tensor | None, tail: Tail, inner: BatchNorm | None = None) -> Epilogue:
     """What follows integer sums in steps of `scale`: bias, `inner` norm behind a ReLU, then the tail.
 
-    The tail's batch norm is folded into factor and bias, or into the inner norm where a ReLU stands between.
+    The bias becomes a part of a batch norm's offset, unless a ReLU stands between.
     """
-    multiplier = torch.tensor([scale], dtype=torch.float64)
+    norms = [norm for norm in (inner, tail.norm) if norm is not None]
     bias = None if bias is None else bias.detach().cpu().double()
     gain: Tensor | None = None
     offset: Tensor | None = None
-    if inner is not None:
-        gain, offset = affine(inner)
-    if tail.norm is not None:
-        factor, shift = affine(tail.norm)
-        if gain is not None and offset is not None:
-            gain, offset = gain * factor, offset * factor + shift
-        else:
-            multiplier = multiplier * factor
-            bias = shift if bias is None else bias * factor + shift
+    if norms:
+        gain, offset = (value.double() for value in affine(norms, None if inner is not None else bias))
     return Epilogue(
-        multiplier=multiplier,
-        bias=bias,
+        multiplier=torch.tensor([scale], dtype=torch.float64),
+        bias=bias if inner is not None or not norms else None,
         pre_relu=inner is not None,
         gain=gain,
         offset=offset,
         activation=tail.activation,
         grid=tail.grid,
     )
-
-
-def affine(norm: BatchNorm) -> tuple[Tensor, Tensor]:
-    """Factor and offset per channel of a batch norm with its running statistics, float64 [C]."""
-    inside = norm.norm
-    assert inside.running_mean is not None and inside.running_var is not None
-    mean, variance = inside.running_mean.cpu().double(), inside.running_var.cpu().double()
-    factor = inside.weight.detach().cpu().double() / torch.sqrt(variance + inside.eps)
-    return factor, inside.bias.detach().cpu().double() - mean * factor
 
 
 def require_fits(name: str, grid: CodeGrid, num_inputs: int, weight_bits: int) -> None:

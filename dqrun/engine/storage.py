@@ -1,114 +1,105 @@
-"""Programs as files: safetensors with the structure as JSON metadata. No pickle; weights of up to 4 bits are packed.
+"""Programs as files: their structure as JSON, weights and numbers per channel as tensors, in `container`'s layout.
 
-Tensors are named `K.NAME` after operation number K. Numbers per channel are float64 in a program; they are written as
-float32 where that loses nothing (biases of training are float32): a loaded program is the saved one, bit by bit.
+Nothing in a file is executed. Weights of up to 4 bits are packed. Numbers per channel are float64 in a program; they
+are written as float32 where that loses nothing (biases and batch norms are float32): a loaded program is the saved one,
+bit by bit.
 """
 
 from __future__ import annotations
 
-import json
+import zlib
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load, save
 from torch import Tensor
 
+from dqrun.engine.container import MAGIC, Reader, Writer
 from dqrun.engine.operations import Aggregate, Attention, Linear, Lookup, Operation, Quantize, Readout
 from dqrun.engine.program import Program, Signature
 from dqrun.errors import ConfigError, DataError
 from dqrun.kernels.integer import CodeGrid, Codes, Epilogue, Weight, pack_nibbles, unpack_nibbles
 
-FORMAT = "dqrun-program-1"
 KINDS: dict[str, type[Operation]] = {
     kind.__name__: kind for kind in (Quantize, Lookup, Linear, Aggregate, Attention, Readout)
 }
 PER_CHANNEL = ("multiplier", "bias", "gain", "offset")
+DAMAGE = (AttributeError, KeyError, TypeError, ValueError, IndexError, RuntimeError, zlib.error, ConfigError)
 WEIGHT_SHIFT = 8  # 4-bit weight codes -7..7 are stored as 1..15
-
-Tensors = dict[str, Tensor]
 
 
 def save_program(path: Path, program: Program) -> None:
     """Writes a program; raises OSError where the path cannot be written."""
-    tensors: Tensors = {}
-    operations = []
-    for i, operation in enumerate(program.operations):
-        plain, own = _split(operation)
-        operations.append(plain)
-        tensors |= {f"{i}.{name}": tensor for name, tensor in own.items()}
+    writer = Writer()
+    operations = [_split(operation, writer) for operation in program.operations]
     structure = {"signature": asdict(program.signature), "operations": operations, "origin": program.origin}
-    metadata = {"format": FORMAT, "program": json.dumps(structure, separators=(",", ":"))}
-    path.write_bytes(save(tensors, metadata))
+    path.write_bytes(writer.write(structure))
 
 
 def load_program(path: Path | str) -> Program:
     """Reads a program; raises DataError in one line for a missing, damaged or foreign file."""
     try:
-        data = Path(path).read_bytes()  # not mapped into memory: the file may be written anew while a program lives
-        tensors = load(data)
-        metadata = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")]).get("__metadata__", {})
-    except (OSError, SafetensorError, KeyError, ValueError) as error:
-        raise DataError(f"{path} is not a readable program file ({error})") from None
-    if metadata.get("format") != FORMAT:
-        raise DataError(f"{path} must be of format {FORMAT} (dqrun export writes it), got {metadata.get('format')!r}")
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise DataError(f"{path} must be a program file that can be read ({_reason(error)})") from None
+    if not data.startswith(MAGIC):
+        raise DataError(f"{path} is not a program file of format {MAGIC.decode().strip()}: dqrun export writes one")
     try:
-        structure = json.loads(metadata["program"])
-        operations = tuple(_join(i, plain, tensors) for i, plain in enumerate(structure["operations"]))
-        return Program(operations, Signature(**structure["signature"]), structure["origin"])
-    except (KeyError, TypeError, ValueError, IndexError, RuntimeError, ConfigError) as error:
-        raise DataError(f"{path} is a damaged program file ({type(error).__name__}: {error})") from None
+        reader = Reader(data)
+        operations = tuple(_join(plain, reader) for plain in reader.structure["operations"])
+        reader.require_end()
+        return Program(operations, Signature(**reader.structure["signature"]), reader.structure["origin"])
+    except DAMAGE as error:
+        reason = (str(error).splitlines() or ["nothing more is known"])[0]
+        raise DataError(f"{path} is a damaged program file ({type(error).__name__}: {reason})") from None
 
 
-def _split(operation: Operation) -> tuple[dict[str, Any], Tensors]:
-    """An operation as plain data and tensors."""
+def _reason(error: OSError) -> str:
+    """Why a file cannot be read, in plain words."""
+    return "there is none" if isinstance(error, FileNotFoundError) else (error.strerror or str(error)).lower()
+
+
+def _split(operation: Operation, writer: Writer) -> dict[str, Any]:
+    """An operation as plain data; its tensors go to the writer."""
     plain: dict[str, Any] = {"kind": type(operation).__name__}
-    tensors: Tensors = {}
+    defaults = {field.name: field.default for field in fields(operation)}
     for name, value in vars(operation).items():
         if isinstance(value, Weight):
-            tensors[name] = _pack(value.codes, operation.weight_bits) if isinstance(operation, Linear) else value.codes
-            plain[name] = value.codes.size(1)
+            bits = operation.weight_bits if isinstance(operation, Linear) else 8
+            plain[name] = {"inputs": value.codes.size(1), "codes": writer.put(_pack(value.codes, bits))}
         elif isinstance(value, Codes):
-            tensors[name] = value.data
-            plain[name] = {"channels": value.channels, "grid": _grid(value.grid)}
+            plain[name] = {"channels": value.channels, "grid": _grid(value.grid), "codes": writer.put(value.data)}
         elif isinstance(value, Epilogue):
             switches = {"pre_relu": value.pre_relu, "activation": value.activation, "grid": _grid(value.grid)}
-            plain[name] = {part: switch for part, switch in switches.items() if switch not in (False, "none", None)}
-            tensors |= {part: _narrow(t) for part in PER_CHANNEL if (t := getattr(value, part)) is not None}
+            parts = {part: writer.put(_narrow(t)) for part in PER_CHANNEL if (t := getattr(value, part)) is not None}
+            plain[name] = {k: switch for k, switch in switches.items() if switch not in (False, "none", None)} | parts
         elif isinstance(value, Tensor):
-            tensors[name] = value
+            plain[name] = writer.put(value)
         elif isinstance(value, CodeGrid):
             plain[name] = _grid(value)
-        else:
+        elif value != defaults[name]:
             plain[name] = value
-    defaults = {field.name: field.default for field in fields(operation)}
-    plain = {name: value for name, value in plain.items() if name == "kind" or value != defaults[name]}
-    return plain, {name: tensor.contiguous() for name, tensor in tensors.items()}
+    return plain
 
 
-def _join(i: int, plain: dict[str, Any], tensors: Tensors) -> Operation:
-    """The inverse of `_split` for operation number i."""
+def _join(plain: dict[str, Any], reader: Reader) -> Operation:
+    """The inverse of `_split`: the next operation of a file."""
     kind = KINDS[plain["kind"]]
     values = {name: value for name, value in plain.items() if name != "kind"}
-    own = {name.partition(".")[2]: tensor for name, tensor in tensors.items() if name.partition(".")[0] == str(i)}
-    if "grid" in values:
-        values["grid"] = CodeGrid(*values["grid"])
-    if "weight" in values:
-        values["weight"] = Weight(_unpack(own["weight"], values["weight"], values["weight_bits"]))
-    if "table" in values:
-        table = values["table"]
-        values["table"] = Codes(own["table"], table["channels"], CodeGrid(*table["grid"]))
-    if "epilogue" in values:
-        epilogue = values["epilogue"]
-        grid = CodeGrid(*epilogue["grid"]) if "grid" in epilogue else None
-        parts = {part: own[part].double() if part in own else None for part in PER_CHANNEL}
-        if parts["multiplier"] is None:
-            raise ValueError(f"operation {i} has no multiplier")
-        values["epilogue"] = Epilogue(**(epilogue | parts | {"grid": grid}))
-    if kind is Attention:
-        values["attention"] = own["attention"]
+    for name, value in values.items():  # in the order of `_split`, which is that of the tensors
+        if name == "grid":
+            values[name] = CodeGrid(*value)
+        elif name == "weight":
+            values[name] = Weight(_unpack(reader.take(value["codes"]), value["inputs"], values["weight_bits"]))
+        elif name == "table":
+            values[name] = Codes(reader.take(value["codes"]), value["channels"], CodeGrid(*value["grid"]))
+        elif name == "attention":
+            values[name] = reader.take(value)
+        elif name == "epilogue":
+            grid = CodeGrid(*value["grid"]) if "grid" in value else None
+            parts = {part: reader.take(value[part]).double() for part in PER_CHANNEL if part in value}
+            values[name] = Epilogue(**(value | parts | {"grid": grid}))
     return kind(**values)
 
 

@@ -61,8 +61,9 @@ def test_gin_with_an_embedding(trained: Make) -> None:
 
 
 def test_batch_norm_is_folded_where_no_relu_stands_before_it(trained: Make) -> None:
-    aggregate = lower(trained("gcn", layers=1, norm="batch")).operations[2]
-    assert aggregate.epilogue.gain is None and aggregate.epilogue.multiplier.numel() == 8
+    epilogue = lower(trained("gcn", layers=1, norm="batch")).operations[2].epilogue
+    assert epilogue.bias is None and epilogue.gain.numel() == epilogue.offset.numel() == 8
+    assert epilogue.folded.gain is None and epilogue.folded.multiplier.numel() == 8
 
 
 def test_signature(trained: Make) -> None:

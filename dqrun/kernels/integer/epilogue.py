@@ -22,7 +22,7 @@ class Epilogue:
         v = v * multiplier[c]
         v = v + bias[c]                                        if given
         v = max(v, 0)                                          if pre_relu
-        v = v * gain[c];  v = v + offset[c]                    if given (a batch norm behind a ReLU)
+        v = v * gain[c];  v = v + offset[c]                    if given (a batch norm)
         v = max(v, 0) | elu(v) | v                             activation
         v = v + (residual[i, c] - its zero point) * its scale  if given (the product rounded, then the sum)
 

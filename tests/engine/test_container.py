@@ -1,0 +1,49 @@
+"""The container of program files: tensors come back as they were, in order, with their types."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from dqrun.engine.container import NAMES, Reader, Writer
+
+SHAPES = st.lists(st.integers(0, 5), max_size=3)
+
+
+@given(st.lists(st.tuples(SHAPES, st.sampled_from(list(NAMES))), max_size=8))
+def test_round_trip(kinds: list[tuple[list[int], torch.dtype]]) -> None:
+    writer = Writer()
+    tensors = [torch.randn(shape).mul(99).to(dtype) for shape, dtype in kinds]
+    structure = {"tensors": [writer.put(tensor) for tensor in tensors], "words": "a\nb"}
+    reader = Reader(writer.write(structure))
+    assert reader.structure == structure
+    for tensor, spec in zip(tensors, reader.structure["tensors"], strict=True):
+        found = reader.take(spec)
+        assert found.dtype == tensor.dtype and torch.equal(found, tensor)
+    reader.require_end()
+
+
+def test_special_values_keep_their_bits() -> None:
+    values = torch.tensor([0.0, -0.0, torch.inf, torch.nan, 1e-45, 1 / 3])
+    writer = Writer()
+    spec = writer.put(values)
+    found: Tensor = Reader(writer.write({})).take(spec)
+    assert torch.equal(found.view(torch.int32), values.view(torch.int32))
+
+
+def test_what_is_not_there_cannot_be_taken() -> None:
+    writer = Writer()
+    writer.put(torch.zeros(3))
+    data = writer.write({})
+    with pytest.raises(ValueError, match=r"a tensor of \[4\] elements where 3 are left"):
+        Reader(data).take(["f4", 4])
+    with pytest.raises(ValueError, match="3 elements that no operation has"):
+        Reader(data).require_end()
+
+
+def test_other_bytes_are_refused() -> None:
+    with pytest.raises(ValueError, match="is no container"):
+        Reader(b"anything")
