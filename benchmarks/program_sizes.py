@@ -1,18 +1,17 @@
 """Bytes of the program files of trained runs as a Markdown table: `program_sizes.py RESULTS_DIR...`.
 
-Beside the whole file what its parts take, each compressed alone: weights, numbers per channel, and the structure.
+Beside the whole file what its parts take, each compressed: weights, numbers per channel, and the structure.
 """
 
 from __future__ import annotations
 
-import json
 import sys
 import tempfile
-import zlib
 from pathlib import Path
 
+from safetensors.torch import load
+
 from dqrun.checkpoint import load_features, load_model
-from dqrun.engine.container import MAGIC
 from dqrun.engine.lower import lower
 from dqrun.export import said
 
@@ -39,11 +38,10 @@ def main(folders: list[str]) -> None:
 
 
 def parts(data: bytes) -> list[int]:
-    """Compressed bytes of weights and tables, of the numbers per channel (attention's too), and of the structure."""
-    structure, _, elements = zlib.decompress(data.removeprefix(MAGIC)).partition(b"\n")
-    codes = len(zlib.compress(elements[: json.loads(structure)["counts"][0]], 9))
-    head = len(zlib.compress(structure, 9))
-    return [codes, len(data) - codes - head, head]
+    """Bytes of weights and tables, of the numbers per channel (attention's too), and of the structure and header."""
+    elements = {name: stream.numel() for name, stream in load(data).items()}
+    codes, numbers = elements.pop("elements_1"), sum(elements.values())
+    return [codes, numbers, len(data) - codes - numbers]
 
 
 if __name__ == "__main__":

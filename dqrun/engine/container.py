@@ -1,24 +1,35 @@
-"""The container of a program file: a line with the format, then one zlib stream (RFC 1950, which ends in a checksum).
+"""The container of a program file: safetensors, with the program's structure as metadata under the format's name.
 
-The stream holds a line of JSON, the program's structure, in which a tensor is `[type, size, ...]`; then the elements of
-all tensors of 1, of 4 and of 8 bytes an element, in the order in which the structure names them, little-endian. Of
-wider elements first all lowest bytes, then the next ones: the bytes with exponents are alike and become short that way.
+The structure is JSON, in which a tensor is `[type, size, ...]`; it goes through zlib and base64. The elements of all
+tensors of 1, of 4 and of 8 bytes an element lie in the safetensors `elements_1`, `elements_4` and `elements_8`, uint8,
+each one zlib stream (RFC 1950, which ends in a checksum), in the order in which the structure names them,
+little-endian. Of wider elements first all lowest bytes, then the next ones: the bytes with exponents are alike and
+become short that way. A tensor of its own for each would cost 60 bytes of name and place, more than a row of weights.
 """
 
 from __future__ import annotations
 
+import base64
 import json
 import math
 import zlib
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 from torch import Tensor
 
-MAGIC = b"dqrun-program-2\n"
+FORMAT = "dqrun-program-2"
 TYPES = {"i1": torch.int8, "u1": torch.uint8, "f4": torch.float32, "f8": torch.float64}
 NAMES = {dtype: name for name, dtype in TYPES.items()}
 WIDTHS = (1, 4, 8)
+DAMAGE = (SafetensorError, zlib.error, ValueError, TypeError, KeyError)
+"""What `Reader` raises for a damaged container."""
+
+
+class ForeignFormat(ValueError):
+    """A safetensors file that is no program, or one of another version."""
 
 
 class Writer:
@@ -34,29 +45,28 @@ class Writer:
 
     def write(self, structure: dict[str, Any]) -> bytes:
         """The container as bytes; `structure` is plain data for JSON."""
-        planes = [plane for width in WIDTHS for plane in _planes(self._tensors[width], width)]
-        counts = [sum(tensor.numel() for tensor in self._tensors[width]) for width in WIDTHS]
-        head = json.dumps({**structure, "counts": counts}, separators=(",", ":")) + "\n"
-        stream = zlib.compressobj(9)
-        # a block of its own for each, with the code that suits its bytes
-        blocks = (stream.compress(part) + stream.flush(zlib.Z_BLOCK) for part in (head.encode(), *planes))
-        return MAGIC + b"".join(blocks) + stream.flush()
+        text = zlib.compress(json.dumps(structure, separators=(",", ":")).encode(), 9)
+        streams = {f"elements_{width}": _compressed(self._tensors[width], width) for width in WIDTHS}
+        present = {name: stream for name, stream in streams.items() if stream is not None}
+        return save(present, {FORMAT: base64.b64encode(text).decode()})
 
 
 class Reader:
-    """Gives the structure and the tensors of a container; raises ValueError or zlib.error for bytes that are none."""
+    """Gives the structure and the tensors of a container; raises one of DAMAGE, ForeignFormat for another file."""
 
     def __init__(self, data: bytes) -> None:
-        if not data.startswith(MAGIC):
-            raise ValueError(f"what does not begin with {MAGIC!r} is no container")
-        head, newline, planes = zlib.decompress(data.removeprefix(MAGIC)).partition(b"\n")
-        self.structure: dict[str, Any] = json.loads(head)
-        counts = self.structure.pop("counts")
-        sizes = [width * count for width, count in zip(WIDTHS, counts, strict=True)]
-        if min(sizes) < 0 or sum(sizes) != len(planes):
-            raise ValueError(f"{len(planes)} bytes of tensors where {sum(sizes)} are announced")
-        parts = torch.split(torch.frombuffer(bytearray(planes + newline), dtype=torch.uint8)[:-1], sizes)
-        self._parts = {width: part.view(width, -1).t() for width, part in zip(WIDTHS, parts, strict=True)}
+        if not _is_safetensors(data):
+            raise ForeignFormat
+        stored = load(data)
+        metadata = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")]).get("__metadata__", {})
+        if FORMAT not in metadata:
+            raise ForeignFormat
+        text = base64.b64decode(metadata[FORMAT])
+        self.structure: dict[str, Any] = json.loads(zlib.decompress(text))
+        # no checksum guards the header: whatever else could stand there for the same content was not written here
+        if save(stored, {FORMAT: base64.b64encode(text).decode()}) != data:
+            raise ValueError("its header is not as it was written")
+        self._parts = {width: _elements(stored.get(f"elements_{width}"), width) for width in WIDTHS}
         self._place = dict.fromkeys(WIDTHS, 0)
 
     def take(self, spec: list[Any]) -> Tensor:
@@ -68,10 +78,8 @@ class Reader:
         if not all(size >= 0 for size in shape) or rows.size(0) != count:
             raise ValueError(f"a tensor of {shape} elements where {rows.size(0)} are left")
         self._place[width] = start + count
-        # a copy that is aligned, and apart from the file's other tensors
-        whole: Tensor = rows.clone(memory_format=torch.contiguous_format)
-        elements: Tensor = whole.view(-1).view(dtype)
-        return elements.view(shape)
+        whole = rows.clone(memory_format=torch.contiguous_format)  # aligned, and apart from the file's other tensors
+        return whole.view(-1).view(dtype).view(shape)
 
     def require_end(self) -> None:
         """Raises ValueError where tensors are left that nothing has taken."""
@@ -80,7 +88,28 @@ class Reader:
             raise ValueError(f"{left} elements that no operation has")
 
 
-def _planes(tensors: list[Tensor], width: int) -> list[bytes]:
-    """The elements of flat tensors, byte by byte: all lowest bytes, all second ones, ..."""
-    rows = [tensor.view(torch.uint8).view(-1, width) for tensor in tensors]
-    return [torch.cat([row[:, i] for row in rows]).numpy().tobytes() for i in range(width)] if rows else []
+def _is_safetensors(data: bytes) -> bool:
+    """Whether data begin as safetensors do: the header's length in 8 bytes, then the header, JSON."""
+    return data[8:9] == b"{" and int.from_bytes(data[:8], "little") <= len(data) - 8
+
+
+def _compressed(tensors: list[Tensor], width: int) -> Tensor | None:
+    """The elements of flat tensors as a zlib stream, uint8: all lowest bytes, all second ones, ...; None for none."""
+    rows = [tensor.view(torch.uint8).view(-1, width) for tensor in tensors if tensor.numel()]
+    if not rows:
+        return None
+    stream, blocks = zlib.compressobj(9), []
+    for i in range(width):  # a block of its own for each, with the code that suits its bytes
+        plane = torch.cat([row[:, i] for row in rows]).numpy().tobytes()
+        blocks.append(stream.compress(plane) + stream.flush(zlib.Z_BLOCK))
+    return torch.frombuffer(bytearray(b"".join(blocks) + stream.flush()), dtype=torch.uint8)
+
+
+def _elements(stream: Tensor | None, width: int) -> Tensor:
+    """The inverse of `_compressed`: uint8 [elements, width]."""
+    if stream is None:
+        return torch.empty(0, width, dtype=torch.uint8)
+    if stream.dtype != torch.uint8:
+        raise ValueError(f"elements of type {stream.dtype}")
+    planes = bytearray(zlib.decompress(stream.numpy().tobytes()))
+    return torch.frombuffer(planes, dtype=torch.uint8).view(width, -1).t()

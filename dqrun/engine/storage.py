@@ -1,4 +1,4 @@
-"""Programs as files: their structure as JSON, weights and numbers per channel as tensors, in `container`'s layout.
+"""Programs as files: their structure as JSON, weights and numbers per channel as tensors, in a `container`.
 
 Nothing in a file is executed. Weights of up to 4 bits are packed. Numbers per channel are float64 in a program; they
 are written as float32 where that loses nothing (biases and batch norms are float32): a loaded program is the saved one,
@@ -7,7 +7,6 @@ bit by bit.
 
 from __future__ import annotations
 
-import zlib
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dqrun.engine.container import MAGIC, Reader, Writer
+from dqrun.engine import container
+from dqrun.engine.container import FORMAT, ForeignFormat, Reader, Writer
 from dqrun.engine.operations import Aggregate, Attention, Linear, Lookup, Operation, Quantize, Readout
 from dqrun.engine.program import Program, Signature
 from dqrun.errors import ConfigError, DataError
@@ -25,7 +25,7 @@ KINDS: dict[str, type[Operation]] = {
     kind.__name__: kind for kind in (Quantize, Lookup, Linear, Aggregate, Attention, Readout)
 }
 PER_CHANNEL = ("multiplier", "bias", "gain", "offset")
-DAMAGE = (AttributeError, KeyError, TypeError, ValueError, IndexError, RuntimeError, zlib.error, ConfigError)
+DAMAGE = (*container.DAMAGE, AttributeError, IndexError, RuntimeError, ConfigError)
 WEIGHT_SHIFT = 8  # 4-bit weight codes -7..7 are stored as 1..15
 
 
@@ -43,13 +43,13 @@ def load_program(path: Path | str) -> Program:
         data = Path(path).read_bytes()
     except OSError as error:
         raise DataError(f"{path} must be a program file that can be read ({_reason(error)})") from None
-    if not data.startswith(MAGIC):
-        raise DataError(f"{path} is not a program file of format {MAGIC.decode().strip()}: dqrun export writes one")
     try:
         reader = Reader(data)
         operations = tuple(_join(plain, reader) for plain in reader.structure["operations"])
         reader.require_end()
         return Program(operations, Signature(**reader.structure["signature"]), reader.structure["origin"])
+    except ForeignFormat:
+        raise DataError(f"{path} is not a program file of format {FORMAT}: dqrun export writes one") from None
     except DAMAGE as error:
         reason = (str(error).splitlines() or ["nothing more is known"])[0]
         raise DataError(f"{path} is a damaged program file ({type(error).__name__}: {reason})") from None

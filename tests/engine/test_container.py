@@ -6,9 +6,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.torch import save
 from torch import Tensor
 
-from dqrun.engine.container import NAMES, Reader, Writer
+from dqrun.engine.container import NAMES, ForeignFormat, Reader, Writer
 
 SHAPES = st.lists(st.integers(0, 5), max_size=3)
 
@@ -45,5 +46,17 @@ def test_what_is_not_there_cannot_be_taken() -> None:
 
 
 def test_other_bytes_are_refused() -> None:
-    with pytest.raises(ValueError, match="is no container"):
-        Reader(b"anything")
+    for data in (b"", b"anything", b"{" * 20, save({"a": torch.zeros(1)}, {"format": "dqrun-program-1"})):
+        with pytest.raises(ForeignFormat):
+            Reader(data)
+
+
+def test_the_header_must_be_as_written() -> None:
+    writer = Writer()
+    writer.put(torch.zeros(3, dtype=torch.int8))
+    data = writer.write({})
+    assert writer.write({}) == data
+    with pytest.raises(ValueError, match="not as it was written"):
+        Reader(data.replace(b'{"__meta', b'{ "__meta').replace(b"  ", b" ", 1))
+    with pytest.raises(ValueError, match="elements of type"):
+        Reader(data.replace(b'"U8"', b'"I8"'))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import subprocess
 import sys
@@ -14,11 +15,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from safetensors.torch import save_file
+from safetensors.torch import load, save, save_file
+from torch import Tensor
 
 import dqrun
 from dqrun.engine import load_program
-from dqrun.engine.container import MAGIC
+from dqrun.engine.container import FORMAT, Reader
 from dqrun.engine.lower import lower
 from dqrun.errors import DataError
 
@@ -79,11 +81,11 @@ def test_missing_and_foreign_files(tmp_path: Path) -> None:
 def test_damaged_files_are_refused_in_one_line(trained: Make, tmp_path: Path) -> None:
     path = tmp_path / "a.dqp"
     lower(trained("gin")).save(path)
-    head, _, tensors = zlib.decompress(path.read_bytes()[len(MAGIC) :]).partition(b"\n")
-    structure = json.loads(head)
+    stored, structure = load(path.read_bytes()), Reader(path.read_bytes()).structure
 
-    def check(changed: Any, tensors: bytes = tensors) -> None:
-        path.write_bytes(MAGIC + zlib.compress(json.dumps(changed).encode() + b"\n" + tensors))
+    def check(changed: Any, stored: dict[str, Tensor] = stored) -> None:
+        text = base64.b64encode(zlib.compress(json.dumps(changed).encode())).decode()
+        path.write_bytes(save(stored, {FORMAT: text}))
         with pytest.raises(DataError, match="is a damaged program file") as error:
             load_program(path)
         assert "\n" not in str(error.value)
@@ -93,8 +95,8 @@ def test_damaged_files_are_refused_in_one_line(trained: Make, tmp_path: Path) ->
     check({**structure, "operations": [{"kind": "Nonsense"}]})
     check({**structure, "operations": structure["operations"][:-1]})  # tensors are left
     check({**structure, "signature": {}})
-    check({**structure, "counts": [-1, 0, 0]})
-    check(structure, tensors[:-1])
+    check(structure, {"elements_1": stored["elements_1"]})
+    check(structure, {**stored, "elements_4": stored["elements_4"][:-1]})
     linear = next(operation for operation in structure["operations"] if operation["kind"] == "Linear")
     for name in ("weight", "epilogue"):
         check({**structure, "operations": [{**linear, name: {}}]})
