@@ -494,18 +494,13 @@ class RunConfig:
     def _validate_options(self) -> None:
         """What belongs to training with quantisation only."""
         method, epochs = self.method, self.own_train.epochs
-        _require(
-            method.delay_epochs < epochs,
-            "method.delay_epochs",
-            f"be < the {epochs} epochs of training",
-            method.delay_epochs,
-        )
+        delay, rule = method.delay_epochs, f"be < the {epochs} epochs of training"
+        _require(delay < epochs, "method.delay_epochs", rule, delay)
         if method.post_training:
             because = "for method.post_training=true, which trains in FP32"
             _require(method.step == "observed", "method.step", f"be observed {because}", method.step)
-            _require(method.delay_epochs == 0, "method.delay_epochs", f"be 0 {because}", method.delay_epochs)
-            start = self.train.warm_start
-            _require(start == "none", "train.warm_start", f"be none {because}", start)
+            _require(delay == 0, "method.delay_epochs", f"be 0 {because}", delay)
+            _require(not self.starts_warm, "train.warm_start", f"be none {because}", self.train.warm_start)
 
     def _validate_integer(self) -> None:
         name, quant, engine = "evaluate.engine", self.quant, self.evaluate.engine

@@ -86,7 +86,7 @@ def cell_hash(config: RunConfig, fingerprint: str = "") -> str:
 
 
 def _drop_younger(tree: dict[str, Any]) -> None:
-    """Leaves out fields that are younger than the first published rows, whose hashes stay, where they change nothing."""
+    """Leaves out fields that are younger than the first published rows, where they change nothing: hashes stay."""
     for rule in tree["plan"]["rules"].values():
         if rule["headroom"] is None:
             del rule["headroom"]

@@ -65,8 +65,11 @@ class Row:
     log: str = ""  # of a failed trial: the file under the results folder that tells more
     test_metric_integer: float | None = None  # test_metric of the integer program; empty: not asked for
     integer_agreement: float | None = None  # share of the test predictions that are those of the fake-quantised network
+    started_from: str = ""  # run_id of the FP32 trial whose parameters training began with; empty: drawn from the seed
 
 
+MODEL = "model.safetensors"
+"""The trained network in a run's folder."""
 _PART = "part"
 TRIAL_COLUMNS = [field.name for field in fields(Row) if field.name != "cell_hash"]
 CELL_COLUMNS = [
@@ -102,6 +105,10 @@ class Results:
             return _read_row(self.runs / run_id / "row.json")
         except (OSError, ValueError):
             return None
+
+    def has_model(self, run_id: str) -> bool:
+        """Whether a trial left its trained network."""
+        return (self.runs / run_id / MODEL).is_file()
 
     @contextmanager
     def writing(self, run_id: str) -> Iterator[Path]:

@@ -15,7 +15,7 @@ GRIDS = st.sampled_from([(0, -7, 7), (3, 0, 15), (-2, -8, 7), (1, -2, 1)])
 
 
 def lsq(x: Tensor, scale: Tensor, zero_point: int, qmin: int, qmax: int) -> Tensor:
-    """Esser et al. 2020, appendix A, with a zero point: rounding passes gradients, clamping does not beyond its ends."""
+    """Esser et al. 2020, appendix A, with a zero point: rounding passes gradients, clamping only inside."""
     place = (x / scale).clamp(qmin - zero_point, qmax - zero_point)
     rounded = (place.round() - place).detach() + place
     return rounded * scale

@@ -18,7 +18,6 @@ from dqrun.kernels.cpu.grids import INFINITY, SMALLEST, GridValues, round_to_gri
 from dqrun.kernels.cpu.launch import NO_FLAGS, NO_FLOATS, Array, array, inner, inner_sum, kernel, optional, parts, share
 from dqrun.kernels.cpu.pointers import pointers
 
-
 BLOCK = 2048  # elements whose float32 sum is exact enough
 
 
