@@ -239,7 +239,7 @@ class MethodConfig:
         default_factory=ProtectionConfig, metadata={"doc": "stochastic protection of high in-degree nodes"}
     )
     step: str = doc(
-        "step size (scale) of each grid: observed (of the range), learned (LSQ: a parameter that begins as that)",
+        "step size (scale) of each grid: observed (of the range), learned (LSQ: a parameter)",
         "observed",
     )
     delay_epochs: int = doc(

@@ -77,6 +77,7 @@ class QuantPlan:
             generator=generator,
             protectable=not any(matches(name, glob) for glob in method.protection.exempt),
             learned=method.step == "learned",
+            is_weight=site.is_weight,
         )
 
     def apply(self, model: nn.Module, generator: torch.Generator | None = None) -> list[str]:

@@ -33,7 +33,7 @@ class Quantizer(nn.Module):
 
     `learned`: the scale is a parameter (LSQ, Esser et al. 2020). It and the zero point begin as those of the range that
     was observed up to the first training step that rounds and has seen more than zeros; from then on nothing is
-    observed and the zero point stays.
+    observed and the zero point stays. `is_weight`: it begins as 2 mean|x| / sqrt(qmax) instead (LSQ, section 2.1).
     """
 
     def __init__(
@@ -45,11 +45,12 @@ class Quantizer(nn.Module):
         generator: torch.Generator | None = None,
         protectable: bool = True,
         learned: bool = False,
+        is_weight: bool = False,
     ) -> None:
         super().__init__()
         self.grid, self.observer, self.estimator = grid, observer, estimator
         self.noise_rate, self.generator, self.protectable = noise_rate, generator, protectable
-        self.step = LearnedStep() if learned else None
+        self.step, self.is_weight = (LearnedStep() if learned else None), is_weight
         self.phase = Phase.QUANTIZE
         self._checked = False
 
@@ -64,6 +65,11 @@ class Quantizer(nn.Module):
     def rounding(self) -> bool:
         """Whether this call rounds."""
         return self.phase is Phase.QUANTIZE
+
+    @property
+    def beginning(self) -> bool:
+        """Whether this call may give a learned step its first value."""
+        return self.step is not None and self.training and self.rounding and not self.step.begun
 
     @property
     def noisy(self) -> bool:
@@ -87,6 +93,9 @@ class Quantizer(nn.Module):
             self.observer.observe(x, multiplicity, keep)
         if not self.rounding:
             return x.relu() if relu else x
+        if self.beginning and self.is_weight:
+            mean = x.detach().abs().mean()
+            self._begin(2 * mean / self.grid.qmax**0.5, torch.zeros_like(mean, dtype=torch.int32))
         return self.round(x, keep, relu)
 
     def kept(self, keep: Tensor | None) -> Tensor | None:
@@ -118,10 +127,16 @@ class Quantizer(nn.Module):
                 raise DqrunError("a quantiser was evaluated before it had observed any value")
             self._checked = True
         scale, zero_point = self.grid.params(self.observer.low, self.observer.high)
-        if self.step is not None and self.training and self.rounding and scale.item() > SMALLEST_SCALE:
-            self.step.begin(scale, zero_point)
+        if self.beginning and self._begin(scale, zero_point):
             return self.params(count)
         return scale, zero_point
+
+    def _begin(self, scale: Tensor, zero_point: Tensor) -> bool:
+        """Gives a learned step its first value, unless all that was seen is zero; returns whether it did."""
+        assert self.step is not None
+        if scale.item() > SMALLEST_SCALE:
+            self.step.begin(scale, zero_point)
+        return self.step.begun
 
     def extra_repr(self) -> str:
         return f"{self.grid}, estimator={self.estimator}, noise_rate={self.noise_rate}, learned={self.step is not None}"

@@ -48,6 +48,17 @@ def test_zeros_and_kept_rows_do_not_begin_it() -> None:
     assert q.step.begun
 
 
+@pytest.mark.parametrize("symmetric", [False, True])
+def test_a_weights_step_begins_as_lsqs(symmetric: bool) -> None:
+    weight = torch.randn(6, 5, generator=torch.Generator().manual_seed(0)) + 0.5
+    q = quantizer(symmetric=symmetric, is_weight=True)
+    q(torch.zeros(6, 5))
+    assert q.step is not None and not q.step.begun
+    q(weight)
+    scale, zero_point = q.params()
+    assert scale.item() == pytest.approx(2 * weight.abs().mean().item() / math.sqrt(7)) and zero_point == 0
+
+
 def test_evaluation_before_it_begins_is_an_error() -> None:
     with pytest.raises(DqrunError, match="before it had observed"):
         quantizer().eval()(torch.randn(3, 2))
