@@ -48,6 +48,21 @@ def load_model(path: Path) -> tuple[GNN, RunConfig]:
     return model.eval(), config
 
 
+def load_parameters(path: Path, model: GNN) -> None:
+    """Puts the parameters and batch norms of an FP32 network into one of the same shape; its quantisers stay new.
+
+    Raises DataError for a damaged or foreign file, or for a network of another shape.
+    """
+    state = _read(path)[1]
+    try:
+        missing, unexpected = model.load_state_dict(state, strict=False)
+    except RuntimeError as error:  # torch lists each tensor of another shape in a line
+        raise DataError(f"{path} holds another network ({str(error).splitlines()[-1].strip()})") from None
+    wrong = [name for name in missing if ".quantizer." not in name] + unexpected
+    if wrong:
+        raise DataError(f"{path} holds another network ({', '.join(wrong[:3])})")
+
+
 def load_features(path: Path) -> FeatureRule | None:
     """How the features of a network's training data were made; None in files older than 0.2. Errors: `load_model`."""
     features = _read(path)[0].get("features")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import os
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +24,9 @@ TASKS = ("node_classification", "graph_classification", "graph_regression")
 MODELS = ("gcn", "gat", "gin")
 ESTIMATORS = ("ste", "clipped", "clipped_ends")
 OBSERVER_UPDATES = ("widen", "average", "latest")
+STEPS = ("observed", "learned")
 SCHEDULES = ("none", "step", "plateau")
+STARTS = ("none", "fp32")
 LAUNCHERS = ("plain", "parallel", "slurm", "ray")
 TRACKERS = ("none", "tensorboard", "mlflow", "wandb")
 
@@ -236,6 +238,14 @@ class MethodConfig:
     protection: ProtectionConfig = field(
         default_factory=ProtectionConfig, metadata={"doc": "stochastic protection of high in-degree nodes"}
     )
+    step: str = doc(
+        "step size (scale) of each grid: observed (of the range), learned (LSQ: a parameter)",
+        "observed",
+    )
+    delay_epochs: int = doc(
+        "epochs at the beginning in which ranges are observed and nothing is rounded, >= 0, < the epochs of training",
+        0,
+    )
     noise_rate: float = doc("share of the elements that a training step quantises, (0, 1]; 1: all", 1.0)
     post_training: bool = doc("train in FP32, then calibrate on training data and quantise", False)
 
@@ -245,6 +255,8 @@ class MethodConfig:
         self.observer.validate("method.observer")
         self.weight_observer.validate("method.weight_observer")
         self.protection.validate()
+        _one_of("method.step", self.step, STEPS)
+        _require(self.delay_epochs >= 0, "method.delay_epochs", "be >= 0", self.delay_epochs)
         _require(0 < self.noise_rate <= 1, "method.noise_rate", "be in (0, 1]", self.noise_rate)
 
 
@@ -325,6 +337,20 @@ class ScheduleConfig:
 
 
 @dataclass
+class FineTuneConfig:
+    """What a warm start changes in `train` (`train.fine_tune.*`); the FP32 trial has the values of `train`."""
+
+    epochs: int | None = doc("largest number of epochs, >= 1; null: train.epochs", None)
+    lr: float | None = doc("learning rate, > 0; null: train.lr", None)
+    weight_decay: float | None = doc("L2 penalty, >= 0; null: train.weight_decay", None)
+
+    @property
+    def changes(self) -> dict[str, Any]:
+        """The fields of `train` that are given, by name."""
+        return {name: value for name, value in vars(self).items() if value is not None}
+
+
+@dataclass
 class TrainConfig:
     """How the network is trained (`train.*`)."""
 
@@ -341,17 +367,34 @@ class TrainConfig:
     checkpoint_minutes: float = doc(
         "a trial that is interrupted loses at most this many minutes of training, >= 0; 0: no checkpoints", 5.0
     )
+    warm_start: str = doc(
+        "where a quantised trial's parameters begin: none (drawn from the seed), fp32 (those of the FP32 trial of the "
+        "same dataset, model, training settings, seed and fold, which is run first unless its run is there)",
+        "none",
+    )
+    fine_tune: FineTuneConfig = field(
+        default_factory=FineTuneConfig,
+        metadata={
+            "doc": "warm_start=fp32: training settings of the quantised trial, where they are not the FP32 one's"
+        },
+    )
 
     def validate(self) -> None:
-        _require(self.epochs >= 1, "train.epochs", "be >= 1", self.epochs)
+        self._validate_steps("train")
         _require(self.batch_size >= 1, "train.batch_size", "be >= 1", self.batch_size)
-        _require(0 < self.lr < math.inf, "train.lr", "be > 0 and finite", self.lr)
-        _require(0 <= self.weight_decay < math.inf, "train.weight_decay", "be >= 0 and finite", self.weight_decay)
         _require(self.early_stop_window >= 0, "train.early_stop_window", "be >= 0", self.early_stop_window)
         _require(self.grad_clip >= 0, "train.grad_clip", "be >= 0", self.grad_clip)
         _require(self.checkpoint_minutes >= 0, "train.checkpoint_minutes", "be >= 0", self.checkpoint_minutes)
         _one_of("train.select", self.select, ("val_loss", "val_metric"))
         self.schedule.validate()
+        _one_of("train.warm_start", self.warm_start, STARTS)
+        replace(self, **self.fine_tune.changes)._validate_steps("train.fine_tune")
+
+    def _validate_steps(self, name: str) -> None:
+        """The rules of what `fine_tune` may change."""
+        _require(self.epochs >= 1, f"{name}.epochs", "be >= 1", self.epochs)
+        _require(0 < self.lr < math.inf, f"{name}.lr", "be > 0 and finite", self.lr)
+        _require(0 <= self.weight_decay < math.inf, f"{name}.weight_decay", "be >= 0 and finite", self.weight_decay)
 
 
 @dataclass
@@ -433,8 +476,31 @@ class RunConfig:
         _one_of("evaluate.engine", self.evaluate.engine, ("float", "integer"))
         if self.evaluate.engine == "integer":
             self._validate_integer()
+        if not self.quant.is_fp32:
+            self._validate_options()
         if self.dataset.task == "node_classification":
             _require(self.protocol.name == "seeds", "protocol.name", "be seeds for node tasks", self.protocol.name)
+
+    @property
+    def starts_warm(self) -> bool:
+        """Whether training begins with the parameters of an FP32 trial; FP32 itself never does."""
+        return self.train.warm_start == "fp32" and not self.quant.is_fp32
+
+    @property
+    def own_train(self) -> TrainConfig:
+        """`train` as this run's own trials use it: after a warm start with the changes of `train.fine_tune`."""
+        return replace(self.train, **self.train.fine_tune.changes) if self.starts_warm else self.train
+
+    def _validate_options(self) -> None:
+        """What belongs to training with quantisation only."""
+        method, epochs = self.method, self.own_train.epochs
+        delay, rule = method.delay_epochs, f"be < the {epochs} epochs of training"
+        _require(delay < epochs, "method.delay_epochs", rule, delay)
+        if method.post_training:
+            because = "for method.post_training=true, which trains in FP32"
+            _require(method.step == "observed", "method.step", f"be observed {because}", method.step)
+            _require(delay == 0, "method.delay_epochs", f"be 0 {because}", delay)
+            _require(not self.starts_warm, "train.warm_start", f"be none {because}", self.train.warm_start)
 
     def _validate_integer(self) -> None:
         name, quant, engine = "evaluate.engine", self.quant, self.evaluate.engine

@@ -16,6 +16,7 @@ from dqrun.data.features import FeatureRule
 from dqrun.data.splits import split_for
 from dqrun.engine.lower import lower
 from dqrun.errors import DataError, ResultsError
+from dqrun.quant.plan import split_parameters
 
 SUFFIX = ".dqp"
 
@@ -43,7 +44,7 @@ def main(argv: Sequence[str]) -> int:
         program.save(output)
     except OSError as error:
         raise ResultsError(f"-o must name a file that can be written, got {str(output)!r} ({error.strerror})") from None
-    fp32 = 4 * sum(parameter.numel() for parameter in model.parameters())
+    fp32 = 4 * sum(parameter.numel() for parameter in split_parameters(model)[0])
     size = output.stat().st_size
     print(f"{output}: {size} bytes, {size / fp32:.3f} of the FP32 weights ({fp32}); {config.quant.label}")
     print(f"{len(program.operations)} operations, in floats: {', '.join(program.float_islands)}")

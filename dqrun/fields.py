@@ -97,7 +97,8 @@ def nearest_field(name: str) -> str | None:
     fields = list_fields()
     parent, _, leaf = schema_name(name).rpartition(".")
     siblings = {field.rpartition(".")[2]: field for field in fields if field.rpartition(".")[0] == parent}
-    everywhere = {field.rpartition(".")[2]: field for field in fields}
+    deepest_first = sorted(fields, key=lambda field: -field.count("."))  # of equal names the least deep one is meant
+    everywhere = {field.rpartition(".")[2]: field for field in deepest_first}
     full = {} if parent in fields else {field: field for field in fields}
     for word, candidates in ((leaf, siblings), (name, full), (leaf, everywhere)):
         near = difflib.get_close_matches(word, candidates, n=1, cutoff=0.75)

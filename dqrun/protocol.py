@@ -7,7 +7,15 @@ import json
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from dqrun.config import MethodConfig, PlanConfig, ProtocolConfig, RunConfig
+from dqrun.config import (
+    EvaluateConfig,
+    FineTuneConfig,
+    MethodConfig,
+    PlanConfig,
+    ProtocolConfig,
+    QuantConfig,
+    RunConfig,
+)
 
 # Fields that leave a trial's result what it is: where files lie, how fast it is computed, and which other trials run.
 INCIDENTAL = (
@@ -15,6 +23,7 @@ INCIDENTAL = (
 )  # fmt: skip
 INCIDENTAL_PROTOCOL = ("trials", "folds", "first_seed")
 INCIDENTAL_TRAIN = ("checkpoint_minutes",)
+FP32 = QuantConfig(bits=None, weight_bits=None, activation_bits=None)
 
 
 @dataclass(frozen=True)
@@ -36,15 +45,28 @@ def trials(protocol: ProtocolConfig) -> list[Trial]:
 def canonical(config: RunConfig) -> RunConfig:
     """The same run without choices that have no effect.
 
-    FP32 has no method and no plan; what a plan says of `states.*` means nothing unless a rule quantises them.
+    FP32 has no method, no plan, no grids and no warm start, and without a warm start there is nothing to fine-tune;
+    what a plan says of `states.*` means nothing unless a rule quantises them.
     """
+    if not config.starts_warm:
+        config = replace(config, train=replace(config.train, warm_start="none", fine_tune=FineTuneConfig()))
     if config.quant.is_fp32:
-        return replace(config, method=MethodConfig(name="none"), plan=PlanConfig(name="none"))
+        return replace(config, quant=FP32, method=MethodConfig(name="none"), plan=PlanConfig(name="none"))
     rules = config.plan.rules
     if any(rule.exact is False for rule in rules.values()):
         return config
     kept = {glob: rule for glob, rule in rules.items() if not glob.startswith("states.")}
     return replace(config, plan=replace(config.plan, rules=kept))
+
+
+def warm_start_of(config: RunConfig) -> RunConfig | None:
+    """The run whose trial of the same seed and fold a trial's parameters come from, or None.
+
+    It is what the same command line runs with `quant=fp32`.
+    """
+    if not config.starts_warm:
+        return None
+    return canonical(replace(config, quant=FP32, evaluate=EvaluateConfig(engine="float")))
 
 
 def cell_hash(config: RunConfig, fingerprint: str = "") -> str:
@@ -53,9 +75,7 @@ def cell_hash(config: RunConfig, fingerprint: str = "") -> str:
     `fingerprint`: of the contents of a user's own dataset.
     """
     tree: dict[str, Any] = asdict(canonical(config))
-    for rule in tree["plan"]["rules"].values():
-        if rule["headroom"] is None:  # younger than the first published rows, whose hashes stay
-            del rule["headroom"]
+    _drop_younger(tree)
     for name in INCIDENTAL:
         del tree[name]
     for name in INCIDENTAL_PROTOCOL:
@@ -63,6 +83,20 @@ def cell_hash(config: RunConfig, fingerprint: str = "") -> str:
     for name in INCIDENTAL_TRAIN:
         del tree["train"][name]
     return _digest({**tree, "fingerprint": fingerprint})
+
+
+def _drop_younger(tree: dict[str, Any]) -> None:
+    """Leaves out fields that are younger than the first published rows, where they change nothing: hashes stay."""
+    for rule in tree["plan"]["rules"].values():
+        if rule["headroom"] is None:
+            del rule["headroom"]
+    method, train = tree["method"], tree["train"]
+    if method["step"] == "observed":
+        del method["step"]
+    if method["delay_epochs"] == 0:
+        del method["delay_epochs"]
+    if train["warm_start"] == "none":  # there is nothing to fine-tune then
+        del train["warm_start"], train["fine_tune"]
 
 
 def trial_hash(config: RunConfig, trial: Trial, fingerprint: str = "") -> str:

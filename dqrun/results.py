@@ -66,8 +66,11 @@ class Row:
     test_metric_integer: float | None = None  # test_metric of the integer program; empty: not asked for
     integer_agreement: float | None = None  # share of its test predictions that the network, in float64, has too
     integer_agreement_float32: float | None = None  # the same of the network in float32, as it was trained
+    started_from: str = ""  # run_id of the FP32 trial whose parameters training began with; empty: drawn from the seed
 
 
+MODEL = "model.safetensors"
+"""The trained network in a run's folder."""
 _PART = "part"
 TRIAL_COLUMNS = [field.name for field in fields(Row) if field.name != "cell_hash"]
 CELL_COLUMNS = [
@@ -103,6 +106,10 @@ class Results:
             return _read_row(self.runs / run_id / "row.json")
         except (OSError, ValueError):
             return None
+
+    def has_model(self, run_id: str) -> bool:
+        """Whether a trial left its trained network."""
+        return (self.runs / run_id / MODEL).is_file()
 
     @contextmanager
     def writing(self, run_id: str) -> Iterator[Path]:

@@ -16,7 +16,7 @@ from dqrun.errors import TrialFailed
 from dqrun.graph import Batch
 from dqrun.methods.degree_quant import Protection
 from dqrun.quant import Phase
-from dqrun.quant.plan import set_phase
+from dqrun.quant.plan import set_phase, split_parameters
 from dqrun.tasks import Task
 
 State = dict[str, Tensor]
@@ -83,18 +83,23 @@ def fit(
     protection: Protection | None = None,
     report: Callable[[Epoch], None] = lambda epoch: None,
     keeper: Keeper | None = None,
+    delay_epochs: int = 0,
 ) -> Fit:
     """Trains with Adam and keeps the epoch with the best validation loss or metric; the first of equals.
 
+    `delay_epochs`: in so many epochs quantisers observe and do not round (Jacob et al. 2018, sec. 3.1), in validation
+    neither. Those losses are another network's: none of these epochs is kept, stops the training or lowers the rate.
     `keeper`: makes the training go on where an interrupted one stopped. Raises TrialFailed when a loss is not finite.
     """
-    optimizer = torch.optim.Adam(model.parameters(), lr=config.lr, weight_decay=config.weight_decay)
-    scheduler = make_scheduler(optimizer, config)
+    optimizer = make_optimizer(model, config)
     result = Fit()
-    training = Training(model, optimizer, scheduler, streams, result)
+    training = Training(model, optimizer, make_scheduler(optimizer, config), streams, result)
     if keeper is not None:
         keeper.restore(training)
     for number in range(len(result.history) + 1, config.epochs + 1):
+        delayed = number <= delay_epochs
+        if delay_epochs:
+            set_phase(model, Phase.DELAY if delayed else Phase.QUANTIZE)
         started = time.perf_counter()
         train_loss = train_epoch(
             model, train_batches(streams.shuffle), task, optimizer, streams, protection, config.grad_clip
@@ -105,21 +110,37 @@ def fit(
         lr = optimizer.param_groups[0]["lr"]
         epoch = Epoch(number, train_loss, val_loss, val_metric, lr, time.perf_counter() - started)
         result.history.append(epoch)
-        if result.best is None or is_better(epoch, result.best, task, config.select):
+        if not delayed and (result.best is None or is_better(epoch, result.best, task, config.select)):
             result.best = epoch
             result.state = {name: value.detach().clone() for name, value in model.state_dict().items()}
         report(epoch)
-        if isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
-            scheduler.step(val_loss)
-            if optimizer.param_groups[0]["lr"] < config.schedule.min_lr:
-                break
-        elif scheduler is not None:
-            scheduler.step()
-        if should_stop(result.history, config):
+        if lower_rate(training, config, delayed) or should_stop(result.history, config, delay_epochs):
             break
         if keeper is not None:
             keeper.keep(training)
     return result
+
+
+def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
+    """Adam; weight decay draws parameters to zero, and a learned step, whose logarithm is trained, must not go to 1."""
+    parameters, steps = split_parameters(model)
+    optimizer = torch.optim.Adam(parameters, lr=config.lr, weight_decay=config.weight_decay)
+    if steps:
+        optimizer.add_param_group({"params": steps, "weight_decay": 0.0})
+    return optimizer
+
+
+def lower_rate(training: Training, config: TrainConfig, delayed: bool) -> bool:
+    """Follows the schedule after an epoch and returns whether training ends; plateaus count after the delay."""
+    scheduler = training.scheduler
+    if isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
+        if delayed:
+            return False
+        scheduler.step(training.result.history[-1].val_loss)
+        return bool(training.optimizer.param_groups[0]["lr"] < config.schedule.min_lr)
+    if scheduler is not None:
+        scheduler.step()
+    return False
 
 
 def train_epoch(
@@ -192,11 +213,11 @@ def is_better(new: Epoch, best: Epoch, task: Task, by: str) -> bool:
     return (sign * new.val_metric, new.val_loss) < (sign * best.val_metric, best.val_loss)
 
 
-def should_stop(history: list[Epoch], config: TrainConfig) -> bool:
+def should_stop(history: list[Epoch], config: TrainConfig, delay_epochs: int = 0) -> bool:
     """The early-stopping rule of PyG's citation benchmark: in the second half of the epochs, stop when the
-    validation loss exceeds its mean over the `early_stop_window` epochs before."""
+    validation loss exceeds its mean over the `early_stop_window` epochs before, all of them after the delay."""
     window = config.early_stop_window
-    if not window or len(history) <= max(window, config.epochs // 2):
+    if not window or len(history) <= max(delay_epochs + window, config.epochs // 2):
         return False
     previous = history[-window - 1 : -1]
     return history[-1].val_loss > sum(epoch.val_loss for epoch in previous) / window

@@ -6,7 +6,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from omegaconf import OmegaConf
 
 from dqrun import kernels, seeding
 from dqrun.build import build_model, uses_self_loops
-from dqrun.checkpoint import Shapes, save_model
+from dqrun.checkpoint import Shapes, load_parameters, save_model
 from dqrun.config import RunConfig
 from dqrun.data.dataset import GraphDataset
 from dqrun.data.features import FeatureRule
@@ -32,7 +32,7 @@ from dqrun.protocol import Trial, canonical, cell_hash, run_id, trial_hash
 from dqrun.provenance import PeakMemory, git_revision, versions
 from dqrun.quant import Phase
 from dqrun.quant.plan import set_phase
-from dqrun.results import Results, Row, write_row
+from dqrun.results import MODEL, Results, Row, write_row
 from dqrun.resume import Checkpoints
 from dqrun.tasks import Task
 from dqrun.training import Epoch, Fit, Streams, calibrate, evaluate, fit
@@ -60,8 +60,12 @@ def run_trial(
     report: Callable[[Epoch], None],
     checkpoints: Checkpoints,
     parts: Sequence[str] = ("train", "val", "test"),
+    start: Path | None = None,
 ) -> Outcome:
-    """Trains, chooses the epoch by validation, then reads each of `parts` once. A loss that is not finite is a row."""
+    """Trains, chooses the epoch by validation, then reads each of `parts` once. A loss that is not finite is a row.
+
+    `start`: the run folder of the FP32 trial whose parameters training begins with.
+    """
     started = time.perf_counter()
     memory = PeakMemory(config.device)
     task = Task(config.dataset.task)
@@ -75,6 +79,8 @@ def run_trial(
         shapes = Shapes(data.in_channels, data.num_categories, data.out_channels)
         streams = make_streams(config, trial)
         model = build_model(config, **asdict(shapes), generator=streams.noise).to(config.device)
+        if start is not None:
+            load_parameters(start / MODEL, model)
         try:
             result = train(model, data, task, config, streams, report, checkpoints)
             for part in parts:
@@ -85,6 +91,7 @@ def run_trial(
             measured = {"reason": str(error)}
     seconds = time.perf_counter() - started + checkpoints.earlier_seconds
     row = make_row(config, trial, result, model, measured, memory.bytes(), seconds)
+    row = replace(row, started_from="" if start is None else start.name)
     return Outcome(row, result, model, shapes, data.rule, log=measured.get("reason", ""))
 
 
@@ -121,11 +128,12 @@ def train(
         data.train_batches,
         lambda: data.batches("val"),
         task,
-        config.train,
+        config.own_train,
         streams,
         make_protection(config),
         report,
         checkpoints,
+        0 if config.quant.is_fp32 else method.delay_epochs,
     )
     model.load_state_dict(result.state)
     if method.post_training:
@@ -208,7 +216,7 @@ def record(outcome: Outcome, config: RunConfig, results: Results) -> None:
             (folder / LOG).write_text(outcome.log.rstrip() + "\n")
         if outcome.model is not None and outcome.row.status == "done":
             assert outcome.shapes is not None and outcome.features is not None
-            save_model(folder / "model.safetensors", outcome.model, config, outcome.shapes, outcome.features)
+            save_model(folder / MODEL, outcome.model, config, outcome.shapes, outcome.features)
         write_row(folder, outcome.row)
 
 

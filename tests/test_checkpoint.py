@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import save_file
 
 from dqrun.build import build_model
-from dqrun.checkpoint import Shapes, load_model, save_model
+from dqrun.checkpoint import Shapes, load_model, load_parameters, save_model
 from dqrun.compose import load_configs
 from dqrun.errors import DataError
 from dqrun.graph import CSR, Graph
@@ -42,3 +42,20 @@ def test_foreign_and_missing_files_are_refused(tmp_path: Path) -> None:
         load_model(tmp_path / "foreign.safetensors")
     with pytest.raises(DataError, match="is not a readable model file"):
         load_model(tmp_path / "missing.safetensors")
+
+
+def test_parameters_of_an_fp32_network(tmp_path: Path) -> None:
+    """What is not the quantisers' is taken over; networks of another shape are refused in one line."""
+    words = ["model=gin", "model.hidden=8", "model.layers=2", "model.norm=batch"]
+    (plain,), (quantised,) = load_configs([*words, "quant=fp32"]), load_configs([*words, "method.step=learned"])
+    first, second = build_model(plain, 3, 0, 2), build_model(quantised, 3, 0, 2)
+    first.norms[0].norm.running_mean.fill_(0.7)  # type: ignore[index]
+    path = tmp_path / "model.safetensors"
+    save_model(path, first, plain, Shapes(3, 0, 2))
+    load_parameters(path, second)
+    state = second.state_dict()
+    assert all(torch.equal(value, state[name]) for name, value in first.state_dict().items())
+    for wider in (build_model(quantised, 4, 0, 2), build_model(load_configs(["model=gcn"])[0], 3, 0, 2)):
+        with pytest.raises(DataError, match="holds another network") as error:
+            load_parameters(path, wider)
+        assert "\n" not in str(error.value)

@@ -56,6 +56,12 @@ def test_the_default_run_is_valid(config: RunConfig) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "rule"),
     [
+        ("method.step", "guessed", "be one of observed, learned"),
+        ("method.delay_epochs", -1, "be >= 0"),
+        ("method.delay_epochs", 40, "be < the 40 epochs of training"),
+        ("train.warm_start", "int8", "be one of none, fp32"),
+        ("train.fine_tune.epochs", 0, "be >= 1"),
+        ("train.fine_tune.lr", -0.1, "be > 0 and finite"),
         ("dataset.source", "web", "be one of planetoid"),
         ("dataset.task", "ranking", "be one of node_classification"),
         ("dataset.features", "none", "be one of given"),
@@ -146,3 +152,18 @@ def test_data_folders_come_from_field_then_environment_then_platform(
         config.validate()
     config.data.mirror = str(tmp_path)
     assert config.data.resolved_mirror == tmp_path
+
+
+@pytest.mark.parametrize("words", [["method.step=learned"], ["method.delay_epochs=2"], ["train.warm_start=fp32"]])
+def test_post_training_quantisation_has_no_options_of_training_with_quantisation(words: list[str]) -> None:
+    field = words[0].partition("=")[0]
+    with pytest.raises(ConfigError, match=rf"{field} must be .* for method.post_training=true, .*, got "):
+        load_configs(["method=ptq", *words])
+    load_configs(["method=ptq", "quant=fp32", *words])
+
+
+def test_a_delay_is_shorter_than_the_fine_tuning() -> None:
+    words = ["train.epochs=50", "train.fine_tune.epochs=5", "method.delay_epochs=5"]
+    with pytest.raises(ConfigError, match=r"method\.delay_epochs must be < the 5 epochs of training, got 5"):
+        load_configs([*words, "train.warm_start=fp32"])
+    load_configs(words)

@@ -37,6 +37,14 @@ def test_the_row_carries_metric_and_agreement(
     assert "100.00 % of the predictions agree (100.00 % in float32)" in capsys.readouterr().err
 
 
+def test_learned_steps_are_those_of_the_program(words: Words, tmp_path: Path) -> None:
+    options = ["model=gin", "quant=int4", "method.step=learned", "method.delay_epochs=1", "train.warm_start=fp32"]
+    run_all(load_configs(words(*options, "evaluate.engine=integer")), quiet=True)
+    first, row = pd.read_csv(tmp_path / "trials.csv").to_dict("records")
+    assert row["integer_agreement"] == 1.0 and row["test_metric_integer"] == row["test_metric"]
+    assert row["started_from"] == first["run_id"] and pd.isna(first["test_metric_integer"])
+
+
 def test_a_row_without_the_integer_result_is_run_again(words: Words, tmp_path: Path) -> None:
     run_all(load_configs(words("quant=int8")), quiet=True)
     (path,) = (tmp_path / "runs").glob("*/row.json")

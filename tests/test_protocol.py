@@ -1,11 +1,16 @@
 """Trials and the hashes that tell them apart."""
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 
+from dqrun.compose import load_configs
 from dqrun.config import (
     DatasetConfig,
+    FineTuneConfig,
     MethodConfig,
     ModelConfig,
     PlanConfig,
@@ -14,8 +19,10 @@ from dqrun.config import (
     ResultsConfig,
     RunConfig,
     SiteRule,
+    TrainConfig,
+    schema,
 )
-from dqrun.protocol import Trial, cell_hash, run_id, trial_hash, trials
+from dqrun.protocol import Trial, cell_hash, run_id, trial_hash, trials, warm_start_of
 
 SEEDS = ProtocolConfig(name="seeds", trials=3, first_seed=5)
 CONFIG = RunConfig(
@@ -56,6 +63,7 @@ def test_folds() -> None:
         {"kernels": "reference"},
         {"rerun": True},
         {"protocol": replace(SEEDS, trials=100, first_seed=0)},
+        {"train": TrainConfig(fine_tune=FineTuneConfig(lr=0.1))},
     ],
 )
 def test_what_leaves_a_result_alone_leaves_its_hash_alone(change: dict[str, object]) -> None:
@@ -69,6 +77,9 @@ def test_what_leaves_a_result_alone_leaves_its_hash_alone(change: dict[str, obje
         {"quant": replace(CONFIG.quant, weight_bits=8)},
         {"method": replace(CONFIG.method, estimator="clipped")},
         {"protocol": replace(SEEDS, split_seed=1)},
+        {"method": replace(CONFIG.method, step="learned")},
+        {"method": replace(CONFIG.method, delay_epochs=3)},
+        {"train": TrainConfig(warm_start="fp32")},
     ],
 )
 def test_what_determines_a_result_changes_its_hash(change: dict[str, object]) -> None:
@@ -80,6 +91,38 @@ def test_fp32_has_no_method_and_no_plan() -> None:
     other = replace(plain, method=MethodConfig(name="dq", estimator="clipped"), plan=PlanConfig(name="integer"))
     assert cell_hash(plain) == cell_hash(other)
     assert run_id(plain, Trial(0)) == run_id(other, Trial(0))
+
+
+def test_published_trials_keep_their_hashes(repository: Path) -> None:
+    """Fields that are younger than these rows are not in their config.yaml, and must not change what names them."""
+    folders = sorted((repository / "results" / "published").glob("*/runs/*"))
+    assert len(folders) > 100
+    for folder in folders[::12]:
+        row = json.loads((folder / "row.json").read_text())
+        config = OmegaConf.to_object(OmegaConf.merge(schema(), OmegaConf.load(folder / "config.yaml")))
+        assert isinstance(config, RunConfig)
+        assert cell_hash(config) == row["cell_hash"], folder.name
+        assert run_id(config, Trial(row["seed"], row["fold"])) == folder.name == row["run_id"]
+
+
+def test_a_warm_start_is_what_the_same_command_runs_in_fp32() -> None:
+    words = ["train.warm_start=fp32", "train.lr=0.02", "train.fine_tune={lr: 0.001, epochs: 7}"]
+    quantised, plain = (
+        load_configs([*words, quant, "plan=integer"])[0]
+        for quant in ("evaluate.engine=integer", "quant=fp32")
+    )  # fmt: skip
+    start = warm_start_of(quantised)
+    assert start is not None and run_id(start, Trial(3)) == run_id(plain, Trial(3))
+    assert (start.own_train.lr, start.own_train.epochs) == (0.02, plain.train.epochs)
+    assert (quantised.own_train.lr, quantised.own_train.epochs) == (0.001, 7)
+    assert warm_start_of(plain) is None and warm_start_of(start) is None and warm_start_of(CONFIG) is None
+    start.validate()
+
+
+def test_fp32_is_one_trial_whatever_the_options_of_quantised_training() -> None:
+    words = ("train.warm_start=fp32", "method.step=learned", "method.delay_epochs=5", "quant.symmetric_weights=true")
+    configs = load_configs(["quant=fp32"]) + load_configs(["quant=fp32", *words])
+    assert cell_hash(configs[0]) == cell_hash(configs[1])
 
 
 def test_trials_of_a_cell_differ_by_seed_and_fold() -> None:

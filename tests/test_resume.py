@@ -12,9 +12,10 @@ from dqrun.compose import load_configs
 from dqrun.config import RunConfig
 from dqrun.data.dataset import load_dataset
 from dqrun.protocol import Trial
+from dqrun.results import Results
 from dqrun.resume import Checkpoints, Identity
 from dqrun.training import Epoch
-from dqrun.trial import Outcome, run_trial
+from dqrun.trial import Outcome, record, run_trial
 
 SMALL = [
     "dataset.graphs=20",
@@ -32,6 +33,10 @@ CASES = {
     "gat, step schedule": ["model=gat", "quant=w4a8", "train.schedule={name: step, every: 2}"],
     "fp32, by metric": ["model=gcn", "quant=fp32", "train.select=val_metric"],
     "post-training": ["quant=int8", "method=ptq"],
+    "delay until after the first kill": ["quant=int4", "method=dq", "method.delay_epochs=3"],
+    "delay, plateau": ["quant=int8", "method.delay_epochs=2", "train.schedule={name: plateau, patience: 0}"],
+    "learned steps": ["model=gcn", "quant=int4", "method=dq", "method.step=learned"],
+    "learned steps, noise, delay": ["quant=int4", "method=noisy", "method.step=learned", "method.delay_epochs=4"],
 }
 
 
@@ -44,18 +49,26 @@ def config_of(*overrides: str) -> RunConfig:
     return config
 
 
-def run(config: RunConfig, checkpoints: Checkpoints, report: Callable[[Epoch], None] = lambda epoch: None) -> Outcome:
+def run(
+    config: RunConfig,
+    checkpoints: Checkpoints,
+    report: Callable[[Epoch], None] = lambda epoch: None,
+    start: Path | None = None,
+) -> Outcome:
     torch.set_num_threads(1)
-    return run_trial(config, Trial(1), load_dataset(config.dataset, config.data), report, checkpoints)
+    dataset = load_dataset(config.dataset, config.data)
+    return run_trial(config, Trial(1), dataset, report, checkpoints, start=start)
 
 
-def killed_after(config: RunConfig, path: Path, number: int, minutes: float = EACH_EPOCH) -> None:
+def killed_after(
+    config: RunConfig, path: Path, number: int, minutes: float = EACH_EPOCH, start: Path | None = None
+) -> None:
     def die(epoch: Epoch) -> None:
         if epoch.epoch == number:
             raise Killed
 
     with pytest.raises(Killed):
-        run(config, Checkpoints(path, minutes, SELF), die)
+        run(config, Checkpoints(path, minutes, SELF), die, start)
 
 
 def same_bits(a: Outcome, b: Outcome) -> None:
@@ -82,6 +95,17 @@ def test_a_resumed_trial_has_the_bits_of_an_uninterrupted_one(tmp_path: Path, ca
     assert seen == [5, 6]
     same_bits(whole, resumed)
     assert resumed.row.seconds >= sum(epoch.seconds for epoch in resumed.result.history[:4])
+
+
+def test_a_resumed_trial_goes_on_from_its_checkpoint_not_from_its_warm_start(tmp_path: Path) -> None:
+    config, path = config_of("quant=int4", "train.warm_start=fp32"), tmp_path / "t.pt"
+    first = run(config_of("quant=fp32"), Checkpoints(tmp_path / "fp32.pt", 0, SELF))
+    record(first, config_of("quant=fp32"), Results(tmp_path))
+    start = tmp_path / "runs" / first.row.run_id
+    whole = run(config, Checkpoints(tmp_path / "whole.pt", 0, SELF), start=start)
+    killed_after(config, path, 3, start=start)
+    same_bits(whole, run(config, Checkpoints(path, 0, SELF), start=start))
+    assert whole.row.started_from == first.row.run_id
 
 
 def test_zero_minutes_keep_nothing(tmp_path: Path) -> None:

@@ -10,8 +10,9 @@ from dqrun.config import ScheduleConfig, TrainConfig
 from dqrun.errors import TrialFailed
 from dqrun.graph import CSR, Batch, Graph
 from dqrun.methods.degree_quant import Protection
+from dqrun.quant import Grid, Observer, Phase, Quantizer
 from dqrun.tasks import Task
-from dqrun.training import Epoch, Streams, evaluate, fit, is_better, should_stop
+from dqrun.training import Epoch, Fit, Streams, evaluate, fit, is_better, make_optimizer, should_stop
 
 GRAPH = Graph(
     csr=CSR.from_edge_index(torch.tensor([[0, 1], [1, 0]]), 4),
@@ -48,6 +49,17 @@ def run(model: nn.Module, config: TrainConfig, protection: Protection | None = N
     return fit(model, once, lambda: [batch], CLASSES, config, streams(), protection)
 
 
+def fit_with_losses(model: nn.Module, config: TrainConfig, losses: Iterator[float], delay_epochs: int) -> Fit:
+    """`fit`, with validation losses as given."""
+
+    def once(generator: torch.Generator) -> Iterator[Batch]:
+        yield NODES
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("dqrun.training.evaluate", lambda model, *_: (model(NODES.x, GRAPH), (next(losses), 0.5))[1])
+        return fit(model, once, lambda: [NODES], CLASSES, config, streams(), delay_epochs=delay_epochs)
+
+
 def test_fit_learns_and_keeps_the_best_state() -> None:
     torch.manual_seed(0)
     model = Line()
@@ -64,6 +76,45 @@ def test_protection_is_drawn_in_training_only() -> None:
     run(model, TrainConfig(epochs=2), Protection(0.5, 0.5))
     train_1, val_1, train_2, val_2 = model.seen
     assert train_1 is not None and train_2 is not None and val_1 is None and val_2 is None
+
+
+def test_delayed_epochs_neither_round_nor_are_kept_nor_stop_the_training() -> None:
+    torch.manual_seed(0)
+    model, phases = Line(), []
+    model.quantizer = Quantizer(Grid(2), Observer(update="widen"))
+    model.register_forward_pre_hook(lambda *_: phases.append(model.quantizer.phase))
+    config = TrainConfig(epochs=6, lr=1.0, early_stop_window=1)
+    losses = iter((0.1, 0.2, 5.0, 4.0, 3.0, 9.0))
+    chosen = fit_with_losses(model, config, losses, delay_epochs=2)
+    assert phases == [Phase.DELAY] * 4 + [Phase.QUANTIZE] * 8
+    assert [epoch.val_loss for epoch in chosen.history] == [0.1, 0.2, 5.0, 4.0, 3.0, 9.0]
+    assert chosen.best is not None and chosen.best.epoch == 5
+    assert len(chosen.state) == len(model.state_dict())
+
+
+def test_a_plateau_begins_after_the_delay() -> None:
+    schedule = ScheduleConfig(name="plateau", factor=0.5, patience=0)
+    losses = iter((1.0, 2.0, 3.0, 5.0, 4.0, 6.0))
+    result = fit_with_losses(Line(), TrainConfig(epochs=6, lr=1.0, schedule=schedule), losses, delay_epochs=3)
+    assert [epoch.lr for epoch in result.history] == [1.0] * 6
+    assert result.best is not None and result.best.epoch == 5
+
+
+def test_early_stopping_compares_epochs_after_the_delay_only() -> None:
+    config = TrainConfig(epochs=6, early_stop_window=2)
+    history = epochs(1, 1, 1, 9, 10, 8)
+    assert should_stop(history[:4], config) and not should_stop(history[:4], config, delay_epochs=3)
+    assert not should_stop(history[:5], config, delay_epochs=3)
+    assert not should_stop(history, config, delay_epochs=3)
+    assert should_stop(epochs(1, 1, 1, 9, 10, 11), config, delay_epochs=3)
+
+
+def test_learned_steps_do_not_decay() -> None:
+    model = nn.Sequential(nn.Linear(1, 1), Quantizer(Grid(4), Observer(), learned=True))
+    own, steps = make_optimizer(model, TrainConfig(weight_decay=0.1)).param_groups
+    assert (own["weight_decay"], len(own["params"])) == (0.1, 2)
+    assert (steps["weight_decay"], steps["params"]) == (0.0, [model[1].step.log_scale])
+    assert len(make_optimizer(Line(), TrainConfig()).param_groups) == 1
 
 
 def test_a_loss_that_is_not_finite_fails_the_trial() -> None:

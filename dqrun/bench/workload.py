@@ -20,7 +20,7 @@ from dqrun.graph import Batch
 from dqrun.nn import GNN
 from dqrun.protocol import trials
 from dqrun.tasks import Task
-from dqrun.training import train_step
+from dqrun.training import make_optimizer, train_step
 from dqrun.trial import make_protection
 
 BATCHES = 6  # different ones that the rounds take in turn
@@ -86,8 +86,7 @@ class Workload:
         return step
 
     def _optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
-        train = self.config.train
-        return torch.optim.Adam(model.parameters(), lr=train.lr, weight_decay=train.weight_decay)
+        return make_optimizer(model, self.config.train)
 
     def pipeline_seconds(self, config: RunConfig) -> float:
         """Seconds for one epoch's batches, with the protection that `config` asks for; the second of two epochs."""

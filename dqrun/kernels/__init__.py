@@ -51,7 +51,11 @@ def fake_quantize(
     x: [N, ...]. scale: float32 0-d. zero_point: int32 0-d. keep: bool [N] or None, rows passed unchanged with identity
     gradient. estimator, the gradient with respect to x elsewhere: "ste" identity; "clipped" zero where the unclamped
     code is outside [qmin, qmax]; "clipped_ends" zero where the clamped code is qmin or qmax. relu: a ReLU follows, at
-    no further cost. Returns the shape of x. No gradient to scale and zero_point.
+    no further cost. Returns the shape of x.
+
+    A scale that asks for a gradient gets that of LSQ (Esser et al. 2020, eq. 3), whatever the estimator: with
+    v = x / scale, the sum over the elements that are not kept of (qmin - zero_point) where v is at most that,
+    (qmax - zero_point) where v is at least that, and round(v) - v between. No gradient to zero_point.
     """
     return version(reference.fake_quantize, x)(x, scale, zero_point, qmin, qmax, keep, estimator, relu)
 
@@ -116,7 +120,8 @@ def spmm_quantized(
 ) -> Tensor:
     """`spmm` of messages weight[e] * x[col[e]] that each pass `fake_quantize` before the sum.
 
-    keep: bool [N] or None, source nodes whose messages stay exact; the rest as in `spmm` and `fake_quantize`.
+    keep: bool [N] or None, source nodes whose messages stay exact; the rest as in `spmm` and `fake_quantize`, the
+    gradient of the scale included: a sum over messages.
     """
     return version(reference.spmm_quantized, x)(csr, x, weight, scale, zero_point, qmin, qmax, keep, estimator)
 

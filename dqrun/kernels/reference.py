@@ -45,14 +45,18 @@ class _FakeQuantize(torch.autograd.Function):
     ) -> Tensor:
         code = torch.round(x * (1 / scale)) + zero_point
         exact = None if keep is None else _rows(keep, x)
+        ctx.slope = (
+            _step_slope(x, scale, qmin - zero_point, qmax - zero_point, exact) if ctx.needs_input_grad[1] else None
+        )
         ctx.passes = None if estimator == "ste" else _passes(code, *gradient_codes(qmin, qmax, estimator), exact)
         y = (code.clamp(qmin, qmax) - zero_point) * scale
         return y if exact is None else torch.where(exact, x, y)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        step = None if ctx.slope is None else (grad * ctx.slope).sum()
         grad = grad if ctx.passes is None else grad * ctx.passes
-        return (grad, None, None, None, None, None, None)
+        return (grad, step, None, None, None, None, None)
 
 
 def gradient_codes(qmin: int, qmax: int, estimator: str) -> tuple[int, int]:
@@ -63,6 +67,13 @@ def gradient_codes(qmin: int, qmax: int, estimator: str) -> tuple[int, int]:
 def _passes(code: Tensor, low: int, high: int, exact: Tensor | None) -> Tensor:
     inside = (code >= low) & (code <= high)
     return inside if exact is None else inside | exact
+
+
+def _step_slope(x: Tensor, scale: Tensor, low: Tensor, high: Tensor, exact: Tensor | None) -> Tensor:
+    """How each rounded value changes with the step; `low`, `high`: the end codes less the zero point."""
+    place = x * (1 / scale)
+    slope = torch.where(place <= low, low, torch.where(place >= high, high, torch.round(place) - place))
+    return slope if exact is None else slope.masked_fill(exact, 0.0)
 
 
 def _rows(row_values: Tensor, x: Tensor) -> Tensor:

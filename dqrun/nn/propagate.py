@@ -24,9 +24,9 @@ def propagate(csr: CSR, h: Tensor, weight: Tensor, site: Site, keep: Tensor | No
     keep = quantizer.kept(keep)
     if quantizer.observing:
         quantizer.observer.update(*kernels.message_range(csr, h, weight, quantizer.observer.tail, keep))
-    if quantizer.phase is Phase.CALIBRATE:
+    if not quantizer.rounding:
         return kernels.spmm(csr, h, weight)
-    scale, zero_point = quantizer.params()
+    scale, zero_point = quantizer.params(csr.num_edges * h.numel() // max(1, h.size(0)))
     grid = quantizer.grid
     return kernels.spmm_quantized(csr, h, weight, scale, zero_point, grid.qmin, grid.qmax, keep, quantizer.estimator)
 

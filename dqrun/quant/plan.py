@@ -76,6 +76,8 @@ class QuantPlan:
             noise_rate=method.noise_rate,
             generator=generator,
             protectable=not any(matches(name, glob) for glob in method.protection.exempt),
+            learned=method.step == "learned",
+            is_weight=site.is_weight,
         )
 
     def apply(self, model: nn.Module, generator: torch.Generator | None = None) -> list[str]:
@@ -95,6 +97,13 @@ class QuantPlan:
 def quantizers(model: nn.Module) -> Iterable[Quantizer]:
     """All quantisers of a model."""
     return (module for module in model.modules() if isinstance(module, Quantizer))
+
+
+def split_parameters(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+    """A network's own parameters, in its order, and the learned steps of its quantisers."""
+    steps = [quantizer.step.log_scale for quantizer in quantizers(model) if quantizer.step is not None]
+    known = {id(step) for step in steps}
+    return [parameter for parameter in model.parameters() if id(parameter) not in known], steps
 
 
 def set_phase(model: nn.Module, phase: Phase) -> None:

@@ -9,14 +9,17 @@ from torch import Tensor, nn
 
 from dqrun import kernels
 from dqrun.errors import DqrunError
-from dqrun.quant.grid import Grid
+from dqrun.quant.grid import SMALLEST_SCALE, Grid
+from dqrun.quant.learned_step import LearnedStep
 from dqrun.quant.observer import Observer
 
 
 class Phase(Enum):
-    """What quantisers do: QUANTIZE (observing while training), CALIBRATE (observe, leave exact), BYPASS (nothing)."""
+    """What quantisers do: QUANTIZE (observing while training), DELAY (the same without rounding), CALIBRATE (observe in
+    evaluation too, leave exact), BYPASS (nothing)."""
 
     QUANTIZE = "quantize"
+    DELAY = "delay"
     CALIBRATE = "calibrate"
     BYPASS = "bypass"
 
@@ -27,6 +30,10 @@ class Quantizer(nn.Module):
     `estimator` is the gradient of rounding (see `kernels.fake_quantize`): "ste", "clipped" or "clipped_ends".
     `noise_rate` < 1 is quantisation noise (Fan et al. 2021): a training step quantises each element with this
     probability, drawn from `generator`. `protectable` False ignores the rows that a method keeps exact.
+
+    `learned`: the scale is a parameter (LSQ, Esser et al. 2020). It and the zero point begin as those of the range that
+    was observed up to the first training step that rounds and has seen more than zeros; from then on nothing is
+    observed and the zero point stays. `is_weight`: it begins as 2 mean|x| / sqrt(qmax) instead (LSQ, section 2.1).
     """
 
     def __init__(
@@ -37,22 +44,37 @@ class Quantizer(nn.Module):
         noise_rate: float = 1.0,
         generator: torch.Generator | None = None,
         protectable: bool = True,
+        learned: bool = False,
+        is_weight: bool = False,
     ) -> None:
         super().__init__()
         self.grid, self.observer, self.estimator = grid, observer, estimator
         self.noise_rate, self.generator, self.protectable = noise_rate, generator, protectable
+        self.step, self.is_weight = (LearnedStep() if learned else None), is_weight
         self.phase = Phase.QUANTIZE
         self._checked = False
 
     @property
     def observing(self) -> bool:
         """Whether this call updates the range."""
-        return self.phase is Phase.CALIBRATE or (self.training and self.phase is Phase.QUANTIZE)
+        if self.phase is Phase.QUANTIZE:
+            return self.training and (self.step is None or not self.step.begun)
+        return self.phase is Phase.CALIBRATE or (self.training and self.phase is Phase.DELAY)
+
+    @property
+    def rounding(self) -> bool:
+        """Whether this call rounds."""
+        return self.phase is Phase.QUANTIZE
+
+    @property
+    def beginning(self) -> bool:
+        """Whether this call may give a learned step its first value."""
+        return self.step is not None and self.training and self.rounding and not self.step.begun
 
     @property
     def noisy(self) -> bool:
         """Whether this call leaves random elements exact."""
-        return self.training and self.noise_rate < 1.0
+        return self.training and self.rounding and self.noise_rate < 1.0
 
     def forward(
         self, x: Tensor, keep: Tensor | None = None, multiplicity: Tensor | None = None, relu: bool = False
@@ -69,8 +91,11 @@ class Quantizer(nn.Module):
         keep = self.kept(keep)
         if self.observing:
             self.observer.observe(x, multiplicity, keep)
-        if self.phase is Phase.CALIBRATE:
+        if not self.rounding:
             return x.relu() if relu else x
+        if self.beginning and self.is_weight:
+            mean = x.detach().abs().mean()
+            self._begin(2 * mean / self.grid.qmax**0.5, torch.zeros_like(mean, dtype=torch.int32))
         return self.round(x, keep, relu)
 
     def kept(self, keep: Tensor | None) -> Tensor | None:
@@ -79,7 +104,7 @@ class Quantizer(nn.Module):
 
     def round(self, x: Tensor, keep: Tensor | None = None, relu: bool = False) -> Tensor:
         """Fake-quantises with the present range, without observing."""
-        scale, zero_point = self.params()
+        scale, zero_point = self.params(x.numel())
         grid = self.grid
         rounded = kernels.fake_quantize(x, scale, zero_point, grid.qmin, grid.qmax, keep, self.estimator, relu)
         if not self.noisy:
@@ -87,15 +112,31 @@ class Quantizer(nn.Module):
         chosen = torch.rand(x.shape, generator=self.generator, device=x.device) < self.noise_rate
         return torch.where(chosen, rounded, x.relu() if relu else x)
 
-    def params(self) -> tuple[Tensor, Tensor]:
-        """Scale (float32) and zero point (int32) of the present range, 0-d."""
+    def params(self, count: int = 1) -> tuple[Tensor, Tensor]:
+        """Scale (float32) and zero point (int32), 0-d: of the present range, or learned.
+
+        `count`: elements that are to be rounded. In training a learned scale takes a gradient, which is scaled by
+        1 / sqrt(count * qmax) (LSQ, section 2.2).
+        """
+        if self.step is not None and self.step.begun:
+            return self.step.scale((count * self.grid.qmax) ** -0.5), self.step.zero_point
         if self.observing:
             self._checked = False
         elif not self._checked:  # once per evaluation, not per call: reading the range synchronises a GPU
             if not self.observer.has_seen:
                 raise DqrunError("a quantiser was evaluated before it had observed any value")
             self._checked = True
-        return self.grid.params(self.observer.low, self.observer.high)
+        scale, zero_point = self.grid.params(self.observer.low, self.observer.high)
+        if self.beginning and self._begin(scale, zero_point):
+            return self.params(count)
+        return scale, zero_point
+
+    def _begin(self, scale: Tensor, zero_point: Tensor) -> bool:
+        """Gives a learned step its first value, unless all that was seen is zero; returns whether it did."""
+        assert self.step is not None
+        if scale.item() > SMALLEST_SCALE:
+            self.step.begin(scale, zero_point)
+        return self.step.begun
 
     def extra_repr(self) -> str:
-        return f"{self.grid}, estimator={self.estimator}, noise_rate={self.noise_rate}"
+        return f"{self.grid}, estimator={self.estimator}, noise_rate={self.noise_rate}, learned={self.step is not None}"

@@ -18,6 +18,7 @@ from dqrun.nn.gin import GINLayer
 from dqrun.nn.linear import MLP, BatchNorm, Embedding, Linear
 from dqrun.nn.model import GNN, Head
 from dqrun.quant import Site, named_sites
+from dqrun.quant.plan import split_parameters
 
 FP32 = 32
 
@@ -112,7 +113,7 @@ def weight_widths(model: nn.Module) -> list[tuple[float, int]]:
 
 
 def _parameter_bits(model: nn.Module, weights: list[tuple[float, int]]) -> float:
-    everything = sum(parameter.numel() for parameter in model.parameters())
+    everything = sum(parameter.numel() for parameter in split_parameters(model)[0])
     return everything * FP32 + sum(number * (bits - FP32) for number, bits in weights)
 
 

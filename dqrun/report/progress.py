@@ -76,15 +76,15 @@ class Progress:
     def trial(self, config: RunConfig, trial: Trial) -> Iterator[Callable[[Epoch], None]]:
         """Gives the function that takes each epoch of a trial."""
         if not self.bars:
-            yield self._plain_lines(title(config, trial), config.train.epochs)
+            yield self._plain_lines(title(config, trial), config.own_train.epochs)
             return
-        with tqdm(total=config.train.epochs, desc=title(config, trial), unit="epoch", leave=False) as bar:
+        with tqdm(total=config.own_train.epochs, desc=title(config, trial), unit="epoch", leave=False) as bar:
 
             def report(epoch: Epoch) -> None:
                 bar.set_postfix(loss=f"{epoch.train_loss:.4f}", val=f"{epoch.val_metric:.4f}", refresh=False)
                 bar.update(epoch.epoch - bar.n)  # a resumed trial does not begin at 1
                 if self.meter is not None:
-                    self.meter.advance(epoch.epoch / config.train.epochs)
+                    self.meter.advance(epoch.epoch / config.own_train.epochs)
 
             yield report
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from dqrun.config import RunConfig
 from dqrun.data.fingerprint import fingerprint
-from dqrun.protocol import Trial, cell_hash, run_id, trials
+from dqrun.protocol import Trial, cell_hash, run_id, trials, warm_start_of
 from dqrun.report.meter import count
 from dqrun.results import Results
 
@@ -31,6 +31,8 @@ class PlannedTrial:
     """Parts of the data that are evaluated at the end; a search leaves the test data alone."""
     alone: bool = False
     """Whether the command asks for one configuration: a dataset that can't be read then ends it, unrecorded."""
+    start: PlannedTrial | None = None
+    """The FP32 trial whose parameters this one begins with; it is in the same plan."""
 
     @property
     def root(self) -> str:
@@ -59,7 +61,9 @@ class Plan:
         """The same plan, its trials with this number of threads where the configuration leaves it open."""
 
         def fixed(planned: PlannedTrial) -> PlannedTrial:
-            return replace(planned, config=replace(planned.config, threads=planned.config.threads or threads))
+            start = None if planned.start is None else fixed(planned.start)
+            config = replace(planned.config, threads=planned.config.threads or threads)
+            return replace(planned, config=config, start=start)
 
         return replace(self, to_do=[fixed(planned) for planned in self.to_do])
 
@@ -82,24 +86,27 @@ def is_complete(row: dict[str, Any], config: RunConfig) -> bool:
 def make_plan(configs: Sequence[RunConfig], parts: Sequence[str] = ALL_PARTS) -> Plan:
     """The plan of a command; a trial that two configurations share is in it once.
 
-    Raises ResultsError for a results folder that can't be written to.
+    The FP32 trials that others start from come first, and count as done only where their network is there too. Raises
+    ResultsError for a results folder that can't be written to.
     """
-    folders: dict[str, Results] = {}
-    for config in configs:
-        if config.results.dir not in folders:
-            folders[config.results.dir] = Results(config.results.dir)
+    folders = {folder: Results(folder) for folder in dict.fromkeys(config.results.dir for config in configs)}
+    starts = [start for config in configs if (start := warm_start_of(config)) is not None]
+    needed = {cell_hash(start, fingerprint(start.dataset)) for start in starts}
     to_do: dict[Path, PlannedTrial] = {}
     known: dict[Path, PlannedTrial] = {}
     cells: dict[str, Results] = {}
-    for config in configs:
+    for config in [*starts, *configs]:
         results, mark = folders[config.results.dir], fingerprint(config.dataset)
-        cells[cell_hash(config, mark)] = results
+        start, cell = warm_start_of(config), cell_hash(config, mark)
+        cells[cell] = results
         for trial in trials(config.protocol):
             name = run_id(config, trial, mark)
             row = results.row(name)
             counts = row is not None and is_complete(row, config) and not config.rerun
+            counts = counts and (cell not in needed or results.has_model(name))
             superseded = None if row is None or counts else row["finished_utc"]
-            planned = PlannedTrial(config, trial, name, superseded, parts, len(configs) == 1)
+            before = None if start is None else (known | to_do)[results.runs / run_id(start, trial, mark)]
+            planned = PlannedTrial(config, trial, name, superseded, parts, len(configs) == 1, before)
             (known if counts else to_do).setdefault(results.runs / name, planned)
     kept = sum(os.path.exists(folders[planned.root].checkpoint_path(planned.name)) for planned in to_do.values())
     return Plan(list(to_do.values()), list(known.values()), cells, kept)

@@ -6,6 +6,7 @@ import os
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -46,15 +47,19 @@ class Worker:
         self._folders: dict[str, Results] = {}
 
     def attempt(self, planned: PlannedTrial) -> Finished | None:
-        """Runs and records a trial unless it has a row; None when another process is at it.
+        """Runs and records a trial unless it has a row; None when another process is at it, or at its warm start.
 
-        Whatever goes wrong with the trial itself is recorded as its failure. Raises ResultsError when the results
-        folder can't be written to, and DqrunError when the command's only dataset can't be read.
+        The FP32 trial that it starts from is run first, unless that has its row. Whatever goes wrong with a trial is
+        recorded as its failure. Raises ResultsError when the results folder can't be written to, and DqrunError when
+        the command's only dataset can't be read.
         """
         results = self._results(planned)
         row = planned.finished(results)
         if row is not None:
             return Finished(row, here=False)
+        start = None if planned.start is None else self.attempt(planned.start)
+        if planned.start is not None and start is None:
+            return None
         lock = LockFile(results.lock_path(planned.name), self.label)
         try:
             if not lock.acquire():
@@ -63,7 +68,7 @@ class Worker:
             raise ResultsError(f"could not write {lock.path}: {error.strerror}") from None
         try:
             with Heartbeat(lock) as beat:
-                return self._run_locked(planned, results, beat)
+                return self._run_locked(planned, results, beat, None if start is None else start.row)
         except LockLost:
             return None
         finally:
@@ -84,14 +89,20 @@ class Worker:
         finally:
             lock.release()
 
-    def _run_locked(self, planned: PlannedTrial, results: Results, beat: Heartbeat) -> Finished:
+    def _run_locked(
+        self, planned: PlannedTrial, results: Results, beat: Heartbeat, start: dict[str, Any] | None
+    ) -> Finished:
         row = planned.finished(results)
         if row is not None:  # recorded between the first look and the lock
             return Finished(row, here=False)
         results.clear_leftovers(planned.name)
+        if start is not None and start["status"] != "done":
+            reason = one_line(f"its FP32 trial {start['run_id']} failed: {start['reason']}")
+            return self._record(failed(planned.config, planned.trial, reason, start["reason"]), planned, results)
         checkpoints = self._checkpoints(planned, results)
         try:
-            outcome = self._outcome(planned, checkpoints, beat)
+            folder = None if start is None else results.runs / start["run_id"]
+            outcome = self._outcome(planned, checkpoints, beat, folder)
         except (LockLost, ResultsError):
             raise
         except Exception as error:  # whatever a trial raises is its failure; the sweep goes on
@@ -102,7 +113,7 @@ class Worker:
         beat.confirm()
         return self._record(outcome, planned, results)
 
-    def _outcome(self, planned: PlannedTrial, checkpoints: Checkpoints, beat: Heartbeat) -> Outcome:
+    def _outcome(self, planned: PlannedTrial, checkpoints: Checkpoints, beat: Heartbeat, start: Path | None) -> Outcome:
         config, trial = planned.config, planned.trial
         torch.set_num_threads(config.threads or os.cpu_count() or 1)
         dataset = self._dataset(config)
@@ -114,7 +125,7 @@ class Worker:
                 show(epoch)
                 track.epoch(epoch)
 
-            outcome = run_trial(config, trial, dataset, report, checkpoints, planned.parts)
+            outcome = run_trial(config, trial, dataset, report, checkpoints, planned.parts, start)
             track.row(outcome.row)
         return outcome
 

@@ -47,9 +47,9 @@ def space_of(config: RunConfig, names: Sequence[str]) -> list[Dimension]:
             hint = suggestion(name, SETTINGS)
             raise ConfigError(f"--search must name settings among {', '.join(SETTINGS)}, got {name!r}{hint}")
     makers: dict[str, Callable[[RunConfig], Dimension | None]] = {
-        "lr": lambda c: Dimension("lr", ("train.lr",), c.train.lr / 10, c.train.lr * 10, c.train.lr),
+        "lr": lambda c: Dimension("lr", (_own(c, "lr"),), c.own_train.lr / 10, c.own_train.lr * 10, c.own_train.lr),
         "weight_decay": lambda c: _around(
-            "weight_decay", ("train.weight_decay",), 1e-7, 1e-2, c.train.weight_decay, zero_below=1e-6
+            "weight_decay", (_own(c, "weight_decay"),), 1e-7, 1e-2, c.own_train.weight_decay, zero_below=1e-6
         ),
         "dropout": lambda c: _around("dropout", ("model.dropout",), 0.0, 0.7, c.model.dropout, log=False),
         "p_max": _p_max,
@@ -59,6 +59,11 @@ def space_of(config: RunConfig, names: Sequence[str]) -> list[Dimension]:
     }
     found = [makers[name](config) for name in SETTINGS if name in names]
     return [dimension for dimension in found if dimension is not None]
+
+
+def _own(config: RunConfig, name: str) -> str:
+    """The field that sets a training setting of this run; after a warm start `train` is the FP32 trial's."""
+    return f"train.fine_tune.{name}" if config.starts_warm else f"train.{name}"
 
 
 def _around(name: str, where: tuple[str, ...], low: float, high: float, default: float, **more: Any) -> Dimension:

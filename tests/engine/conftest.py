@@ -16,6 +16,7 @@ from dqrun.engine.structure import build_graph
 from dqrun.graph import Graph
 from dqrun.nn import GNN
 from dqrun.quant import QuantPlan
+from dqrun.quant.plan import split_parameters
 
 CHANNELS, CLASSES = 5, 3
 
@@ -54,10 +55,12 @@ def trained(integer_plan: PlanConfig, random_graph: Callable[..., tuple[Tensor, 
         categories: int = 0,
         seed: int = 0,
         plan: PlanConfig = integer_plan,
+        step: str = "observed",
         **options: Any,
     ) -> GNN:
         config = ModelConfig(**({"name": name, "layers": 2, "hidden": 8, "heads": 2} | options))
-        method = MethodConfig(name="test", observer=ObserverConfig(tail=0.01), weight_observer=ObserverConfig())
+        observers = ObserverConfig(tail=0.01), ObserverConfig()
+        method = MethodConfig(name="test", observer=observers[0], weight_observer=observers[1], step=step)
         quant = QuantConfig(bits=activation_bits, weight_bits=weight_bits, activation_bits=activation_bits)
         with torch.random.fork_rng():
             torch.manual_seed(seed)
@@ -70,6 +73,8 @@ def trained(integer_plan: PlanConfig, random_graph: Callable[..., tuple[Tensor, 
             for step in range(3):
                 x, edge_index, batch = random_graph(60, 200, 4, seed + 1000 + step, categories)
                 model(x, build_graph(edge_index, 60, batch, uses_self_loops(config)))
+            for parameter in split_parameters(model)[1]:
+                parameter.data.add_(0.3 * torch.randn(()))
         return model.eval()
 
     return make

@@ -79,6 +79,14 @@ def test_no_quantiser_in_training_reads_a_value(update: str) -> None:
         quantizer(x, torch.zeros(20, dtype=torch.bool), torch.ones(20, dtype=torch.int64), relu=True).sum().backward()
 
 
+def test_no_learned_step_that_has_begun_reads_a_value() -> None:
+    quantizer = Quantizer(Grid(4), Observer(), "clipped", learned=True).train()
+    quantizer(torch.randn(20, 6))
+    with FakeTensorMode(allow_non_fake_inputs=True), kernels.use("reference"):
+        x = torch.randn(20, 6, requires_grad=True)
+        quantizer(x, torch.zeros(20, dtype=torch.bool)).sum().backward()
+
+
 @pytest.mark.parametrize("plan", ["paper", "integer"])
 @pytest.mark.parametrize("name", ["gcn", "gat", "gin"])
 def test_no_training_step_reads_a_value(name: str, plan: str, random_graph) -> None:

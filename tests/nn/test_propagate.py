@@ -71,3 +71,33 @@ def test_noise_is_drawn_per_message(random_graph: Make) -> None:
     noisy.eval()
     first, second = (propagate(csr, h, weight, noisy, None) for _ in range(2))
     assert torch.equal(first, second)
+
+
+@pytest.mark.parametrize("heads", [None, 3])
+def test_a_learned_step_takes_the_gradient_of_all_messages(random_graph: Make, heads: int | None) -> None:
+    csr = random_graph().csr
+    generator = torch.Generator().manual_seed(0)
+    shape = () if heads is None else (heads,)
+    h, weight = torch.randn(30, *shape, 4, generator=generator), torch.rand(csr.num_edges, *shape, generator=generator)
+    keep = torch.arange(30) % 4 == 0
+    fused, plain = site(learned=True), site(learned=True)
+    for _ in range(2):  # the first call sets the step
+        out = propagate(csr, h, weight, fused, keep)
+        messages = plain(weight.unsqueeze(-1) * h[csr.col], keep[csr.col])
+        expected = torch.zeros_like(h).index_add(0, csr.row, messages)
+        torch.testing.assert_close(out, expected)
+    direction = torch.randn(h.shape, generator=generator)
+    out.backward(direction)
+    expected.backward(direction)
+    ours, theirs = (s.quantizer.step.log_scale.grad for s in (fused, plain))
+    assert ours != 0
+    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
+
+
+def test_a_delay_observes_and_stays_exact(random_graph: Make) -> None:
+    csr = random_graph().csr
+    h, weight = torch.randn(30, 4), torch.rand(csr.num_edges)
+    delayed = site(noise_rate=0.5)
+    delayed.quantizer.phase = Phase.DELAY
+    torch.testing.assert_close(propagate(csr, h, weight, delayed, None), propagate(csr, h, weight, Site(), None))
+    assert delayed.quantizer.observer.high == (weight.unsqueeze(-1) * h[csr.col]).max()

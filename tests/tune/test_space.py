@@ -62,6 +62,16 @@ def test_a_small_weight_decay_is_none() -> None:
     assert values_of(space, {"weight_decay": 1.23456e-4}, config) == {"train.weight_decay": 1.235e-4}
 
 
+def test_after_a_warm_start_the_fine_tuning_is_varied() -> None:
+    config = config_of("train.warm_start=fp32", "train.lr=0.02", "train.fine_tune.lr=0.001", "train.weight_decay=1e-3")
+    lr, decay = space_of(config, ["lr", "weight_decay"])
+    assert (lr.fields, lr.default, decay.fields, decay.default) == (
+        *(("train.fine_tune.lr",), 0.001), *(("train.fine_tune.weight_decay",), 1e-3),
+    )  # fmt: skip
+    changed = with_values(config, {"train.fine_tune.lr": 0.5})
+    assert (changed.own_train.lr, changed.train.lr) == (0.5, 0.02)
+
+
 def test_p_min_is_a_share_of_p_max_whether_that_is_searched_or_not() -> None:
     config = config_of("quant=int4", "method.protection.p_max=0.4")
     assert values_of(space_of(config, ["p_min"]), {"p_min": 0.5}, config) == {"method.protection.p_min": 0.2}

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from dqrun.graph import CSR
+from dqrun.kernels.cpu.grids import GridValues, grid_values, passes, round_to_grid
 from dqrun.kernels.cpu.launch import (
     NO_FLAGS,
     NO_FLOATS,
@@ -31,7 +32,7 @@ from dqrun.kernels.cpu.launch import (
     share,
 )
 from dqrun.kernels.cpu.pointers import pointers
-from dqrun.kernels.cpu.rounding import GridValues, grid_values, passes, round_to_grid
+from dqrun.kernels.cpu.steps import message_step_gradient
 
 PLAIN, ROUNDED, MASKED = 0, 1, 2  # terms: w * x[c]; w * x[c] rounded; w * x[c] where the gradient of w * own[i] passes
 NO_GRID: GridValues = (np.float32(0),) * 7
@@ -230,10 +231,11 @@ class _Spmm(torch.autograd.Function):
         keep: Tensor | None,
         grid: GridValues | None,
         estimator: str,
+        scale: Tensor | None,
     ) -> Tensor:
         mode = PLAIN if grid is None or estimator == "ste" else MASKED
         ctx.csr, ctx.keep, ctx.grid, ctx.mode, ctx.shape = csr, keep, grid or NO_GRID, mode, x.shape
-        needs_x = mode == MASKED or (weight is not None and ctx.needs_input_grad[1])
+        needs_x = mode == MASKED or (weight is not None and ctx.needs_input_grad[1]) or ctx.needs_input_grad[6]
         ctx.save_for_backward(x if needs_x else None, weight)
         forward_mode = PLAIN if grid is None else ROUNDED
         return sum_edges(csr.rowptr, x, csr.col, None, weight, None, keep, ctx.grid, forward_mode)
@@ -243,13 +245,15 @@ class _Spmm(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
         csr, keep, grid, mode = ctx.csr, ctx.keep, ctx.grid, ctx.mode
-        grad_x = grad_weight = None
+        grad_x = grad_weight = grad_scale = None
         if ctx.needs_input_grad[0]:
             own = x if mode == MASKED else None
             grad_x = sum_edges(csr.t_rowptr, grad, csr.t_col, csr.t_edge, weight, own, keep, grid, mode)
         if ctx.needs_input_grad[1]:
             grad_weight = _dot_edges(csr, grad, x, weight, keep, grid, mode)
-        return grad_x, grad_weight, None, None, None, None
+        if ctx.needs_input_grad[6]:
+            grad_scale = message_step_gradient(csr, grad, x, weight, keep, grid)
+        return grad_x, grad_weight, None, None, None, None, grad_scale
 
 
 class _SpmmSelf(torch.autograd.Function):
@@ -271,7 +275,7 @@ class _SpmmSelf(torch.autograd.Function):
 
 
 def spmm(csr: CSR, x: Tensor, weight: Tensor | None = None) -> Tensor:
-    y: Tensor = _Spmm.apply(x, weight, csr, None, None, "ste")  # type: ignore[no-untyped-call]
+    y: Tensor = _Spmm.apply(x, weight, csr, None, None, "ste", None)  # type: ignore[no-untyped-call]
     return y
 
 
@@ -292,5 +296,5 @@ def spmm_quantized(
     estimator: str = "ste",
 ) -> Tensor:
     grid = grid_values(scale, zero_point, qmin, qmax, estimator)
-    y: Tensor = _Spmm.apply(x, weight, csr, keep, grid, estimator)  # type: ignore[no-untyped-call]
+    y: Tensor = _Spmm.apply(x, weight, csr, keep, grid, estimator, scale)  # type: ignore[no-untyped-call]
     return y

@@ -1,8 +1,4 @@
-"""Rounding to a grid, as inner loops that other kernels share, and `fake_quantize`.
-
-A grid enters a kernel as seven float32: 1 / scale, scale, zero point, lowest and highest code, and the lowest and
-highest unclamped code at which the gradient passes.
-"""
+"""`fake_quantize`, forward and backward."""
 
 from __future__ import annotations
 
@@ -15,41 +11,12 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from dqrun.kernels.cpu.bits import WORD, pack, where_set
+from dqrun.kernels.cpu.grids import INFINITY, SMALLEST, GridValues, grid_values, passes, round_to_grid, width_of
 from dqrun.kernels.cpu.launch import NO_FLAGS, Array, array, inner, kernel, optional, parts, share
 from dqrun.kernels.cpu.pointers import hold, pointers
-from dqrun.kernels.reference import gradient_codes
+from dqrun.kernels.cpu.steps import step_gradient
 
-GridValues = tuple[Any, ...]  # seven float32
 BLOCK = 64 * WORD  # elements whose gradient bits are packed together
-INFINITY, SMALLEST = np.float32(np.inf), np.float32(2.0**-149)  # SMALLEST: what is above zero
-
-
-def grid_values(scale: Tensor, zero_point: Tensor, qmin: int, qmax: int, estimator: str) -> GridValues:
-    """The grid as kernels take it; float32 arithmetic, so that 1 / scale is the reference's."""
-    step = np.float32(scale.item())
-    low, high = gradient_codes(qmin, qmax, estimator)
-    codes = (np.float32(code) for code in (zero_point.item(), qmin, qmax, low, high))
-    return (np.float32(1) / step, step, *codes)
-
-
-@inner
-def round_to_grid(x: Any, grid: GridValues) -> Any:
-    """(q - zero_point) * scale of one value; comparisons leave NaN as it is."""
-    inverse, scale, zero_point, qmin, qmax, _, _ = grid
-    code = np.rint(x * inverse) + zero_point
-    if code < qmin:
-        code = qmin
-    if code > qmax:
-        code = qmax
-    return (code - zero_point) * scale
-
-
-@inner
-def passes(x: Any, grid: GridValues) -> Any:
-    """Whether the gradient of one value passes."""
-    inverse, _, zero_point, _, _, low, high = grid
-    code = np.rint(x * inverse) + zero_point
-    return (code >= low) & (code <= high)
 
 
 @inner
@@ -128,37 +95,40 @@ def _backward(grad: Array, bits: Array, y: Array, num_parts: int) -> None:
 
 
 class _FakeQuantize(torch.autograd.Function):
-    """One pass forward, one backward; keeps a bit per element, which says whether the gradient passes."""
+    """One pass forward, one backward; keeps a bit per element, which says whether the gradient passes.
+
+    For a learned step another pass backward, and x is kept.
+    """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, keep: Tensor | None, grid: GridValues, masked: bool, relu: bool) -> Tensor:
+    def forward(
+        ctx: Any, x: Tensor, scale: Tensor, keep: Tensor | None, grid: GridValues, masked: bool, relu: bool
+    ) -> Tensor:
         y = torch.empty(x.shape)
         wanted = (masked or relu) and ctx.needs_input_grad[0]
         num_words = -(-x.numel() // WORD) if wanted else 0
         bits = torch.empty(num_words, dtype=torch.int32)
+        ctx.keep, ctx.grid, ctx.relu = keep, grid, relu
         if not masked:  # all codes pass
             grid = (*grid[:5], -INFINITY, INFINITY)
         if x.numel():
             floor, least = (np.float32(0), SMALLEST) if relu else (-INFINITY, -INFINITY)
             words, flags = array(bits).view(np.uint32), optional(keep, NO_FLAGS)
-            _forward(array(x), array(y), words, flags, _width(x), grid, floor, least, parts(x.numel()))
-        ctx.save_for_backward(bits if wanted else None)
+            _forward(array(x), array(y), words, flags, width_of(x), grid, floor, least, parts(x.numel()))
+        ctx.save_for_backward(bits if wanted else None, x if ctx.needs_input_grad[1] else None)
         return y
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        (bits,) = ctx.saved_tensors
+        bits, x = ctx.saved_tensors
+        step = None if x is None else step_gradient(grad, x, ctx.keep, ctx.grid, ctx.relu)
         if bits is None:
-            return grad, None, None, None, None
+            return grad, step, None, None, None, None
         y = torch.empty(grad.shape)
         if grad.numel():
             _backward(array(grad), array(bits).view(np.uint32), array(y), parts(grad.numel()))
-        return y, None, None, None, None
-
-
-def _width(x: Tensor) -> int:
-    return x.numel() // x.size(0) if x.dim() else 1
+        return y, step, None, None, None, None
 
 
 def fake_quantize(
@@ -172,5 +142,5 @@ def fake_quantize(
     relu: bool = False,
 ) -> Tensor:
     grid = grid_values(scale, zero_point, qmin, qmax, estimator)
-    y: Tensor = _FakeQuantize.apply(x, keep, grid, estimator != "ste", relu)  # type: ignore[no-untyped-call]
+    y: Tensor = _FakeQuantize.apply(x, scale, keep, grid, estimator != "ste", relu)  # type: ignore[no-untyped-call]
     return y

@@ -1,0 +1,110 @@
+"""The gradient of a learned step (Esser et al. 2020, eq. 3) in one pass over values, or over messages of edges.
+
+Nothing is kept of the forward pass but its input: slopes are computed again. Sums are float32 within a block or a row
+and float64 beyond it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numba import prange
+from torch import Tensor
+
+from dqrun.graph import CSR
+from dqrun.kernels.cpu.grids import INFINITY, SMALLEST, GridValues, round_to_grid, width_of
+from dqrun.kernels.cpu.launch import NO_FLAGS, NO_FLOATS, Array, array, inner, inner_sum, kernel, optional, parts, share
+from dqrun.kernels.cpu.pointers import pointers
+
+BLOCK = 2048  # elements whose float32 sum is exact enough
+
+
+@inner
+def _slope(x: Any, grid: GridValues) -> Any:
+    """How a rounded value changes with the step."""
+    inverse, _, zero_point, qmin, qmax, _, _ = grid
+    place, low, high = x * inverse, qmin - zero_point, qmax - zero_point
+    inside = np.rint(place) - place
+    return low if place <= low else (high if place >= high else inside)
+
+
+@inner_sum
+def _sum(grad: Any, x: Any, first: int, last: int, grid: GridValues, least: Any) -> Any:
+    """Of the elements first..last; those that round to less than `least` were zeroed by a ReLU."""
+    total = np.float32(0)
+    for i in range(first, last):
+        term = grad[i] * _slope(x[i], grid)
+        total += term if round_to_grid(x[i], grid) >= least else np.float32(0)
+    return total
+
+
+@kernel
+def _over_values(grad: Array, x: Array, keep: Array, width: int, grid: GridValues, least: Any, sums: Array) -> None:
+    """sums [parts], float64: each part's share of the gradient."""
+    size, kept, num_parts = x.size, keep.size > 0, sums.size
+    for part in prange(num_parts):
+        start, stop = share(part, num_parts, (size + BLOCK - 1) // BLOCK)
+        grad_at, x_at = pointers((grad, x))
+        total = np.float64(0)
+        for block in range(start * BLOCK, min(stop * BLOCK, size), BLOCK):
+            first, last = block, min(block + BLOCK, size)
+            while first < last:  # a row, or what of it lies in this block; all at once when no row is kept
+                row = first // width
+                end = min(last, (row + 1) * width) if kept else last
+                if not (kept and keep[row]):
+                    total += np.float64(_sum(grad_at, x_at, first, end, grid, least))
+                first = end
+        sums[part] = total
+
+
+@inner_sum
+def _sum_message(grad: Any, i: int, x: Any, j: int, size: int, weight: Any, grid: GridValues) -> Any:
+    total = np.float32(0)
+    for f in range(size):
+        total += grad[i + f] * _slope(weight * x[j + f], grid)
+    return total
+
+
+@kernel
+def _over_messages(
+    row: Array, col: Array, grad: Array, x: Array, weight: Array, keep: Array, shape: Any, grid: GridValues, sums: Array
+) -> None:
+    """As `_over_values`; shape: heads and channels of a message, weight [E * heads] (empty: ones)."""
+    num_parts, num_edges, (heads, channels) = sums.size, col.size, shape
+    has_weight, has_keep = weight.size > 0, keep.size > 0
+    for part in prange(num_parts):
+        first, last = share(part, num_parts, num_edges)
+        row_at, col_at, grad_at, x_at, weight_at = pointers((row, col, grad, x, weight))
+        total = np.float64(0)
+        for e in range(first, last):
+            target, source = row_at[e], col_at[e]
+            if not (has_keep and keep[source]):
+                for head in range(heads):
+                    i, j = (target * heads + head) * channels, (source * heads + head) * channels
+                    w = weight_at[e * heads + head] if has_weight else np.float32(1)
+                    total += np.float64(_sum_message(grad_at, i, x_at, j, channels, w, grid))
+        sums[part] = total
+
+
+def step_gradient(grad: Tensor, x: Tensor, keep: Tensor | None, grid: GridValues, relu: bool) -> Tensor:
+    """0-d, of x's type: the gradient of the scale of `fake_quantize`, of whose result `grad` is the gradient."""
+    sums = np.zeros(parts(x.numel()))
+    if x.numel():
+        least = SMALLEST if relu else -INFINITY
+        _over_values(array(grad), array(x), optional(keep, NO_FLAGS), width_of(x), grid, least, sums)
+    return torch.tensor(sums.sum(), dtype=x.dtype)
+
+
+def message_step_gradient(
+    csr: CSR, grad: Tensor, x: Tensor, weight: Tensor | None, keep: Tensor | None, grid: GridValues
+) -> Tensor:
+    """As `step_gradient`, of `spmm_quantized`."""
+    heads, channels = (x.size(1) if x.dim() == 3 else 1), x.size(-1)
+    sums = np.zeros(parts(csr.num_edges * heads * channels))
+    if csr.num_edges:
+        edges, tensors = (array(csr.row), array(csr.col)), (array(grad), array(x))
+        options = optional(weight, NO_FLOATS), optional(keep, NO_FLAGS)
+        _over_messages(*edges, *tensors, *options, (heads, channels), grid, sums)
+    return torch.tensor(sums.sum(), dtype=x.dtype)
