@@ -41,6 +41,16 @@ def without_config(cells: Sequence[Cell]) -> list[str]:
     return [f"{paths[0]}{more} can't be read: epochs and protocol of these trials are not compared"]
 
 
+def incomplete(cells: Sequence[Cell]) -> list[str]:
+    """Warnings on cells whose mean leaves out finished trials, which lack a value."""
+    return [
+        f"{cell.label(('dataset', 'model', 'quant', 'method'))}: {len(cell.values())} of {len(cell.done)} trials have "
+        f"{cell.field}"
+        for cell in cells
+        if 0 < len(cell.values()) < len(cell.done)
+    ]
+
+
 def sharing(place: str, cells: Sequence[Cell]) -> str:
     """Says by which fields of their configuration cells differ that stand in one place of a table."""
     trees = [flat(cell.runs[0].config or {}) for cell in cells]

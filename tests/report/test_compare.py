@@ -144,6 +144,11 @@ def test_configurations_that_share_a_place_have_a_line_each(
         (["--format", "xml"], "invalid choice"),
         (["--baseline", "method=none,quant=int4"], "--baseline must fit a configuration"),
         (["--baseline", "methd=naive"], "--baseline must name fields among"),
+        (["--metric", "second"], "--metric must name columns that hold numbers in these trials: weight_bits"),
+        (["--metric", "test_metric,status"], "got 'status'"),
+        (["--metric", "integer_agreement"], "got 'integer_agreement'"),
+        (["--metric", "seconds", "--baseline", "method=naive"], "--metric must be test_metric where --baseline"),
+        (["--metric", "val_metric", "--published"], "--metric must be among test_metric, seconds where --published"),
         (["--publish"], "dqrun compare --help lists the options"),
     ],
 )
