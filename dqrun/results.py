@@ -65,6 +65,7 @@ class Row:
     log: str = ""  # of a failed trial: the file under the results folder that tells more
     test_metric_integer: float | None = None  # test_metric of the integer program; empty: not asked for
     integer_agreement: float | None = None  # share of the test predictions that are those of the fake-quantised network
+    processor: str = ""  # name of the CPU's model; empty: the system does not say, or a row from before it was asked
 
 
 _PART = "part"

@@ -27,7 +27,7 @@ def store(results: Results, row: Row) -> None:
 
 
 def test_columns_are_stable() -> None:
-    assert [*ISSUE_COLUMNS.split(), "test_metric_integer", "integer_agreement"] == TRIAL_COLUMNS
+    assert [*ISSUE_COLUMNS.split(), "test_metric_integer", "integer_agreement", "processor"] == TRIAL_COLUMNS
 
 
 def test_tables_are_rebuilt_from_folders(tmp_path: Path, row: Row) -> None:
