@@ -1,9 +1,9 @@
 """Publishes trials: `python benchmarks/publish.py SRC... NAME` merges results folders into `results/published/NAME`.
 
-The folder must hold `command.sh`, whose lines `dqrun ...` make every trial in it. A trial is published as its `row.json`
-and its `config.yaml`; histories and models stay where they are (20 and 100 to 200 kB a trial). Beside them are written
-`trials.csv`, `summary.csv`, `README.md` and, where matplotlib is installed, `bars.svg`. Without SRC only these are made
-anew; without new trials nothing changes.
+The folder must hold `command.sh`, whose lines `dqrun ...` make every trial in it. A trial is published as its
+`row.json` and its `config.yaml`; histories and models stay where they are (20 and 100 to 200 kB a trial). Beside them
+are written `trials.csv`, `summary.csv`, `README.md` and, where matplotlib is installed, `bars.svg`. Without SRC only
+these are made anew; without new trials nothing changes.
 """
 
 from __future__ import annotations
@@ -86,9 +86,8 @@ def fuller(old: Run, new: Run) -> Run:
     for name in (*RESULT, *INTEGER):
         values = [run.row.get(name) for run in (old, new)]
         if values[0] != values[1] and not (name in INTEGER and None in values):
-            raise ResultsError(
-                f"{new.row['run_id']} has {name} {values[0]} in {old.folder}, {values[1]} in {new.folder}"
-            )
+            where = f"{values[0]} in {old.folder}, {values[1]} in {new.folder}"
+            raise ResultsError(f"trial {new.row['run_id']} has conflicting results: {name} is {where}")
     return new if old.row.get(INTEGER[0]) is None and new.row.get(INTEGER[0]) is not None else old
 
 

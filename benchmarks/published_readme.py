@@ -33,8 +33,8 @@ PAGE = """\
 {commands}
 ```
 
-Written by `python benchmarks/publish.py` from the rows and configurations in `runs/`; `trials.csv` and `summary.csv` hold
-the same. A cell with fewer trials than the commands give is not complete.
+Written by `python benchmarks/publish.py` from the rows and configurations in `runs/`; `trials.csv` and `summary.csv`
+hold the same. A cell with fewer trials than the commands give is not complete.
 
 ## Machine and code
 
