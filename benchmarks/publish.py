@@ -149,10 +149,10 @@ def _require_made_by(commands: Sequence[Sequence[str]], names: Sequence[str], fo
 
 
 def write_page(folder: Path) -> None:
-    """`bars.svg`, where matplotlib is there to draw it, and `README.md`."""
+    """`bars.svg`, where matplotlib is there and a trial has a result, and `README.md`."""
     try:
         plot.main(["bars", str(folder), "-o", str(folder / "bars.svg")])
-    except ConfigError as error:
+    except DqrunError as error:
         print(f"{error}; {folder / 'bars.svg'} stays as it is", file=sys.stderr)
     write_atomically(folder / "README.md", published_readme.render(folder).encode())
 

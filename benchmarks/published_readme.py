@@ -24,6 +24,8 @@ ABOUT = {
     "git_revision": "commit of dqrun",
 }
 
+INTEGER_FIELDS = ("test_metric_integer", "integer_agreement")
+
 PAGE = """\
 # {name}
 
@@ -70,8 +72,8 @@ def render(folder: Path) -> str:
     cells = make_cells(runs, (DEFAULT_ROWS + "," + DEFAULT_COLUMNS).split(","))
     command = f"dqrun compare results/published/{folder.name}{_rows(cells)} --format markdown"
     failed = sum(cell.failed for cell in cells)
-    integer = any(cell.values("test_metric_integer") for cell in cells)
-    block = _empty_block(f"{command} --metric test_metric,test_metric_integer,integer_agreement")
+    integer = [name for name in INTEGER_FIELDS if any(cell.values(name) for cell in cells)]
+    block = _empty_block(f"{command} --metric {','.join(['test_metric', *integer])}")
     page = PAGE.format(
         name=folder.name,
         trials=len(runs),
