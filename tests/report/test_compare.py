@@ -172,11 +172,6 @@ def test_failed_trials_are_counted_and_enter_no_mean(write_run: WriteRun, tmp_pa
     assert "50.00 % (1, 1 failed)" in out and "- (0, 1 failed)" in out
 
 
-def test_published_rows_give_the_table_of_the_docs(repository: Path, capsys: Capture) -> None:
-    assert main(["compare", str(repository / "results" / "published" / "main_job")]) == 0
-    assert capsys.readouterr().out in (repository / "docs" / "degree_quant.md").read_text()
-
-
 def test_neither_pandas_nor_torch_is_loaded(results: Path) -> None:
     code = "import sys; from dqrun.cli import main; main(sys.argv[1:]); print(*sys.modules)"
     command = [sys.executable, "-c", code, "compare", str(results), "--published"]
