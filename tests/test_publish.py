@@ -163,3 +163,14 @@ def test_published_folders_are_complete(repository: Path, monkeypatch: pytest.Mo
         page = (folder / "README.md").read_text(encoding="utf-8")
         assert published_readme.render(folder) == page, f"run `python benchmarks/publish.py {folder.name}`"
         assert len((folder / "trials.csv").read_text().splitlines()) == 1 + len(list((folder / "runs").iterdir()))
+
+
+def test_without_matplotlib_there_is_no_picture(
+    publish, write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("dqrun.report.plots.style.find_spec", lambda name: None)
+    write()
+    assert publish.main([str(tmp_path / "work"), "some"]) == 0
+    assert "pictures need matplotlib" in capsys.readouterr().err
+    folder = publish.PUBLISHED / "some"
+    assert not (folder / "bars.svg").exists() and "bars.svg" not in (folder / "README.md").read_text(encoding="utf-8")
