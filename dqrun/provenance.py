@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import resource
 import subprocess
 import sys
@@ -20,6 +21,17 @@ def versions() -> dict[str, str]:
         "torch_version": str(torch.__version__),  # plain text, not TorchVersion: checkpoints hold no classes
         "pyg_version": version("torch-geometric"),
     }
+
+
+@lru_cache(maxsize=1)
+def processor() -> str:
+    """Name of the CPU's model, as the system tells it; empty where it does not."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
 
 
 @lru_cache(maxsize=1)

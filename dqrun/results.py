@@ -67,6 +67,7 @@ class Row:
     integer_agreement: float | None = None  # share of its test predictions that the network, in float64, has too
     integer_agreement_float32: float | None = None  # the same of the network in float32, as it was trained
     started_from: str = ""  # run_id of the FP32 trial whose parameters training began with; empty: drawn from the seed
+    processor: str = ""  # name of the CPU's model; empty: the system does not say, or a row from before it was asked
 
 
 MODEL = "model.safetensors"

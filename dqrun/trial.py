@@ -29,7 +29,7 @@ from dqrun.integer_evaluation import evaluate_integer
 from dqrun.methods.degree_quant import Protection
 from dqrun.nn import GNN
 from dqrun.protocol import Trial, canonical, cell_hash, run_id, trial_hash
-from dqrun.provenance import PeakMemory, git_revision, versions
+from dqrun.provenance import PeakMemory, git_revision, processor, versions
 from dqrun.quant import Phase
 from dqrun.quant.plan import set_phase
 from dqrun.results import MODEL, Results, Row, write_row
@@ -203,6 +203,7 @@ def make_row(
         test_metric_integer=measured.get("test_metric_integer"),
         integer_agreement=measured.get("integer_agreement"),
         integer_agreement_float32=measured.get("integer_agreement_float32"),
+        processor=processor(),
         log=f"runs/{name}/{LOG}" if "reason" in measured else "",
     )
 

@@ -4,7 +4,7 @@ import mmap
 
 import torch
 
-from dqrun.provenance import PeakMemory, git_revision, versions
+from dqrun.provenance import PeakMemory, git_revision, processor, versions
 
 
 def test_peak_memory_covers_an_allocation() -> None:
@@ -20,3 +20,7 @@ def test_versions_and_revision() -> None:
     assert set(versions()) == {"dqrun_version", "torch_version", "pyg_version"}
     assert versions()["torch_version"] == torch.__version__
     assert "\n" not in git_revision()
+
+
+def test_the_processor_has_a_name_in_one_line() -> None:
+    assert "\n" not in processor() and processor() == processor().strip()

@@ -5,17 +5,16 @@ from __future__ import annotations
 import os
 import platform
 from importlib.metadata import version
-from pathlib import Path
 
 import torch
 
-from dqrun.provenance import git_revision, versions
+from dqrun.provenance import git_revision, processor, versions
 
 
 def describe() -> dict[str, object]:
     """Processor, cores, threads and versions."""
     return {
-        "processor": _processor(),
+        "processor": processor(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "vector_instructions": torch.backends.cpu.get_cpu_capability(),
@@ -25,12 +24,3 @@ def describe() -> dict[str, object]:
         **versions(),
         "git_revision": git_revision(),
     }
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()

@@ -11,12 +11,20 @@ from functools import cache, cached_property
 from dqrun.report.rows import Run
 from dqrun.report.text import text_of
 
+TEST = "test_metric"
+METRICS = ("train_metric", "val_metric", TEST, "test_metric_integer")
+"""Columns of the rows that are in the unit of the trial's metric."""
+
+LOWER_IS_BETTER = {"seconds": True, "seconds_per_epoch": True, "peak_bytes": True, "integer_agreement": False}
+"""Columns that have a better end whatever the metric; the others but METRICS have none."""
+
 
 @dataclass(frozen=True)
 class Cell:
     """Trials of one configuration (equal but for seed and fold). Failed ones are counted and enter no mean."""
 
     runs: tuple[Run, ...]  # at least one; the oldest first
+    field: str = TEST  # the numeric column of the rows whose mean this is
 
     def text(self, name: str) -> str:
         """A field as text, from the first trial; empty where it has none."""
@@ -28,11 +36,20 @@ class Cell:
 
     @property
     def metric(self) -> str:
-        return self.text("metric")
+        """What the mean is of, as `unit_of` knows it: accuracy, mae, or the name of the column."""
+        return self.text("metric") if self.field in METRICS else self.field
 
     @property
-    def higher_is_better(self) -> bool:
-        return bool(self.runs[0].row["higher_is_better"])
+    def measure(self) -> str:
+        """What the mean is of, in tables: accuracy, accuracy (val_metric), seconds."""
+        return f"{self.metric} ({self.field})" if self.field in METRICS and self.field != TEST else self.metric
+
+    @property
+    def higher_is_better(self) -> bool | None:
+        """None: neither end is better."""
+        if self.field in METRICS:
+            return bool(self.runs[0].row["higher_is_better"])
+        return not LOWER_IS_BETTER[self.field] if self.field in LOWER_IS_BETTER else None
 
     @cached_property
     def done(self) -> list[Run]:
@@ -42,28 +59,29 @@ class Cell:
     def failed(self) -> int:
         return len(self.runs) - len(self.done)
 
-    def values(self, column: str = "test_metric") -> list[float]:
-        """A column of the finished trials, where they have a number."""
-        return [float(run.row[column]) for run in self.done if run.row.get(column) is not None]
+    def values(self, column: str | None = None) -> list[float]:
+        """A column (default: the cell's own) of the finished trials, where they have a number."""
+        name = column or self.field
+        return [float(value) for run in self.done if (value := run.row.get(name)) is not None and value == value]
 
     @cached_property
     def mean(self) -> float:
-        """Of the test metric; nan without a finished trial."""
+        """Of the cell's field; nan without a value."""
         return mean(self.values())
 
     @cached_property
     def std(self) -> float:
-        """Of the test metric, unbiased; nan below two trials."""
+        """Of the cell's field, unbiased; nan below two values."""
         return std(self.values())
 
     @cached_property
     def ci95(self) -> float:
-        """Half-width of the 95 % confidence interval of the mean; nan below two trials."""
+        """Half-width of the 95 % confidence interval of the mean; nan below two values."""
         return ci95(self.values())
 
     def beats(self, other: Cell) -> bool:
-        """Whether this mean is better; one without a value never is."""
-        if math.isnan(self.mean) or math.isnan(other.mean):
+        """Whether this mean is better; one without a value never is, and none where neither end is better."""
+        if self.higher_is_better is None or math.isnan(self.mean) or math.isnan(other.mean):
             return False
         return self.mean > other.mean if self.higher_is_better else self.mean < other.mean
 

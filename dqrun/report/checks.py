@@ -41,17 +41,35 @@ def without_config(cells: Sequence[Cell]) -> list[str]:
     return [f"{paths[0]}{more} can't be read: epochs and protocol of these trials are not compared"]
 
 
+def incomplete(cells: Sequence[Cell]) -> list[str]:
+    """Warnings on cells whose mean leaves out finished trials, which lack a value."""
+    return [
+        f"{cell.label(('dataset', 'model', 'quant', 'method'))}: {len(cell.values())} of {len(cell.done)} trials have "
+        f"{cell.field}"
+        for cell in cells
+        if 0 < len(cell.values()) < len(cell.done)
+    ]
+
+
 def sharing(place: str, cells: Sequence[Cell]) -> str:
     """Says by which fields of their configuration cells differ that stand in one place of a table."""
+    named = [
+        f"{name} ({', '.join(dict.fromkeys(text_of(value) or '(none)' for value in values))})"
+        for name, values in differing(cells).items()
+    ]
+    by = f": they differ in {', '.join(named)}" if named else ""
+    return f"{place}: {len(cells)} configurations, a line each{by}"
+
+
+def differing(cells: Sequence[Cell]) -> dict[str, list[Any]]:
+    """Dotted fields in which the configurations of cells differ, but for those that leave a result what it is.
+
+    Each with its value in every cell, None where it has none.
+    """
     trees = [flat(cell.runs[0].config or {}) for cell in cells]
     names = dict.fromkeys(name for tree in trees for name in tree)
-    differing = [
-        f"{name} ({', '.join(dict.fromkeys(text_of(tree.get(name)) or '(none)' for tree in trees))})"
-        for name in names
-        if not _incidental(name) and len({repr(tree.get(name)) for tree in trees}) > 1
-    ]
-    by = f": they differ in {', '.join(differing)}" if differing else ""
-    return f"{place}: {len(cells)} configurations, a line each{by}"
+    values = {name: [tree.get(name) for tree in trees] for name in names if not _incidental(name)}
+    return {name: found for name, found in values.items() if len({repr(value) for value in found}) > 1}
 
 
 def _incidental(name: str) -> bool:

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import NoReturn
 
 from dqrun.errors import ConfigError
+from dqrun.report.cells import TEST
 from dqrun.report.comparison import SPREADS, Comparison, compare
 from dqrun.report.files import write_atomically
 from dqrun.report.formats import FORMATS, SUFFIXES, render
+from dqrun.report.published import FIELDS
 from dqrun.report.rows import Run, load_runs
-from dqrun.report.select import choose, require_fields, split_fields, split_words
+from dqrun.report.select import choose, numeric_fields, require_fields, split_fields, split_words
 from dqrun.report.significance import parse_baseline
 
 DEFAULT_ROWS, DEFAULT_COLUMNS = "dataset,model", "quant,method"
@@ -22,6 +24,7 @@ examples:
   dqrun compare results machine2/results dataset=Cora 'seed<10'
   dqrun compare --rows model,train.lr --cols quant,method --spread both
   dqrun compare --baseline method=naive --published -o table.md
+  dqrun compare --metric test_metric,test_metric_integer
 """
 
 
@@ -43,12 +46,14 @@ def main(argv: Sequence[str]) -> int:
     )
     add_source(parser)
     add_layout(parser)
+    metric = f"numeric columns of the rows whose means are shown (default: {TEST})"
+    parser.add_argument("--metric", default=TEST, metavar="FIELDS", help=metric)
     parser.add_argument("--spread", choices=list(SPREADS), default="ci95", help="what +- is in tables (default: ci95)")
     parser.add_argument("--format", choices=FORMATS, help="default: by the suffix of FILE; on the terminal a table")
     parser.add_argument("-o", "--output", metavar="FILE", help="write to .csv, .md, .tex, .json, or a table to .txt")
     arguments = parser.parse_intermixed_args(argv)
     form = output_format(arguments.output, arguments.format)
-    comparison = comparison_of(runs_of(arguments.words, warn), arguments)
+    comparison = comparison_of(runs_of(arguments.words, warn), arguments, arguments.metric)
     if arguments.output:
         content = render(comparison, form, arguments.spread) + "\n"
         write_atomically(Path(arguments.output), content.encode())
@@ -89,13 +94,18 @@ def runs_of(words: Sequence[str], complain: Callable[[Sequence[str]], None]) -> 
     return choose(runs, filters)
 
 
-def comparison_of(runs: list[Run], arguments: argparse.Namespace) -> Comparison:
-    """What the parsed options of `add_layout` ask for."""
+def comparison_of(runs: list[Run], arguments: argparse.Namespace, metric: str = TEST) -> Comparison:
+    """What the parsed options of `add_layout` ask for; `metric`: columns of the rows, parted by commas."""
+    shown = numeric_fields("--metric", metric, runs)
+    if arguments.baseline is not None and shown != [TEST]:
+        raise ConfigError.rule("--metric", f"be {TEST} where --baseline asks for differences", metric)
+    if arguments.published and not set(shown) <= set(FIELDS):
+        raise ConfigError.rule("--metric", f"be among {', '.join(FIELDS)} where --published is asked for", metric)
     baseline = None if arguments.baseline is None else parse_baseline(arguments.baseline)
     rows, columns = split_fields("--rows", arguments.rows, runs), split_fields("--cols", arguments.cols, runs)
     if baseline:
         require_fields("--baseline", [condition.name for condition in baseline], runs)
-    return compare(runs, rows, columns, baseline, arguments.published)
+    return compare(runs, rows, columns, baseline, arguments.published, shown)
 
 
 def output_format(output: str | None, form: str | None) -> str:

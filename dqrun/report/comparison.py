@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from dqrun.report.cells import Cell, make_cells
-from dqrun.report.checks import sharing, unequal, without_config
+from dqrun.report.cells import TEST, Cell, make_cells
+from dqrun.report.checks import incomplete, sharing, unequal, without_config
 from dqrun.report.published import Match, matches
 from dqrun.report.rows import Run
 from dqrun.report.select import Filter
@@ -20,14 +20,14 @@ SPREADS = {
     "std": "Mean +- standard deviation over the trials, in brackets their number.",
     "both": "Mean +- standard deviation, CI: half-width of the 95 % interval (Student's t), in brackets the trials.",
 }
-Place = tuple[tuple[str, ...], str]  # a line of the main table (its row fields and metric) and a column of it
+Place = tuple[tuple[str, ...], str]  # a line of the main table (its row fields and measure) and a column of it
 
 
 @dataclass(frozen=True)
 class Comparison:
     """Cells, laid out by fields, with differences to a baseline and published numbers where they were asked for."""
 
-    cells: list[Cell]
+    cells: list[Cell]  # one per configuration and column of the rows that is shown
     rows: list[str]
     columns: list[str]
     differences: list[Difference] | None = None
@@ -41,8 +41,12 @@ def compare(
     columns: list[str],
     baseline: Sequence[Filter] | None = None,
     published: bool = False,
+    shown: Sequence[str] = (TEST,),
 ) -> Comparison:
-    """Means of all configurations among the trials, and warnings on what makes them unequal."""
+    """Means of all configurations among the trials, and warnings on what makes them unequal.
+
+    `shown`: the numeric columns of the rows that means are of.
+    """
     cells = make_cells(runs, [*rows, *columns])
     found, warnings = (None, []) if baseline is None else differences(cells, baseline)
     places = by_place(cells, rows, columns)
@@ -53,13 +57,15 @@ def compare(
         if len(here) > 1:
             shared.append(sharing(" ".join([*row[:-1], column]), here))
     uneven = [text for row, group in groups.items() for text in unequal(" ".join(row[:-1]), group, columns)]
+    # Differences name cells by identity: those of the test metric stay the same objects.
+    measured = [cell if cell.field == field else replace(cell, field=field) for field in shown for cell in cells]
     return Comparison(
-        cells=cells,
+        cells=measured,
         rows=rows,
         columns=columns,
         differences=found,
-        published=matches(cells) if published else None,
-        warnings=(*without_config(cells), *shared, *uneven, *warnings),
+        published=matches(measured) if published else None,
+        warnings=(*without_config(cells), *shared, *uneven, *incomplete(measured), *warnings),
     )
 
 
@@ -67,13 +73,13 @@ def by_place(cells: Sequence[Cell], rows: list[str], columns: list[str]) -> dict
     """Cells by where they stand in the main table; several where configurations share a place."""
     places: dict[Place, list[Cell]] = {}
     for cell in cells:
-        row = tuple(cell.text(name) for name in [*rows, "metric"])
+        row = (*(cell.text(name) for name in rows), cell.measure)
         places.setdefault((row, cell.label(columns)), []).append(cell)
     return places
 
 
 def main_sheet(comparison: Comparison, spread: str = "ci95") -> Sheet:
-    """Means of the test metric, the best of each line in bold, with 95 % intervals and the number of trials.
+    """Means of the columns shown, the best of each line in bold, with 95 % intervals and the number of trials.
 
     `spread`: ci95, std or both. Where several configurations share a place, each has a line of its own, so that no
     mean mixes them.
@@ -83,7 +89,9 @@ def main_sheet(comparison: Comparison, spread: str = "ci95") -> Sheet:
     headers = list(dict.fromkeys(column for _, column in places))
     lines: list[list[str]] = []
     bold = set()
-    for row in sorted({row for row, _ in places}):
+    fields = list(dict.fromkeys(cell.field for cell in comparison.cells))
+    asked = {row: fields.index(cells[0].field) for (row, _), cells in places.items()}
+    for row in sorted(asked, key=lambda row: (row[:-1], asked[row], row[-1])):
         here = [places.get((row, header), []) for header in headers]
         best = best_of([cell for group in here for cell in group])
         for i in range(max(map(len, here))):
@@ -94,7 +102,12 @@ def main_sheet(comparison: Comparison, spread: str = "ci95") -> Sheet:
 
 
 def best_of(cells: Sequence[Cell]) -> list[Cell]:
-    """The cells with the best mean; FP32 does not compete where something is quantised: it is the reference."""
+    """The cells with the best mean; FP32 does not compete where something is quantised: it is the reference.
+
+    None where neither end is better.
+    """
+    if any(cell.higher_is_better is None for cell in cells):
+        return []
     quantised = [cell for cell in cells if cell.text("quant") != "fp32"]
     competing = [cell for cell in quantised or cells if not math.isnan(cell.mean)]
     return [cell for cell in competing if not any(other.beats(cell) for other in competing)]
@@ -103,12 +116,13 @@ def best_of(cells: Sequence[Cell]) -> list[Cell]:
 def cell_text(cell: Cell, spread: str = "ci95") -> str:
     """`79.95 % +- 0.60 (20)`: mean, half-width of the 95 % interval (or std, or `std 1.28, CI 0.60`), trials."""
     failed = f", {cell.failed} failed" if cell.failed else ""
+    count = len(cell.values())
     if spread == "both" and not math.isnan(cell.std):
         scale, digits, _ = unit_of(cell.metric)
         both = f" +- {fixed(cell.std * scale, digits)}, CI {fixed(cell.ci95 * scale, digits)}"
-        return f"{format_mean(cell.mean, math.nan, cell.metric)}{both} ({len(cell.done)}{failed})"
+        return f"{format_mean(cell.mean, math.nan, cell.metric)}{both} ({count}{failed})"
     half_width = cell.std if spread == "std" else cell.ci95
-    return f"{format_mean(cell.mean, half_width, cell.metric)} ({len(cell.done)}{failed})"
+    return f"{format_mean(cell.mean, half_width, cell.metric)} ({count}{failed})"
 
 
 def _line_of(cell: Cell, comparison: Comparison) -> list[str]:
@@ -144,7 +158,7 @@ def published_sheet(comparison: Comparison) -> Sheet:
         lines.append(
             [
                 *(cell.text(name) for name in ("dataset", "model", "quant", "method", "plan")),
-                f"{format_mean(cell.mean, cell.std, cell.metric)} ({len(cell.done)})",
+                f"{format_mean(cell.mean, cell.std, cell.metric)} ({len(cell.values())})",
                 format_mean(other.mean, other.std, cell.metric),
                 format_difference(match.difference, cell.metric),
                 other.mark,

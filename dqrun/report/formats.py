@@ -57,7 +57,7 @@ def sheets(comparison: Comparison, spread: str = "ci95") -> list[Sheet]:
 
 
 def as_csv(comparison: Comparison) -> str:
-    """One line per configuration; with published numbers, one per configuration and number."""
+    """One line per configuration and column shown; with published numbers, one for each of these too."""
     by_cell = {id(each.cell): each for each in comparison.differences or []}
     lines = []
     for cell, best in zip(comparison.cells, _best(comparison), strict=True):
@@ -77,11 +77,11 @@ def as_csv(comparison: Comparison) -> str:
 
 
 def as_json(comparison: Comparison) -> str:
-    """Cells with the test metric of each trial, differences, published numbers and warnings; nan becomes null."""
+    """Cells with the value of each trial, differences, published numbers and warnings; nan becomes null."""
     number = {id(cell): i for i, cell in enumerate(comparison.cells)}
     cells = []
     for cell, best in zip(comparison.cells, _best(comparison), strict=True):
-        trials = [{"run_id": run.row["run_id"], "test_metric": run.row["test_metric"]} for run in cell.done]
+        trials = [{"run_id": run.row["run_id"], cell.field: run.row.get(cell.field)} for run in cell.done]
         cells.append(cell_record(cell, comparison) | {"best": best, "runs": trials})
     tree: dict[str, Any] = {"rows": comparison.rows, "columns": comparison.columns, "cells": cells}
     if comparison.differences is not None:
@@ -99,7 +99,10 @@ def as_json(comparison: Comparison) -> str:
 
 
 def cell_record(cell: Cell, comparison: Comparison) -> dict[str, Any]:
-    """A configuration and its statistics, unrounded: the columns of summary.csv, and the fields that were shown."""
+    """A configuration and its statistics, unrounded: the columns of summary.csv, and the fields that were shown.
+
+    `field` is the column of the rows that `values` (their number), `mean`, `std`, `ci95` and `best` are of.
+    """
     run = cell.runs[0]
     record = {name: run.row.get(name) for name in IDENTITY}
     record |= {name: run.value(name) for name in [*comparison.rows, *comparison.columns] if name not in record}
@@ -108,7 +111,8 @@ def cell_record(cell: Cell, comparison: Comparison) -> dict[str, Any]:
         values = cell.values(f"{part}_metric")
         record |= {f"{part}_mean": mean(values), f"{part}_std": std(values), f"{part}_ci95": ci95(values)}
     record |= {"epochs": max(cell.values("epochs"), default=math.nan), "seconds": mean(cell.values("seconds"))}
-    return record | {"cell_hash": run.row["cell_hash"]}
+    record |= {"field": cell.field, "values": len(cell.values())}
+    return record | {"mean": cell.mean, "std": cell.std, "ci95": cell.ci95, "cell_hash": run.row["cell_hash"]}
 
 
 def _best(comparison: Comparison) -> list[bool]:

@@ -9,7 +9,10 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from dqrun.report.cells import Cell
+from dqrun.report.cells import TEST, Cell
+
+FIELDS = (TEST, "seconds")
+"""Columns of the rows that published numbers stand beside."""
 
 FILE = Path(__file__).with_name("published.csv")
 
@@ -17,6 +20,8 @@ FILE = Path(__file__).with_name("published.csv")
 @dataclass(frozen=True)
 class Published:
     """One published result; `mean` and `std` in dqrun's units (accuracy as a fraction), nan where none was given.
+
+    `metric`: accuracy, mae, or seconds (training of one trial).
 
     `mark` says how the figure is known: `read` in public code or logs, or `recalled` from the paper.
     """
@@ -67,7 +72,7 @@ def matches(cells: Sequence[Cell]) -> list[Match]:
     return [
         Match(cell, published)
         for cell in cells
-        if not math.isnan(cell.mean)
+        if cell.field in FIELDS and not math.isnan(cell.mean)
         for published in load_published()
         if _key(cell) == (_name(published.dataset), published.model, published.bits, published.method, published.metric)
     ]
@@ -77,7 +82,7 @@ def _key(cell: Cell) -> tuple[str, str, float | None, str, str]:
     row = cell.runs[0].row
     weights, activations = row.get("weight_bits") or 32, row.get("activation_bits") or 32
     bits = float(weights) if weights == activations else None  # of w4a8 nobody published anything
-    return _name(row["dataset"]), row["model"], bits, row["method"], row["metric"]
+    return _name(row["dataset"]), row["model"], bits, row["method"], cell.metric
 
 
 def _name(dataset: str) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from dqrun.errors import ConfigError, ResultsError
 from dqrun.fields import suggestion
+from dqrun.report.cells import TEST
 from dqrun.report.rows import Run
 from dqrun.report.text import text_of
 
@@ -81,6 +82,23 @@ def require_fields(option: str, names: Sequence[str], runs: list[Run]) -> None:
             hint = suggestion(name, known)
             rule = f"name fields among {', '.join(known)}, or of the configuration like train.lr{hint}"
             raise ConfigError.rule(option, rule, name)
+
+
+def numeric_fields(option: str, text: str, runs: list[Run]) -> list[str]:
+    """Columns of the rows from a comma list, each once; raises ConfigError for one that holds no numbers."""
+    columns = dict.fromkeys(name for run in runs for name in run.row)
+    numeric = [name for name in columns if _holds_numbers(name, runs)]
+    names = list(dict.fromkeys(text.split(",")))
+    for name in names:
+        if name not in numeric and name != TEST:  # which no failed trial has
+            rule = f"name columns that hold numbers in these trials: {', '.join(numeric)}{suggestion(name, numeric)}"
+            raise ConfigError.rule(option, rule, name)
+    return names
+
+
+def _holds_numbers(name: str, runs: list[Run]) -> bool:
+    values = [value for run in runs if (value := run.row.get(name)) is not None]
+    return bool(values) and all(_is_number(value) for value in values)
 
 
 def _equal(value: object, text: str) -> bool:

@@ -5,10 +5,21 @@ from __future__ import annotations
 import math
 from decimal import ROUND_HALF_UP, Decimal
 
+UNITS = {
+    "accuracy": (100.0, 2, " %"),
+    "integer_agreement": (100.0, 2, " %"),
+    "seconds": (1.0, 1, " s"),
+    "seconds_per_epoch": (1.0, 3, " s"),
+    "peak_bytes": (2.0**-20, 1, " MiB"),
+    "epochs": (1.0, 1, ""),
+    "best_epoch": (1.0, 1, ""),
+    "parameters": (1.0, 1, ""),
+}
+
 
 def unit_of(metric: str) -> tuple[float, int, str]:
-    """Factor, decimals and unit in which a metric is shown: accuracy in percent, errors as they are."""
-    return (100, 2, " %") if metric == "accuracy" else (1, 4, "")
+    """Factor, decimals and unit in which a metric or a column of the rows is shown; errors as they are."""
+    return UNITS.get(metric, (1.0, 4, ""))
 
 
 def format_mean(mean: float, half_width: float, metric: str) -> str:

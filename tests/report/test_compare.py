@@ -144,6 +144,11 @@ def test_configurations_that_share_a_place_have_a_line_each(
         (["--format", "xml"], "invalid choice"),
         (["--baseline", "method=none,quant=int4"], "--baseline must fit a configuration"),
         (["--baseline", "methd=naive"], "--baseline must name fields among"),
+        (["--metric", "second"], "--metric must name columns that hold numbers in these trials: weight_bits"),
+        (["--metric", "test_metric,status"], "got 'status'"),
+        (["--metric", "integer_agreement"], "got 'integer_agreement'"),
+        (["--metric", "seconds", "--baseline", "method=naive"], "--metric must be test_metric where --baseline"),
+        (["--metric", "val_metric", "--published"], "--metric must be among test_metric, seconds where --published"),
         (["--publish"], "dqrun compare --help lists the options"),
     ],
 )
@@ -165,11 +170,6 @@ def test_failed_trials_are_counted_and_enter_no_mean(write_run: WriteRun, tmp_pa
     assert main(["compare", str(tmp_path / "results")]) == 0
     out = capsys.readouterr().out
     assert "50.00 % (1, 1 failed)" in out and "- (0, 1 failed)" in out
-
-
-def test_published_rows_give_the_table_of_the_docs(repository: Path, capsys: Capture) -> None:
-    assert main(["compare", str(repository / "results" / "published" / "main_job")]) == 0
-    assert capsys.readouterr().out in (repository / "docs" / "degree_quant.md").read_text()
 
 
 def test_neither_pandas_nor_torch_is_loaded(results: Path) -> None:

@@ -68,7 +68,7 @@ def draw(
         here = [cell for cell in cells if (cell.text("dataset"), cell.metric) == group]
         scale = unit_of(group[1])[0]
         points = [(cost_of[id(cell)], cell.mean * scale) for cell in here]
-        _front(panel, pareto_front(points, here[0].higher_is_better))
+        _front(panel, pareto_front(points, bool(here[0].higher_is_better)))
         for cell, (x, y) in zip(here, points, strict=True):
             marker, color = MARKERS[kinds.index(cell.label(rest)) % len(MARKERS)], style[cell.label(columns)].color
             error = None if math.isnan(cell.ci95) else cell.ci95 * scale

@@ -1,0 +1,76 @@
+"""Fills blocks of Markdown pages with tables: `python benchmarks/pages.py docs/reproduction.md README.md`.
+
+A block stands between two lines; what is between them is what the command prints, run from the root of the checkout:
+
+    <!-- $ dqrun compare results/published/citation --format markdown -->
+    <!-- end -->
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import re
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from dqrun.errors import ConfigError, DqrunError
+from dqrun.report import compare
+
+ROOT = Path(__file__).resolve().parents[1]
+OPENING = "<!-- $ "
+BLOCK = re.compile(r"^<!-- \$ (?P<command>[^\n]+) -->\n(?:(?!^<!-- \$ ).)*?^<!-- end -->$", re.DOTALL | re.MULTILINE)
+
+
+def filled(text: str) -> str:
+    """The page with the output of each block's command made anew; raises DqrunError where one cannot be made."""
+    page, count = BLOCK.subn(lambda match: block(match["command"]), text)
+    openings = len(re.findall(f"^{re.escape(OPENING)}", text, re.MULTILINE))
+    if count != openings:
+        raise ConfigError(f"{openings} blocks begin with '{OPENING}...', and {count} of them have an end")
+    return page
+
+
+def block(command: str) -> str:
+    """The block of a command, its two lines included; tables that are not Markdown are fenced."""
+    words = shlex.split(command)
+    shown = output(words)
+    if "markdown" not in words and "--format=markdown" not in words:
+        shown = f"```\n{shown}\n```"
+    return f"{OPENING}{command} -->\n\n{shown}\n\n<!-- end -->"
+
+
+def output(words: Sequence[str]) -> str:
+    """What `dqrun compare ...` prints, its warnings left to stderr. Raises ConfigError for anything else."""
+    if list(words[:2]) != ["dqrun", "compare"]:
+        raise ConfigError.rule("the command of a block", "be dqrun compare", shlex.join(words))
+    if any(word.startswith(("-o", "--output")) for word in words):
+        raise ConfigError.rule("the command of a block", "write no file", shlex.join(words))
+    shown = io.StringIO()
+    with contextlib.chdir(ROOT), contextlib.redirect_stdout(shown):
+        compare.main(words[2:])
+    return shown.getvalue().rstrip()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Fills the pages in place; returns the exit code."""
+    parser = argparse.ArgumentParser(description="fills blocks of Markdown pages with tables of dqrun compare")
+    parser.add_argument("files", nargs="+", type=Path, metavar="FILE.md")
+    for file in parser.parse_args(argv).files:
+        try:
+            old = file.read_text(encoding="utf-8")
+            new = filled(old)
+        except (OSError, DqrunError) as error:
+            print(f"{file}: {error}", file=sys.stderr)
+            return 2
+        if new != old:
+            file.write_text(new, encoding="utf-8")
+        print(f"{file}: {len(BLOCK.findall(new))} blocks, {'unchanged' if new == old else 'written'}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

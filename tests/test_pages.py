@@ -1,0 +1,67 @@
+"""Tables in pages are what their commands print now."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from dqrun.errors import ConfigError, DqrunError
+
+COMMAND = "dqrun compare results/published/citation method=dq model=gcn"
+
+
+@pytest.fixture
+def pages(repository: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.syspath_prepend(str(repository / "benchmarks"))
+    import pages
+
+    return pages
+
+
+def test_every_block_is_what_its_command_prints(pages, repository: Path) -> None:
+    files = [repository / "README.md", *sorted((repository / "docs").glob("*.md"))]
+    texts = {file.name: file.read_text(encoding="utf-8") for file in files}
+    assert pages.OPENING in texts["reproduction.md"] and pages.OPENING in texts["degree_quant.md"]
+    for name, text in texts.items():
+        assert pages.filled(text) == text, f"run `python benchmarks/pages.py {name}`"
+
+
+@pytest.mark.parametrize(
+    ("option", "fence"), [("", "```\ndataset  model"), (" --format markdown", "| dataset | model")]
+)
+def test_what_is_between_the_lines_is_replaced(pages, option: str, fence: str) -> None:
+    page = f"# A\n\n<!-- $ {COMMAND}{option} -->\nold\n<!-- end -->\n\n<!-- other -->\n\n<!-- end -->\n"
+    made = pages.filled(page)
+    assert f"{option} -->\n\n{fence}" in made and "81." in made and "old" not in made
+    assert made.endswith("\n\n<!-- other -->\n\n<!-- end -->\n")
+    assert pages.filled(made) == made
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ("rm -r results", "must be dqrun compare"),
+        ("dqrun quant=int4", "must be dqrun compare"),
+        (f"{COMMAND} -o table.md", "must write no file"),
+        (f"{COMMAND} --metric name", "--metric must name columns"),
+        ("dqrun compare results/published/nowhere", "it has no folder runs/"),
+    ],
+)
+def test_only_comparisons_that_can_be_made(pages, command: str, message: str) -> None:
+    with pytest.raises(DqrunError, match=message):
+        pages.filled(f"<!-- $ {command} -->\n<!-- end -->\n")
+
+
+def test_a_block_has_an_end(pages) -> None:
+    with pytest.raises(ConfigError, match=r"2 blocks begin with .*, and 1 of them have an end"):
+        pages.filled(f"<!-- $ {COMMAND} -->\n\n<!-- $ {COMMAND} -->\n<!-- end -->\n")
+
+
+def test_the_script_writes_the_page(pages, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "page.md"
+    file.write_text(f"<!-- $ {COMMAND} -->\n<!-- end -->\n")
+    assert pages.main([str(file)]) == 0 and "1 blocks, written" in capsys.readouterr().out
+    assert pages.main([str(file)]) == 0 and "1 blocks, unchanged" in capsys.readouterr().out
+    file.write_text("<!-- $ ls -->\n<!-- end -->\n")
+    assert pages.main([str(file)]) == 2 and "must be dqrun compare" in capsys.readouterr().err
