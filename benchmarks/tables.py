@@ -1,6 +1,7 @@
 """Writes the tables of `benchmarks/README.md` from the JSON files beside it: `python benchmarks/tables.py`.
 
-A table stands between the lines `<!-- NAME -->` and `<!-- end -->`; NAME.json is in `benchmarks/figures/`.
+A table stands between the lines `<!-- NAME -->` and `<!-- end -->`; NAME.json is in `benchmarks/figures/`. The
+project's README.md has one over all of them, `summary`.
 """
 
 from __future__ import annotations
@@ -83,6 +84,30 @@ def inference_table(document: dict[str, Any]) -> str:
     return markdown(header, rows)
 
 
+def summary_table() -> str:
+    """Of all networks: the time of a Degree-Quant step, and the speed of integer programs, against PyG's fastest."""
+    ratios = {**_figures("training", "ratio_to_pyg_fp32"), **_figures("inference", "speedup_vs_fastest_pyg_fp32")}
+    columns = [("training", "dq_int8"), ("training", "dq_int4"), ("inference", "int8"), ("inference", "int4")]
+    networks = dict.fromkeys(network for network, _, _ in sorted(ratios))
+    rows = []
+    for network in networks:
+        found = [ratios.get((network, *column)) for column in columns]
+        rows.append([network, *("" if ratio is None else f"{ratio:.2f}" for ratio in found)])
+    widths = "INT8", "INT4"
+    header = ["network", *(f"{w} step / PyG FP32" for w in widths), *(f"PyG FP32 / {w} program" for w in widths)]
+    return markdown(header, rows)
+
+
+def _figures(kind: str, field: str) -> dict[tuple[str, str, str], float]:
+    """A field of all documents of a kind, by network (`zinc GIN`), kind and variant."""
+    figures = {}
+    for path in sorted((HERE / "figures").glob(f"{kind}_*.json")):
+        graph, model = path.stem.removeprefix(f"{kind}_").rsplit("_", 1)
+        for line in json.loads(path.read_text(encoding="utf-8"))["results"]:
+            figures[f"{graph} {model.upper()}", kind, line["variant"]] = line[field]
+    return figures
+
+
 MAKERS = {"scaling": scaling_table, "training": training_table, "inference": inference_table}
 
 
@@ -91,6 +116,8 @@ def filled(text: str) -> str:
 
     def table(match: re.Match[str]) -> str:
         name = match[1]
+        if name == "summary":
+            return f"<!-- {name} -->\n\n{summary_table()}\n\n<!-- end -->"
         document = json.loads((HERE / "figures" / f"{name}.json").read_text(encoding="utf-8"))
         make = MAKERS[name.split("_")[0]]
         return f"<!-- {name} -->\n\n{make(document)}\n\n<!-- end -->"
@@ -99,5 +126,5 @@ def filled(text: str) -> str:
 
 
 if __name__ == "__main__":
-    page = HERE / "README.md"
-    page.write_text(filled(page.read_text(encoding="utf-8")), encoding="utf-8")
+    for page in (HERE / "README.md", HERE.parent / "README.md"):
+        page.write_text(filled(page.read_text(encoding="utf-8")), encoding="utf-8")

@@ -18,9 +18,10 @@ def tables(repository: Path, monkeypatch: pytest.MonkeyPatch):
     return tables
 
 
-def test_the_tables_are_those_of_the_files(tables, repository: Path) -> None:
-    page = (repository / "benchmarks" / "README.md").read_text(encoding="utf-8")
-    assert "<!-- scaling -->" in page
+@pytest.mark.parametrize(("name", "block"), [("benchmarks/README.md", "scaling"), ("README.md", "summary")])
+def test_the_tables_are_those_of_the_files(name: str, block: str, tables, repository: Path) -> None:
+    page = (repository / name).read_text(encoding="utf-8")
+    assert f"<!-- {block} -->" in page
     assert tables.filled(page) == page
 
 
