@@ -1,7 +1,7 @@
-"""Writes the tables of `benchmarks/README.md` from the JSON files beside it: `python benchmarks/tables.py`.
+"""Writes the tables of figures in PAGES from the JSON files in `benchmarks/figures/`: `python benchmarks/tables.py`.
 
-A table stands between the lines `<!-- NAME -->` and `<!-- end -->`; NAME.json is in `benchmarks/figures/`. The
-project's README.md has one over all of them, `summary`.
+A table stands between the lines `<!-- NAME -->` and `<!-- end -->`; NAME.json is its file. `summary` is over all files
+of training and inference.
 """
 
 from __future__ import annotations
@@ -84,6 +84,31 @@ def inference_table(document: dict[str, Any]) -> str:
     return markdown(header, rows)
 
 
+def parity_table(document: dict[str, Any]) -> str:
+    """Of what `benchmarks/programs.py --json` writes: codes and predictions that differ."""
+
+    def apart(count: dict[str, int]) -> str:
+        return f"{count['differing']:,}" + (f", by {count['largest']} at most" if count["differing"] else "")
+
+    rows = []
+    for line in document["results"]:
+        counts = [apart(line[judge]) for judge in ("float32", "by_operation", "float64")]
+        agreeing = [f"{line[judge]} of {line['predictions']}" for judge in ("agree_float64", "agree_float32")]
+        rows.append([line["run"], str(line["epochs"]), f"{line['codes'] / 1e6:.1f} M", *counts, *agreeing])
+    header = ["run", "epochs", "codes", "differ in float32, end to end", "by operation", "in float64"]
+    return markdown([*header, "predictions that agree with float64", "with float32"], rows)
+
+
+def sizes_table(document: dict[str, Any]) -> str:
+    """Of the same file: bytes of program files."""
+    names = ("fp32", "file", "weights", "numbers", "structure")
+    rows = []
+    for line in document["results"]:
+        fp32, file, *parts = (f"{line[name]:,}" for name in names)
+        rows.append([line["run"], fp32, file, f"{line['file'] / line['fp32']:.3f}", *parts])
+    return markdown(["run", "FP32 weights", "file", "share", "weights", "numbers", "structure"], rows)
+
+
 def summary_table() -> str:
     """Of all networks: the time of a Degree-Quant step, and the speed of integer programs, against PyG's fastest."""
     ratios = {**_figures("training", "ratio_to_pyg_fp32"), **_figures("inference", "speedup_vs_fastest_pyg_fp32")}
@@ -108,7 +133,16 @@ def _figures(kind: str, field: str) -> dict[tuple[str, str, str], float]:
     return figures
 
 
-MAKERS = {"scaling": scaling_table, "training": training_table, "inference": inference_table}
+MAKERS = {
+    "scaling": scaling_table,
+    "training": training_table,
+    "inference": inference_table,
+    "parity": parity_table,
+    "sizes": sizes_table,
+}
+FILES = {"parity": "programs", "sizes": "programs"}
+"""Tables whose file has another name than they."""
+PAGES = ("benchmarks/README.md", "README.md", "docs/integer_engine.md")
 
 
 def filled(text: str) -> str:
@@ -118,7 +152,7 @@ def filled(text: str) -> str:
         name = match[1]
         if name == "summary":
             return f"<!-- {name} -->\n\n{summary_table()}\n\n<!-- end -->"
-        document = json.loads((HERE / "figures" / f"{name}.json").read_text(encoding="utf-8"))
+        document = json.loads((HERE / "figures" / f"{FILES.get(name, name)}.json").read_text(encoding="utf-8"))
         make = MAKERS[name.split("_")[0]]
         return f"<!-- {name} -->\n\n{make(document)}\n\n<!-- end -->"
 
@@ -126,5 +160,5 @@ def filled(text: str) -> str:
 
 
 if __name__ == "__main__":
-    for page in (HERE / "README.md", HERE.parent / "README.md"):
+    for page in (HERE.parent / name for name in PAGES):
         page.write_text(filled(page.read_text(encoding="utf-8")), encoding="utf-8")

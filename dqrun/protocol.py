@@ -15,6 +15,7 @@ from dqrun.config import (
     ProtocolConfig,
     QuantConfig,
     RunConfig,
+    SiteRule,
 )
 
 # Fields that leave a trial's result what it is: where files lie, how fast it is computed, and which other trials run.
@@ -45,8 +46,8 @@ def trials(protocol: ProtocolConfig) -> list[Trial]:
 def canonical(config: RunConfig) -> RunConfig:
     """The same run without choices that have no effect.
 
-    FP32 has no method, no plan, no grids and no warm start, and without a warm start there is nothing to fine-tune;
-    what a plan says of `states.*` means nothing unless a rule quantises them.
+    FP32 has no method, no plan, no grids and no warm start, and without a warm start there is nothing to fine-tune. In
+    a plan that lifts no exception, what it says of `states.*` and of the grids of exact sites means nothing.
     """
     if not config.starts_warm:
         config = replace(config, train=replace(config.train, warm_start="none", fine_tune=FineTuneConfig()))
@@ -55,7 +56,11 @@ def canonical(config: RunConfig) -> RunConfig:
     rules = config.plan.rules
     if any(rule.exact is False for rule in rules.values()):
         return config
-    kept = {glob: rule for glob, rule in rules.items() if not glob.startswith("states.")}
+    kept = {
+        glob: SiteRule(exact=True) if rule.exact else rule
+        for glob, rule in rules.items()
+        if not glob.startswith("states.")
+    }
     return replace(config, plan=replace(config.plan, rules=kept))
 
 

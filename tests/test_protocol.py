@@ -49,6 +49,16 @@ def test_rules_for_states_count_only_where_a_plan_quantises_them() -> None:
     assert hashed(**tail, **{"states.*": SiteRule(exact=False)}) != hashed(**{"states.*": SiteRule(exact=False)})
 
 
+def test_the_grid_of_an_exact_site_counts_only_where_a_plan_quantises_it() -> None:
+    def hashed(*rules: SiteRule) -> str:
+        named = dict(zip(("layers.0.**", "**"), rules, strict=False))
+        return cell_hash(replace(CONFIG, plan=PlanConfig(name="paper", rules=named)))
+
+    wide, narrow = SiteRule(exact=True, bits=8), SiteRule(exact=True)
+    assert hashed(wide) == hashed(narrow)
+    assert hashed(wide, SiteRule(exact=False)) != hashed(narrow, SiteRule(exact=False))
+
+
 def test_folds() -> None:
     kfold = ProtocolConfig(name="kfold", num_folds=4)
     assert trials(kfold) == [Trial(0, 0), Trial(0, 1), Trial(0, 2), Trial(0, 3)]

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from dqrun.config import RunConfig
 from dqrun.protocol import Trial, canonical
 from dqrun.report.meter import Meter, count
-from dqrun.report.tables import format_table, summary_lines
+from dqrun.report.tables import format_table, summary_lines, told_apart
 from dqrun.results import Results
 from dqrun.training import Epoch
 
@@ -132,7 +132,8 @@ class Progress:
         """The table of the cells of this command, from the rows on disk, and where the files are; then the failures."""
         failures = [row for row in self.rows if row["status"] != "done"]
         if not self.quiet:
-            print(format_table(summary_lines(cells)))
+            lines = summary_lines(cells)
+            print(format_table(lines, told_apart(lines, cells)))
             known = f", {self.known} known before" if self.known else ""
             print(f"{count(len(self.rows), 'trial')} in {time.perf_counter() - self.started:.1f} s{known}")
             for root in sorted({str(results.root) for results in cells.values()}):

@@ -6,8 +6,14 @@ from typing import Any
 
 import pandas as pd
 
-from dqrun.report.text import format_mean
+from dqrun.report.cells import make_cells
+from dqrun.report.checks import differing
+from dqrun.report.rows import load_runs
+from dqrun.report.text import format_mean, text_of
 from dqrun.results import Results
+
+NAMES = ["dataset", "model", "quant", "method", "plan"]
+"""Columns that name a line."""
 
 
 def summary_lines(cells: dict[str, Results]) -> pd.DataFrame:
@@ -21,18 +27,34 @@ def summary_lines(cells: dict[str, Results]) -> pd.DataFrame:
     return pd.concat(frames) if frames else pd.DataFrame()
 
 
-def format_table(summary: pd.DataFrame) -> str:
-    """A summary frame as text: one line per cell, mean and 95 % confidence interval of the test metric."""
+def told_apart(summary: pd.DataFrame, cells: dict[str, Results]) -> dict[str, str]:
+    """By cell hash, the settings in which a cell differs from those with the same names, such as `train.lr=0.01`."""
+    if summary.empty or not summary.duplicated(NAMES).any():
+        return {}
+    alike = summary[summary.duplicated(NAMES, keep=False)]
+    runs, _ = load_runs(list(dict.fromkeys(cells[cell].root for cell in alike["cell_hash"])))
+    by_hash = {cell.runs[0].row["cell_hash"]: cell for cell in make_cells(runs, [])}
+    settings: dict[str, str] = {}
+    for _, group in alike.groupby(NAMES, sort=False):
+        hashes = [cell for cell in group["cell_hash"] if cell in by_hash]
+        found = differing([by_hash[cell] for cell in hashes])
+        for i, cell in enumerate(hashes):
+            settings[cell] = " ".join(f"{name}={text_of(values[i]) or 'null'}" for name, values in found.items())
+    return settings
+
+
+def format_table(summary: pd.DataFrame, settings: dict[str, str] | None = None) -> str:
+    """A summary frame as text: one line per cell, mean and 95 % confidence interval of the test metric.
+
+    `settings`: by cell hash, what tells cells of the same names apart.
+    """
     lines: list[dict[str, Any]] = []
     for _, cell in summary.iterrows():
         failed = f" ({cell['failed']} failed)" if cell["failed"] else ""
         lines.append(
             {
-                "dataset": cell["dataset"],
-                "model": cell["model"],
-                "quant": cell["quant"],
-                "method": cell["method"],
-                "plan": cell["plan"],
+                **{name: cell[name] for name in NAMES},
+                **({"settings": settings.get(cell["cell_hash"], "")} if settings else {}),
                 "metric": cell["metric"],
                 "test mean +- 95 % CI": format_mean(cell["test_mean"], cell["test_ci95"], cell["metric"]),
                 "validation": format_mean(cell["val_mean"], float("nan"), cell["metric"]),

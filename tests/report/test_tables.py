@@ -1,8 +1,13 @@
 """Tables as text."""
 
+import json
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
 
-from dqrun.report.tables import align, format_mean
+from dqrun.report.tables import align, format_mean, format_table, summary_lines, told_apart
+from dqrun.results import Results
 
 
 @pytest.mark.parametrize(
@@ -21,3 +26,19 @@ def test_means(mean: float, half_width: float, metric: str, text: str) -> None:
 def test_columns_line_up() -> None:
     assert align([{"a": "xyz", "bb": 1}, {"a": "x", "bb": 22}]).splitlines() == ["a    bb", "xyz  1", "x    22"]
     assert align([]) == "no trials"
+
+
+def test_cells_of_the_same_names_are_told_apart(write_run: Callable[..., Path], tmp_path: Path) -> None:
+    for lr in (0.1, 0.2):
+        write_run(seed=0, method="naive", lr=lr, cell_hash=f"naive{lr}")
+    write_run(seed=0, method="dq")
+    results = Results(tmp_path / "results")
+    assert results.rebuild_tables() == []
+    hashes = {json.loads(path.read_text())["cell_hash"]: results for path in results.runs.glob("*/row.json")}
+    summary = summary_lines(hashes)
+    settings = told_apart(summary, hashes)
+    assert settings == {"naive0.1": "train.lr=0.1", "naive0.2": "train.lr=0.2"}
+    table = format_table(summary, settings)
+    assert "settings" in table and "train.lr=0.2" in table
+    only = {cell: results for cell in hashes if cell not in settings}
+    assert "settings" not in format_table(summary_lines(only), told_apart(summary_lines(only), only))

@@ -1,24 +1,32 @@
-"""How integer programs of trained runs agree with their networks, on the test data: `integer_parity.py RESULTS_DIR`.
+"""How integer programs of trained runs agree with their networks, and what their files take.
 
-For each run: the largest difference of a code and how many codes differ, against the float32 network end to end and
+`python benchmarks/programs.py RESULTS_DIR... [--json FILE]`, for runs of `plan=integer`; `benchmarks/tables.py` makes
+the tables of docs/integer_engine.md from the file.
+
+Parity, on the test data: how many codes differ, and by how much at most, against the float32 network end to end and
 operation by operation (each given the network's codes), and against the network in float64 (attention in float64 too);
-how many predictions agree with each (regression: within half a step of the last integer sum).
+how many predictions agree with each (regression: within half a step of the last integer sum). Sizes, in bytes: FP32
+parameters, the whole file, and of it the weights, the numbers per channel and the structure.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
-import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
+from safetensors.torch import load
 from torch import Tensor, nn
 
 from dqrun.build import uses_self_loops
-from dqrun.checkpoint import load_model
+from dqrun.checkpoint import load_features, load_model
+from dqrun.config import RunConfig
 from dqrun.data.dataset import load_dataset
 from dqrun.data.splits import split_for
 from dqrun.data.trial_data import TrialData
@@ -26,6 +34,7 @@ from dqrun.engine import Program
 from dqrun.engine.lower import lower
 from dqrun.engine.operations import INPUT, LOGITS, Attention, Value
 from dqrun.engine.simulation import simulate
+from dqrun.export import said
 from dqrun.graph import Batch
 from dqrun.integer_evaluation import agrees
 from dqrun.kernels.integer import Codes
@@ -48,9 +57,6 @@ class Count:
         self.codes += apart.numel()
         self.differing += int((apart > 0).sum())
         self.largest = max(self.largest, int(apart.max()) if apart.numel() else 0)
-
-    def __str__(self) -> str:
-        return f"{self.differing} of {self.codes} differ, by {self.largest} at most"
 
 
 @contextmanager
@@ -92,9 +98,9 @@ def by_operation(program: Program, batch: Batch, codes: dict[str, Tensor], count
 
 
 @torch.no_grad()
-def report(folder: Path) -> None:
-    model, config = load_model(folder / "model.safetensors")
-    task, fold = Task(config.dataset.task), json.loads((folder / "row.json").read_text())["fold"]
+def parity(model: GNN, config: RunConfig, fold: int | None) -> dict[str, Any]:
+    """The program of a network beside it, on the test data."""
+    task = Task(config.dataset.task)
     dataset = load_dataset(config.dataset, config.data)
     split, loops = split_for(dataset, config.protocol, fold), uses_self_loops(config.model)
     data = TrialData.build(dataset, split, config.dataset, config.train.batch_size, loops)
@@ -114,13 +120,62 @@ def report(folder: Path) -> None:
         ties += simulation.tie != ""
         chosen = slice(None) if batch.index is None else batch.index
         agree += int(agrees(program, values[LOGITS][chosen], logits[chosen], task).sum())
-        agree64 += int(agrees(program, values64[LOGITS][chosen], simulation.logits.float()[chosen], task).sum())
+        agree64 += int(agrees(program, values[LOGITS][chosen], simulation.logits.float()[chosen], task).sum())
         rows += logits[chosen].size(0)
-    print(f"{folder.name}\n  float32 end to end: {whole}; {agree} of {rows} predictions agree")
-    print(f"  float32 by operation: {single}")
-    print(f"  float64: {simulated}; {agree64} of {rows} predictions agree; batches with a value on a tie: {ties}")
+    return {
+        "codes": whole.codes,
+        "float32": asdict(whole),
+        "by_operation": asdict(single),
+        "float64": asdict(simulated),
+        "batches_with_ties": ties,
+        "predictions": rows,
+        "agree_float32": agree,
+        "agree_float64": agree64,
+    }
+
+
+def sizes(path: Path, model: GNN, config: RunConfig) -> dict[str, int]:
+    """Bytes of the file that `dqrun export` writes for a run, and of what it is made of."""
+    features = load_features(path)
+    origin = {"run": path.parent.name, "dataset": said(config.dataset)}
+    origin |= {} if features is None else {"features": said(features)}
+    with tempfile.TemporaryDirectory() as folder:
+        lower(model, origin).save(Path(folder) / "a.dqp")
+        data = (Path(folder) / "a.dqp").read_bytes()
+    elements = {name: stream.numel() for name, stream in load(data).items()}
+    weights, numbers = elements.pop("elements_1"), sum(elements.values())
+    return {
+        "fp32": 4 * sum(parameter.numel() for parameter in model.parameters()),
+        "file": len(data),
+        "weights": weights,
+        "numbers": numbers,
+        "structure": len(data) - weights - numbers,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folders", nargs="+", metavar="RESULTS_DIR")
+    parser.add_argument("--json", type=Path, metavar="FILE")
+    arguments = parser.parse_args()
+    results = []
+    for path in sorted(path for folder in arguments.folders for path in Path(folder).glob("runs/*/model.safetensors")):
+        model, config = load_model(path)
+        row = json.loads((path.parent / "row.json").read_text(encoding="utf-8"))
+        name = f"{row['dataset']} {row['model'].upper()} {row['quant'].upper()}"
+        found = {
+            "run": name,
+            "epochs": row["epochs"],
+            **parity(model, config, row["fold"]),
+            **sizes(path, model, config),
+        }
+        results.append(found)
+        print(json.dumps(found), flush=True)
+    if arguments.json:
+        results.sort(key=lambda found: found["run"])
+        text = json.dumps({"command": "benchmarks/programs.py", "results": results}, indent=1)
+        arguments.json.write_text(text + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
-    for run in sorted(Path(sys.argv[1]).glob("runs/*/model.safetensors")):
-        report(run.parent)
+    main()
