@@ -1,0 +1,71 @@
+"""Where data lies and what is predicted from it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from dqrun.config.rules import doc, require, require_one_of
+
+DATASET_SOURCES = ("planetoid", "tu", "zinc", "gnn_benchmark", "threads", "folder")
+FEATURES = ("given", "degree", "category", "auto")
+TASKS = ("node_classification", "graph_classification", "graph_regression")
+
+
+@dataclass
+class DataConfig:
+    """Where data lives (`data.*`)."""
+
+    root: str | None = doc("folder of the cache; null: `DQRUN_DATA`, else the platform's cache folder", None)
+    mirror: str | None = doc(
+        "read-only folder with raw files, used instead of downloading; null: `DQRUN_DATA_MIRROR`, else none", None
+    )
+
+    def validate(self) -> None:
+        mirror = self.resolved_mirror
+        require(mirror is None or mirror.is_dir(), "data.mirror", "be an existing folder", str(mirror))
+
+    @property
+    def resolved_root(self) -> Path:
+        """The cache folder, after environment and platform default."""
+        from platformdirs import user_cache_path
+
+        chosen = self.root or os.environ.get("DQRUN_DATA")
+        return Path(chosen).expanduser() if chosen else user_cache_path("dqrun")
+
+    @property
+    def resolved_mirror(self) -> Path | None:
+        """The mirror folder, after the environment, or None."""
+        chosen = self.mirror or os.environ.get("DQRUN_DATA_MIRROR")
+        return Path(chosen).expanduser() if chosen else None
+
+
+@dataclass
+class DatasetConfig:
+    """What is learned from (`dataset.*`)."""
+
+    name: str = doc("name of the dataset, as its source spells it (TUDataset name, Planetoid name, ...)")
+    source: str = doc(f"reader of the dataset: {', '.join(DATASET_SOURCES)}")
+    task: str = doc(f"what is predicted: {', '.join(TASKS)}")
+    features: str = doc(
+        "node features: given (as stored), degree (of the node), category (an integer for an embedding), "
+        "auto (given where the files have some, else degree)",
+        "given",
+    )
+    max_one_hot_degree: int = doc(
+        "features=degree: one-hot up to this largest in-degree of the dataset, else one standardised scalar", 1000
+    )
+    normalize_rows: bool = doc("divide each node's given features by their sum", False)
+    path: str | None = doc("source=folder: the folder with the user's files", None)
+    graphs: int = doc("source=threads: number of graphs to generate", 400)
+    seed: int = doc("source=threads: seed of the generator", 0)
+
+    def validate(self) -> None:
+        require_one_of("dataset.source", self.source, DATASET_SOURCES)
+        require_one_of("dataset.task", self.task, TASKS)
+        require_one_of("dataset.features", self.features, FEATURES)
+        require(self.max_one_hot_degree >= 0, "dataset.max_one_hot_degree", "be >= 0", self.max_one_hot_degree)
+        require(self.graphs >= 10, "dataset.graphs", "be >= 10", self.graphs)
+        if self.source == "folder":
+            require(self.path is not None, "dataset.path", "name a folder for dataset=folder", self.path)

@@ -1,0 +1,47 @@
+"""The network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dqrun.config.rules import doc, require, require_one_of
+
+MODELS = ("gcn", "gat", "gin")
+
+
+@dataclass
+class ModelConfig:
+    """The network (`model.*`)."""
+
+    name: str = doc(f"architecture: {', '.join(MODELS)}")
+    layers: int = doc("number of message-passing layers, >= 1")
+    hidden: int = doc("channels of a hidden layer (GAT: of all heads together), >= 1")
+    heads: int = doc("GAT: attention heads of a hidden layer, >= 1; must divide hidden", 1)
+    out_heads: int = doc("GAT: attention heads of a last layer that gives the logits (averaged), >= 1", 1)
+    mlp_layers: int = doc("GIN: linear layers of each layer's MLP, >= 1", 2)
+    norm: str = doc("normalisation after each hidden layer: none, batch", "none")
+    mlp_norm: bool = doc("GIN: batch norm as the last operation of each MLP (after its ReLU)", False)
+    activation: str = doc("activation after each hidden layer: relu, elu, none", "relu")
+    residual: bool = doc("add a layer's input to its output where the shapes agree", False)
+    encoder: str = doc("before the first layer: none, linear (to `hidden`); categories always get an embedding", "none")
+    readout: str = doc("graph tasks: mean, sum or max of the nodes; node tasks ignore it", "mean")
+    head: list[int] = doc(
+        "graph tasks: divisors of `hidden`, one per hidden linear layer of the head, e.g. [1] or [2, 4]", [1]
+    )
+    input_dropout: float = doc("dropout of the features that enter the first layer, [0, 1)", 0.0)
+    dropout: float = doc("dropout of the features that enter each later layer, [0, 1)", 0.0)
+    attention_dropout: float = doc("GAT: dropout of attention coefficients, [0, 1)", 0.0)
+    head_dropout: float = doc("dropout before the last linear layer of the head, [0, 1)", 0.0)
+
+    def validate(self) -> None:
+        require_one_of("model.name", self.name, MODELS)
+        require_one_of("model.norm", self.norm, ("none", "batch"))
+        require_one_of("model.activation", self.activation, ("relu", "elu", "none"))
+        require_one_of("model.encoder", self.encoder, ("none", "linear"))
+        require_one_of("model.readout", self.readout, ("mean", "sum", "max"))
+        for name in ("layers", "hidden", "heads", "out_heads", "mlp_layers"):
+            require(getattr(self, name) >= 1, f"model.{name}", "be >= 1", getattr(self, name))
+        for name in ("input_dropout", "dropout", "attention_dropout", "head_dropout"):
+            require(0 <= getattr(self, name) < 1, f"model.{name}", "be in [0, 1)", getattr(self, name))
+        require(self.hidden % self.heads == 0, "model.heads", f"divide model.hidden={self.hidden}", self.heads)
+        require(all(divisor >= 1 for divisor in self.head), "model.head", "hold divisors >= 1", self.head)

@@ -1,0 +1,130 @@
+"""All of it together, and where and how a command runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from dqrun.config.dataset import DataConfig, DatasetConfig
+from dqrun.config.method import MethodConfig
+from dqrun.config.model import ModelConfig
+from dqrun.config.plan import PlanConfig
+from dqrun.config.quant import QuantConfig
+from dqrun.config.rules import doc, require, require_one_of
+from dqrun.config.train import EvaluateConfig, ProtocolConfig, TrainConfig
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+LAUNCHERS = ("plain", "parallel", "slurm", "ray")
+TRACKERS = ("none", "tensorboard", "mlflow", "wandb")
+
+
+@dataclass
+class LauncherConfig:
+    """Where trials run (`launcher.*`)."""
+
+    name: str = doc(f"one of {', '.join(LAUNCHERS)}", "plain")
+    cluster: str = doc("name=slurm: slurm, or local (processes on this machine, to try a sweep out)", "slurm")
+    address: str | None = doc("name=ray: HOST:PORT of a cluster, or auto for the one here; null: starts its own", None)
+    cpus: int = doc("name=slurm, ray: CPU cores of a trial, and its threads where threads=0, >= 1", 1)
+    gpus: int = doc("name=slurm, ray: GPUs of a trial, >= 0", 0)
+    memory_gb: float = doc("name=slurm: memory of a trial, > 0", 4.0)
+    minutes: int = doc("name=slurm: time limit of a trial, >= 1", 240)
+    partition: str | None = doc("name=slurm: partition; null: the cluster's default", None)
+    account: str | None = doc("name=slurm: account; null: the user's default", None)
+
+    def validate(self) -> None:
+        require_one_of("launcher.name", self.name, LAUNCHERS)
+        require_one_of("launcher.cluster", self.cluster, ("slurm", "local"))
+        require(self.cpus >= 1, "launcher.cpus", "be >= 1", self.cpus)
+        require(self.gpus >= 0, "launcher.gpus", "be >= 0", self.gpus)
+        require(self.memory_gb > 0, "launcher.memory_gb", "be > 0", self.memory_gb)
+        require(self.minutes >= 1, "launcher.minutes", "be >= 1", self.minutes)
+
+
+@dataclass
+class ResultsConfig:
+    """Where results go (`results.*`)."""
+
+    dir: str = doc("folder of runs and tables", "results")
+
+
+@dataclass
+class RunConfig:
+    """One run: a configuration of which every trial of the protocol is made."""
+
+    dataset: DatasetConfig = field(default_factory=DatasetConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    quant: QuantConfig = field(default_factory=QuantConfig)
+    method: MethodConfig = field(default_factory=MethodConfig)
+    plan: PlanConfig = field(default_factory=PlanConfig)
+    protocol: ProtocolConfig = field(default_factory=ProtocolConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    results: ResultsConfig = field(default_factory=ResultsConfig)
+    launcher: LauncherConfig = field(default_factory=LauncherConfig)
+    jobs: int = doc("trials at a time, >= 1; 0: as many as the launcher's machines have room for", 0)
+    track: str = doc(f"tool that gets curves and results too: {', '.join(TRACKERS)}", "none")
+    device: str = doc("cpu or cuda", "cpu")
+    threads: int = doc("CPU threads, >= 1; 0: all cores", 0)
+    kernels: str = doc("auto (compiled where they work), reference (plain torch), cpu (compiled or an error)", "auto")
+    rerun: bool = doc("run trials that already have a row again", False)
+
+    def validate(self) -> None:
+        """Checks every field and the rules between fields; raises ConfigError with the first violation."""
+        for part in ("dataset", "model", "quant", "method", "plan", "protocol", "train", "data", "launcher"):
+            getattr(self, part).validate()
+        require_one_of("track", self.track, TRACKERS)
+        require_one_of("device", self.device, ("cpu", "cuda"))
+        require(self.jobs >= 0, "jobs", "be >= 0", self.jobs)
+        sequential = self.launcher.name == "plain"
+        require(
+            not sequential or self.jobs <= 1, "jobs", "be 0 or 1 with launcher=plain (launcher=parallel)", self.jobs
+        )
+        require(self.threads >= 0, "threads", "be >= 0", self.threads)
+        require_one_of("kernels", self.kernels, ("auto", "reference", "cpu"))
+        require_one_of("evaluate.engine", self.evaluate.engine, ("float", "integer"))
+        if self.evaluate.engine == "integer":
+            self._validate_integer()
+        if not self.quant.is_fp32:
+            self._validate_options()
+        if self.dataset.task == "node_classification":
+            require(self.protocol.name == "seeds", "protocol.name", "be seeds for node tasks", self.protocol.name)
+
+    @property
+    def starts_warm(self) -> bool:
+        """Whether training begins with the parameters of an FP32 trial; FP32 itself never does."""
+        return self.train.warm_start == "fp32" and not self.quant.is_fp32
+
+    @property
+    def own_train(self) -> TrainConfig:
+        """`train` as this run's own trials use it: after a warm start with the changes of `train.fine_tune`."""
+        return replace(self.train, **self.train.fine_tune.changes) if self.starts_warm else self.train
+
+    def _validate_options(self) -> None:
+        """What belongs to training with quantisation only."""
+        method, epochs = self.method, self.own_train.epochs
+        delay, rule = method.delay_epochs, f"be < the {epochs} epochs of training"
+        require(delay < epochs, "method.delay_epochs", rule, delay)
+        if method.post_training:
+            because = "for method.post_training=true, which trains in FP32"
+            require(method.step == "observed", "method.step", f"be observed {because}", method.step)
+            require(delay == 0, "method.delay_epochs", f"be 0 {because}", delay)
+            require(not self.starts_warm, "train.warm_start", f"be none {because}", self.train.warm_start)
+
+    def _validate_integer(self) -> None:
+        name, quant, engine = "evaluate.engine", self.quant, self.evaluate.engine
+        require(self.plan.name == "integer", name, "be float unless plan=integer", engine)
+        widths = quant.weight_bits is not None and quant.activation_bits is not None
+        require(widths, name, f"be float for quant={quant.label}", engine)
+        require(self.device == "cpu", name, f"be float for device={self.device}", engine)
+
+
+def schema() -> DictConfig:
+    """The typed OmegaConf tree into which YAML values are merged."""
+    from omegaconf import OmegaConf  # here: programs run without it
+
+    tree: DictConfig = OmegaConf.structured(RunConfig)
+    return tree
