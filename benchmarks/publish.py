@@ -26,7 +26,7 @@ from dqrun.compose import load_configs
 from dqrun.config import RunConfig
 from dqrun.data.fingerprint import fingerprint
 from dqrun.errors import ConfigError, DataError, DqrunError, ResultsError
-from dqrun.protocol import run_id, trials
+from dqrun.protocol import run_id, trials, warm_start_of
 from dqrun.report import plot
 from dqrun.report.files import write_atomically
 from dqrun.report.rows import RESULT, Run, load_runs
@@ -140,7 +140,9 @@ def _require_made_by(commands: Sequence[Sequence[str]], names: Sequence[str], fo
     made = set()
     for words in commands:
         flags = build_parser().parse_intermixed_args(words)
-        for config in load_configs(flags.overrides, multirun=flags.multirun, config_dir=flags.config_dir):
+        configs = load_configs(flags.overrides, multirun=flags.multirun, config_dir=flags.config_dir)
+        starts = [start for config in configs if (start := warm_start_of(config)) is not None]
+        for config in [*starts, *configs]:
             mark = fingerprint(config.dataset)
             made |= {run_id(config, trial, mark) for trial in trials(config.protocol)}
     if others := sorted(set(names) - made):

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 from dqrun.config import RunConfig
 from dqrun.extras import require
-from dqrun.results import Row
+from dqrun.row import Row
 from dqrun.training import Epoch
 
 CURVES = ("train_loss", "val_loss", "val_metric", "lr", "seconds")

@@ -32,8 +32,9 @@ from dqrun.protocol import Trial, canonical, cell_hash, run_id, trial_hash
 from dqrun.provenance import PeakMemory, git_revision, processor, versions
 from dqrun.quant import Phase
 from dqrun.quant.plan import set_phase
-from dqrun.results import MODEL, Results, Row, write_row
+from dqrun.results import MODEL, Results
 from dqrun.resume import Checkpoints
+from dqrun.row import Row, write_row
 from dqrun.tasks import Task
 from dqrun.training import Epoch, Fit, Streams, calibrate, evaluate, fit
 

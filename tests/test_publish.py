@@ -14,7 +14,7 @@ import yaml
 
 from dqrun.compose import load_configs
 from dqrun.protocol import cell_hash, run_id, trial_hash, trials
-from dqrun.results import Row, write_row
+from dqrun.row import Row, write_row
 from dqrun.trial import write_config
 
 COMMAND = "dqrun -m model=gin quant=fp32,int4 method=dq protocol.trials=2 threads=1"

@@ -11,7 +11,8 @@ import pandas as pd
 import pytest
 
 from dqrun.errors import ResultsError, TrialFailed
-from dqrun.results import TRIAL_COLUMNS, Results, Row, ci95, summarise, write_row
+from dqrun.results import Results, ci95, summarise
+from dqrun.row import TRIAL_COLUMNS, Row, write_row
 
 ISSUE_COLUMNS = (
     "run_id dataset task model quant weight_bits activation_bits method estimator observer p_min p_max plan protocol "

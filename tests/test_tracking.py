@@ -14,7 +14,7 @@ from dqrun import tracking
 from dqrun.compose import load_configs
 from dqrun.config import RunConfig
 from dqrun.errors import ConfigError
-from dqrun.results import Row
+from dqrun.row import Row
 from dqrun.tracking import CURVES, require_tool, settings, tracked
 from dqrun.training import Epoch
 

@@ -12,7 +12,7 @@ import pytest
 
 from dqrun.report.cells import Cell
 from dqrun.report.rows import Run
-from dqrun.results import Row
+from dqrun.row import Row
 
 MakeRun = Callable[..., Run]
 WriteRun = Callable[..., Path]

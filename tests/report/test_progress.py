@@ -9,7 +9,8 @@ from dqrun.compose import load_configs
 from dqrun.protocol import Trial
 from dqrun.report import progress as module
 from dqrun.report.progress import Progress, title
-from dqrun.results import Results, Row, write_row
+from dqrun.results import Results
+from dqrun.row import Row, write_row
 from dqrun.training import Epoch
 
 EPOCH = Epoch(3, 0.5, 0.6, 0.7, 0.1, 1.0)

@@ -9,7 +9,7 @@ import pytest
 
 from dqrun.errors import ResultsError
 from dqrun.report.rows import RESULT, SHOWN_CONFLICTS, TEXTS, load_runs
-from dqrun.results import Row
+from dqrun.row import Row
 
 WriteRun = Callable[..., Path]
 
