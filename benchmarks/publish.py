@@ -36,7 +36,7 @@ PUBLISHED = Path(__file__).resolve().parents[1] / "results" / "published"
 OF_A_MACHINE = ("data", "results", "launcher", "jobs", "track", "rerun")
 """Parts of a configuration that say how one machine ran it; published with their defaults."""
 
-INTEGER = ("test_metric_integer", "integer_agreement")
+INTEGER = ("test_metric_integer", "integer_agreement", "integer_agreement_float32")
 PATH = re.compile(r"(?:^|[\s'\"])/[\w.+-]+/[\w.+-]+")
 
 

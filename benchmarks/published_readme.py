@@ -24,7 +24,7 @@ ABOUT = {
     "git_revision": "commit of dqrun",
 }
 
-INTEGER_FIELDS = ("test_metric_integer", "integer_agreement")
+INTEGER_FIELDS = ("test_metric_integer", "integer_agreement", "integer_agreement_float32")
 
 PAGE = """\
 # {name}

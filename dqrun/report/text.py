@@ -8,6 +8,7 @@ from decimal import ROUND_HALF_UP, Decimal
 UNITS = {
     "accuracy": (100.0, 2, " %"),
     "integer_agreement": (100.0, 2, " %"),
+    "integer_agreement_float32": (100.0, 2, " %"),
     "seconds": (1.0, 1, " s"),
     "seconds_per_epoch": (1.0, 3, " s"),
     "peak_bytes": (2.0**-20, 1, " MiB"),
@@ -55,5 +56,7 @@ def format_p(p: float) -> str:
 
 
 def text_of(value: object) -> str:
-    """A field's value in a table: empty for None and nan."""
+    """A field's value in a table, as one writes it on the command line: empty for None and nan."""
+    if isinstance(value, list):
+        return f"[{','.join(map(text_of, value))}]"
     return "" if value is None or value != value else str(value)

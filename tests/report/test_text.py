@@ -37,3 +37,4 @@ def test_p_values(p: float, text: str) -> None:
 
 def test_empty_fields() -> None:
     assert [text_of(value) for value in (None, math.nan, 0, "x", False)] == ["", "", "0", "x", "False"]
+    assert [text_of(value) for value in ([], ["head.*", "b"], [1])] == ["[]", "[head.*,b]", "[1]"]
