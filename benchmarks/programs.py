@@ -143,7 +143,7 @@ def sizes(path: Path, model: GNN, config: RunConfig) -> dict[str, int]:
         lower(model, origin).save(Path(folder) / "a.dqp")
         data = (Path(folder) / "a.dqp").read_bytes()
     elements = {name: stream.numel() for name, stream in load(data).items()}
-    weights, numbers = elements.pop("elements_1"), sum(elements.values())
+    weights, numbers = elements.pop("codes"), sum(elements.values())
     return {
         "fp32": 4 * sum(parameter.numel() for parameter in model.parameters()),
         "file": len(data),

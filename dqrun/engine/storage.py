@@ -89,22 +89,36 @@ def _join(plain: dict[str, Any], reader: Reader) -> Operation:
     values = {name: value for name, value in plain.items() if name != "kind"}
     for name, value in values.items():  # in the order of `_split`, which is that of the tensors
         if name == "grid":
-            values[name] = CodeGrid(*value)
+            values[name] = _read_grid(value)
         elif name == "weight":
             values[name] = Weight(_unpack(reader.take(value["codes"]), value["inputs"], values["weight_bits"]))
         elif name == "table":
-            values[name] = Codes(reader.take(value["codes"]), value["channels"], CodeGrid(*value["grid"]))
+            values[name] = Codes(reader.take(value["codes"]), value["channels"], _read_grid(value["grid"]))
         elif name == "attention":
             values[name] = reader.take(value)
         elif name == "epilogue":
-            grid = CodeGrid(*value["grid"]) if "grid" in value else None
+            grid = _read_grid(value["grid"]) if "grid" in value else None
             parts = {part: reader.take(value[part]).double() for part in PER_CHANNEL if part in value}
             values[name] = Epilogue(**(value | parts | {"grid": grid}))
     return kind(**values)
 
 
 def _grid(grid: CodeGrid | None) -> list[Any] | None:
-    return None if grid is None else [grid.bits, grid.scale, grid.zero_point, grid.spare]
+    """A grid as plain data. The scale of a trained one is a float32: 9 digits name it; another is a string."""
+    if grid is None:
+        return None
+    short = float(f"{grid.scale:.9g}")
+    return [grid.bits, short if _float32(short) == grid.scale else repr(grid.scale), grid.zero_point, grid.spare]
+
+
+def _read_grid(plain: list[Any]) -> CodeGrid:
+    """The inverse of `_grid`."""
+    bits, scale, zero_point, spare = plain
+    return CodeGrid(bits, float(scale) if isinstance(scale, str) else _float32(scale), zero_point, spare)
+
+
+def _float32(value: float) -> float:
+    return torch.tensor(value, dtype=torch.float32).item()
 
 
 def _pack(codes: Tensor, bits: int) -> Tensor:

@@ -39,9 +39,9 @@ def test_what_is_not_there_cannot_be_taken() -> None:
     writer = Writer()
     writer.put(torch.zeros(3))
     data = writer.write({})
-    with pytest.raises(ValueError, match=r"a tensor of \[4\] elements where 3 are left"):
+    with pytest.raises(ValueError, match=r"a tensor of \['f4', 4\] where 3 words of 4 bytes are left"):
         Reader(data).take(["f4", 4])
-    with pytest.raises(ValueError, match="3 elements that no operation has"):
+    with pytest.raises(ValueError, match="3 words that no operation has"):
         Reader(data).require_end()
 
 
