@@ -15,6 +15,7 @@ from typing import NoReturn
 from dqrun import __version__
 from dqrun.errors import ConfigError, DqrunError
 from dqrun.fields import suggestion
+from dqrun.waiting import let_threads_sleep
 
 VERBS = {
     "compare": "tables of the results so far: dqrun compare [DIR]",
@@ -44,6 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     130: interrupted.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
+    let_threads_sleep()
     try:
         code = _dispatch(arguments)
         sys.stdout.flush()

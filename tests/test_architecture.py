@@ -37,7 +37,7 @@ NEEDS_NO_NETWORKS = {"__init__", "container", "operations", "program", "storage"
 
 FRONT_DESK = {
     *("cli", "compose", "composition_errors", "config", "docs", "errors"),
-    *("fields", "groups", "help", "hydra_flags", "overrides", "protocol"),
+    *("fields", "groups", "help", "hydra_flags", "overrides", "protocol", "waiting"),
     *("arguments", "bench/__init__", "bench/cli", "bench/command", "bench/inference_cli"),
 }
 """Modules and packages that run before a command line is known to be right: none imports torch when it is imported."""
