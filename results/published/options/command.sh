@@ -2,4 +2,4 @@ dqrun -m dataset=reddit_binary model=gin quant=int4 method=dq,naive train.warm_s
 dqrun -m dataset=reddit_binary model=gin quant=int4 method=dq train.epochs=100 method.step=observed,learned protocol.folds=[0] threads=1
 dqrun -m dataset=reddit_binary model=gin quant=int4 method=dq train.epochs=100 plan.exact=[layers.0.message,layers.0.aggregate] protocol.folds=[0] threads=1
 dqrun -m dataset=reddit_binary model=gin quant=int4 method=dq train.epochs=100 method.observer.update=average method.weight_observer.update=average protocol.folds=[0] threads=1
-dqrun -m dataset=reddit_binary model=gin quant=int4 method=dq train.epochs=100 plan.exact=[head.1.output] protocol.folds=[0,1] threads=1
+dqrun -m dataset=reddit_binary model=gin quant=int4 method=dq train.epochs=100 plan.exact=[head.1.output] method.step=observed,learned protocol.folds=[0,1] threads=1
