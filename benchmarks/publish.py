@@ -36,7 +36,6 @@ PUBLISHED = Path(__file__).resolve().parents[1] / "results" / "published"
 OF_A_MACHINE = ("data", "results", "launcher", "jobs", "track", "rerun")
 """Parts of a configuration that say how one machine ran it; published with their defaults."""
 
-INTEGER = ("test_metric_integer", "integer_agreement", "integer_agreement_float32")
 PATH = re.compile(r"(?:^|[\s'\"])/[\w.+-]+/[\w.+-]+")
 
 
@@ -83,12 +82,13 @@ def fuller(old: Run, new: Run) -> Run:
     """
     if not new.done or not old.done:
         return new if new.done else old
-    for name in (*RESULT, *INTEGER):
+    integer = published_readme.INTEGER_FIELDS
+    for name in (*RESULT, *integer):
         values = [run.row.get(name) for run in (old, new)]
-        if values[0] != values[1] and not (name in INTEGER and None in values):
+        if values[0] != values[1] and not (name in integer and None in values):
             where = f"{values[0]} in {old.folder}, {values[1]} in {new.folder}"
             raise ResultsError(f"trial {new.row['run_id']} has conflicting results: {name} is {where}")
-    return new if old.row.get(INTEGER[0]) is None and new.row.get(INTEGER[0]) is not None else old
+    return new if old.row.get(integer[0]) is None and new.row.get(integer[0]) is not None else old
 
 
 def contents(run: Run, processor: str) -> tuple[str, str]:
