@@ -29,6 +29,7 @@ from dqrun.sweep.owner import Owner
 
 HEARTBEAT = 10.0
 STALE = 120.0
+_TRIES = 100  # for a folder that others remove; each of them has to come between two calls to lose one
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
@@ -139,15 +140,22 @@ def is_stale(path: Path, owner: Owner) -> bool:
 def _written(path: Path, owner: Owner) -> Iterator[Path]:
     """A file beside `path` with the owner in it; gone afterwards unless it was put to use."""
     file = path.with_name(f".{path.name}.{owner.token}")
-    try:
-        file.write_text(owner.to_json())
-    except FileNotFoundError:  # no lock was ever made here, or a sweep that ended has removed the empty folder
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(owner.to_json())
+    _write_into_folder(file, owner.to_json())
     try:
         yield file
     finally:
         file.unlink(missing_ok=True)
+
+
+def _write_into_folder(file: Path, text: str) -> None:
+    """Writes a file in a folder that may not be there yet, and that any sweep that ends removes while it is empty."""
+    for _ in range(_TRIES - 1):
+        with suppress(FileNotFoundError):
+            file.write_text(text)
+            return
+        with suppress(FileExistsError):  # mkdir found the folder, and then not any more
+            file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text)
 
 
 def _link(file: Path, path: Path) -> bool:

@@ -163,3 +163,19 @@ def test_many_processes_and_many_deaths(path: Path) -> None:
     assert path.with_name("number.txt").read_text() == "240"
     assert LockFile(path).acquire()
     assert names(path) == ["number.txt", "r0.lock", "start"]
+
+
+def test_the_folder_may_be_removed_at_any_moment(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another sweep that ends removes the folder while it is empty, here just after it was made, three times."""
+    mkdir, removed = Path.mkdir, []
+
+    def made_and_removed(folder: Path, *args: object, **flags: object) -> None:
+        mkdir(folder, *args, **flags)  # type: ignore[arg-type]
+        if folder == path.parent and len(removed) < 3:
+            removed.append(folder)
+            folder.rmdir()
+
+    monkeypatch.setattr(Path, "mkdir", made_and_removed)
+    assert LockFile(path).acquire()
+    assert len(removed) == 3
+    assert names(path) == [path.name]
