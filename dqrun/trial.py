@@ -97,11 +97,11 @@ def run_trial(
 
 
 def make_streams(config: RunConfig, trial: Trial) -> Streams:
-    """The trial's generators; batches are shuffled on the CPU."""
+    """The trial's generators; batches are shuffled, and noise is seeded, on the CPU."""
     return Streams(
         shuffle=seeding.generator(trial.seed, seeding.SHUFFLE),
         protection=seeding.generator(trial.seed, seeding.PROTECTION, config.device),
-        noise=seeding.generator(trial.seed, seeding.NOISE, config.device),
+        noise=seeding.generator(trial.seed, seeding.NOISE),
     )
 
 

@@ -26,7 +26,7 @@ def test_asks_the_library_for_both(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setattr(ctypes, "CDLL", lambda name: library)
     memory.keep_freed_memory()
-    assert library.calls == [(-3, 32 * 2**20), (-1, 2**31 - 1)]  # M_MMAP_THRESHOLD, M_TRIM_THRESHOLD of malloc.h
+    assert library.calls == [(-4, 0), (-1, 2**31 - 1)]  # M_MMAP_MAX, M_TRIM_THRESHOLD of malloc.h
 
 
 @pytest.mark.parametrize("platform", ["darwin", "win32"])

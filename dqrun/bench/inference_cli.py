@@ -46,7 +46,7 @@ def main(argv: Sequence[str]) -> int:
     from dqrun.memory import keep_freed_memory
 
     # for all variants: without it PyG's, which allocate most, are several times as slow
-    keep_freed_memory(every_size=True)
+    keep_freed_memory()
     set_threads(options.threads)
     results: list[Measured] = []
     notes: dict[str, Any] = {}

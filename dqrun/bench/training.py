@@ -44,7 +44,7 @@ def label(config: RunConfig) -> str:
 
 def compare(configs: Sequence[RunConfig], rounds: int) -> tuple[list[Measured], Pipeline]:
     """Measures the variants of one dataset and architecture, FP32 among them, and PyG's forms of it."""
-    keep_freed_memory(every_size=True)  # for PyG's steps as well
+    keep_freed_memory()  # for PyG's steps as well
     first = configs[0]
     set_threads(first.threads)
     workload = Workload.prepare(first)

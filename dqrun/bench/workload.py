@@ -49,7 +49,7 @@ class Workload:
     def network(self, config: RunConfig) -> GNN:
         """The network of a variant; all start from the same weights."""
         torch.manual_seed(0)
-        noise = seeding.generator(0, seeding.NOISE, config.device)
+        noise = seeding.generator(0, seeding.NOISE)
         shapes = self.data.in_channels, self.data.num_categories, self.data.out_channels
         return build_model(config, *shapes, generator=noise).to(config.device)
 

@@ -15,8 +15,10 @@ from torch import Tensor
 from dqrun.graph import CSR
 from dqrun.kernels import reference
 from dqrun.kernels.choice import recorded, use, version
+from dqrun.kernels.noise import Noise
 
 __all__ = [
+    "Noise",
     "dropout",
     "edge_add",
     "edge_softmax",
@@ -42,6 +44,7 @@ def fake_quantize(
     keep: Tensor | None = None,
     estimator: str = "ste",
     relu: bool = False,
+    noise: Noise | None = None,
 ) -> Tensor:
     """Rounds to the grid and back: (q - zero_point) * scale with q = clamp(round(x * (1 / scale)) + zero_point).
 
@@ -51,13 +54,14 @@ def fake_quantize(
     x: [N, ...]. scale: float32 0-d. zero_point: int32 0-d. keep: bool [N] or None, rows passed unchanged with identity
     gradient. estimator, the gradient with respect to x elsewhere: "ste" identity; "clipped" zero where the unclamped
     code is outside [qmin, qmax]; "clipped_ends" zero where the clamped code is qmin or qmax. relu: a ReLU follows, at
-    no further cost. Returns the shape of x.
+    no further cost. noise: elements that it does not choose stay exact as well, with identity gradient; fewer than 2^32
+    elements. Returns the shape of x.
 
     A scale that asks for a gradient gets that of LSQ (Esser et al. 2020, eq. 3), whatever the estimator: with
-    v = x / scale, the sum over the elements that are not kept of (qmin - zero_point) where v is at most that,
+    v = x / scale, the sum over the elements that do not stay exact of (qmin - zero_point) where v is at most that,
     (qmax - zero_point) where v is at least that, and round(v) - v between. No gradient to zero_point.
     """
-    return version(reference.fake_quantize, x)(x, scale, zero_point, qmin, qmax, keep, estimator, relu)
+    return version(reference.fake_quantize, x)(x, scale, zero_point, qmin, qmax, keep, estimator, relu, noise)
 
 
 def dropout(x: Tensor, p: float, training: bool) -> Tensor:
@@ -117,13 +121,14 @@ def spmm_quantized(
     qmax: int,
     keep: Tensor | None = None,
     estimator: str = "ste",
+    noise: Noise | None = None,
 ) -> Tensor:
     """`spmm` of messages weight[e] * x[col[e]] that each pass `fake_quantize` before the sum.
 
     keep: bool [N] or None, source nodes whose messages stay exact; the rest as in `spmm` and `fake_quantize`, the
-    gradient of the scale included: a sum over messages.
+    gradient of the scale included: a sum over messages. noise: drawn for each element of each message.
     """
-    return version(reference.spmm_quantized, x)(csr, x, weight, scale, zero_point, qmin, qmax, keep, estimator)
+    return version(reference.spmm_quantized, x)(csr, x, weight, scale, zero_point, qmin, qmax, keep, estimator, noise)
 
 
 def message_range(

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dqrun.graph import CSR
+from dqrun.kernels.noise import Noise
 
 
 def fake_quantize(
@@ -24,8 +25,11 @@ def fake_quantize(
     keep: Tensor | None = None,
     estimator: str = "ste",
     relu: bool = False,
+    noise: Noise | None = None,
 ) -> Tensor:
     y: Tensor = _FakeQuantize.apply(x, scale, zero_point, qmin, qmax, keep, estimator)  # type: ignore[no-untyped-call]
+    if noise is not None:
+        y = torch.where(keeps(x, 1 - noise.rate, noise.low, noise.high), y, x)
     return y.relu() if relu else y
 
 
@@ -85,7 +89,7 @@ WORD = 0xFFFFFFFF  # 32-bit arithmetic in int64
 
 
 def keeps(x: Tensor, p: float, low: int, high: int) -> Tensor:
-    """Which elements dropout keeps, bool, same shape: those whose hash, of 24 bits, reaches p.
+    """Which elements dropout keeps, and noise rounds, bool, same shape: those whose hash, of 24 bits, reaches p.
 
     The hash is two rounds of "lowbias32" (C. Wellons, hash-prospector) over the element's place and both seeds.
     """
@@ -160,10 +164,12 @@ def spmm_quantized(
     qmax: int,
     keep: Tensor | None = None,
     estimator: str = "ste",
+    noise: Noise | None = None,
 ) -> Tensor:
     exact = None if keep is None else keep[csr.col]
-    messages = fake_quantize(_messages(csr, x, weight), scale, zero_point, qmin, qmax, exact, estimator)
-    return _sum_by_target(csr, messages)
+    messages = _messages(csr, x, weight)
+    rounded = fake_quantize(messages, scale, zero_point, qmin, qmax, exact, estimator, noise=noise)
+    return _sum_by_target(csr, rounded)
 
 
 def message_range(

@@ -8,14 +8,16 @@ from torch import Tensor, nn
 from dqrun import kernels
 from dqrun.graph import Graph
 from dqrun.nn.linear import MLP
+from dqrun.nn.propagate import propagate
 from dqrun.quant import Site, Sites
 
 
 class GINLayer(nn.Module):
     """x'_i = MLP((1 + eps) x_i + sum_j x_j), eps learned (eq. 4.1), over the edges as they are.
 
-    Messages are copies of node rows, so the `message` site quantises the node tensor, its range counting each row
-    as often as edges leave it. `input` is what both terms share; a plan that quantises it needs no `message`.
+    Messages are copies of node rows, so the `message` site quantises the node tensor, its range counting each row as
+    often as edges leave it; only noise, which differs between copies, quantises each. `input` is what both terms share;
+    a plan that quantises it needs no `message`.
     """
 
     uses_self_loops = False
@@ -49,6 +51,6 @@ class GINLayer(nn.Module):
         if sites.message.idle and sites.aggregate.idle:
             h = kernels.spmm_self(csr, x, 1 + self.eps)
         else:
-            a = sites.aggregate(kernels.spmm(csr, sites.message(x, keep, csr.out_degree)), keep)
+            a = sites.aggregate(propagate(csr, x, None, sites.message, keep), keep)
             h = torch.addcmul(a, 1 + self.eps, x)
         return sites.output(self.mlp(h, keep), keep, relu=relu)

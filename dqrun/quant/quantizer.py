@@ -29,7 +29,7 @@ class Quantizer(nn.Module):
 
     `estimator` is the gradient of rounding (see `kernels.fake_quantize`): "ste", "clipped" or "clipped_ends".
     `noise_rate` < 1 is quantisation noise (Fan et al. 2021): a training step quantises each element with this
-    probability, drawn from `generator`. `protectable` False ignores the rows that a method keeps exact.
+    probability; `generator`, of the CPU, seeds the draws. `protectable` False ignores rows that a method keeps exact.
 
     `learned`: the scale is a parameter (LSQ, Esser et al. 2020). It and the zero point begin as those of the range that
     was observed up to the first training step that rounds and has seen more than zeros; from then on nothing is
@@ -105,12 +105,15 @@ class Quantizer(nn.Module):
     def round(self, x: Tensor, keep: Tensor | None = None, relu: bool = False) -> Tensor:
         """Fake-quantises with the present range, without observing."""
         scale, zero_point = self.params(x.numel())
-        grid = self.grid
-        rounded = kernels.fake_quantize(x, scale, zero_point, grid.qmin, grid.qmax, keep, self.estimator, relu)
+        ends = self.grid.qmin, self.grid.qmax
+        return kernels.fake_quantize(x, scale, zero_point, *ends, keep, self.estimator, relu, self.draw_noise())
+
+    def draw_noise(self) -> kernels.Noise | None:
+        """Which elements of the next tensor are to be rounded; None: all."""
         if not self.noisy:
-            return rounded
-        chosen = torch.rand(x.shape, generator=self.generator, device=x.device) < self.noise_rate
-        return torch.where(chosen, rounded, x.relu() if relu else x)
+            return None
+        low, high = torch.randint(2**32, (2,), generator=self.generator).tolist()
+        return kernels.Noise(self.noise_rate, low, high)
 
     def params(self, count: int = 1) -> tuple[Tensor, Tensor]:
         """Scale (float32) and zero point (int32), 0-d: of the present range, or learned.

@@ -8,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from dqrun.kernels import cpu, reference
+from dqrun.kernels import Noise, cpu, reference
 
 ESTIMATORS = st.sampled_from(["ste", "clipped", "clipped_ends"])
+NOISES = st.sampled_from([None, Noise(0.5, 3, 4)])
 GRIDS = st.sampled_from([(0, -7, 7), (3, 0, 15), (-2, -8, 7), (1, -2, 1)])
 
 
@@ -73,11 +74,13 @@ def test_rounding_error_is_what_finite_differences_leave_out(grid: tuple[int, in
 
 
 @settings(max_examples=60)
-@given(st.integers(0, 9), st.sampled_from([1, 31, 64]), GRIDS, ESTIMATORS, st.booleans(), st.booleans())
-def test_compiled(rows: int, width: int, grid: tuple[int, int, int], estimator: str, kept: bool, relu: bool) -> None:
+@given(st.integers(0, 9), st.sampled_from([1, 31, 64]), GRIDS, ESTIMATORS, st.booleans(), st.booleans(), NOISES)
+def test_compiled(
+    rows: int, width: int, grid: tuple[int, int, int], estimator: str, kept: bool, relu: bool, noise: Noise | None
+) -> None:
     x = normal(rows, width).float() * 3
     keep = torch.arange(rows) % 3 == 0 if kept else None
-    ours, theirs = (gradients(version, x, 0.5, grid, keep, estimator, relu) for version in (cpu, reference))
+    ours, theirs = (gradients(version, x, 0.5, grid, keep, estimator, relu, noise) for version in (cpu, reference))
     assert torch.equal(ours[0], theirs[0])
     torch.testing.assert_close(ours[1], theirs[1], rtol=1e-4, atol=1e-4)
 
@@ -103,11 +106,12 @@ def test_kept_rows_give_none_and_keep_their_own() -> None:
 
 @settings(max_examples=60)
 @given(
-    st.integers(0, 80), st.sampled_from([None, 3]), GRIDS, ESTIMATORS, st.booleans(), st.booleans(), st.integers(0, 99)
-)
+    st.integers(0, 80), st.sampled_from([None, 3]), GRIDS, ESTIMATORS, st.booleans(), st.booleans(), NOISES,
+    st.integers(0, 99),
+)  # fmt: skip
 def test_messages(
     random_graph, edges: int, heads: int | None, grid: tuple[int, int, int], estimator: str, kept: bool, weighted: bool,
-    seed: int,
+    noise: Noise | None, seed: int,
 ) -> None:  # fmt: skip
     csr = random_graph(12, edges, "both", seed)
     x = normal(*((12, 4) if heads is None else (12, heads, 4)), seed=seed).float()
@@ -116,7 +120,7 @@ def test_messages(
     found = []
     for version in (cpu, reference):
         leaf, step = x.clone().requires_grad_(), torch.tensor(0.4).requires_grad_()
-        args = (step, torch.tensor(grid[0], dtype=torch.int32), *grid[1:], keep, estimator)
+        args = (step, torch.tensor(grid[0], dtype=torch.int32), *grid[1:], keep, estimator, noise)
         y = version.spmm_quantized(csr, leaf, weight, *args)
         found.append(torch.autograd.grad((y * normal(*x.shape, seed=9).float()).sum(), (leaf, step)))
     for ours, theirs in zip(*found, strict=True):

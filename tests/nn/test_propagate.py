@@ -68,6 +68,8 @@ def test_noise_is_drawn_per_message(random_graph: Make) -> None:
     noisy = site(2, noise_rate=0.5, generator=torch.Generator().manual_seed(0))
     first, second = (propagate(csr, h, weight, noisy, None) for _ in range(2))
     assert not torch.equal(first, second)
+    equal = propagate(csr, torch.full((30, 4), 0.3), None, noisy, None) / csr.in_degree.unsqueeze(-1)
+    assert equal.unique().numel() > 4  # means over messages of one value, of which some are rounded
     noisy.eval()
     first, second = (propagate(csr, h, weight, noisy, None) for _ in range(2))
     assert torch.equal(first, second)

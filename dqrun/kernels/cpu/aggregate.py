@@ -16,76 +16,16 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from dqrun.graph import CSR
-from dqrun.kernels.cpu.grids import GridValues, grid_values, passes, round_to_grid
-from dqrun.kernels.cpu.launch import (
-    NO_FLAGS,
-    NO_FLOATS,
-    NO_INTEGERS,
-    Array,
-    array,
-    first_at_least,
-    inner,
-    inner_sum,
-    kernel,
-    optional,
-    parts,
-    share,
-)
+from dqrun.kernels.cpu.edge_dots import dot_edges
+from dqrun.kernels.cpu.edge_terms import MASKED, NO_GRID, PLAIN, ROUNDED, Terms, add_edges, terms_of
+from dqrun.kernels.cpu.grids import GridValues, grid_values
+from dqrun.kernels.cpu.launch import Array, array, first_at_least, kernel, parts, share
+from dqrun.kernels.cpu.noise import NoiseValues, noise_values
 from dqrun.kernels.cpu.pointers import pointers
 from dqrun.kernels.cpu.steps import message_step_gradient
+from dqrun.kernels.noise import Noise
 
-PLAIN, ROUNDED, MASKED = 0, 1, 2  # terms: w * x[c]; w * x[c] rounded; w * x[c] where the gradient of w * own[i] passes
-NO_GRID: GridValues = (np.float32(0),) * 7
-
-# What the terms are made of. col [E]: the row of x of each edge (empty: its position); edge [E]: its place in weight
-# (empty: its position); weight [E * heads] (empty: ones); x and own, flat; keep [N] (empty: none); mode; heads.
-Terms = tuple[Array, Array, Array, Array, Array, Array, int, int]
-
-
-@inner
-def _add(total: Any, place: int, x: Any, start: int, size: int, weight: Any) -> None:
-    for f in range(size):
-        total[place + f] += weight * x[start + f]
-
-
-@inner
-def _add_rounded(total: Any, place: int, x: Any, start: int, size: int, weight: Any, grid: GridValues) -> None:
-    for f in range(size):
-        total[place + f] += round_to_grid(weight * x[start + f], grid)
-
-
-@inner
-def _add_masked(
-    total: Any, place: int, x: Any, start: int, size: int, weight: Any, own: Any, own_start: int, grid: GridValues
-) -> None:
-    for f in range(size):
-        term = weight * x[start + f]
-        total[place + f] += term if passes(weight * own[own_start + f], grid) else np.float32(0)
-
-
-@inner
-def _add_edges(
-    total: Any, place: int, width: int, row: int, first: int, last: int, at: Any, has: Any, grid: GridValues
-) -> None:
-    """Adds the terms of the edges first..last of a row to its total, `width` values from `place` on.
-
-    at: pointers(terms); has: whether there is a col, an edge, a weight, a keep.
-    """
-    col, edge, weight, x, own, keep, mode, heads = at
-    channels = width // heads
-    for position in range(first, last):
-        source = col[position] if has[0] else position
-        index = edge[position] if has[1] else position
-        exact = mode == PLAIN or (has[3] and keep[source if mode == ROUNDED else row] != 0)
-        for head in range(heads):
-            w = weight[index * heads + head] if has[2] else np.float32(1)
-            start, into = (source * heads + head) * channels, place + head * channels
-            if exact:
-                _add(total, into, x, start, channels, w)
-            elif mode == ROUNDED:
-                _add_rounded(total, into, x, start, channels, w, grid)
-            else:
-                _add_masked(total, into, x, start, channels, w, own, (row * heads + head) * channels, grid)
+NO_NOISE = noise_values(None)
 
 
 @kernel
@@ -93,6 +33,7 @@ def _aggregate(
     rowptr: Array,
     terms: Terms,
     grid: GridValues,
+    noise: NoiseValues,
     num_edges: int,
     self_weight: Any,
     out: Array,
@@ -122,61 +63,8 @@ def _aggregate(
             for f in range(width):
                 total[place + f] = own * x[row * width + f] if own != 0 else np.float32(0)
             begin, end = max(first, rowptr[row]), min(last, rowptr[row + 1])
-            _add_edges(total, place, width, row, begin, end, at, has, grid)
+            add_edges(total, place, width, row, begin, end, at, has, grid, noise)
             row += 1
-
-
-@inner_sum
-def _dot(a: Any, i: int, b: Any, j: int, size: int) -> Any:
-    total = np.float32(0)
-    for f in range(size):
-        total += a[i + f] * b[j + f]
-    return total
-
-
-@inner_sum
-def _dot_masked(a: Any, i: int, b: Any, j: int, size: int, weight: Any, grid: GridValues) -> Any:
-    total = np.float32(0)
-    for f in range(size):
-        term = a[i + f] * b[j + f]
-        total += term if passes(weight * b[j + f], grid) else np.float32(0)
-    return total
-
-
-@kernel
-def _edge_dots(
-    row: Array, grad: Array, terms: Terms, grid: GridValues, channels: int, out: Array, num_parts: int
-) -> None:
-    """out[e, h] = sum over channels of grad[row[e], h] * x[col[e], h], of those whose gradient passes."""
-    col, _, weight, x, _, keep, mode, heads = pointers(terms)
-    row_at, grad_at, out_at = pointers((row, grad, out))
-    num_edges, has_keep = terms[0].size, terms[5].size > 0
-    for part in prange(num_parts):
-        first, last = share(part, num_parts, num_edges)
-        for e in range(first, last):
-            target, source = row_at[e], col[e]
-            exact = mode == PLAIN or (has_keep and keep[source] != 0)
-            for head in range(heads):
-                i, j = (target * heads + head) * channels, (source * heads + head) * channels
-                if exact:
-                    out_at[e * heads + head] = _dot(grad_at, i, x, j, channels)
-                else:
-                    w = weight[e * heads + head]
-                    out_at[e * heads + head] = _dot_masked(grad_at, i, x, j, channels, w, grid)
-
-
-def _terms(
-    x: Tensor,
-    col: Tensor | None,
-    edge: Tensor | None,
-    weight: Tensor | None,
-    own: Tensor | None,
-    keep: Tensor | None,
-    mode: int,
-) -> Terms:
-    integers = optional(col, NO_INTEGERS), optional(edge, NO_INTEGERS)
-    floats = optional(weight, NO_FLOATS), array(x), optional(own, NO_FLOATS)
-    return (*integers, *floats, optional(keep, NO_FLAGS).view(np.uint8), mode, x.size(1) if x.dim() == 3 else 1)
 
 
 def sum_edges(
@@ -188,6 +76,7 @@ def sum_edges(
     own: Tensor | None = None,
     keep: Tensor | None = None,
     grid: GridValues = NO_GRID,
+    noise: NoiseValues = NO_NOISE,
     mode: int = PLAIN,
     self_weight: float = 0.0,
 ) -> Tensor:
@@ -198,24 +87,13 @@ def sum_edges(
     out = torch.empty(rowptr.numel() - 1, *x.shape[1:])
     if out.numel():
         num_edges = x.size(0) if col is None else col.numel()
-        terms = _terms(x, col, edge, weight, own, keep, mode)
+        terms = terms_of(x, col, edge, weight, own, keep, mode)
         rows = out.view(out.size(0), -1).numpy()
         num_parts = parts(num_edges * rows.shape[1])
         carry, carry_row = np.empty((num_parts, rows.shape[1]), np.float32), np.empty(num_parts, np.int64)
-        _aggregate(array(rowptr), terms, grid, num_edges, np.float32(self_weight), rows, carry, carry_row)
+        _aggregate(array(rowptr), terms, grid, noise, num_edges, np.float32(self_weight), rows, carry, carry_row)
         for part in (carry_row >= 0).nonzero()[0]:
             rows[carry_row[part]] += carry[part]
-    return out
-
-
-def _dot_edges(
-    csr: CSR, grad: Tensor, x: Tensor, weight: Tensor, keep: Tensor | None, grid: GridValues, mode: int
-) -> Tensor:
-    """The gradient of the weights."""
-    out = torch.empty(weight.shape)
-    if out.numel():
-        terms, channels = _terms(x, csr.col, None, weight, None, keep, mode), x.size(-1)
-        _edge_dots(array(csr.row), array(grad), terms, grid, channels, array(out), parts(out.numel() * channels))
     return out
 
 
@@ -232,28 +110,30 @@ class _Spmm(torch.autograd.Function):
         grid: GridValues | None,
         estimator: str,
         scale: Tensor | None,
+        noise: Noise | None,
     ) -> Tensor:
         mode = PLAIN if grid is None or estimator == "ste" else MASKED
-        ctx.csr, ctx.keep, ctx.grid, ctx.mode, ctx.shape = csr, keep, grid or NO_GRID, mode, x.shape
+        ctx.csr, ctx.keep, ctx.grid, ctx.noise, ctx.mode = csr, keep, grid or NO_GRID, noise, mode
         needs_x = mode == MASKED or (weight is not None and ctx.needs_input_grad[1]) or ctx.needs_input_grad[6]
         ctx.save_for_backward(x if needs_x else None, weight)
         forward_mode = PLAIN if grid is None else ROUNDED
-        return sum_edges(csr.rowptr, x, csr.col, None, weight, None, keep, ctx.grid, forward_mode)
+        values = noise_values(noise)
+        return sum_edges(csr.rowptr, x, csr.col, None, weight, None, keep, ctx.grid, values, forward_mode)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
-        csr, keep, grid, mode = ctx.csr, ctx.keep, ctx.grid, ctx.mode
+        csr, keep, grid, mode, noise = ctx.csr, ctx.keep, ctx.grid, ctx.mode, noise_values(ctx.noise)
         grad_x = grad_weight = grad_scale = None
         if ctx.needs_input_grad[0]:
             own = x if mode == MASKED else None
-            grad_x = sum_edges(csr.t_rowptr, grad, csr.t_col, csr.t_edge, weight, own, keep, grid, mode)
+            grad_x = sum_edges(csr.t_rowptr, grad, csr.t_col, csr.t_edge, weight, own, keep, grid, noise, mode)
         if ctx.needs_input_grad[1]:
-            grad_weight = _dot_edges(csr, grad, x, weight, keep, grid, mode)
+            grad_weight = dot_edges(csr, grad, x, weight, keep, grid, noise, mode)
         if ctx.needs_input_grad[6]:
-            grad_scale = message_step_gradient(csr, grad, x, weight, keep, grid)
-        return grad_x, grad_weight, None, None, None, None, grad_scale
+            grad_scale = message_step_gradient(csr, grad, x, weight, keep, grid, ctx.noise)
+        return grad_x, grad_weight, None, None, None, None, grad_scale, None
 
 
 class _SpmmSelf(torch.autograd.Function):
@@ -275,7 +155,7 @@ class _SpmmSelf(torch.autograd.Function):
 
 
 def spmm(csr: CSR, x: Tensor, weight: Tensor | None = None) -> Tensor:
-    y: Tensor = _Spmm.apply(x, weight, csr, None, None, "ste", None)  # type: ignore[no-untyped-call]
+    y: Tensor = _Spmm.apply(x, weight, csr, None, None, "ste", None, None)  # type: ignore[no-untyped-call]
     return y
 
 
@@ -294,7 +174,8 @@ def spmm_quantized(
     qmax: int,
     keep: Tensor | None = None,
     estimator: str = "ste",
+    noise: Noise | None = None,
 ) -> Tensor:
     grid = grid_values(scale, zero_point, qmin, qmax, estimator)
-    y: Tensor = _Spmm.apply(x, weight, csr, keep, grid, estimator, scale)  # type: ignore[no-untyped-call]
+    y: Tensor = _Spmm.apply(x, weight, csr, keep, grid, estimator, scale, noise)  # type: ignore[no-untyped-call]
     return y

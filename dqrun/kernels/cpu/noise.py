@@ -1,4 +1,4 @@
-"""`dropout`: the mask is computed where it is used, forward and backward, and stored nowhere."""
+"""`dropout` and quantisation noise: masks are computed where they are used, there and back, and stored nowhere."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from dqrun.kernels.cpu.launch import Array, array, inner, kernel, parts, share
+from dqrun.kernels.noise import Noise
+
+NoiseValues = tuple[Any, Any, Any]  # low, high and the threshold that the hash must reach, uint32
 
 
 @inner
@@ -24,12 +27,16 @@ def _hash(x: Any) -> Any:
 
 
 @inner
+def chosen(place: Any, high: Any, threshold: Any) -> Any:
+    """Whether the element is kept (dropout) or rounded (noise); place: its own + low, uint32."""
+    return np.uint32(_hash(_hash(place) ^ high) >> np.uint32(8)) >= threshold
+
+
+@inner
 def _drop_slice(x: Array, y: Array, first: Any, high: Any, threshold: Any, scale: Any) -> None:
     for i in range(x.size):
         value = x[i] * scale  # computed whether it is kept or not, so that the loop has no branch
-        place = np.uint32(np.uint32(i) + first)
-        bits = np.uint32(_hash(_hash(place) ^ high) >> np.uint32(8))
-        y[i] = value if bits >= threshold else np.float32(0)
+        y[i] = value if chosen(np.uint32(np.uint32(i) + first), high, threshold) else np.float32(0)
 
 
 @kernel
@@ -39,12 +46,30 @@ def _drop(x: Array, y: Array, low: Any, high: Any, threshold: Any, scale: Any, n
         _drop_slice(x[start:stop], y[start:stop], np.uint32(low + np.uint32(start)), high, threshold, scale)
 
 
-def _dropped(x: Tensor, p: float, low: int, high: int) -> Tensor:
+def noise_values(noise: Noise | None) -> NoiseValues:
+    """None chooses every element: a threshold of 0, which kernels look for."""
+    rate, low, high = noise or (1.0, 0, 0)
+    return np.uint32(low), np.uint32(high), _threshold(1 - rate)
+
+
+def only_chosen(x: Tensor, noise: Noise | None) -> Tensor:
+    """x where noise chooses the element, else 0."""
+    return x if noise is None else _scaled_where_chosen(x, noise_values(noise), np.float32(1))
+
+
+def _threshold(p: float) -> Any:
+    return np.uint32(round(p * 2**24))
+
+
+def _scaled_where_chosen(x: Tensor, values: NoiseValues, scale: Any) -> Tensor:
     y = torch.empty(x.shape)
     if x.numel():
-        threshold, scale = np.uint32(round(p * 2**24)), np.float32(1 / (1 - p))
-        _drop(array(x), array(y), np.uint32(low), np.uint32(high), threshold, scale, parts(x.numel()))
+        _drop(array(x), array(y), *values, scale, parts(x.numel()))
     return y
+
+
+def _dropped(x: Tensor, p: float, low: int, high: int) -> Tensor:
+    return _scaled_where_chosen(x, (np.uint32(low), np.uint32(high), _threshold(p)), np.float32(1 / (1 - p)))
 
 
 class _Dropout(torch.autograd.Function):

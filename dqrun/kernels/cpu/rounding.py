@@ -13,8 +13,10 @@ from torch.autograd.function import once_differentiable
 from dqrun.kernels.cpu.bits import WORD, pack, where_set
 from dqrun.kernels.cpu.grids import INFINITY, SMALLEST, GridValues, grid_values, passes, round_to_grid, width_of
 from dqrun.kernels.cpu.launch import NO_FLAGS, Array, array, inner, kernel, optional, parts, share
+from dqrun.kernels.cpu.noise import NoiseValues, chosen, noise_values, only_chosen
 from dqrun.kernels.cpu.pointers import hold, pointers
 from dqrun.kernels.cpu.steps import step_gradient
+from dqrun.kernels.noise import Noise
 
 BLOCK = 64 * WORD  # elements whose gradient bits are packed together
 
@@ -52,12 +54,45 @@ def _copy(x: Any, y: Any, flags: Any, block: int, first: int, last: int, floor: 
         y[i] = value
 
 
+@inner
+def _round_chosen(
+    x: Any,
+    y: Any,
+    flags: Any,
+    block: int,
+    first: int,
+    last: int,
+    grid: GridValues,
+    floor: Any,
+    least: Any,
+    noise: NoiseValues,
+) -> None:
+    """As `_round_flagged` for the elements that noise chooses, as `_copy` for the others."""
+    low, high, threshold = noise
+    start = np.uint32(low + np.uint32(first))
+    for i in range(last - first):
+        value = x[first + i]
+        rounded, exact = round_to_grid(value, grid), not chosen(np.uint32(np.uint32(i) + start), high, threshold)
+        result = value if exact else rounded
+        flags[first - block + i] = (passes(value, grid) | exact) & (result >= least)
+        y[first + i] = floor if result < floor else result
+
+
 @kernel
 def _forward(
-    x: Array, y: Array, bits: Array, keep: Array, width: int, grid: GridValues, floor: Any, least: Any, num_parts: int
+    x: Array,
+    y: Array,
+    bits: Array,
+    keep: Array,
+    width: int,
+    grid: GridValues,
+    noise: NoiseValues,
+    floor: Any,
+    least: Any,
+    num_parts: int,
 ) -> None:
     """y = x rounded, at least `floor`; bits (empty: none wanted): where the gradient passes, one bit per element."""
-    size, kept, wanted = x.size, keep.size > 0, bits.size > 0
+    size, kept, wanted, noisy = x.size, keep.size > 0, bits.size > 0, noise[2] > 0
     for part in prange(num_parts):
         start, stop = share(part, num_parts, (size + BLOCK - 1) // BLOCK)
         flags = np.empty(BLOCK, np.uint8)
@@ -69,6 +104,8 @@ def _forward(
                 end = min(last, (row + 1) * width) if kept else last
                 if kept and keep[row]:
                     _copy(x_at, y_at, flags_at, block, first, end, floor, least)
+                elif noisy:
+                    _round_chosen(x_at, y_at, flags_at, block, first, end, grid, floor, least, noise)
                 elif wanted:
                     _round_flagged(x_at, y_at, flags_at, block, first, end, grid, floor, least)
                 else:
@@ -102,19 +139,26 @@ class _FakeQuantize(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, scale: Tensor, keep: Tensor | None, grid: GridValues, masked: bool, relu: bool
+        ctx: Any,
+        x: Tensor,
+        scale: Tensor,
+        keep: Tensor | None,
+        grid: GridValues,
+        masked: bool,
+        relu: bool,
+        noise: Noise | None,
     ) -> Tensor:
         y = torch.empty(x.shape)
         wanted = (masked or relu) and ctx.needs_input_grad[0]
         num_words = -(-x.numel() // WORD) if wanted else 0
         bits = torch.empty(num_words, dtype=torch.int32)
-        ctx.keep, ctx.grid, ctx.relu = keep, grid, relu
+        ctx.keep, ctx.grid, ctx.relu, ctx.noise = keep, grid, relu, noise
         if not masked:  # all codes pass
             grid = (*grid[:5], -INFINITY, INFINITY)
         if x.numel():
             floor, least = (np.float32(0), SMALLEST) if relu else (-INFINITY, -INFINITY)
-            words, flags = array(bits).view(np.uint32), optional(keep, NO_FLAGS)
-            _forward(array(x), array(y), words, flags, width_of(x), grid, floor, least, parts(x.numel()))
+            words, flags, values = array(bits).view(np.uint32), optional(keep, NO_FLAGS), noise_values(noise)
+            _forward(array(x), array(y), words, flags, width_of(x), grid, values, floor, least, parts(x.numel()))
         ctx.save_for_backward(bits if wanted else None, x if ctx.needs_input_grad[1] else None)
         return y
 
@@ -122,13 +166,15 @@ class _FakeQuantize(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         bits, x = ctx.saved_tensors
-        step = None if x is None else step_gradient(grad, x, ctx.keep, ctx.grid, ctx.relu)
+        step = None
+        if x is not None:
+            step = step_gradient(only_chosen(grad, ctx.noise), x, ctx.keep, ctx.grid, ctx.relu)
         if bits is None:
-            return grad, step, None, None, None, None
+            return grad, step, None, None, None, None, None
         y = torch.empty(grad.shape)
         if grad.numel():
             _backward(array(grad), array(bits).view(np.uint32), array(y), parts(grad.numel()))
-        return y, step, None, None, None, None
+        return y, step, None, None, None, None, None
 
 
 def fake_quantize(
@@ -140,7 +186,8 @@ def fake_quantize(
     keep: Tensor | None = None,
     estimator: str = "ste",
     relu: bool = False,
+    noise: Noise | None = None,
 ) -> Tensor:
-    grid = grid_values(scale, zero_point, qmin, qmax, estimator)
-    y: Tensor = _FakeQuantize.apply(x, scale, keep, grid, estimator != "ste", relu)  # type: ignore[no-untyped-call]
+    grid, masked = grid_values(scale, zero_point, qmin, qmax, estimator), estimator != "ste"
+    y: Tensor = _FakeQuantize.apply(x, scale, keep, grid, masked, relu, noise)  # type: ignore[no-untyped-call]
     return y

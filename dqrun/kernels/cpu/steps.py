@@ -16,7 +16,9 @@ from torch import Tensor
 from dqrun.graph import CSR
 from dqrun.kernels.cpu.grids import INFINITY, SMALLEST, GridValues, round_to_grid, width_of
 from dqrun.kernels.cpu.launch import NO_FLAGS, NO_FLOATS, Array, array, inner, inner_sum, kernel, optional, parts, share
+from dqrun.kernels.cpu.noise import NoiseValues, chosen, noise_values
 from dqrun.kernels.cpu.pointers import pointers
+from dqrun.kernels.noise import Noise
 
 BLOCK = 2048  # elements whose float32 sum is exact enough
 
@@ -60,16 +62,30 @@ def _over_values(grad: Array, x: Array, keep: Array, width: int, grid: GridValue
 
 
 @inner_sum
-def _sum_message(grad: Any, i: int, x: Any, j: int, size: int, weight: Any, grid: GridValues) -> Any:
-    total = np.float32(0)
+def _sum_message(
+    grad: Any, i: int, x: Any, j: int, size: int, weight: Any, grid: GridValues, place: Any, noise: NoiseValues
+) -> Any:
+    """`place`: the message's first element among those of all messages."""
+    low, high, threshold = noise
+    start, total = np.uint32(low + np.uint32(place)), np.float32(0)
     for f in range(size):
-        total += grad[i + f] * _slope(weight * x[j + f], grid)
+        term = grad[i + f] * _slope(weight * x[j + f], grid)
+        total += term if chosen(np.uint32(start + np.uint32(f)), high, threshold) else np.float32(0)
     return total
 
 
 @kernel
 def _over_messages(
-    row: Array, col: Array, grad: Array, x: Array, weight: Array, keep: Array, shape: Any, grid: GridValues, sums: Array
+    row: Array,
+    col: Array,
+    grad: Array,
+    x: Array,
+    weight: Array,
+    keep: Array,
+    shape: Any,
+    grid: GridValues,
+    noise: NoiseValues,
+    sums: Array,
 ) -> None:
     """As `_over_values`; shape: heads and channels of a message, weight [E * heads] (empty: ones)."""
     num_parts, num_edges, (heads, channels) = sums.size, col.size, shape
@@ -84,7 +100,8 @@ def _over_messages(
                 for head in range(heads):
                     i, j = (target * heads + head) * channels, (source * heads + head) * channels
                     w = weight_at[e * heads + head] if has_weight else np.float32(1)
-                    total += np.float64(_sum_message(grad_at, i, x_at, j, channels, w, grid))
+                    place = (e * heads + head) * channels
+                    total += np.float64(_sum_message(grad_at, i, x_at, j, channels, w, grid, place, noise))
         sums[part] = total
 
 
@@ -98,7 +115,13 @@ def step_gradient(grad: Tensor, x: Tensor, keep: Tensor | None, grid: GridValues
 
 
 def message_step_gradient(
-    csr: CSR, grad: Tensor, x: Tensor, weight: Tensor | None, keep: Tensor | None, grid: GridValues
+    csr: CSR,
+    grad: Tensor,
+    x: Tensor,
+    weight: Tensor | None,
+    keep: Tensor | None,
+    grid: GridValues,
+    noise: Noise | None,
 ) -> Tensor:
     """As `step_gradient`, of `spmm_quantized`."""
     heads, channels = (x.size(1) if x.dim() == 3 else 1), x.size(-1)
@@ -106,5 +129,5 @@ def message_step_gradient(
     if csr.num_edges:
         edges, tensors = (array(csr.row), array(csr.col)), (array(grad), array(x))
         options = optional(weight, NO_FLOATS), optional(keep, NO_FLAGS)
-        _over_messages(*edges, *tensors, *options, (heads, channels), grid, sums)
+        _over_messages(*edges, *tensors, *options, (heads, channels), grid, noise_values(noise), sums)
     return torch.tensor(sums.sum(), dtype=x.dtype)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from dqrun.graph import CSR
-from dqrun.kernels import cpu, reference
+from dqrun.kernels import Noise, cpu, reference
 
 SCALE, ZERO_POINT = torch.tensor(0.5), torch.tensor(1, dtype=torch.int32)
 ESTIMATORS = ("ste", "clipped", "clipped_ends")
@@ -37,9 +37,11 @@ def run(function, x: Tensor, weight: Tensor | None, grad: Tensor) -> list[Tensor
     return [y.detach(), *torch.autograd.grad(y, leaves, grad)]
 
 
-def check_quantized(csr: CSR, inputs: tuple[Tensor, Tensor | None, Tensor], keep: Tensor | None, how: str) -> None:
+def check_quantized(
+    csr: CSR, inputs: tuple[Tensor, Tensor | None, Tensor], keep: Tensor | None, how: str, noise: Noise | None = None
+) -> None:
     def quantized(version):
-        return lambda x, w: version.spmm_quantized(csr, x, w, SCALE, ZERO_POINT, -4, 3, keep, how)
+        return lambda x, w: version.spmm_quantized(csr, x, w, SCALE, ZERO_POINT, -4, 3, keep, how, noise)
 
     for ours, theirs in zip(run(quantized(cpu), *inputs), run(quantized(reference), *inputs), strict=True):
         assert torch.equal(ours, theirs)
@@ -56,13 +58,17 @@ def test_spmm(random_graph, num_nodes: int, num_edges: int, hub: str, shape: tup
 
 
 @settings(max_examples=50)
-@given(st.integers(1, 30), st.integers(0, 90), hubs, shapes, st.booleans(), st.booleans(), st.sampled_from(ESTIMATORS))
+@given(
+    st.integers(1, 30), st.integers(0, 90), hubs, shapes, st.booleans(), st.booleans(), st.sampled_from(ESTIMATORS),
+    st.sampled_from([None, Noise(0.5, 2**32 - 20, 9)]),
+)  # fmt: skip
 def test_spmm_quantized(
-    random_graph, num_nodes: int, num_edges: int, hub: str, shape: tuple[int, ...], weighted: bool, kept: bool, how: str
-) -> None:
+    random_graph, num_nodes: int, num_edges: int, hub: str, shape: tuple[int, ...], weighted: bool, kept: bool,
+    how: str, noise: Noise | None,
+) -> None:  # fmt: skip
     csr = random_graph(num_nodes, num_edges, hub)
     keep = torch.arange(num_nodes) % 3 == 0 if kept else None
-    check_quantized(csr, exact_inputs(csr, shape, weighted), keep, how)
+    check_quantized(csr, exact_inputs(csr, shape, weighted), keep, how, noise)
 
 
 @pytest.mark.usefixtures("num_threads")
@@ -71,7 +77,8 @@ def test_rows_split_between_threads(random_graph, hub: str) -> None:
     csr = random_graph(500, 4000, hub)
     for shape in ((16,), (2, 8)):
         inputs = exact_inputs(csr, shape, weighted=True)
-        check_quantized(csr, inputs, torch.arange(500) % 7 == 0, "clipped")
+        for noise in (None, Noise(0.3, 1, 2)):
+            check_quantized(csr, inputs, torch.arange(500) % 7 == 0, "clipped", noise)
         ours = run(lambda x, w: cpu.spmm(csr, x, w), *inputs)
         theirs = run(lambda x, w: reference.spmm(csr, x, w), *inputs)
         assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))

@@ -8,12 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from dqrun.kernels import cpu, reference
+from dqrun.kernels import Noise, cpu, reference
 
 # torch's own converts to int64 first, which is undefined for larger quotients
 values = st.lists(st.floats(-1e4, 1e4, width=32), min_size=1, max_size=70).map(torch.tensor)
 scales = st.floats(2**-10, 100, width=32).map(torch.tensor)
 grids = st.sampled_from([(0, -8, 7), (3, 0, 15), (-100, -128, 127), (1, -2, 1)])
+noises = st.sampled_from([None, Noise(0.5, 1, 2**32 - 2), Noise(0.1, 2**32 - 3, 7)])
 
 
 def run(version, x: Tensor, *args) -> tuple[Tensor, Tensor]:
@@ -38,26 +39,28 @@ def test_is_torchs_bit_for_bit(version, x: Tensor, scale: Tensor, grid: tuple[in
 
 @given(
     st.integers(0, 5), st.sampled_from([(), (1,), (7,), (3, 2)]), scales, grids,
-    st.sampled_from(["ste", "clipped", "clipped_ends"]), st.booleans(), st.integers(0, 999),
+    st.sampled_from(["ste", "clipped", "clipped_ends"]), st.booleans(), st.booleans(), noises, st.integers(0, 999),
 )  # fmt: skip
 def test_is_the_reference_bit_for_bit(
-    rows: int, shape: tuple[int, ...], scale: Tensor, grid: tuple[int, int, int], estimator: str, kept: bool, seed: int
-) -> None:
+    rows: int, shape: tuple[int, ...], scale: Tensor, grid: tuple[int, int, int], estimator: str, kept: bool,
+    relu: bool, noise: Noise | None, seed: int,
+) -> None:  # fmt: skip
     generator = torch.Generator().manual_seed(seed)
     x = torch.randn(rows, *shape, generator=generator) * 10 * scale
     keep = torch.rand(rows, generator=generator) < 0.5 if kept else None
-    args = (scale, torch.tensor(grid[0], dtype=torch.int32), grid[1], grid[2], keep, estimator)
+    args = (scale, torch.tensor(grid[0], dtype=torch.int32), grid[1], grid[2], keep, estimator, relu, noise)
     for ours, theirs in zip(run(cpu, x, *args), run(reference, x, *args), strict=True):
         assert torch.equal(ours, theirs)
 
 
 @pytest.mark.usefixtures("num_threads")
+@pytest.mark.parametrize("noise", [None, Noise(0.5, 5, 6)])
 @pytest.mark.parametrize("width", [1, 7, 64])
-def test_parts_cover_large_tensors(width: int) -> None:
+def test_parts_cover_large_tensors(width: int, noise: Noise | None) -> None:
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(50_000 // width, width, generator=generator)
     keep = torch.rand(x.size(0), generator=generator) < 0.3
-    args = (torch.tensor(0.3), torch.tensor(1, dtype=torch.int32), -4, 3, keep, "clipped_ends")
+    args = (torch.tensor(0.3), torch.tensor(1, dtype=torch.int32), -4, 3, keep, "clipped_ends", False, noise)
     for ours, theirs in zip(run(cpu, x, *args), run(reference, x, *args), strict=True):
         assert torch.equal(ours, theirs)
 

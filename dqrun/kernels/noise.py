@@ -1,0 +1,16 @@
+"""`Noise`: which elements a training step with quantisation noise rounds."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Noise(NamedTuple):
+    """Quantisation noise (Fan et al. 2021): which elements are rounded. Those whose hash says so, the rest stay exact.
+
+    rate: the share that is rounded, to 2^-24. low, high: the hash's seed, in 0..2^32 - 1; see `reference.keeps`.
+    """
+
+    rate: float
+    low: int
+    high: int
