@@ -11,7 +11,7 @@ from torch import Tensor
 from dqrun.engine import Program
 from dqrun.engine.lower import lower
 from dqrun.engine.simulation import in_float64
-from dqrun.graph import Batch
+from dqrun.graph import Batch, dense
 from dqrun.nn import GNN
 from dqrun.tasks import Task
 from dqrun.training import select
@@ -38,9 +38,10 @@ def evaluate_integer(model: GNN, batches: Iterable[Batch], task: Task) -> Intege
     model.eval()
     score, in_64, in_32, count = 0.0, 0, 0, 0
     for batch in batches:
-        logits, y = select(program.run(batch.x, batch.graph), batch)
-        exact, _ = select(judge(batch.x.double() if batch.x.is_floating_point() else batch.x, batch.graph), batch)
-        trained, _ = select(model(batch.x, batch.graph), batch)
+        x = dense(batch.x)
+        logits, y = select(program.run(x, batch.graph), batch)
+        exact, _ = select(judge(x.double() if x.is_floating_point() else x, batch.graph), batch)
+        trained, _ = select(model(x, batch.graph), batch)
         score += task.score(logits, y).item()
         in_64 += int(agrees(program, logits, exact, task).sum())
         in_32 += int(agrees(program, logits, trained, task).sum())

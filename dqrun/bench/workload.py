@@ -16,7 +16,7 @@ from dqrun.config import RunConfig
 from dqrun.data.dataset import load_dataset
 from dqrun.data.splits import split_for
 from dqrun.data.trial_data import TrialData
-from dqrun.graph import Batch
+from dqrun.graph import Batch, dense
 from dqrun.nn import GNN
 from dqrun.protocol import trials
 from dqrun.tasks import Task
@@ -68,14 +68,15 @@ class Workload:
         return step
 
     def peer(self, form: str) -> Step:
-        """A step of the same network in PyG, its edges in the given form, prepared beforehand."""
+        """A step of the same network in PyG, its edges in the given form and dense features, prepared beforehand."""
         cached = not self.task.graph_level
         network = PyGNetwork(self.network(self.config), self.config.model, cached).to(self.config.device).train()
         optimizer, clip = self._optimizer(network), self.config.train.grad_clip
         edges = [EDGE_FORMS[form](batch.graph) for batch in self.batches]
+        batches = [replace(batch, x=dense(batch.x)) for batch in self.batches]
 
         def step(i: int) -> None:
-            batch = self.batches[i % len(self.batches)]
+            batch = batches[i % len(batches)]
             loss = self.task.loss(logits_of(network, batch, edges[i % len(edges)]), targets(batch))
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]

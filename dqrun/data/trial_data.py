@@ -14,7 +14,7 @@ from dqrun.data.dataset import GraphDataset
 from dqrun.data.features import FeatureRule, Features
 from dqrun.data.packed import PackedGraphs
 from dqrun.data.splits import Split
-from dqrun.graph import Batch, Graph
+from dqrun.graph import Batch, Graph, sparse_if_few
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ class TrialData:
     def _whole(self) -> Batch:
         """The batch of a node task, without its index."""
         graph, node_index = self.packed.gather(self.packed.node_ptr.new_zeros(1))
-        return Batch(graph, self.features.gather(node_index), self.y)
+        return Batch(graph, sparse_if_few(self.features.gather(node_index)), self.y)
 
     @cached_property
     def _val(self) -> list[tuple[Graph, Tensor, Tensor]]:

@@ -4,21 +4,25 @@ Everything else calls the functions here. `use` chooses the version; a backward 
 forward pass. N nodes, E edges, F channels; H heads of C channels each; G graphs. Data is float32 (float64 works and
 takes the reference); results of the two versions agree bit for bit for `fake_quantize`, the ranges and the messages
 inside `spmm_quantized`, and to rounding of the sums elsewhere. The same inputs with the same number of threads give
-the same bits.
+the same bits. Features may be `SparseRows` wherever `Rows` stands: see `sparse`.
 """
 
 from __future__ import annotations
 
+from typing import TypeVar, cast
+
 import torch
 from torch import Tensor
 
-from dqrun.graph import CSR
-from dqrun.kernels import reference
+from dqrun.graph import CSR, Rows, SparseRows
+from dqrun.kernels import reference, sparse
 from dqrun.kernels.choice import recorded, use, version
 from dqrun.kernels.noise import Noise
 
 __all__ = [
     "Noise",
+    "Rows",
+    "add_self",
     "dropout",
     "edge_add",
     "edge_softmax",
@@ -34,9 +38,11 @@ __all__ = [
     "use",
 ]
 
+R = TypeVar("R", bound=Rows)  # a tensor, or sparse rows; the result is what x is
+
 
 def fake_quantize(
-    x: Tensor,
+    x: R,
     scale: Tensor,
     zero_point: Tensor,
     qmin: int,
@@ -45,7 +51,7 @@ def fake_quantize(
     estimator: str = "ste",
     relu: bool = False,
     noise: Noise | None = None,
-) -> Tensor:
+) -> R:
     """Rounds to the grid and back: (q - zero_point) * scale with q = clamp(round(x * (1 / scale)) + zero_point).
 
     Clamped to [qmin, qmax]; half rounds to even, all in x's precision, as `torch.fake_quantize_per_tensor_affine`;
@@ -61,10 +67,14 @@ def fake_quantize(
     v = x / scale, the sum over the elements that do not stay exact of (qmin - zero_point) where v is at most that,
     (qmax - zero_point) where v is at least that, and round(v) - v between. No gradient to zero_point.
     """
-    return version(reference.fake_quantize, x)(x, scale, zero_point, qmin, qmax, keep, estimator, relu, noise)
+    if isinstance(x, SparseRows):
+        exact = sparse.of_values(x, keep)
+        values = fake_quantize(x.values, scale, zero_point, qmin, qmax, exact, estimator, relu, noise)
+        return cast(R, x.with_values(values))
+    return cast(R, version(reference.fake_quantize, x)(x, scale, zero_point, qmin, qmax, keep, estimator, relu, noise))
 
 
-def dropout(x: Tensor, p: float, training: bool) -> Tensor:
+def dropout(x: R, p: float, training: bool) -> R:
     """`torch.nn.functional.dropout`, with a mask that is a hash of each element's place and a seed.
 
     x: any shape, fewer than 2^32 elements. Zero with probability p (to 2^-24), else x / (1 - p). The seed is drawn from
@@ -73,12 +83,14 @@ def dropout(x: Tensor, p: float, training: bool) -> Tensor:
     """
     if not training or p == 0.0:
         return x
+    if isinstance(x, SparseRows):
+        return cast(R, x.with_values(dropout(x.values, p, training)))
     low, high = torch.randint(2**32, (2,)).tolist()
-    return version(reference.dropout, x)(x, p, low, high)
+    return cast(R, version(reference.dropout, x)(x, p, low, high))
 
 
 def tail_range(
-    x: Tensor, tail: float, row_weight: Tensor | None = None, keep: Tensor | None = None
+    x: Rows, tail: float, row_weight: Tensor | None = None, keep: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     """The range of x that leaves a share `tail` of its elements out on each side, exactly; no gradient.
 
@@ -86,34 +98,56 @@ def tail_range(
     once. keep: bool [N] or None, rows that do not count. With W counted elements and k = floor(tail * W): the
     (k+1)-th smallest and the (k+1)-th largest of the multiset, 0-d tensors of x's type; (+inf, -inf) when W = 0.
     """
+    if isinstance(x, SparseRows):
+        x, row_weight = sparse.multiset(x, row_weight, keep)
+        keep = None
     return version(reference.tail_range, x)(x, tail, row_weight, keep)
 
 
-def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, relu: bool = False) -> Tensor:
+def linear(x: Rows, weight: Tensor, bias: Tensor | None = None, relu: bool = False) -> Tensor:
     """x weight^T + bias, then a ReLU if asked for: x [N, K], weight [M, K], bias [M] to [N, M]; gradients to all."""
+    if isinstance(x, SparseRows):
+        y = spmm(x.where.places, weight.t().contiguous(), x.values)
+        y = y if bias is None else y + bias
+        return y.relu() if relu else y
     return version(reference.linear, x)(x, weight, bias, relu)
 
 
-def spmm(csr: CSR, x: Tensor, weight: Tensor | None = None) -> Tensor:
+def spmm(csr: CSR, x: R, weight: Tensor | None = None) -> R:
     """Weighted sum over incoming edges: out[i] = sum over edges e of target i of weight[e] * x[col[e]].
 
     x: [N, F] with weight [E], or [N, H, C] with weight [E, H]; weight None stands for ones. Returns the shape of x;
-    zero for a node without edges. Gradients to x and weight.
+    zero for a node without edges. Gradients to x and weight. Sparse rows take no weight.
     """
-    return version(reference.spmm, x)(csr, x, weight)
+    if isinstance(x, SparseRows):
+        assert weight is None
+        sums = sparse.neighbours(csr, x)
+        return cast(R, SparseRows(spmm(sums.terms, x.values.unsqueeze(1)).squeeze(1), sums.where))
+    return cast(R, version(reference.spmm, x)(csr, x, weight))
 
 
-def spmm_self(csr: CSR, x: Tensor, self_weight: Tensor) -> Tensor:
+def add_self(csr: CSR, a: R, x: R, self_weight: Tensor) -> R:
+    """a + self_weight * x; a: what `spmm` or `spmm_quantized` made of x and csr, or that rounded; self_weight: [1]."""
+    if isinstance(a, SparseRows):
+        assert isinstance(x, SparseRows)
+        return cast(R, a.with_values(a.values.index_add(0, sparse.neighbours(csr, x).own, self_weight * x.values)))
+    assert isinstance(x, Tensor)
+    return cast(R, torch.addcmul(a, self_weight, x))
+
+
+def spmm_self(csr: CSR, x: R, self_weight: Tensor) -> R:
     """out[i] = self_weight * x[i] + sum over incoming edges e of x[col[e]].
 
     x: [N, F], self_weight: [1]; returns [N, F]; gradients to both.
     """
-    return version(reference.spmm_self, x)(csr, x, self_weight)
+    if isinstance(x, SparseRows):
+        return add_self(csr, spmm(csr, x), x, self_weight)
+    return cast(R, version(reference.spmm_self, x)(csr, x, self_weight))
 
 
 def spmm_quantized(
     csr: CSR,
-    x: Tensor,
+    x: R,
     weight: Tensor | None,
     scale: Tensor,
     zero_point: Tensor,
@@ -122,19 +156,28 @@ def spmm_quantized(
     keep: Tensor | None = None,
     estimator: str = "ste",
     noise: Noise | None = None,
-) -> Tensor:
+) -> R:
     """`spmm` of messages weight[e] * x[col[e]] that each pass `fake_quantize` before the sum.
 
     keep: bool [N] or None, source nodes whose messages stay exact; the rest as in `spmm` and `fake_quantize`, the
     gradient of the scale included: a sum over messages. noise: drawn for each element of each message.
     """
-    return version(reference.spmm_quantized, x)(csr, x, weight, scale, zero_point, qmin, qmax, keep, estimator, noise)
+    if isinstance(x, SparseRows):
+        assert weight is None
+        sums, exact, rows = sparse.neighbours(csr, x), sparse.of_values(x, keep), x.values.unsqueeze(1)
+        y = spmm_quantized(sums.terms, rows, None, scale, zero_point, qmin, qmax, exact, estimator, noise)
+        return cast(R, SparseRows(y.squeeze(1), sums.where))
+    chosen = version(reference.spmm_quantized, x)
+    return cast(R, chosen(csr, x, weight, scale, zero_point, qmin, qmax, keep, estimator, noise))
 
 
 def message_range(
-    csr: CSR, x: Tensor, weight: Tensor | None, tail: float, keep: Tensor | None = None
+    csr: CSR, x: Rows, weight: Tensor | None, tail: float, keep: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     """`tail_range` of the messages weight[e] * x[col[e]] of all edges; keep: bool [N], source nodes left out."""
+    if isinstance(x, SparseRows):
+        assert weight is None
+        return tail_range(x, tail, csr.out_degree, keep)
     return version(reference.message_range, x)(csr, x, weight, tail, keep)
 
 

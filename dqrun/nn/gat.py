@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dqrun import kernels
-from dqrun.graph import Graph
+from dqrun.graph import Graph, Rows
 from dqrun.nn.propagate import propagate
 from dqrun.quant import Site, Sites
 
@@ -56,7 +56,7 @@ class GATLayer(nn.Module):
             output=Site(),
         )
 
-    def forward(self, x: Tensor, graph: Graph, relu: bool = False) -> Tensor:
+    def forward(self, x: Rows, graph: Graph, relu: bool = False) -> Tensor:
         """float32 [N, in] -> [N, heads * out], or [N, out] when averaged; `relu`: a ReLU follows."""
         sites, csr, keep = self.sites, graph.csr, graph.keep
         x = kernels.dropout(sites.input(x, keep), self.dropout, self.training)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from dqrun import kernels
-from dqrun.graph import Graph
+from dqrun.graph import Graph, Rows
 from dqrun.nn.propagate import propagate
 from dqrun.quant import Site, Sites
 
@@ -39,7 +39,7 @@ class GCNLayer(nn.Module):
             output=Site(),
         )
 
-    def forward(self, x: Tensor, graph: Graph, relu: bool = False) -> Tensor:
+    def forward(self, x: Rows, graph: Graph, relu: bool = False) -> Tensor:
         """float32 [N, in] -> [N, out]; `relu`: a ReLU follows."""
         sites, csr, keep = self.sites, graph.csr, graph.keep
         x = kernels.dropout(sites.input(x, keep), self.dropout, self.training)

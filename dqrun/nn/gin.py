@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from dqrun import kernels
-from dqrun.graph import Graph
+from dqrun.graph import Graph, Rows
 from dqrun.nn.linear import MLP
 from dqrun.nn.propagate import propagate
 from dqrun.quant import Site, Sites
@@ -44,7 +44,7 @@ class GINLayer(nn.Module):
             output=Site(),
         )
 
-    def forward(self, x: Tensor, graph: Graph, relu: bool = False) -> Tensor:
+    def forward(self, x: Rows, graph: Graph, relu: bool = False) -> Tensor:
         """float32 [N, in] -> [N, out]; `relu`: a ReLU follows."""
         sites, csr, keep = self.sites, graph.csr, graph.keep
         x = kernels.dropout(sites.input(x, keep), self.dropout, self.training)
@@ -52,5 +52,5 @@ class GINLayer(nn.Module):
             h = kernels.spmm_self(csr, x, 1 + self.eps)
         else:
             a = sites.aggregate(propagate(csr, x, None, sites.message, keep), keep)
-            h = torch.addcmul(a, 1 + self.eps, x)
+            h = kernels.add_self(csr, a, x, 1 + self.eps)
         return sites.output(self.mlp(h, keep), keep, relu=relu)

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dqrun import kernels
+from dqrun.graph import Rows
 from dqrun.quant import Site, Sites
 
 
@@ -20,7 +21,7 @@ class Linear(nn.Module):
         self.weight, self.bias = plain.weight, plain.bias
         self.sites = Sites(input=Site(nonnegative=nonnegative_input), weight=Site(is_weight=True), output=Site())
 
-    def forward(self, x: Tensor, keep: Tensor | None = None, relu: bool = False) -> Tensor:
+    def forward(self, x: Rows, keep: Tensor | None = None, relu: bool = False) -> Tensor:
         """float32 [N, in] -> [N, out]; `keep`: bool [N], rows that stay exact; `relu`: a ReLU follows."""
         x, weight = self.sites.input(x, keep), self.sites.weight(self.weight)
         if self.sites.output.idle:
@@ -61,8 +62,9 @@ class MLP(nn.ModuleList):
         linears = [Linear(a, b, nonnegative_input=i > 0) for i, (a, b) in enumerate(pairwise(channels))]
         super().__init__([*linears, BatchNorm(channels[-1])] if norm else linears)
 
-    def forward(self, x: Tensor, keep: Tensor | None = None) -> Tensor:
+    def forward(self, x: Rows, keep: Tensor | None = None) -> Tensor:
         """float32 [N, channels[0]] -> [N, channels[-1]]; `keep`: bool [N], rows that stay exact throughout."""
         for i, module in enumerate(self):
             x = module(x, keep, relu=i < len(self) - 1)
+        assert isinstance(x, Tensor)
         return x

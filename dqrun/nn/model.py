@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dqrun import kernels
-from dqrun.graph import Graph
+from dqrun.graph import Graph, Rows, dense
 from dqrun.nn.gat import GATLayer
 from dqrun.nn.gcn import GCNLayer
 from dqrun.nn.gin import GINLayer
@@ -73,7 +73,7 @@ class GNN(nn.Module):
         """Number of layers that give node states; in node tasks the last layer gives the logits instead."""
         return len(self.layers) - (self.readout is None)
 
-    def forward(self, x: Tensor, graph: Graph) -> Tensor:
+    def forward(self, x: Rows, graph: Graph) -> Tensor:
         """Features float32 [N, F] (or int64 [N] for an embedding) -> logits [N, C] or, with a readout, [G, C]."""
         if self.encoder is not None:
             x = self.encoder(x, graph.layer(0).keep)
@@ -84,14 +84,14 @@ class GNN(nn.Module):
         if self.readout is None:
             logits: Tensor = self.layers[-1](x, graph.layer(self.num_hidden))
             return logits
-        x = kernels.segment_reduce(x, graph.node_ptr, self.readout)
+        x = kernels.segment_reduce(dense(x), graph.node_ptr, self.readout)
         return x if self.head is None else self.head(x)
 
-    def _hidden(self, i: int, x: Tensor, graph: Graph) -> Tensor:
+    def _hidden(self, i: int, x: Rows, graph: Graph) -> Tensor:
         relu = self.activation == "relu"
         h: Tensor = self.layers[i](x, graph, relu=relu and self.norms is None)
         if self.norms is not None:
             h = self.norms[i](h, graph.keep, relu=relu)
         if not relu:
             h = ACTIVATIONS[self.activation](h)
-        return x + h if self.residual and x.shape == h.shape else h
+        return dense(x) + h if self.residual and x.shape == h.shape else h

@@ -6,10 +6,11 @@ from torch import Tensor
 
 from dqrun import kernels
 from dqrun.graph import CSR
+from dqrun.kernels import R
 from dqrun.quant import Phase, Site
 
 
-def propagate(csr: CSR, h: Tensor, weight: Tensor | None, site: Site, keep: Tensor | None) -> Tensor:
+def propagate(csr: CSR, h: R, weight: Tensor | None, site: Site, keep: Tensor | None) -> R:
     """Sums messages `weight[e] * h[source(e)]` over the edges of each target, each message passing `site` first.
 
     h: float32 [N, F] with weight [E], or [N, H, C] with weight [E, H]; weight None stands for ones. keep: bool [N],
@@ -20,7 +21,8 @@ def propagate(csr: CSR, h: Tensor, weight: Tensor | None, site: Site, keep: Tens
     if quantizer is None or quantizer.phase is Phase.BYPASS:
         return kernels.spmm(csr, h, weight)
     if weight is None and not quantizer.noisy:  # the messages of a node are equal: rounded once, counted as they are
-        return kernels.spmm(csr, site(h, keep, csr.out_degree))
+        rounded: R = quantizer(h, keep, csr.out_degree)
+        return kernels.spmm(csr, rounded)
     keep = quantizer.kept(keep)
     if quantizer.observing:
         quantizer.observer.update(*kernels.message_range(csr, h, weight, quantizer.observer.tail, keep))

@@ -31,7 +31,7 @@ class Observer(nn.Module):
         return bool(self.low <= self.high)
 
     @torch.no_grad()
-    def observe(self, x: Tensor, row_weight: Tensor | None = None, keep: Tensor | None = None) -> None:
+    def observe(self, x: kernels.Rows, row_weight: Tensor | None = None, keep: Tensor | None = None) -> None:
         """Takes in float32 x [N, ...]: row i counts `row_weight[i]` times (int64 [N]; None: once), not at all if kept.
 
         keep: bool [N] or None.

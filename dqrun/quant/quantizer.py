@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from enum import Enum
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from dqrun import kernels
 from dqrun.errors import DqrunError
+from dqrun.kernels import R
 from dqrun.quant.grid import SMALLEST_SCALE, Grid
 from dqrun.quant.learned_step import LearnedStep
 from dqrun.quant.observer import Observer
@@ -76,9 +78,7 @@ class Quantizer(nn.Module):
         """Whether this call leaves random elements exact."""
         return self.training and self.rounding and self.noise_rate < 1.0
 
-    def forward(
-        self, x: Tensor, keep: Tensor | None = None, multiplicity: Tensor | None = None, relu: bool = False
-    ) -> Tensor:
+    def forward(self, x: R, keep: Tensor | None = None, multiplicity: Tensor | None = None, relu: bool = False) -> R:
         """Quantises float32 x [N, ...] and returns the same shape.
 
         `keep`: bool [N], rows that pass unchanged and are not observed. `multiplicity`: int64 [N], how often each
@@ -87,13 +87,14 @@ class Quantizer(nn.Module):
         observed.
         """
         if self.phase is Phase.BYPASS:
-            return x.relu() if relu else x
+            return _exact(x, relu)
         keep = self.kept(keep)
         if self.observing:
             self.observer.observe(x, multiplicity, keep)
         if not self.rounding:
-            return x.relu() if relu else x
+            return _exact(x, relu)
         if self.beginning and self.is_weight:
+            assert isinstance(x, Tensor)
             mean = x.detach().abs().mean()
             self._begin(2 * mean / self.grid.qmax**0.5, torch.zeros_like(mean, dtype=torch.int32))
         return self.round(x, keep, relu)
@@ -102,7 +103,7 @@ class Quantizer(nn.Module):
         """The rows that this quantiser leaves exact, bool [N] or None."""
         return keep if self.protectable else None
 
-    def round(self, x: Tensor, keep: Tensor | None = None, relu: bool = False) -> Tensor:
+    def round(self, x: R, keep: Tensor | None = None, relu: bool = False) -> R:
         """Fake-quantises with the present range, without observing."""
         scale, zero_point = self.params(x.numel())
         ends = self.grid.qmin, self.grid.qmax
@@ -143,3 +144,7 @@ class Quantizer(nn.Module):
 
     def extra_repr(self) -> str:
         return f"{self.grid}, estimator={self.estimator}, noise_rate={self.noise_rate}, learned={self.step is not None}"
+
+
+def _exact(x: R, relu: bool) -> R:
+    return cast(R, x.relu()) if relu else x

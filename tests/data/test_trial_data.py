@@ -12,6 +12,7 @@ from dqrun.data.dataset import GraphDataset
 from dqrun.data.packed import PackedGraphs
 from dqrun.data.splits import Split
 from dqrun.data.trial_data import TrialData
+from dqrun.graph import SparseRows
 
 MakeConfig = Callable[..., DatasetConfig]
 
@@ -103,3 +104,16 @@ def test_a_regression_has_one_output(dataset_config: MakeConfig) -> None:
     data = TrialData.build(regression, Split.from_sizes(8, 2, 2), config, 4, False, "cpu")
     assert (data.in_channels, data.num_categories, data.out_channels) == (0, 1, 1)
     assert next(data.batches("val")).y.dtype == torch.float32
+
+
+def test_a_bag_of_words_of_a_whole_graph_is_sparse(dataset_config: MakeConfig) -> None:
+    x = torch.zeros(6, 40)
+    x[torch.arange(6), torch.arange(6) * 5] = 2.0
+    edges = torch.tensor([[0, 1, 2], [1, 2, 3]])
+    packed = PackedGraphs.from_edges(edges, torch.tensor([6]), torch.tensor([3]))
+    whole = GraphDataset("words", "node_classification", packed, torch.arange(6) % 2, 2, x=x)
+    config = dataset_config(name="words", source="folder", task="node_classification")
+    data = TrialData.build(whole, Split.from_sizes(2, 2, 2), config, 1, self_loops=True)
+    for part in ("train", "val", "test"):
+        (batch,) = data.batches(part)
+        assert isinstance(batch.x, SparseRows) and torch.equal(batch.x.to_dense(), x)

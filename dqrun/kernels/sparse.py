@@ -1,0 +1,68 @@
+"""The operations that `SparseRows` meet, made of operations on their values; meanings are the seam's (`dqrun.kernels`).
+
+A product with a weight is a sum over values: `spmm` from columns to rows. Sums over the edges of a graph have values
+wherever a neighbour or the node itself has one; where, is worked out once per graph. What is left out is zero, and zero
+is a value of every grid: rounding leaves it, ranges count it. Dropout and noise hash a value's place among the values,
+not in the matrix: other draws, of the same distribution, as for the same numbers in a tensor.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dqrun.graph import CSR, SparseRows, Sparsity
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """The sums over a graph's edges of rows with values at some places: U values.
+
+    `where`: their places. `terms`: an edge from each value to each sum that it is a term of (source: one of the K
+    values, target: one of the U). `own` int64 [K]: which of the U stands at the place of each of the K.
+    """
+
+    where: Sparsity
+    terms: CSR
+    own: Tensor
+
+
+def neighbours(csr: CSR, x: SparseRows) -> Neighbours:
+    """Worked out at the first call for a graph and kept with x's sparsity; the graph too, lest its id be used again."""
+    kept = x.where.neighbours
+    if id(csr) not in kept:
+        kept[id(csr)] = csr, _neighbours(csr, x.where)
+    found: Neighbours = kept[id(csr)][1]
+    return found
+
+
+def _neighbours(csr: CSR, where: Sparsity) -> Neighbours:
+    places, width = where.places, where.num_columns
+    counts = places.in_degree[csr.col]  # values that each edge carries
+    edge = torch.arange(csr.num_edges, device=csr.col.device).repeat_interleave(counts)
+    within = torch.arange(edge.numel(), device=edge.device) - (counts.cumsum(0) - counts)[edge]
+    value = places.rowptr[csr.col][edge] + within
+    place = torch.cat([csr.row[edge] * width + places.col[value], places.row * width + places.col])
+    place, index = torch.unique(place, return_inverse=True)  # ascending: row by row
+    sums = CSR.from_edge_index(torch.stack([place % width, place // width]), csr.num_nodes, width)
+    target, own = index[: edge.numel()], index[edge.numel() :]
+    terms = CSR.from_edge_index(torch.stack([value, target]), place.numel(), places.num_edges)
+    return Neighbours(Sparsity(sums, width), terms, own)
+
+
+def of_values(x: SparseRows, of_row: Tensor | None) -> Tensor | None:
+    """What holds for each row, [N], for each value, [K]."""
+    return None if of_row is None else of_row[x.where.places.row]
+
+
+def multiset(x: SparseRows, row_weight: Tensor | None, keep: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Values [K + 1, 1], the last a zero that stands for all left out, and how often each counts, int64 [K + 1]."""
+    if row_weight is None:
+        row_weight = torch.ones_like(x.where.zeros_of_row)
+    if keep is not None:
+        row_weight = row_weight.masked_fill(keep, 0)
+    zeros = (row_weight * x.where.zeros_of_row).sum().view(1)
+    values = torch.cat([x.values, x.values.new_zeros(1)])
+    return values.unsqueeze(1), torch.cat([row_weight[x.where.places.row], zeros])
