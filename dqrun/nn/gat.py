@@ -23,6 +23,7 @@ class GATLayer(nn.Module):
     """
 
     uses_self_loops = True
+    gathers_input = False  # but its product with the weight
 
     def __init__(
         self,

@@ -16,10 +16,12 @@ class GCNLayer(nn.Module):
 
     Where a plan quantises per edge (`edge_weight`, `message`), messages are Q(Q(d_i^-1/2 d_j^-1/2) Q(XW)_j), as in
     Degree-Quant's code. Otherwise the two factors are applied to nodes, before and after a plain sum, which needs no
-    number per edge and is what an integer program does; `features` is then the scaled tensor that edges gather.
+    number per edge and is what an integer program does; `features` is then the scaled tensor that edges gather, and its
+    range counts each row as often as they do.
     """
 
     uses_self_loops = True
+    gathers_input = False  # but its product with the weight
 
     def __init__(
         self, in_channels: int, out_channels: int, dropout: float = 0.0, nonnegative_input: bool = False
@@ -46,7 +48,7 @@ class GCNLayer(nn.Module):
         h = kernels.linear(x, sites.weight(self.weight).t())
         if sites.edge_weight.idle and sites.message.idle:
             d = csr.inverse_sqrt_degree.unsqueeze(-1)
-            a = d * kernels.spmm(csr, sites.features(d * h, keep))
+            a = d * kernels.spmm(csr, sites.features(d * h, keep, csr.out_degree))
         else:
             h = sites.features(h, keep)
             a = propagate(csr, h, sites.edge_weight(csr.symmetric_weight), sites.message, keep)

@@ -21,6 +21,7 @@ class GINLayer(nn.Module):
     """
 
     uses_self_loops = False
+    gathers_input = True
 
     def __init__(
         self,

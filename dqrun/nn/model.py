@@ -77,15 +77,21 @@ class GNN(nn.Module):
         """Features float32 [N, F] (or int64 [N] for an embedding) -> logits [N, C] or, with a readout, [G, C]."""
         if self.encoder is not None:
             x = self.encoder(x, graph.layer(0).keep)
-        x = self.states[0](x, graph.layer(0).keep)
+        x = self._state(0, x, graph)
         for i in range(self.num_hidden):
-            x = self._hidden(i, x, graph.layer(i))
-            x = self.states[i + 1](x, graph.layer(min(i + 1, len(self.layers) - 1)).keep)
+            x = self._state(i + 1, self._hidden(i, x, graph.layer(i)), graph)
         if self.readout is None:
             logits: Tensor = self.layers[-1](x, graph.layer(self.num_hidden))
             return logits
         x = kernels.segment_reduce(dense(x), graph.node_ptr, self.readout)
         return x if self.head is None else self.head(x)
+
+    def _state(self, i: int, x: Rows, graph: Graph) -> Rows:
+        """State i. Where edges gather it, its range counts a row once for each of them and once as the node's own."""
+        entered = min(i, len(self.layers) - 1)  # the last state has the mask of the last layer
+        gathered = i < len(self.layers) and self.layers[i].gathers_input
+        rounded: Rows = self.states[i](x, graph.layer(entered).keep, graph.csr.out_degree + 1 if gathered else None)
+        return rounded
 
     def _hidden(self, i: int, x: Rows, graph: Graph) -> Tensor:
         relu = self.activation == "relu"

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from dqrun.build import uses_self_loops
 from dqrun.checkpoint import load_model
-from dqrun.graph import Batch
+from dqrun.graph import Batch, dense
 from dqrun.nn import GNN, GINLayer
 from dqrun.quant import Phase, Sites
 from dqrun.quant.plan import set_phase
@@ -86,7 +86,7 @@ def _aggregate(model: GNN, batch: Batch, phase: Phase) -> tuple[Tensor, Tensor]:
     """What the last layer has aggregated, float32 [N, C] (GIN: with the node's own term), and the logits."""
     set_phase(model, phase)
     with _aggregated(model.layers[-1]) as seen:
-        logits = model(batch.x, batch.graph)
+        logits = model(dense(batch.x), batch.graph)
     return seen[0].flatten(1), logits
 
 

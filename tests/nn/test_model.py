@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
+from dqrun import kernels
 from dqrun.build import build_network, uses_self_loops
 from dqrun.config import MethodConfig, ModelConfig, ObserverConfig, PlanConfig, QuantConfig, SiteRule
 from dqrun.graph import Graph
@@ -128,3 +129,23 @@ def test_state_of_a_trained_network_loads(random_graph: Make) -> None:
     fresh = quantised(build_network(config("gin", norm="batch"), 6, 0, 3, graph_level=True), 4, PAPER)
     fresh.load_state_dict(trained.state_dict())
     assert torch.equal(fresh.eval()(x, graph), trained.eval()(x, graph))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_state_counts_as_often_as_it_is_read(random_graph: Make, name: str) -> None:
+    graph = random_graph(self_loops=name != "gin")
+    model = quantised(build_network(config(name), 6, 0, 3, graph_level=False), 8, INTEGER).train()
+    for site in (model.states[0], model.layers[0].sites.features if name == "gcn" else model.states[0]):
+        site.quantizer.observer.tail = 0.2
+    x = torch.randn(30, 6)
+    model(x, graph)
+    reads = graph.csr.out_degree + 1 if name == "gin" else None
+    observer = model.states[0].quantizer.observer
+    assert (observer.low, observer.high) == kernels.tail_range(x, 0.2, reads)
+    if name == "gcn":
+        layer = model.layers[0]
+        scaled = graph.csr.inverse_sqrt_degree.unsqueeze(-1) * (
+            model.states[0].quantizer.eval()(x) @ layer.sites.weight.quantizer.eval()(layer.weight)
+        )
+        expected = kernels.tail_range(scaled, 0.2, graph.csr.out_degree)
+        torch.testing.assert_close(layer.sites.features.quantizer.observer.high, expected[1])
