@@ -112,7 +112,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the figures here; those of other sizes in the file are kept")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    keep_freed_memory(every_size=True)
+    keep_freed_memory()
     numbers = [int(number) for number in arguments.edges.split(",")]
     lines = [line for number in numbers for line in sizes(number)]
     if arguments.json is not None and arguments.json.exists():
