@@ -35,7 +35,7 @@ from dqrun.engine.lower import lower
 from dqrun.engine.operations import INPUT, LOGITS, Attention, Value
 from dqrun.engine.simulation import simulate
 from dqrun.export import said
-from dqrun.graph import Batch
+from dqrun.graph import Batch, dense
 from dqrun.integer_evaluation import agrees
 from dqrun.kernels.integer import Codes
 from dqrun.nn import GNN
@@ -89,7 +89,7 @@ def in_float64(program: Program) -> Program:
 
 def by_operation(program: Program, batch: Batch, codes: dict[str, Tensor], count: Count) -> None:
     """Runs each operation on the network's own codes."""
-    values: dict[str, Value] = {INPUT: batch.x}
+    values: dict[str, Value] = {INPUT: dense(batch.x)}
     for operation in program.operations:
         result = operation.run(values, batch.graph)
         if operation.target != LOGITS:
@@ -109,10 +109,11 @@ def parity(model: GNN, config: RunConfig, fold: int | None) -> dict[str, Any]:
     whole, single, simulated = Count(), Count(), Count()
     agree, agree64, rows = 0, 0, 0
     for batch in data.batches("test"):
+        x = dense(batch.x)
         with recorded(model) as codes:
-            logits = model(batch.x, batch.graph)
-        values, simulation = program.trace(batch.x, batch.graph), simulate(model, batch.x, batch.graph)
-        values64 = exact.trace(batch.x, batch.graph)
+            logits = model(x, batch.graph)
+        values, simulation = program.trace(x, batch.graph), simulate(model, x, batch.graph)
+        values64 = exact.trace(x, batch.graph)
         for name, expected in codes.items():
             whole.add(values[name], expected)
             simulated.add(values64[name], simulation.codes[name])

@@ -109,6 +109,16 @@ def sizes_table(document: dict[str, Any]) -> str:
     return markdown(["run", "FP32 weights", "file", "share", "weights", "numbers", "structure"], rows)
 
 
+def codes_table(document: dict[str, Any]) -> str:
+    """Of what `benchmarks/codes.py --json` writes: the share of the most common code, layer by layer."""
+    layers = range(max(len(line["shares"]) for line in document["results"]))
+    rows = []
+    for line in document["results"]:
+        run = f"{line['quant'].upper()} {line['method']}, fold {line['fold']}"
+        rows.append([run, f"{line['test_metric']:.1%}", *(f"{share:.1%}" for share in line["shares"])])
+    return markdown(["run", "accuracy", *(f"layer {layer}" for layer in layers)], rows)
+
+
 def summary_table() -> str:
     """Of all networks: the time of a Degree-Quant step, and the speed of integer programs, against PyG's fastest."""
     ratios = {**_figures("training", "ratio_to_pyg_fp32"), **_figures("inference", "speedup_vs_fastest_pyg_fp32")}
@@ -134,6 +144,7 @@ def _figures(kind: str, field: str) -> dict[tuple[str, str, str], float]:
 
 
 MAKERS = {
+    "codes": codes_table,
     "scaling": scaling_table,
     "training": training_table,
     "inference": inference_table,
@@ -142,7 +153,7 @@ MAKERS = {
 }
 FILES = {"parity": "programs", "sizes": "programs"}
 """Tables whose file has another name than they."""
-PAGES = ("benchmarks/README.md", "README.md", "docs/integer_engine.md")
+PAGES = ("benchmarks/README.md", "README.md", "docs/integer_engine.md", "docs/reproduction.md")
 
 
 def filled(text: str) -> str:
@@ -156,7 +167,7 @@ def filled(text: str) -> str:
         make = MAKERS[name.split("_")[0]]
         return f"<!-- {name} -->\n\n{make(document)}\n\n<!-- end -->"
 
-    return re.sub(r"<!-- (\w+) -->\n.*?<!-- end -->", table, text, flags=re.DOTALL)
+    return re.sub(r"<!-- (?!end )(\w+) -->\n.*?<!-- end -->", table, text, flags=re.DOTALL)
 
 
 if __name__ == "__main__":

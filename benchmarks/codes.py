@@ -1,0 +1,81 @@
+"""How many codes trained networks use: `python benchmarks/codes.py RUN... [--json FILE]`, for folders of quantised runs.
+
+Of each layer's `aggregate`, on the test data: the share of elements that have the most common code. Where nearly all
+have it, hardly anything passes. `benchmarks/tables.py` makes the table of docs/reproduction.md from the file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dqrun.build import uses_self_loops
+from dqrun.checkpoint import load_model
+from dqrun.data.dataset import load_dataset
+from dqrun.data.splits import split_for
+from dqrun.data.trial_data import TrialData
+from dqrun.graph import dense
+from dqrun.quant import Quantizer, named_sites
+
+
+class CodeCount:
+    """How often each code of a quantiser occurs in what passes it."""
+
+    def __init__(self, quantizer: Quantizer) -> None:
+        self.grid, self.params = quantizer.grid, quantizer.params()
+        self.counts = torch.zeros(self.grid.qmax - self.grid.qmin + 1, dtype=torch.int64)
+
+    def add(self, x: Tensor) -> None:
+        """x: float32, any shape."""
+        codes = self.grid.encode(x, *self.params) - self.grid.qmin
+        self.counts += torch.bincount(codes.flatten(), minlength=self.counts.numel())
+
+    @property
+    def largest_share(self) -> float:
+        return (self.counts.max() / self.counts.sum()).item()
+
+
+@torch.no_grad()
+def largest_shares(run: Path) -> dict[str, Any]:
+    """What names a run, and the share of the most common code of each layer's aggregate, first layer first."""
+    model, config = load_model(run / "model.safetensors")
+    row = json.loads((run / "row.json").read_text(encoding="utf-8"))
+    dataset = load_dataset(config.dataset, config.data)
+    split, loops = split_for(dataset, config.protocol, row["fold"]), uses_self_loops(config.model)
+    data = TrialData.build(dataset, split, config.dataset, config.train.batch_size, loops)
+    counts: dict[str, CodeCount] = {}
+    for name, site in named_sites(model):
+        if name.endswith(".aggregate") and site.quantizer is not None:
+            counts[name] = CodeCount(site.quantizer)
+            site.register_forward_hook(_adding(counts[name]))
+    for batch in data.batches("test"):
+        model(dense(batch.x), batch.graph)
+    named = {field: row[field] for field in ("dataset", "model", "quant", "method", "fold", "test_metric", "metric")}
+    return {**named, "shares": [count.largest_share for count in counts.values()]}
+
+
+def _adding(count: CodeCount) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
+    return lambda module, arguments, output: count.add(arguments[0])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN")
+    parser.add_argument("--json", type=Path, metavar="FILE")
+    arguments = parser.parse_args()
+    results = [largest_shares(run) for run in arguments.runs]
+    for found in results:
+        print(json.dumps(found), flush=True)
+    if arguments.json:
+        text = json.dumps({"command": "benchmarks/codes.py", "results": results}, indent=1)
+        arguments.json.write_text(text + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
