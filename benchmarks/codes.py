@@ -1,4 +1,4 @@
-"""How many codes trained networks use: `python benchmarks/codes.py RUN... [--json FILE]`, for folders of quantised runs.
+"""How many codes trained networks use: `python benchmarks/codes.py RUN... [--json FILE]`, RUN a quantised run's folder.
 
 Of each layer's `aggregate`, on the test data: the share of elements that have the most common code. Where nearly all
 have it, hardly anything passes. `benchmarks/tables.py` makes the table of docs/reproduction.md from the file.
