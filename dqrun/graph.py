@@ -127,12 +127,12 @@ class Graph:
 class Sparsity:
     """Where a matrix [N, F] has values: an edge of `places` per value, from its column to its row; K values.
 
-    The rest is zero. `neighbours`: see `kernels.sparse`, which keeps there what it has worked out for a graph.
+    The rest is zero. `known`: what `kernels.sparse` has worked out for a graph.
     """
 
     def __init__(self, places: CSR, num_columns: int) -> None:
         self.places, self.num_columns = places, num_columns
-        self.neighbours: dict[int, Any] = {}
+        self.known: dict[tuple[str, int], tuple[CSR, Any]] = {}
 
     @cached_property
     def zeros_of_row(self) -> Tensor:
@@ -177,12 +177,12 @@ class SparseRows:
     def to_dense(self) -> Tensor:
         """float32 [N, F]."""
         places = self.where.places
-        dense = self.values.new_zeros(self.shape)
-        return dense.index_put((places.row, places.col), self.values)
+        zeros = self.values.new_zeros(self.shape)
+        return zeros.index_put((places.row, places.col), self.values)
 
 
 Rows = Tensor | SparseRows
-SPARSE = 1 / 32  # share of values up to which rows are kept sparse; sums over neighbours have several times more
+SPARSE = 1 / 32  # share of values up to which rows are kept sparse
 
 
 def sparse_if_few(x: Tensor) -> Rows:

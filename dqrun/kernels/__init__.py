@@ -34,6 +34,7 @@ __all__ = [
     "spmm",
     "spmm_quantized",
     "spmm_self",
+    "summable",
     "tail_range",
     "use",
 ]
@@ -124,6 +125,11 @@ def spmm(csr: CSR, x: R, weight: Tensor | None = None) -> R:
         sums = sparse.neighbours(csr, x)
         return cast(R, SparseRows(spmm(sums.terms, x.values.unsqueeze(1)).squeeze(1), sums.where))
     return cast(R, version(reference.spmm, x)(csr, x, weight))
+
+
+def summable(csr: CSR, x: Rows) -> Rows:
+    """x as sums over the graph's edges are best made of it: sparse rows as a tensor where those had many terms."""
+    return x.to_dense() if isinstance(x, SparseRows) and not sparse.sums_pay(csr, x) else x
 
 
 def add_self(csr: CSR, a: R, x: R, self_weight: Tensor) -> R:

@@ -8,12 +8,17 @@ not in the matrix: other draws, of the same distribution, as for the same number
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from dqrun.graph import CSR, SparseRows, Sparsity
+
+T = TypeVar("T")
+FEW_TERMS = 1 / 8  # of a sum over edges, for each element of the matrix
 
 
 @dataclass(frozen=True)
@@ -30,17 +35,35 @@ class Neighbours:
 
 
 def neighbours(csr: CSR, x: SparseRows) -> Neighbours:
-    """Worked out at the first call for a graph and kept with x's sparsity; the graph too, lest its id be used again."""
-    kept = x.where.neighbours
-    if id(csr) not in kept:
-        kept[id(csr)] = csr, _neighbours(csr, x.where)
-    found: Neighbours = kept[id(csr)][1]
+    """Worked out at the first call for a graph."""
+    return _once(_neighbours, csr, x.where)
+
+
+def sums_pay(csr: CSR, x: SparseRows) -> bool:
+    """Whether sums over edges have so few terms that sparse rows are faster, and smaller, than a tensor."""
+    return _once(_num_terms, csr, x.where) <= FEW_TERMS * x.numel()
+
+
+def _once(make: Callable[[CSR, Sparsity], T], csr: CSR, where: Sparsity) -> T:
+    """make(csr, where), kept with x's sparsity; the graph is kept too, lest another get its id."""
+    key = make.__name__, id(csr)
+    if key not in where.known:
+        where.known[key] = csr, make(csr, where)
+    found: T = where.known[key][1]
     return found
 
 
+def _values_of_edges(csr: CSR, where: Sparsity) -> Tensor:
+    """How many values each edge carries, int64 [E]."""
+    return where.places.in_degree[csr.col]
+
+
+def _num_terms(csr: CSR, where: Sparsity) -> int:
+    return int(_values_of_edges(csr, where).sum())
+
+
 def _neighbours(csr: CSR, where: Sparsity) -> Neighbours:
-    places, width = where.places, where.num_columns
-    counts = places.in_degree[csr.col]  # values that each edge carries
+    places, width, counts = where.places, where.num_columns, _values_of_edges(csr, where)
     edge = torch.arange(csr.num_edges, device=csr.col.device).repeat_interleave(counts)
     within = torch.arange(edge.numel(), device=edge.device) - (counts.cumsum(0) - counts)[edge]
     value = places.rowptr[csr.col][edge] + within

@@ -48,7 +48,7 @@ class GINLayer(nn.Module):
     def forward(self, x: Rows, graph: Graph, relu: bool = False) -> Tensor:
         """float32 [N, in] -> [N, out]; `relu`: a ReLU follows."""
         sites, csr, keep = self.sites, graph.csr, graph.keep
-        x = kernels.dropout(sites.input(x, keep), self.dropout, self.training)
+        x = kernels.dropout(sites.input(kernels.summable(csr, x), keep), self.dropout, self.training)
         if sites.message.idle and sites.aggregate.idle:
             h = kernels.spmm_self(csr, x, 1 + self.eps)
         else:

@@ -117,6 +117,16 @@ def test_neighbours_are_worked_out_once_per_graph(random_graph) -> None:
     assert kernels.spmm(first, x.with_values(2 * x.values)).where is a.where and b.where is not a.where
 
 
+def test_sums_of_many_terms_are_made_of_a_tensor() -> None:
+    x = SparseRows.of(torch.eye(64))
+    few, many = (CSR.from_edge_index(torch.arange(2 * n).view(2, n) % 64, 64) for n in (512, 513))
+    assert kernels.summable(few, x) is x
+    assert torch.equal(dense(kernels.summable(many, x)), torch.eye(64)) and isinstance(
+        kernels.summable(many, x), Tensor
+    )
+    assert kernels.summable(many, torch.eye(2)).shape == (2, 2)
+
+
 def whole_graph(csr: CSR) -> Graph:
     n = csr.num_nodes
     generator = torch.Generator().manual_seed(1)
