@@ -114,8 +114,9 @@ def codes_table(document: dict[str, Any]) -> str:
     layers = range(max(len(line["shares"]) for line in document["results"]))
     rows = []
     for line in document["results"]:
-        run = f"{line['quant'].upper()} {line['method']}, fold {line['fold']}"
-        rows.append([run, f"{line['test_metric']:.1%}", *(f"{share:.1%}" for share in line["shares"])])
+        run = f"{line['dataset']} {line['model'].upper()} {line['quant'].upper()} {line['method']}"
+        shares = [f"{share:.1%}" for share in line["shares"]]
+        rows.append([run, f"{line['test_metric']:.1%}", *shares, *[""] * (len(layers) - len(shares))])
     return markdown(["run", "accuracy", *(f"layer {layer}" for layer in layers)], rows)
 
 
