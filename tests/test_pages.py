@@ -8,7 +8,7 @@ import pytest
 
 from dqrun.errors import ConfigError, DqrunError
 
-COMMAND = "dqrun compare results/published/citation method=dq model=gcn"
+COMMAND = "dqrun compare results/published/citation dataset=Cora method=dq model=gcn"
 
 
 @pytest.fixture
