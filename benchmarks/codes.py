@@ -15,13 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dqrun.build import uses_self_loops
 from dqrun.checkpoint import load_model
-from dqrun.data.dataset import load_dataset
-from dqrun.data.splits import split_for
-from dqrun.data.trial_data import TrialData
 from dqrun.graph import dense
 from dqrun.quant import Quantizer, named_sites
+from dqrun.report.networks import Datasets
 
 
 class CodeCount:
@@ -42,13 +39,11 @@ class CodeCount:
 
 
 @torch.no_grad()
-def largest_shares(run: Path) -> dict[str, Any]:
+def largest_shares(run: Path, datasets: Datasets) -> dict[str, Any]:
     """What names a run, and the share of the most common code of each layer's aggregate, first layer first."""
     model, config = load_model(run / "model.safetensors")
     row = json.loads((run / "row.json").read_text(encoding="utf-8"))
-    dataset = load_dataset(config.dataset, config.data)
-    split, loops = split_for(dataset, config.protocol, row["fold"]), uses_self_loops(config.model)
-    data = TrialData.build(dataset, split, config.dataset, config.train.batch_size, loops)
+    data = datasets.trial(config, row["fold"])
     counts: dict[str, CodeCount] = {}
     for name, site in named_sites(model):
         if name.endswith(".aggregate") and site.quantizer is not None:
@@ -69,7 +64,8 @@ def main() -> None:
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN")
     parser.add_argument("--json", type=Path, metavar="FILE")
     arguments = parser.parse_args()
-    results = [largest_shares(run) for run in arguments.runs]
+    datasets = Datasets()
+    results = [largest_shares(run, datasets) for run in arguments.runs]
     for found in results:
         print(json.dumps(found), flush=True)
     if arguments.json:

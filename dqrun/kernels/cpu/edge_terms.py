@@ -1,4 +1,8 @@
-"""The terms of a sum over edges: what an edge adds to the row of its target, and how they enter a kernel."""
+"""The terms of a sum over edges: what an edge adds to the row of its target, and how they enter a kernel.
+
+Loops with noise stand beside those without: one loop for both, whose condition the compiler was to take out, made the
+backward pass of clipped messages a quarter slower.
+"""
 
 from __future__ import annotations
 
