@@ -19,7 +19,7 @@ from dqrun.kernels.cpu.launch import Array, driver, inner, parts, region, share
 from dqrun.kernels.cpu.pointers import pointers
 from dqrun.kernels.cpu.selection import select
 
-SMALLEST_SAMPLE, LARGEST_SAMPLE = 1024, 16384  # of 128th parts, so that it costs a fraction of the pass
+SMALLEST_SAMPLE, LARGEST_SAMPLE = 1024, 8192  # of 128th parts, so that it costs a fraction of the pass
 INFINITY, ALL = np.float32(np.inf), np.uint32(0xFFFFFFFF)
 
 
@@ -86,27 +86,34 @@ def _guess(elements: Elements, num_elements: int, multiset: int, tail: float, wi
 def _append(
     x: Any,
     start: int,
-    word: Any,
+    found: tuple[Any, Any],
     factor: Any,
     count: int,
-    values: Any,
-    counts: Any,
-    size: int,
+    values: tuple[Any, Any],
+    counts: tuple[Any, Any],
+    sizes: tuple[int, int],
     capacity: int,
     counted: Any,
-) -> int:
-    """Stores factor * x[start + i] for each bit i of word, from place `size` on; beyond the capacity it only counts.
+) -> tuple[int, int]:
+    """Stores factor * x[start + i] for each bit i found below and above, the latter with its sign changed.
 
-    `counted`: stores how often it counts, too. Arrays are pointers.
+    From the places `sizes` on, which are returned as they are after it; counted: how often each counts, too. Arrays are
+    pointers. Where a side has reached the capacity it only counts. One loop stores on both sides and keeps what was
+    found, so that its end is the only branch that can't be foreseen.
     """
+    below, above = sizes
+    word = np.uint32(found[0] | found[1])
     while word != 0:
-        if size < capacity:
-            values[size] = x[start + bits.lowest(word)] * factor
+        bit = np.uint32(bits.lowest(word))
+        if below < capacity and above < capacity:
+            value = x[start + bit] * factor
+            values[0][below], values[1][above] = value, -value
             if counted:
-                counts[size] = count
-        size += 1
+                counts[0][below], counts[1][above] = count, count
+        below += (found[0] >> bit) & np.uint32(1)
+        above += (found[1] >> bit) & np.uint32(1)
         word = np.uint32(word & np.uint32(word - np.uint32(1)))
-    return size
+    return below, above
 
 
 @inner
@@ -131,33 +138,28 @@ def _collect(
     for part in prange(num_parts):
         start, stop = share(part, num_parts, num_elements)
         ends = pointers((values[part, 0], values[part, 1], counts[part, 0], counts[part, 1]))
-        below_values, above_values, below_counts, above_counts = ends
         below, above, below_times, above_times = 0, 0, 0, 0
         row = start // width
         while start < stop:
             first, factor, count = row_of(at, has, row)
             end = min(stop, (row + 1) * width)
-            if count > 0:
-                was_below, was_above = below, above
-                place = first + start - row * width
-                last = place + end - start
-                while place < last:
-                    wanted, word = ALL, place
-                    if place + bits.WORD > last:
-                        word, wanted = _last_word(place, last)
-                    found_below = np.uint32(bits.below(x, word, factor, low) & wanted)
-                    found_above = np.uint32(bits.above(x, word, factor, high) & wanted)
-                    if found_below:
-                        below = _append(
-                            x, word, found_below, factor, count, below_values, below_counts, below, capacity, counted
-                        )
-                    if found_above:
-                        above = _append(
-                            x, word, found_above, -factor, count, above_values, above_counts, above, capacity, counted
-                        )
-                    place += bits.WORD
-                below_times += (below - was_below) * count
-                above_times += (above - was_above) * count
+            counts_at_all = ALL if count > 0 else np.uint32(0)  # a row skipped would end the processor's prefetching
+            was_below, was_above = below, above
+            place = first + start - row * width
+            last = place + end - start
+            while place < last:
+                wanted, word = ALL, place
+                if place + bits.WORD > last:
+                    word, wanted = _last_word(place, last)
+                wanted = np.uint32(wanted & counts_at_all)
+                found_below = np.uint32(bits.below(x, word, factor, low) & wanted)
+                found_above = np.uint32(bits.above(x, word, factor, high) & wanted)
+                if found_below | found_above:
+                    flags, sizes = (found_below, found_above), (below, above)
+                    below, above = _append(x, word, flags, factor, count, ends[:2], ends[2:], sizes, capacity, counted)
+                place += bits.WORD
+            below_times += (below - was_below) * count
+            above_times += (above - was_above) * count
             row, start = row + 1, end
         found[part, 0], found[part, 1], found[part, 2], found[part, 3] = below, above, below_times, above_times
 
@@ -233,7 +235,7 @@ def _search(
     found, equal = np.empty((num_parts, 4), np.int64), np.zeros((num_parts, 2), np.int64)
     ends[0] = ends[1] = INFINITY  # everything is outside
     widening, guessing = 1.0, num_elements > LARGEST_SAMPLE
-    capacity: Any = num_elements
+    capacity: Any = num_elements + 1
     while True:
         if guessing:
             share_outside = _guess(elements, num_elements, total if repeated else 0, tail, widening, ends)
@@ -251,12 +253,12 @@ def _search(
             missing = rank + 1 - below, rank + 1 - above
             _count_equal(elements, num_elements, ends[0], -ends[1], *missing, equal)
             enough = below + equal[:, 0].sum() > rank and above + equal[:, 1].sum() > rank
-        if enough and largest <= capacity:
+        if enough and largest < capacity:
             break
         if not enough and min(ends[0], ends[1]) == INFINITY:  # everything was looked at: some of it is NaN
             ends[0] = ends[1] = np.nan
             return
-        guessing, capacity = not enough, max(capacity, largest)
+        guessing, capacity = not enough, max(capacity, largest + 1)
         widening *= 4.0 if guessing else 1.0
     wanted = below > rank, above > rank  # else the threshold itself has that rank
     if wanted[0] or wanted[1]:
