@@ -24,11 +24,8 @@ import torch
 from safetensors.torch import load
 from torch import Tensor, nn
 
-from dqrun.build import uses_self_loops
 from dqrun.checkpoint import load_features, load_model
 from dqrun.config import RunConfig
-from dqrun.data.dataset import load_dataset
-from dqrun.data.splits import split_for
 from dqrun.data.trial_data import TrialData
 from dqrun.engine import Program
 from dqrun.engine.lower import lower
@@ -40,6 +37,7 @@ from dqrun.integer_evaluation import agrees
 from dqrun.kernels.integer import Codes
 from dqrun.nn import GNN
 from dqrun.quant import named_sites
+from dqrun.report.networks import Datasets
 from dqrun.tasks import Task
 
 
@@ -98,12 +96,9 @@ def by_operation(program: Program, batch: Batch, codes: dict[str, Tensor], count
 
 
 @torch.no_grad()
-def parity(model: GNN, config: RunConfig, fold: int | None) -> dict[str, Any]:
+def parity(model: GNN, config: RunConfig, data: TrialData) -> dict[str, Any]:
     """The program of a network beside it, on the test data."""
     task = Task(config.dataset.task)
-    dataset = load_dataset(config.dataset, config.data)
-    split, loops = split_for(dataset, config.protocol, fold), uses_self_loops(config.model)
-    data = TrialData.build(dataset, split, config.dataset, config.train.batch_size, loops)
     program = lower(model)
     exact, ties = in_float64(program), 0
     whole, single, simulated = Count(), Count(), Count()
@@ -159,7 +154,7 @@ def main() -> None:
     parser.add_argument("folders", nargs="+", metavar="RESULTS_DIR")
     parser.add_argument("--json", type=Path, metavar="FILE")
     arguments = parser.parse_args()
-    results = []
+    datasets, results = Datasets(), []
     for path in sorted(path for folder in arguments.folders for path in Path(folder).glob("runs/*/model.safetensors")):
         model, config = load_model(path)
         row = json.loads((path.parent / "row.json").read_text(encoding="utf-8"))
@@ -167,7 +162,7 @@ def main() -> None:
         found = {
             "run": name,
             "epochs": row["epochs"],
-            **parity(model, config, row["fold"]),
+            **parity(model, config, datasets.trial(config, row["fold"])),
             **sizes(path, model, config),
         }
         results.append(found)

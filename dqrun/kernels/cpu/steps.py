@@ -62,10 +62,18 @@ def _over_values(grad: Array, x: Array, keep: Array, width: int, grid: GridValue
 
 
 @inner_sum
-def _sum_message(
+def _sum_message(grad: Any, i: int, x: Any, j: int, size: int, weight: Any, grid: GridValues) -> Any:
+    total = np.float32(0)
+    for f in range(size):
+        total += grad[i + f] * _slope(weight * x[j + f], grid)
+    return total
+
+
+@inner_sum
+def _sum_message_chosen(
     grad: Any, i: int, x: Any, j: int, size: int, weight: Any, grid: GridValues, place: Any, noise: NoiseValues
 ) -> Any:
-    """`place`: the message's first element among those of all messages."""
+    """As `_sum_message`, of what noise chooses; `place`: the message's first element among those of all messages."""
     low, high, threshold = noise
     start, total = np.uint32(low + np.uint32(place)), np.float32(0)
     for f in range(size):
@@ -89,7 +97,7 @@ def _over_messages(
 ) -> None:
     """As `_over_values`; shape: heads and channels of a message, weight [E * heads] (empty: ones)."""
     num_parts, num_edges, (heads, channels) = sums.size, col.size, shape
-    has_weight, has_keep = weight.size > 0, keep.size > 0
+    has_weight, has_keep, noisy = weight.size > 0, keep.size > 0, noise[2] > 0
     for part in prange(num_parts):
         first, last = share(part, num_parts, num_edges)
         row_at, col_at, grad_at, x_at, weight_at = pointers((row, col, grad, x, weight))
@@ -100,8 +108,12 @@ def _over_messages(
                 for head in range(heads):
                     i, j = (target * heads + head) * channels, (source * heads + head) * channels
                     w = weight_at[e * heads + head] if has_weight else np.float32(1)
-                    place = (e * heads + head) * channels
-                    total += np.float64(_sum_message(grad_at, i, x_at, j, channels, w, grid, place, noise))
+                    if noisy:
+                        place = (e * heads + head) * channels
+                        row_sum = _sum_message_chosen(grad_at, i, x_at, j, channels, w, grid, place, noise)
+                    else:
+                        row_sum = _sum_message(grad_at, i, x_at, j, channels, w, grid)
+                    total += np.float64(row_sum)
         sums[part] = total
 
 
