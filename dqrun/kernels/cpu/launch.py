@@ -55,8 +55,8 @@ torch.set_num_threads(_torch_threads)
 
 
 def inner(function: F) -> F:
-    """Compiles a function that kernels call; it becomes part of each of them."""
-    return cast(F, numba.njit(error_model="numpy")(function))
+    """Compiles a function that kernels call; it becomes part of each of them, for a call takes as long as an edge."""
+    return cast(F, numba.njit(error_model="numpy", forceinline=True)(function))
 
 
 def inner_sum(function: F) -> F:
