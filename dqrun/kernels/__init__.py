@@ -18,9 +18,11 @@ from dqrun.graph import CSR, Rows, SparseRows
 from dqrun.kernels import reference, sparse
 from dqrun.kernels.choice import recorded, use, version
 from dqrun.kernels.noise import Noise
+from dqrun.kernels.reference import Range
 
 __all__ = [
     "Noise",
+    "Range",
     "Rows",
     "add_self",
     "dropout",
@@ -91,18 +93,25 @@ def dropout(x: R, p: float, training: bool) -> R:
 
 
 def tail_range(
-    x: Rows, tail: float, row_weight: Tensor | None = None, keep: Tensor | None = None
-) -> tuple[Tensor, Tensor]:
+    x: Rows,
+    tail: float,
+    row_weight: Tensor | None = None,
+    keep: Tensor | None = None,
+    seen: Range | None = None,
+) -> Range:
     """The range of x that leaves a share `tail` of its elements out on each side, exactly; no gradient.
 
     x: [N, ...] without NaN. tail: [0, 0.5). row_weight: int64 [N], how often each row counts (0: not at all), or None:
     once. keep: bool [N] or None, rows that do not count. With W counted elements and k = floor(tail * W): the
     (k+1)-th smallest and the (k+1)-th largest of the multiset, 0-d tensors of x's type; (+inf, -inf) when W = 0.
+
+    seen: a range so far, which the result contains: each end is the wider of both. It saves most of the work where
+    not more than the asked share lies outside it.
     """
     if isinstance(x, SparseRows):
         x, row_weight = sparse.multiset(x, row_weight, keep)
         keep = None
-    return version(reference.tail_range, x)(x, tail, row_weight, keep)
+    return version(reference.tail_range, x)(x, tail, row_weight, keep, seen)
 
 
 def linear(x: Rows, weight: Tensor, bias: Tensor | None = None, relu: bool = False) -> Tensor:
@@ -178,13 +187,18 @@ def spmm_quantized(
 
 
 def message_range(
-    csr: CSR, x: Rows, weight: Tensor | None, tail: float, keep: Tensor | None = None
-) -> tuple[Tensor, Tensor]:
+    csr: CSR,
+    x: Rows,
+    weight: Tensor | None,
+    tail: float,
+    keep: Tensor | None = None,
+    seen: Range | None = None,
+) -> Range:
     """`tail_range` of the messages weight[e] * x[col[e]] of all edges; keep: bool [N], source nodes left out."""
     if isinstance(x, SparseRows):
         assert weight is None
-        return tail_range(x, tail, csr.out_degree, keep)
-    return version(reference.message_range, x)(csr, x, weight, tail, keep)
+        return tail_range(x, tail, csr.out_degree, keep, seen)
+    return version(reference.message_range, x)(csr, x, weight, tail, keep, seen)
 
 
 def edge_add(csr: CSR, source: Tensor, target: Tensor) -> Tensor:

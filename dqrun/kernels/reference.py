@@ -15,6 +15,8 @@ from torch import Tensor
 from dqrun.graph import CSR
 from dqrun.kernels.noise import Noise
 
+Range = tuple[Tensor, Tensor]  # low and high, 0-d
+
 
 def fake_quantize(
     x: Tensor,
@@ -111,8 +113,17 @@ def dropout(x: Tensor, p: float, low: int, high: int) -> Tensor:
 
 @torch.no_grad()
 def tail_range(
-    x: Tensor, tail: float, row_weight: Tensor | None = None, keep: Tensor | None = None
-) -> tuple[Tensor, Tensor]:
+    x: Tensor,
+    tail: float,
+    row_weight: Tensor | None = None,
+    keep: Tensor | None = None,
+    seen: Range | None = None,
+) -> Range:
+    low, high = _tail_range(x, tail, row_weight, keep)
+    return (low, high) if seen is None else (torch.minimum(low, seen[0]), torch.maximum(high, seen[1]))
+
+
+def _tail_range(x: Tensor, tail: float, row_weight: Tensor | None, keep: Tensor | None) -> Range:
     if x.numel() == 0:
         return x.new_full((), float("inf")), x.new_full((), float("-inf"))
     if keep is not None:
@@ -129,7 +140,7 @@ def tail_range(
     return _weighted_tail_range(x, tail, row_weight)
 
 
-def _weighted_tail_range(x: Tensor, tail: float, row_weight: Tensor) -> tuple[Tensor, Tensor]:
+def _weighted_tail_range(x: Tensor, tail: float, row_weight: Tensor) -> Range:
     values, order = x.flatten().sort()
     upto = row_weight[order // (x.numel() // x.size(0))].cumsum(0)  # elements up to and including each sorted one
     total = upto[-1]
@@ -172,11 +183,16 @@ def spmm_quantized(
     return _sum_by_target(csr, rounded)
 
 
+@torch.no_grad()
 def message_range(
-    csr: CSR, x: Tensor, weight: Tensor | None, tail: float, keep: Tensor | None = None
-) -> tuple[Tensor, Tensor]:
-    with torch.no_grad():
-        return tail_range(_messages(csr, x, weight), tail, keep=None if keep is None else keep[csr.col])
+    csr: CSR,
+    x: Tensor,
+    weight: Tensor | None,
+    tail: float,
+    keep: Tensor | None = None,
+    seen: Range | None = None,
+) -> Range:
+    return tail_range(_messages(csr, x, weight), tail, None, None if keep is None else keep[csr.col], seen)
 
 
 def _messages(csr: CSR, x: Tensor, weight: Tensor | None) -> Tensor:

@@ -25,7 +25,8 @@ def propagate(csr: CSR, h: R, weight: Tensor | None, site: Site, keep: Tensor | 
         return kernels.spmm(csr, rounded)
     keep = quantizer.kept(keep)
     if quantizer.observing:
-        quantizer.observer.update(*kernels.message_range(csr, h, weight, quantizer.observer.tail, keep))
+        observer = quantizer.observer
+        observer.update(*kernels.message_range(csr, h, weight, observer.tail, keep, observer.seen))
     if not quantizer.rounding:
         return kernels.spmm(csr, h, weight)
     scale, zero_point = quantizer.params(csr.num_edges * h.numel() // max(1, h.size(0)))

@@ -30,13 +30,18 @@ class Observer(nn.Module):
         """Whether any value was observed; reads the device."""
         return bool(self.low <= self.high)
 
+    @property
+    def seen(self) -> kernels.Range | None:
+        """The range that a new one can only widen, if so."""
+        return (self.low, self.high) if self.rule == "widen" else None
+
     @torch.no_grad()
     def observe(self, x: kernels.Rows, row_weight: Tensor | None = None, keep: Tensor | None = None) -> None:
         """Takes in float32 x [N, ...]: row i counts `row_weight[i]` times (int64 [N]; None: once), not at all if kept.
 
         keep: bool [N] or None.
         """
-        self.update(*kernels.tail_range(x, self.tail, row_weight, keep))
+        self.update(*kernels.tail_range(x, self.tail, row_weight, keep, self.seen))
 
     @torch.no_grad()
     def update(self, low: Tensor, high: Tensor) -> None:

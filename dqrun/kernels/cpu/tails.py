@@ -3,7 +3,8 @@
 Two thresholds guessed from a sample put slightly more than the asked tails outside. One pass collects what lies
 outside, a radix selection among the collected ends the search. Where that is too little a second pass counts what
 equals a threshold, as many zeros do, no further than needed. A guess that was too tight is widened, at last to
-everything, so the result never depends on the sample.
+everything, so the result never depends on the sample. A range that can only widen is its own guess: mostly the pass
+finds too little outside it, and no more is to be done.
 """
 
 from __future__ import annotations
@@ -226,28 +227,60 @@ def _joined(collected: Array, found: Array, side: int) -> Array:
     return joined
 
 
+@inner
+def _outside(
+    elements: Elements, num_elements: int, low: Any, high: Any, capacity: Any, repeated: bool, found: Array
+) -> tuple[Array, Array]:
+    """`_collect` into new memory."""
+    values = np.empty((found.shape[0], 2, capacity), np.float32)
+    counts = np.empty((found.shape[0], 2, capacity if repeated else 0), np.int64)
+    _collect(elements, num_elements, low, high, values, counts, found)
+    return values, counts
+
+
+@inner
+def _totals(found: Array) -> tuple[Any, Any, Any]:
+    """Of what `_collect` found: the most on one side of a part, and how often all below and all above count."""
+    largest, below, above = 0, 0, 0
+    for part in range(found.shape[0]):
+        largest = max(largest, found[part, 0], found[part, 1])
+        below += found[part, 2]
+        above += found[part, 3]
+    return largest, below, above
+
+
+@inner
+def _replace(values: Array, counts: Array, found: Array, rank: Any, wanted: tuple[Any, Any], ends: Array) -> None:
+    """Puts the collected element of that rank into ends, for the sides that are wanted."""
+    if wanted[0] or wanted[1]:
+        below, above = _joined(values, found, 0), _joined(values, found, 1)
+        _select_sides(below, _joined(counts, found, 0), above, _joined(counts, found, 1), rank, wanted, ends)
+
+
 @driver
 def _search(
     elements: Elements, num_elements: int, total: int, tail: float, repeated: bool, num_parts: int, ends: Array
 ) -> None:
-    """`tails`, into ends. One kernel, for the way into each takes as long as the work on a small tensor."""
-    rank = np.int64(tail * total)
+    """`tails`, from and into ends. One kernel, for the way into each takes as long as the work on a small tensor."""
+    rank: Any = np.int64(tail * total)
     found, equal = np.empty((num_parts, 4), np.int64), np.zeros((num_parts, 2), np.int64)
+    seen_low, seen_high = ends[0], -ends[1]
+    if seen_low <= seen_high:
+        capacity: Any = 2 * min(rank, num_elements) + SMALLEST_SAMPLE
+        values, counts = _outside(elements, num_elements, seen_low, seen_high, capacity, repeated, found)
+        largest, below, above = _totals(found)
+        if largest < capacity:
+            _replace(values, counts, found, rank, (below > rank, above > rank), ends)
+            return
     ends[0] = ends[1] = INFINITY  # everything is outside
     widening, guessing = 1.0, num_elements > LARGEST_SAMPLE
-    capacity: Any = num_elements + 1
+    capacity = num_elements + 1
     while True:
         if guessing:
             share_outside = _guess(elements, num_elements, total if repeated else 0, tail, widening, ends)
             capacity = np.int64(num_elements / num_parts * min(1.0, 1.5 * share_outside)) + SMALLEST_SAMPLE
-        values = np.empty((num_parts, 2, capacity), np.float32)
-        counts = np.empty((num_parts, 2, capacity if repeated else 0), np.int64)
-        _collect(elements, num_elements, ends[0], -ends[1], values, counts, found)
-        largest, below, above = 0, 0, 0
-        for part in range(num_parts):
-            largest = max(largest, found[part, 0], found[part, 1])
-            below += found[part, 2]
-            above += found[part, 3]
+        values, counts = _outside(elements, num_elements, ends[0], -ends[1], capacity, repeated, found)
+        largest, below, above = _totals(found)
         enough = below > rank and above > rank
         if not enough:  # many elements may equal a threshold, as zeros do after a ReLU
             missing = rank + 1 - below, rank + 1 - above
@@ -260,21 +293,19 @@ def _search(
             return
         guessing, capacity = not enough, max(capacity, largest + 1)
         widening *= 4.0 if guessing else 1.0
-    wanted = below > rank, above > rank  # else the threshold itself has that rank
-    if wanted[0] or wanted[1]:
-        below_values, above_values = _joined(values, found, 0), _joined(values, found, 1)
-        _select_sides(
-            below_values, _joined(counts, found, 0), above_values, _joined(counts, found, 1), rank, wanted, ends
-        )
+    _replace(values, counts, found, rank, (below > rank, above > rank), ends)  # else a threshold has that rank
 
 
-def tails(elements: Elements, num_elements: int, total: int, tail: float, repeated: bool) -> Array:
+def tails(
+    elements: Elements, num_elements: int, total: int, tail: float, repeated: bool, seen: tuple[Any, Any]
+) -> Array:
     """The elements of rank floor(tail * total) from below and from above, the latter with its sign changed [2].
 
-    total: how many elements count; `repeated`: some count more than once.
+    total: how many elements count; `repeated`: some more than once. seen: a range so far, (+inf, -inf) if none. An end
+    of it may be returned instead of an element that lies inside.
     """
     if elements[0].size < bits.WORD:  # lest a word reach beyond the memory
         elements = (np.resize(elements[0], bits.WORD), *elements[1:])
-    ends = np.empty(2, np.float32)
+    ends = np.array((seen[0], -seen[1]), np.float32)
     _search(elements, num_elements, total, tail, repeated, parts(num_elements), ends)
     return ends
