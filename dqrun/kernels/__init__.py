@@ -194,7 +194,10 @@ def message_range(
     keep: Tensor | None = None,
     seen: Range | None = None,
 ) -> Range:
-    """`tail_range` of the messages weight[e] * x[col[e]] of all edges; keep: bool [N], source nodes left out."""
+    """`tail_range` of the messages weight[e] * x[col[e]] of all edges.
+
+    keep: bool [N], source nodes left out; seen: as there.
+    """
     if isinstance(x, SparseRows):
         assert weight is None
         return tail_range(x, tail, csr.out_degree, keep, seen)
