@@ -102,6 +102,8 @@ def _drop_younger(tree: dict[str, Any]) -> None:
         del method["delay_epochs"]
     if train["warm_start"] == "none":  # there is nothing to fine-tune then
         del train["warm_start"], train["fine_tune"]
+    if train["bn_reestimation"] == 0:
+        del train["bn_reestimation"]
 
 
 def trial_hash(config: RunConfig, trial: Trial, fingerprint: str = "") -> str:

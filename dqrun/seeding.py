@@ -13,4 +13,4 @@ def generator(seed: int, stream: int, device: str = "cpu") -> torch.Generator:
     return torch.Generator(device).manual_seed(int(state >> np.uint64(1)))
 
 
-SHUFFLE, PROTECTION, NOISE = range(3)
+SHUFFLE, PROTECTION, NOISE, NORMS = range(4)

@@ -84,11 +84,13 @@ def fit(
     report: Callable[[Epoch], None] = lambda epoch: None,
     keeper: Keeper | None = None,
     delay_epochs: int = 0,
+    norm_batch: Batch | None = None,
 ) -> Fit:
     """Trains with Adam and keeps the epoch with the best validation loss or metric; the first of equals.
 
     `delay_epochs`: in so many epochs quantisers observe and do not round (Jacob et al. 2018, sec. 3.1), in validation
     neither. Those losses are another network's: none of these epochs is kept, stops the training or lowers the rate.
+    `norm_batch`: before each validation batch norms get the statistics of this batch (`reestimate_norms`).
     `keeper`: makes the training go on where an interrupted one stopped. Raises TrialFailed when a loss is not finite.
     """
     optimizer = make_optimizer(model, config)
@@ -105,6 +107,8 @@ def fit(
             model, train_batches(streams.shuffle), task, optimizer, streams, protection, config.grad_clip
         )
         require_finite("training", train_loss, number)
+        if norm_batch is not None:
+            reestimate_norms(model, norm_batch)
         val_loss, val_metric = evaluate(model, val_batches(), task)
         require_finite("validation", val_loss, number)
         lr = optimizer.param_groups[0]["lr"]
@@ -198,6 +202,24 @@ def calibrate(model: nn.Module, batches: Iterable[Batch]) -> None:
     for batch in batches:
         model(batch.x, batch.graph)
     set_phase(model, Phase.QUANTIZE)
+
+
+@torch.no_grad()
+def reestimate_norms(model: nn.Module, batch: Batch) -> None:
+    """Gives batch norms the statistics of one batch that passes as in evaluation, each behind those before it.
+
+    Averages over training batches are of activations behind batch norms that used each batch's own statistics. In
+    evaluation all use fixed ones; what they pass on is a little different, and at few bits that flips codes, layer
+    after layer. Batch-norm re-estimation: Wu and Johnson 2021 (arXiv 2105.07576), Nagel et al., ICML 2022.
+    """
+    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm1d)]
+    momenta = [norm.momentum for norm in norms]
+    model.eval()
+    for norm in norms:
+        norm.train().momentum = 1.0
+    model(batch.x, batch.graph)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.eval().momentum = momentum
 
 
 def select(logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:

@@ -14,6 +14,7 @@ from typing import Any
 import pandas as pd
 import torch
 from omegaconf import OmegaConf
+from torch import nn
 
 from dqrun import kernels, seeding
 from dqrun.build import build_model, uses_self_loops
@@ -25,6 +26,7 @@ from dqrun.data.fingerprint import fingerprint
 from dqrun.data.splits import split_for
 from dqrun.data.trial_data import TrialData
 from dqrun.errors import TrialFailed
+from dqrun.graph import Batch
 from dqrun.integer_evaluation import evaluate_integer
 from dqrun.methods.degree_quant import Protection
 from dqrun.nn import GNN
@@ -36,7 +38,7 @@ from dqrun.results import MODEL, Results
 from dqrun.resume import Checkpoints
 from dqrun.row import Row, write_row
 from dqrun.tasks import Task
-from dqrun.training import Epoch, Fit, Streams, calibrate, evaluate, fit
+from dqrun.training import Epoch, Fit, Streams, calibrate, evaluate, fit, reestimate_norms
 
 LOG = "log.txt"
 
@@ -83,7 +85,8 @@ def run_trial(
         if start is not None:
             load_parameters(start / MODEL, model)
         try:
-            result = train(model, data, task, config, streams, report, checkpoints)
+            norm_batch = make_norm_batch(model, data, config, trial)
+            result = train(model, data, task, config, streams, report, checkpoints, norm_batch)
             for part in parts:
                 measured[f"{part}_metric"] = evaluate(model, data.batches(part), task)[1]
             if config.evaluate.engine == "integer" and "test" in parts:
@@ -119,6 +122,7 @@ def train(
     streams: Streams,
     report: Callable[[Epoch], None],
     checkpoints: Checkpoints,
+    norm_batch: Batch | None,
 ) -> Fit:
     """Fits the network by the run's method and leaves it in the state that validation chose."""
     method = config.method
@@ -135,11 +139,22 @@ def train(
         report,
         checkpoints,
         0 if config.quant.is_fp32 else method.delay_epochs,
+        norm_batch,
     )
     model.load_state_dict(result.state)
     if method.post_training:
         calibrate(model, data.batches("train"))
+        if norm_batch is not None:
+            reestimate_norms(model, norm_batch)
     return result
+
+
+def make_norm_batch(model: GNN, data: TrialData, config: RunConfig, trial: Trial) -> Batch | None:
+    """The graphs that batch norms get their statistics from, or None where these are averages over training."""
+    count = config.train.bn_reestimation
+    if not count or not any(isinstance(module, nn.BatchNorm1d) for module in model.modules()):
+        return None
+    return data.sample(count, seeding.generator(trial.seed, seeding.NORMS))
 
 
 def make_protection(config: RunConfig) -> Protection | None:

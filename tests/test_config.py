@@ -60,6 +60,7 @@ def test_the_default_run_is_valid(config: RunConfig) -> None:
         ("method.delay_epochs", -1, "be >= 0"),
         ("method.delay_epochs", 40, "be < the 40 epochs of training"),
         ("train.warm_start", "int8", "be one of none, fp32"),
+        ("train.bn_reestimation", 1, "be 0 or >= 2"),
         ("train.fine_tune.epochs", 0, "be >= 1"),
         ("train.fine_tune.lr", -0.1, "be > 0 and finite"),
         ("dataset.source", "web", "be one of planetoid"),

@@ -90,6 +90,7 @@ def test_what_leaves_a_result_alone_leaves_its_hash_alone(change: dict[str, obje
         {"method": replace(CONFIG.method, step="learned")},
         {"method": replace(CONFIG.method, delay_epochs=3)},
         {"train": TrainConfig(warm_start="fp32")},
+        {"train": TrainConfig(bn_reestimation=100)},
     ],
 )
 def test_what_determines_a_result_changes_its_hash(change: dict[str, object]) -> None:

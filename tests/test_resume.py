@@ -32,6 +32,8 @@ CASES = {
     "noise, mae schedule": ["quant=int8", "method=noisy", "train.schedule={name: plateau, patience: 0, factor: 0.5}"],
     "gat, step schedule": ["model=gat", "quant=w4a8", "train.schedule={name: step, every: 2}"],
     "fp32, by metric": ["model=gcn", "quant=fp32", "train.select=val_metric"],
+    "batch-norm re-estimation": ["quant=int4", "method=dq", "model.mlp_norm=true", "train.bn_reestimation=9"],
+    "re-estimation after training": ["quant=int8", "method=ptq", "model.norm=batch", "train.bn_reestimation=100"],
     "post-training": ["quant=int8", "method=ptq"],
     "delay until after the first kill": ["quant=int4", "method=dq", "method.delay_epochs=3"],
     "delay, plateau": ["quant=int8", "method.delay_epochs=2", "train.schedule={name: plateau, patience: 0}"],

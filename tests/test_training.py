@@ -1,6 +1,7 @@
 """The loop: what it chooses, when it stops, what it refuses."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from dqrun.graph import CSR, Batch, Graph
 from dqrun.methods.degree_quant import Protection
 from dqrun.quant import Grid, Observer, Phase, Quantizer
 from dqrun.tasks import Task
-from dqrun.training import Epoch, Fit, Streams, evaluate, fit, is_better, make_optimizer, should_stop
+from dqrun.training import Epoch, Fit, Streams, evaluate, fit, is_better, make_optimizer, reestimate_norms, should_stop
 
 GRAPH = Graph(
     csr=CSR.from_edge_index(torch.tensor([[0, 1], [1, 0]]), 4),
@@ -107,6 +108,52 @@ def test_early_stopping_compares_epochs_after_the_delay_only() -> None:
     assert not should_stop(history[:5], config, delay_epochs=3)
     assert not should_stop(history, config, delay_epochs=3)
     assert should_stop(epochs(1, 1, 1, 9, 10, 11), config, delay_epochs=3)
+
+
+class Norms(nn.Module):
+    """Two batch norms, a quantiser between them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second, self.linear = nn.BatchNorm1d(1), nn.BatchNorm1d(1), nn.Linear(1, 2)
+        self.quantizer = Quantizer(Grid(2), Observer(update="widen"))
+        self.passed: list[Tensor] = []
+
+    def forward(self, x: Tensor, graph: Graph) -> Tensor:
+        middle = self.first(x)
+        last = self.second(self.quantizer(middle))
+        self.passed = [middle, last]
+        return self.linear(last)
+
+
+def test_estimated_norms_standardise_their_batch_in_evaluation() -> None:
+    """The second one what the first one, with its final statistics, gives, quantised with ranges that stay."""
+    torch.manual_seed(0)
+    model, batch = Norms(), replace(NODES, x=torch.randn(4, 1) * 7 + 3)
+    model.train()(X, GRAPH)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    reestimate_norms(model, batch)
+    changed = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
+    statistics = ("running_mean", "running_var", "num_batches_tracked")
+    assert changed == {f"{norm}.{name}" for norm in ("first", "second") for name in statistics}
+    assert not any(module.training for module in model.modules()) and model.first.momentum == 0.1
+    model(batch.x, GRAPH)
+    for passed in model.passed:
+        assert passed.mean().item() == pytest.approx(0.0, abs=1e-6)
+        assert passed.var().item() == pytest.approx(1.0, rel=1e-3)
+
+
+def test_norms_are_estimated_before_each_validation() -> None:
+    model, kept = Norms(), []
+    model.first.register_forward_hook(lambda norm, *_: kept.append((norm.training, norm.momentum)))
+
+    def once(generator: torch.Generator) -> Iterator[Batch]:
+        yield NODES
+
+    config = TrainConfig(epochs=2, lr=0.1)
+    result = fit(model, once, lambda: [NODES], CLASSES, config, streams(), norm_batch=NODES)
+    assert kept == [(True, 0.1), (True, 1.0), (False, 0.1)] * 2
+    assert torch.equal(result.state["first.running_mean"], X.mean(0))
 
 
 def test_learned_steps_do_not_decay() -> None:

@@ -80,6 +80,11 @@ class TrainConfig:
     )
     select: str = doc("the epoch that is kept has the best: val_loss, val_metric", "val_loss")
     grad_clip: float = doc("largest norm of the gradient, >= 0; 0: no clipping", 0.0)
+    bn_reestimation: int = doc(
+        "batch norm in evaluation uses 0: averages over training batches; N >= 2: statistics of N training graphs, "
+        "drawn from the seed, estimated again before each validation, everything quantised",
+        0,
+    )
     checkpoint_minutes: float = doc(
         "a trial that is interrupted loses at most this many minutes of training, >= 0; 0: no checkpoints", 5.0
     )
@@ -100,6 +105,12 @@ class TrainConfig:
         require(self.batch_size >= 1, "train.batch_size", "be >= 1", self.batch_size)
         require(self.early_stop_window >= 0, "train.early_stop_window", "be >= 0", self.early_stop_window)
         require(self.grad_clip >= 0, "train.grad_clip", "be >= 0", self.grad_clip)
+        require(
+            self.bn_reestimation == 0 or self.bn_reestimation >= 2,
+            "train.bn_reestimation",
+            "be 0 or >= 2",
+            self.bn_reestimation,
+        )
         require(self.checkpoint_minutes >= 0, "train.checkpoint_minutes", "be >= 0", self.checkpoint_minutes)
         require_one_of("train.select", self.select, ("val_loss", "val_metric"))
         self.schedule.validate()

@@ -97,6 +97,16 @@ class TrialData:
             graph, node_index, y = self._gather(chunk)
             yield Batch(graph, self.features.gather(node_index), y)
 
+    def sample(self, count: int, generator: torch.Generator) -> Batch:
+        """One batch of `count` training graphs (all, where there are no more), drawn by a CPU generator."""
+        if self.is_node_task:
+            (batch,) = self.batches("train")
+            return batch
+        ids = self.split.train
+        drawn = torch.randperm(ids.numel(), generator=generator)[:count]
+        graph, node_index, y = self._gather(ids[drawn.to(ids.device)])
+        return Batch(graph, self.features.gather(node_index), y)
+
     def batches(self, part: str) -> Iterator[Batch]:
         """The part `train`, `val` or `test` once, in a fixed order."""
         if self.is_node_task:

@@ -63,6 +63,19 @@ def test_features_and_targets_belong_to_the_graphs_of_the_batch(dataset_config: 
         assert batch.index is None
 
 
+def test_a_sample_is_one_seeded_batch_of_training_graphs(dataset_config: MakeConfig) -> None:
+    data = trial(dataset_config, 2)
+
+    def sampled(count: int, seed: int) -> list[int]:
+        batch = data.sample(count, torch.Generator().manual_seed(seed))
+        assert batch.x.flatten().tolist() == [graph for graph in batch.y.tolist() for _ in range(graph % 3 + 1)]
+        return batch.y.tolist()
+
+    assert sampled(5, 0) == sampled(5, 0) != sampled(5, 1)
+    assert len(set(sampled(5, 0))) == 5 and set(sampled(5, 0)) < set(range(9))
+    assert sorted(sampled(100, 0)) == list(range(9))
+
+
 @pytest.mark.parametrize(("part", "ids"), [("train", range(9)), ("val", [9]), ("test", [10, 11])])
 def test_parts_come_in_a_fixed_order_each_time(part: str, ids: range | list[int], dataset_config: MakeConfig) -> None:
     data = trial(dataset_config, 4)
