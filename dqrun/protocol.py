@@ -24,6 +24,13 @@ INCIDENTAL = (
 )  # fmt: skip
 INCIDENTAL_PROTOCOL = ("trials", "folds", "first_seed")
 INCIDENTAL_TRAIN = ("checkpoint_minutes",)
+# Fields that are younger than the first published rows, and what trials without them did.
+YOUNGER: dict[str, Any] = {
+    "method.step": "observed",
+    "method.delay_epochs": 0,
+    "train.warm_start": "none",
+    "train.bn_reestimation": 0,
+}
 FP32 = QuantConfig(bits=None, weight_bits=None, activation_bits=None)
 
 
@@ -95,15 +102,12 @@ def _drop_younger(tree: dict[str, Any]) -> None:
     for rule in tree["plan"]["rules"].values():
         if rule["headroom"] is None:
             del rule["headroom"]
-    method, train = tree["method"], tree["train"]
-    if method["step"] == "observed":
-        del method["step"]
-    if method["delay_epochs"] == 0:
-        del method["delay_epochs"]
-    if train["warm_start"] == "none":  # there is nothing to fine-tune then
-        del train["warm_start"], train["fine_tune"]
-    if train["bn_reestimation"] == 0:
-        del train["bn_reestimation"]
+    if tree["train"]["warm_start"] == "none":
+        del tree["train"]["fine_tune"]  # there is nothing to fine-tune
+    for name, value in YOUNGER.items():
+        part, field = name.split(".")
+        if tree[part][field] == value:
+            del tree[part][field]
 
 
 def trial_hash(config: RunConfig, trial: Trial, fingerprint: str = "") -> str:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from dqrun.errors import ResultsError
+from dqrun.protocol import YOUNGER
 
 TEXTS = (
     "run_id", "dataset", "task", "model", "quant", "method", "plan", "protocol", "metric", "status", "config_hash",
@@ -47,7 +48,10 @@ class Run:
 
     @cached_property
     def config(self) -> dict[str, Any] | None:
-        """The trial's config.yaml as plain dictionaries, or None where it is missing or unreadable."""
+        """The trial's config.yaml as plain dictionaries, or None where it is missing or unreadable.
+
+        Fields that are younger than the trial have the values that say what it did.
+        """
         import yaml
 
         try:
@@ -56,7 +60,13 @@ class Run:
             )
         except (OSError, yaml.YAMLError):
             return None
-        return tree if isinstance(tree, dict) else None
+        if not isinstance(tree, dict):
+            return None
+        for name, value in YOUNGER.items():
+            part, field = name.split(".")
+            if isinstance(tree.get(part), dict):
+                tree[part].setdefault(field, value)
+        return tree
 
     def has(self, name: str) -> bool:
         """Whether `value` knows the field."""

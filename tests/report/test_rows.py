@@ -105,3 +105,9 @@ def test_fields_of_the_configuration(write_run: WriteRun, tmp_path: Path) -> Non
     (run.folder / "config.yaml").write_text("{")
     (run,) = load_runs([tmp_path / "results"])[0]
     assert run.config is None and run.value("train.lr") is None
+
+
+def test_a_trial_that_is_older_than_a_field_says_what_it_did(write_run: WriteRun, tmp_path: Path) -> None:
+    (run,) = load_runs([write_run().parents[1]])[0]
+    assert (run.value("train.warm_start"), run.value("train.bn_reestimation")) == ("none", 0)
+    assert not run.has("method.step"), "its configuration says nothing at all of the method"
