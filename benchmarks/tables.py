@@ -120,6 +120,23 @@ def codes_table(document: dict[str, Any]) -> str:
     return markdown(["run", "accuracy", *(f"layer {layer}" for layer in layers)], rows)
 
 
+def steadiness_table(document: dict[str, Any]) -> str:
+    """Of what `benchmarks/steadiness.py --json` writes: validation in the last epochs, run by run."""
+    rows = []
+    for line in document["results"]:
+        fp32 = line["quant"] == "fp32"
+        run = [f"{line['quant'].upper()} {'' if fp32 else line['method']}".strip(), str(line["fold"])]
+        options = [
+            "logits in FP32" if line["plan.exact"] else "",
+            f"`bn_reestimation={line['train.bn_reestimation']}`" if line["train.bn_reestimation"] else "",
+            "learned steps" if line["method.step"] == "learned" else "",
+        ]
+        shares = [f"{line[name]:.1%}" for name in ("val_metric", "mean", "smallest", "largest")]
+        rows.append([*run, "" if fp32 else ", ".join(filter(None, options)), *shares])
+    last = f"last {document['epochs']} epochs: mean"
+    return markdown(["run", "fold", "options", "kept epoch", last, "smallest", "largest"], rows)
+
+
 def summary_table() -> str:
     """Of all networks: the time of a Degree-Quant step, and the speed of integer programs, against PyG's fastest."""
     ratios = {**_figures("training", "ratio_to_pyg_fp32"), **_figures("inference", "speedup_vs_fastest_pyg_fp32")}
@@ -146,6 +163,7 @@ def _figures(kind: str, field: str) -> dict[tuple[str, str, str], float]:
 
 MAKERS = {
     "codes": codes_table,
+    "steadiness": steadiness_table,
     "scaling": scaling_table,
     "training": training_table,
     "inference": inference_table,
