@@ -53,11 +53,14 @@ def trials(protocol: ProtocolConfig) -> list[Trial]:
 def canonical(config: RunConfig) -> RunConfig:
     """The same run without choices that have no effect.
 
-    FP32 has no method, no plan, no grids and no warm start, and without a warm start there is nothing to fine-tune. In
-    a plan that lifts no exception, what it says of `states.*` and of the grids of exact sites means nothing.
+    FP32 has no method, no plan, no grids and no warm start, and without a warm start there is nothing to fine-tune;
+    without batch norms there is nothing to re-estimate. In a plan that lifts no exception, what it says of `states.*`
+    and of the grids of exact sites means nothing.
     """
     if not config.starts_warm:
         config = replace(config, train=replace(config.train, warm_start="none", fine_tune=FineTuneConfig()))
+    if not config.model.has_batch_norm:
+        config = replace(config, train=replace(config.train, bn_reestimation=0))
     if config.quant.is_fp32:
         return replace(config, quant=FP32, method=MethodConfig(name="none"), plan=PlanConfig(name="none"))
     rules = config.plan.rules

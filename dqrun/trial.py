@@ -14,7 +14,6 @@ from typing import Any
 import pandas as pd
 import torch
 from omegaconf import OmegaConf
-from torch import nn
 
 from dqrun import kernels, seeding
 from dqrun.build import build_model, uses_self_loops
@@ -85,7 +84,7 @@ def run_trial(
         if start is not None:
             load_parameters(start / MODEL, model)
         try:
-            norm_batch = make_norm_batch(model, data, config, trial)
+            norm_batch = make_norm_batch(data, config, trial)
             result = train(model, data, task, config, streams, report, checkpoints, norm_batch)
             for part in parts:
                 measured[f"{part}_metric"] = evaluate(model, data.batches(part), task)[1]
@@ -149,12 +148,10 @@ def train(
     return result
 
 
-def make_norm_batch(model: GNN, data: TrialData, config: RunConfig, trial: Trial) -> Batch | None:
+def make_norm_batch(data: TrialData, config: RunConfig, trial: Trial) -> Batch | None:
     """The graphs that batch norms get their statistics from, or None where these are averages over training."""
-    count = config.train.bn_reestimation
-    if not count or not any(isinstance(module, nn.BatchNorm1d) for module in model.modules()):
-        return None
-    return data.sample(count, seeding.generator(trial.seed, seeding.NORMS))
+    count = canonical(config).train.bn_reestimation
+    return data.sample(count, seeding.generator(trial.seed, seeding.NORMS)) if count else None
 
 
 def make_protection(config: RunConfig) -> Protection | None:

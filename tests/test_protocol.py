@@ -90,11 +90,17 @@ def test_what_leaves_a_result_alone_leaves_its_hash_alone(change: dict[str, obje
         {"method": replace(CONFIG.method, step="learned")},
         {"method": replace(CONFIG.method, delay_epochs=3)},
         {"train": TrainConfig(warm_start="fp32")},
-        {"train": TrainConfig(bn_reestimation=100)},
     ],
 )
 def test_what_determines_a_result_changes_its_hash(change: dict[str, object]) -> None:
     assert cell_hash(replace(CONFIG, **change)) != cell_hash(CONFIG)
+
+
+def test_without_batch_norm_there_is_nothing_to_reestimate() -> None:
+    option = TrainConfig(bn_reestimation=100)
+    for model, same in (({}, True), ({"mlp_norm": True}, True), ({"norm": "batch"}, False)):
+        gcn = replace(CONFIG, model=replace(CONFIG.model, name="gcn", **model))
+        assert (cell_hash(gcn) == cell_hash(replace(gcn, train=option))) is same
 
 
 def test_fp32_has_no_method_and_no_plan() -> None:

@@ -33,6 +33,11 @@ class ModelConfig:
     attention_dropout: float = doc("GAT: dropout of attention coefficients, [0, 1)", 0.0)
     head_dropout: float = doc("dropout before the last linear layer of the head, [0, 1)", 0.0)
 
+    @property
+    def has_batch_norm(self) -> bool:
+        """Whether networks of this kind hold batch norms."""
+        return self.norm == "batch" or (self.name == "gin" and self.mlp_norm)
+
     def validate(self) -> None:
         require_one_of("model.name", self.name, MODELS)
         require_one_of("model.norm", self.norm, ("none", "batch"))

@@ -94,8 +94,7 @@ class TrialData:
         ids = self.split.train
         order = torch.randperm(ids.numel(), generator=generator).to(ids.device)
         for chunk in self._chunks(ids[order]):
-            graph, node_index, y = self._gather(chunk)
-            yield Batch(graph, self.features.gather(node_index), y)
+            yield self._batch(*self._gather(chunk))
 
     def sample(self, count: int, generator: torch.Generator) -> Batch:
         """One batch of `count` training graphs (all, where there are no more), drawn by a CPU generator."""
@@ -104,8 +103,7 @@ class TrialData:
             return batch
         ids = self.split.train
         drawn = torch.randperm(ids.numel(), generator=generator)[:count]
-        graph, node_index, y = self._gather(ids[drawn.to(ids.device)])
-        return Batch(graph, self.features.gather(node_index), y)
+        return self._batch(*self._gather(ids[drawn.to(ids.device)]))
 
     def batches(self, part: str) -> Iterator[Batch]:
         """The part `train`, `val` or `test` once, in a fixed order."""
@@ -113,8 +111,12 @@ class TrialData:
             yield replace(self._whole, index=self.split.part(part))
             return
         gathered = self._val if part == "val" else map(self._gather, self._chunks(self.split.part(part)))
-        for graph, node_index, y in gathered:
-            yield Batch(graph, self.features.gather(node_index), y)
+        for structure in gathered:
+            yield self._batch(*structure)
+
+    def _batch(self, graph: Graph, node_index: Tensor, y: Tensor) -> Batch:
+        """Gathered graphs with their features."""
+        return Batch(graph, self.features.gather(node_index), y)
 
     @cached_property
     def _whole(self) -> Batch:
