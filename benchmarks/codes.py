@@ -6,13 +6,13 @@ have it, hardly anything passes. `benchmarks/tables.py` makes the table of docs/
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
+from of_runs import report
 from torch import Tensor, nn
 
 from dqrun.checkpoint import load_model
@@ -59,19 +59,6 @@ def _adding(count: CodeCount) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor
     return lambda module, arguments, output: count.add(arguments[0])
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN")
-    parser.add_argument("--json", type=Path, metavar="FILE")
-    arguments = parser.parse_args()
-    datasets = Datasets()
-    results = [largest_shares(run, datasets) for run in arguments.runs]
-    for found in results:
-        print(json.dumps(found), flush=True)
-    if arguments.json:
-        text = json.dumps({"command": "benchmarks/codes.py", "results": results}, indent=1)
-        arguments.json.write_text(text + "\n", encoding="utf-8")
-
-
 if __name__ == "__main__":
-    main()
+    datasets = Datasets()
+    report(__doc__, lambda run: largest_shares(run, datasets))

@@ -6,12 +6,13 @@ of the epoch that was kept. `benchmarks/tables.py` makes the table of docs/repro
 
 from __future__ import annotations
 
-import argparse
 import csv
 import json
 from pathlib import Path
 from statistics import fmean
 from typing import Any
+
+from of_runs import report
 
 from dqrun.report.rows import Run
 
@@ -29,18 +30,5 @@ def steadiness(folder: Path) -> dict[str, Any]:
     return {**{name: run.value(name) for name in (*NAMED, *OPTIONS)}, **spread}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN")
-    parser.add_argument("--json", type=Path, metavar="FILE")
-    arguments = parser.parse_args()
-    results = [steadiness(run) for run in arguments.runs]
-    for found in results:
-        print(json.dumps(found), flush=True)
-    if arguments.json:
-        text = json.dumps({"command": "benchmarks/steadiness.py", "epochs": LAST, "results": results}, indent=1)
-        arguments.json.write_text(text + "\n", encoding="utf-8")
-
-
 if __name__ == "__main__":
-    main()
+    report(__doc__, steadiness, epochs=LAST)

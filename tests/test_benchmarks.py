@@ -6,8 +6,13 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import pandas as pd
 import pytest
+
+from dqrun.compose import load_configs
+from dqrun.run import run_all
 
 
 @pytest.fixture
@@ -34,3 +39,28 @@ def test_scaling_runs_on_small_graphs(repository: Path, tmp_path: Path) -> None:
     assert {line["shape"] for line in results} == {"uniform", "power law", "hub"}
     assert all(line["seconds"] > 0 for line in results)
     assert all(f"| `{line['kernel']}` |" in shown for line in results)
+
+
+def test_scripts_on_runs_find_the_same_in_each_form(repository: Path, tmp_path: Path) -> None:
+    small = ["dataset.graphs=20", "model.hidden=8", "train.batch_size=8", "protocol.trials=1", "threads=1"]
+    epochs = ["train.epochs=3", "train.bn_reestimation=8", "method=naive", "quant=int4", "model=gin"]
+    run_all(load_configs([*small, *epochs, f"results.dir={tmp_path}"]), quiet=True)
+    (run,) = (tmp_path / "runs").iterdir()
+
+    def found_by(script: str) -> dict[str, Any]:
+        file = tmp_path / f"{script}.json"
+        command = [sys.executable, str(repository / "benchmarks" / script), str(run), "--json", str(file)]
+        shown = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        document = json.loads(file.read_text(encoding="utf-8"))
+        assert document["command"] == f"benchmarks/{script}"
+        assert [json.loads(line) for line in shown.splitlines()] == document["results"]
+        return document["results"][0]
+
+    history = pd.read_csv(run / "history.csv")["val_metric"]
+    steady = found_by("steadiness.py")
+    assert (steady["smallest"], steady["largest"]) == (history.min(), history.max())
+    assert steady["mean"] == pytest.approx(history.mean())
+    assert steady["train.bn_reestimation"] == 8
+    shares = found_by("codes.py")["shares"]
+    assert len(shares) == 3  # layers
+    assert all(1 / 16 <= share <= 1 for share in shares)
