@@ -11,3 +11,7 @@ dqrun -m dataset=cora model=gin quant=int4 method=dq,naive plan.exact=[layers.1.
 dqrun -m dataset=cora model=gcn quant=int4 method=dq,naive plan.exact=[layers.1.output] protocol.trials=30 threads=1
 dqrun dataset=reddit_binary model=gin quant=fp32 train.lr=5e-3 train.weight_decay=2e-4 protocol.folds=[0,5,7] threads=1
 dqrun dataset=reddit_binary model=gin quant=fp32 train.bn_reestimation=512 protocol.folds=[7] threads=1
+dqrun dataset=citeseer model=gat quant=int4 method=dq 'plan.exact=[layers.1.output]' protocol.trials=30 threads=1
+dqrun dataset=reddit_binary model=gin quant=int4 method=dq method.delay_epochs=20 train.epochs=100 protocol.folds=[0,1] threads=1
+dqrun dataset=reddit_binary model=gin quant=int4 method=naive train.lr=5e-2 protocol.folds=[0,1] threads=1
+dqrun dataset=reddit_binary model=gin quant=fp32 train.weight_decay=4e-4 protocol.folds=[0,5,7] threads=1

@@ -4,3 +4,4 @@ dqrun dataset=reddit_binary model=gin quant=int4 method=dq plan.exact=[head.1.ou
 dqrun dataset=reddit_binary model=gin quant=int4 method=naive plan.exact=[head.1.output] protocol.folds=[0,1] threads=1
 dqrun experiment=reddit_int4 threads=1
 dqrun experiment=reddit_int4 method=naive protocol.folds=[0,1] threads=1
+dqrun experiment=reddit_int4 quant=int8 threads=1
