@@ -25,7 +25,11 @@ BLOCK = 2048  # elements whose float32 sum is exact enough
 
 @inner
 def _slope(x: Any, grid: GridValues, least: Any) -> Any:
-    """How a rounded value changes with the step; 0 for one of less than `least` steps, which a ReLU zeroed."""
+    """How a rounded value changes with the step; 0 for one of less than `least` steps, which a ReLU zeroed.
+
+    Rounds by itself: with `round_to_grid`, which moves codes by the zero point and back, rows with a `keep` took 1.3 to
+    2 times as long.
+    """
     inverse, _, zero_point, qmin, qmax, _, _ = grid
     place, low, high = x * inverse, qmin - zero_point, qmax - zero_point
     steps = np.rint(place)
