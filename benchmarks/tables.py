@@ -21,7 +21,7 @@ def markdown(header: list[str], rows: list[list[str]]) -> str:
 
 
 def training_table(document: dict[str, Any]) -> str:
-    """Of what `dqrun bench training --json` writes."""
+    """Of what `dqrun bench training --json` writes, or of `benchmarks/repeated.py`'s choice among several of these."""
     rows = []
     own = next(line for line in document["results"] if line["variant"] == "fp32")
     for line in document["results"]:
@@ -38,6 +38,10 @@ def training_table(document: dict[str, Any]) -> str:
     (pipeline,) = document["input_pipeline"]
     note = f"Input pipeline: {pipeline['share_of_epoch']:.1%} of an epoch of the fastest variant of our own."
     header = ["variant", "step, ms", "/ fastest PyG FP32", "peak memory, MiB", "/ our FP32"]
+    if repeated := document.get("ratios_of_runs"):
+        ours = [name for name in repeated if not name.startswith("pyg")]
+        spans = [f"`{name}` {min(repeated[name]):.2f} to {max(repeated[name]):.2f}" for name in ours]
+        note += f"\n\nOf {len(repeated['dq_int8'])} runs, whose ratios were: {', '.join(spans)}."
     return markdown(header, rows) + "\n\n" + note
 
 

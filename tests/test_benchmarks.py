@@ -64,3 +64,20 @@ def test_scripts_on_runs_find_the_same_in_each_form(repository: Path, tmp_path: 
     shares = found_by("codes.py")["shares"]
     assert len(shares) == 3  # layers
     assert all(1 / 16 <= share <= 1 for share in shares)
+
+
+def test_of_several_runs_the_median_one_is_kept_and_the_spread_of_all_shown(tables, repository: Path) -> None:
+    import repeated
+
+    document = json.loads((repository / "benchmarks/figures/training_zinc_gin.json").read_text(encoding="utf-8"))
+
+    def run(ratio: float) -> dict[str, Any]:
+        return {**document, "results": [{**line, "ratio_to_pyg_fp32": ratio} for line in document["results"]]}
+
+    kept = repeated.median_run([run(ratio) for ratio in (1.5, 1.1, 1.3)])
+    assert repeated.ratios(kept)["dq_int8"] == 1.3
+    assert "Of 3 runs" in tables.training_table(kept)
+    assert "`dq_int8` 1.10 to 1.50" in tables.training_table(kept)
+    other = {**document, "results": [{**line, "dataset": "Cora"} for line in document["results"]]}
+    with pytest.raises(ValueError, match="different networks"):
+        repeated.median_run([document, other])
