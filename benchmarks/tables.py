@@ -41,7 +41,8 @@ def training_table(document: dict[str, Any]) -> str:
     if repeated := document.get("ratios_of_runs"):
         ours = [name for name in repeated if not name.startswith("pyg")]
         spans = [f"`{name}` {min(repeated[name]):.2f} to {max(repeated[name]):.2f}" for name in ours]
-        note += f"\n\nOf {len(repeated['dq_int8'])} runs, whose ratios were: {', '.join(spans)}."
+        runs = len(next(iter(repeated.values())))
+        note += f"\n\nOf {runs} runs, whose ratios were: {', '.join(spans)}."
     return markdown(header, rows) + "\n\n" + note
 
 

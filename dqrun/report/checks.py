@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
-from dqrun.protocol import INCIDENTAL, INCIDENTAL_PROTOCOL
+from dqrun.errors import DataError
+from dqrun.protocol import INCIDENTAL, INCIDENTAL_PROTOCOL, canonical
 from dqrun.report.cells import Cell
+from dqrun.report.rows import Run, config_of
 from dqrun.report.text import text_of
 
 BUDGET = ("train.epochs",)
@@ -62,14 +65,22 @@ def sharing(place: str, cells: Sequence[Cell]) -> str:
 
 
 def differing(cells: Sequence[Cell]) -> dict[str, list[Any]]:
-    """Dotted fields in which the configurations of cells differ, but for those that leave a result what it is.
+    """Dotted fields in which the configurations of cells differ, but for those that leave their results what they are.
 
     Each with its value in every cell, None where it has none.
     """
-    trees = [flat(cell.runs[0].config or {}) for cell in cells]
+    trees = [flat(_effective(cell.runs[0])) for cell in cells]
     names = dict.fromkeys(name for tree in trees for name in tree)
     values = {name: [tree.get(name) for tree in trees] for name in names if not _incidental(name)}
     return {name: found for name, found in values.items() if len({repr(value) for value in found}) > 1}
+
+
+def _effective(run: Run) -> dict[str, Any]:
+    """The run's configuration without choices that had no effect; as it stands where another version wrote it."""
+    try:
+        return asdict(canonical(config_of(run)))
+    except DataError:
+        return run.config or {}
 
 
 def _incidental(name: str) -> bool:

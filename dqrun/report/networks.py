@@ -4,19 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
-
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from dqrun.build import build_model, uses_self_loops
-from dqrun.config import DataConfig, RunConfig, schema
+from dqrun.config import DataConfig, RunConfig
 from dqrun.data.dataset import GraphDataset, load_dataset
 from dqrun.data.splits import split_for
 from dqrun.data.trial_data import TrialData
-from dqrun.errors import DataError
 from dqrun.report.costs import Costs, Size, costs
-from dqrun.report.rows import Run
+from dqrun.report.rows import Run, config_of
 
 
 class Datasets:
@@ -48,21 +43,6 @@ def usable_here(data: DataConfig) -> DataConfig:
     return replace(
         data, **{name: None for name, path in there.items() if path and not Path(path).expanduser().is_dir()}
     )
-
-
-def config_of(run: Run) -> RunConfig:
-    """The run's configuration from config.yaml; raises DataError where it is missing or of another schema."""
-    path = run.folder / "config.yaml"
-    tree: dict[str, Any] | None = run.config
-    if tree is None:
-        raise DataError(f"{path} can't be read")
-    try:
-        config = OmegaConf.to_object(OmegaConf.merge(schema(), OmegaConf.create(tree)))
-    except OmegaConfBaseException as error:
-        reason = str(error).splitlines()[0]
-        raise DataError(f"{path} does not fit this version of dqrun ({reason})") from None
-    assert isinstance(config, RunConfig)
-    return config
 
 
 def costs_of(run: Run, datasets: Datasets) -> Costs:

@@ -14,7 +14,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from dqrun.errors import ResultsError
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from dqrun.config import RunConfig, schema
+from dqrun.errors import DataError, ResultsError
 from dqrun.protocol import YOUNGER
 
 TEXTS = (
@@ -94,6 +98,21 @@ class Run:
                 raise KeyError(name)
             node = node[part]
         return node
+
+
+def config_of(run: Run) -> RunConfig:
+    """The run's configuration from config.yaml; raises DataError where it is missing or of another schema."""
+    path = run.folder / "config.yaml"
+    tree: dict[str, Any] | None = run.config
+    if tree is None:
+        raise DataError(f"{path} can't be read")
+    try:
+        config = OmegaConf.to_object(OmegaConf.merge(schema(), OmegaConf.create(tree)))
+    except OmegaConfBaseException as error:
+        reason = str(error).splitlines()[0]
+        raise DataError(f"{path} does not fit this version of dqrun ({reason})") from None
+    assert isinstance(config, RunConfig)
+    return config
 
 
 def load_runs(dirs: Sequence[str | Path]) -> tuple[list[Run], list[str]]:

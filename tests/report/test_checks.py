@@ -1,10 +1,15 @@
 """Warnings on cells that are not equal."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+from omegaconf import OmegaConf
+
+from dqrun.compose import load_configs
+from dqrun.config import SiteRule
 from dqrun.report.cells import Cell, make_cells
-from dqrun.report.checks import flat, sharing, unequal, without_config
+from dqrun.report.checks import differing, flat, sharing, unequal, without_config
 from dqrun.report.rows import load_runs
 
 WriteRun = Callable[..., Path]
@@ -38,6 +43,18 @@ def test_configurations_that_share_a_place(write_run: WriteRun, tmp_path: Path) 
         write_run(run_id=f"r{i}", cell_hash=f"c{i}", lr=lr)
     text = sharing("threads gin int4 dq", cells_of(tmp_path))
     assert text == "threads gin int4 dq: 2 configurations, a line each: they differ in train.lr (0.1, 0.2)"
+
+
+def test_settings_without_effect_are_no_difference(write_run: WriteRun, tmp_path: Path) -> None:
+    (config,) = load_configs(["quant=int4"])
+    for i, rule in enumerate((SiteRule(exact=True, bits=8), SiteRule(exact=True), SiteRule(bits=8))):
+        folder = write_run(run_id=f"r{i}", cell_hash=f"c{i}")
+        plan = replace(config.plan, rules={"layers.0.mlp.**": rule})
+        OmegaConf.save(OmegaConf.structured(replace(config, plan=plan)), folder / "config.yaml")
+    eight_and_exact, exact, eight = cells_of(tmp_path)
+    assert differing([eight_and_exact, exact]) == {}
+    site = "plan.rules.layers.0.mlp.**"
+    assert differing([eight_and_exact, eight]) == {f"{site}.exact": [True, None], f"{site}.bits": [None, 8]}
 
 
 def test_missing_configurations(write_run: WriteRun, tmp_path: Path) -> None:

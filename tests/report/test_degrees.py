@@ -8,8 +8,8 @@ import pytest
 
 from dqrun.errors import DataError
 from dqrun.report.degrees import NodeErrors, bin_by_degree, node_errors
-from dqrun.report.networks import Datasets, config_of
-from dqrun.report.rows import Run, load_runs
+from dqrun.report.networks import Datasets
+from dqrun.report.rows import Run, config_of, load_runs
 
 
 def run_of(folder: Path, dataset: str, quant: str) -> Run:

@@ -2,12 +2,9 @@
 
 from pathlib import Path
 
-import pytest
-
 from dqrun.config import DataConfig
-from dqrun.errors import DataError
-from dqrun.report.networks import Datasets, config_of, costs_of, usable_here
-from dqrun.report.rows import Run, load_runs
+from dqrun.report.networks import Datasets, costs_of, usable_here
+from dqrun.report.rows import Run, config_of, load_runs
 
 
 def run_of(folder: Path, dataset: str, quant: str) -> Run:
@@ -36,12 +33,3 @@ def test_graph_tasks_cost_per_mean_graph(trained: Path) -> None:
 def test_folders_of_another_machine_are_replaced_by_this_ones(tmp_path: Path) -> None:
     assert usable_here(DataConfig("/no/such/root", "/no/such/mirror")) == DataConfig(None, None)
     assert usable_here(DataConfig(str(tmp_path), None)) == DataConfig(str(tmp_path), None)
-
-
-def test_unreadable_configurations(tmp_path: Path) -> None:
-    run = Run({}, tmp_path)
-    with pytest.raises(DataError, match=r"config\.yaml can't be read"):
-        config_of(run)
-    (tmp_path / "config.yaml").write_text("model: {nothing: 1}\n")
-    with pytest.raises(DataError, match="does not fit this version of dqrun"):
-        config_of(Run({}, tmp_path))

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from dqrun.errors import ResultsError
-from dqrun.report.rows import RESULT, SHOWN_CONFLICTS, TEXTS, load_runs
+from dqrun.errors import DataError, ResultsError
+from dqrun.report.rows import RESULT, SHOWN_CONFLICTS, TEXTS, Run, config_of, load_runs
 from dqrun.row import Row
 
 WriteRun = Callable[..., Path]
@@ -111,3 +111,12 @@ def test_a_trial_that_is_older_than_a_field_says_what_it_did(write_run: WriteRun
     (run,) = load_runs([write_run().parents[1]])[0]
     assert (run.value("train.warm_start"), run.value("train.bn_reestimation")) == ("none", 0)
     assert not run.has("method.step"), "its configuration says nothing at all of the method"
+
+
+def test_unreadable_configurations(tmp_path: Path) -> None:
+    run = Run({}, tmp_path)
+    with pytest.raises(DataError, match=r"config\.yaml can't be read"):
+        config_of(run)
+    (tmp_path / "config.yaml").write_text("model: {nothing: 1}\n")
+    with pytest.raises(DataError, match="does not fit this version of dqrun"):
+        config_of(Run({}, tmp_path))
