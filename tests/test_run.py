@@ -89,6 +89,17 @@ def test_same_command_same_bits(make: Make, tmp_path: Path) -> None:
     assert measured[0] == measured[1]
 
 
+@pytest.mark.parametrize("method", ["dq", "noisy"])
+def test_delayed_epochs_are_those_of_fp32(make: Make, tmp_path: Path, method: str) -> None:
+    delayed = f"method={method}", "method.step=learned", "method.delay_epochs=2"
+    losses = []
+    for words in (["quant=fp32"], ["quant=int4", *delayed]):
+        run_all([make(*words, "train.epochs=3")], quiet=True)
+        path = max((tmp_path / "results" / "runs").glob("*/history.csv"), key=os.path.getmtime)
+        losses.append(pd.read_csv(path)[["train_loss", "val_loss"]].to_numpy())
+    assert (losses[0][:2] == losses[1][:2]).all() and (losses[0][2] != losses[1][2]).all()
+
+
 def test_the_global_random_state_is_left_alone(make: Make) -> None:
     torch.manual_seed(1)
     before = torch.get_rng_state()

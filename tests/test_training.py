@@ -87,7 +87,7 @@ def test_delayed_epochs_neither_round_nor_are_kept_nor_stop_the_training() -> No
     config = TrainConfig(epochs=6, lr=1.0, early_stop_window=1)
     losses = iter((0.1, 0.2, 5.0, 4.0, 3.0, 9.0))
     chosen = fit_with_losses(model, config, losses, delay_epochs=2)
-    assert phases == [Phase.DELAY] * 4 + [Phase.QUANTIZE] * 8
+    assert phases == [Phase.BYPASS] * 4 + [Phase.QUANTIZE] * 8
     assert [epoch.val_loss for epoch in chosen.history] == [0.1, 0.2, 5.0, 4.0, 3.0, 9.0]
     assert chosen.best is not None and chosen.best.epoch == 5
     assert len(chosen.state) == len(model.state_dict())

@@ -74,7 +74,7 @@ class MethodConfig:
         "observed",
     )
     delay_epochs: int = doc(
-        "epochs at the beginning in which ranges are observed and nothing is rounded, >= 0, < the epochs of training",
+        "epochs at the beginning in which nothing is rounded and no range observed, >= 0, < the epochs of training",
         0,
     )
     noise_rate: float = doc("share of the elements that a training step quantises, (0, 1]; 1: all", 1.0)

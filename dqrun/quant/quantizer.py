@@ -17,11 +17,9 @@ from dqrun.quant.observer import Observer
 
 
 class Phase(Enum):
-    """What quantisers do: QUANTIZE (observing while training), DELAY (the same without rounding), CALIBRATE (observe in
-    evaluation too, leave exact), BYPASS (nothing)."""
+    """What quantisers do: QUANTIZE (observing while training), CALIBRATE (observe, leave exact), BYPASS (nothing)."""
 
     QUANTIZE = "quantize"
-    DELAY = "delay"
     CALIBRATE = "calibrate"
     BYPASS = "bypass"
 
@@ -34,7 +32,7 @@ class Quantizer(nn.Module):
     probability; `generator`, of the CPU, seeds the draws. `protectable` False ignores rows that a method keeps exact.
 
     `learned`: the scale is a parameter (LSQ, Esser et al. 2020). It and the zero point begin as those of the range that
-    was observed up to the first training step that rounds and has seen more than zeros; from then on nothing is
+    was observed up to the first training step that has seen more than zeros; from then on nothing is
     observed and the zero point stays. `is_weight`: it begins as 2 mean|x| / sqrt(qmax) instead (LSQ, section 2.1).
     """
 
@@ -61,7 +59,7 @@ class Quantizer(nn.Module):
         """Whether this call updates the range."""
         if self.phase is Phase.QUANTIZE:
             return self.training and (self.step is None or not self.step.begun)
-        return self.phase is Phase.CALIBRATE or (self.training and self.phase is Phase.DELAY)
+        return self.phase is Phase.CALIBRATE
 
     @property
     def rounding(self) -> bool:

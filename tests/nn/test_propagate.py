@@ -94,12 +94,3 @@ def test_a_learned_step_takes_the_gradient_of_all_messages(random_graph: Make, h
     ours, theirs = (s.quantizer.step.log_scale.grad for s in (fused, plain))
     assert ours != 0
     torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
-
-
-def test_a_delay_observes_and_stays_exact(random_graph: Make) -> None:
-    csr = random_graph().csr
-    h, weight = torch.randn(30, 4), torch.rand(csr.num_edges)
-    delayed = site(noise_rate=0.5)
-    delayed.quantizer.phase = Phase.DELAY
-    torch.testing.assert_close(propagate(csr, h, weight, delayed, None), propagate(csr, h, weight, Site(), None))
-    assert delayed.quantizer.observer.high == (weight.unsqueeze(-1) * h[csr.col]).max()

@@ -9,7 +9,7 @@ import torch
 
 from dqrun import kernels
 from dqrun.errors import DqrunError
-from dqrun.quant import Grid, Observer, Phase, Quantizer
+from dqrun.quant import Grid, Observer, Quantizer
 
 
 def quantizer(bits: int = 4, symmetric: bool = False, **options: object) -> Quantizer:
@@ -26,16 +26,6 @@ def test_it_begins_as_the_range_of_the_first_training_step() -> None:
     low = q.observer.low.clone()
     q(10 * x)
     assert torch.equal(q.observer.low, low) and not q.observing, "nothing is observed any more"
-
-
-def test_it_begins_after_a_delay_as_what_was_observed_by_then() -> None:
-    q = quantizer()
-    q.phase = Phase.DELAY
-    q(torch.tensor([[-3.0], [4.5]]))
-    assert q.step is not None and not q.step.begun
-    q.phase = Phase.QUANTIZE
-    q(torch.tensor([[0.1]]))
-    assert q.params()[0].item() == pytest.approx(7.5 / 15)
 
 
 def test_zeros_and_kept_rows_do_not_begin_it() -> None:

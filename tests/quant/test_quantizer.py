@@ -73,19 +73,6 @@ def test_phases() -> None:
     assert not torch.equal(q(x), x)
 
 
-def test_a_delay_observes_in_training_only_and_rounds_nothing() -> None:
-    q = quantizer(noise_rate=0.5, generator=torch.Generator().manual_seed(0))
-    before = q.generator.get_state()
-    q.phase = Phase.DELAY
-    x, keep = torch.randn(10, 2), torch.arange(10) == 3
-    x[3] = 100.0
-    assert q(x, keep) is x and q.observer.high.item() < 100
-    seen = q.observer.high.clone()
-    q.eval()
-    assert q(2 * x) is not None and torch.equal(q.observer.high, seen)
-    assert torch.equal(q.generator.get_state(), before)
-
-
 def test_noise_rounds_a_share_of_the_elements_in_training_only() -> None:
     q = quantizer(2, noise_rate=0.3, generator=torch.Generator().manual_seed(1))
     x = torch.randn(200, 50)
