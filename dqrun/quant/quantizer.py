@@ -32,8 +32,8 @@ class Quantizer(nn.Module):
     probability; `generator`, of the CPU, seeds the draws. `protectable` False ignores rows that a method keeps exact.
 
     `learned`: the scale is a parameter (LSQ, Esser et al. 2020). It and the zero point begin as those of the range that
-    was observed up to the first training step that has seen more than zeros; from then on nothing is
-    observed and the zero point stays. `is_weight`: it begins as 2 mean|x| / sqrt(qmax) instead (LSQ, section 2.1).
+    was observed up to the first training step that has seen more than zeros; from then on nothing is observed and the
+    zero point stays. `is_weight`: it begins as 2 mean|x| / sqrt(qmax) instead (LSQ, section 2.1).
     """
 
     def __init__(
