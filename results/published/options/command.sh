@@ -15,3 +15,4 @@ dqrun dataset=citeseer model=gat quant=int4 method=dq 'plan.exact=[layers.1.outp
 dqrun dataset=reddit_binary model=gin quant=int4 method=dq method.delay_epochs=20 train.epochs=100 protocol.folds=[0,1] threads=1
 dqrun dataset=reddit_binary model=gin quant=int4 method=naive train.lr=5e-2 protocol.folds=[0,1] threads=1
 dqrun dataset=reddit_binary model=gin quant=fp32 train.weight_decay=4e-4 protocol.folds=[0,5,7] threads=1
+dqrun dataset=reddit_binary model=gin quant=int4 method=dq train.epochs=100 method.protection.exempt=[] train.bn_reestimation=512 protocol.folds=[1] threads=1
