@@ -28,6 +28,7 @@ INCIDENTAL_TRAIN = ("checkpoint_minutes",)
 YOUNGER: dict[str, Any] = {
     "method.step": "observed",
     "method.delay_epochs": 0,
+    "method.observe_epochs": 0,
     "train.warm_start": "none",
     "train.bn_reestimation": 0,
 }
@@ -54,13 +55,15 @@ def canonical(config: RunConfig) -> RunConfig:
     """The same run without choices that have no effect.
 
     FP32 has no method, no plan, no grids and no warm start, and without a warm start there is nothing to fine-tune;
-    without batch norms there is nothing to re-estimate. In a plan that lifts no exception, what it says of `states.*`
-    and of the grids of exact sites means nothing.
+    without batch norms there is nothing to re-estimate; steps that are not learned are observed in all epochs. In a
+    plan that lifts no exception, what it says of `states.*` and of the grids of exact sites means nothing.
     """
     if not config.starts_warm:
         config = replace(config, train=replace(config.train, warm_start="none", fine_tune=FineTuneConfig()))
     if not config.model.has_batch_norm:
         config = replace(config, train=replace(config.train, bn_reestimation=0))
+    if config.method.step == "observed":
+        config = replace(config, method=replace(config.method, observe_epochs=0))
     if config.quant.is_fp32:
         return replace(config, quant=FP32, method=MethodConfig(name="none"), plan=PlanConfig(name="none"))
     rules = config.plan.rules

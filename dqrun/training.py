@@ -84,6 +84,7 @@ def fit(
     report: Callable[[Epoch], None] = lambda epoch: None,
     keeper: Keeper | None = None,
     delay_epochs: int = 0,
+    observe_epochs: int = 0,
     norm_batch: Batch | None = None,
 ) -> Fit:
     """Trains with Adam and keeps the epoch with the best validation loss or metric; the first of equals.
@@ -91,6 +92,7 @@ def fit(
     `delay_epochs`: so many epochs train and validate the exact network (Jacob et al. 2018, sec. 3.1). Their losses are
     another network's: none of these epochs is kept, stops the training or lowers the rate. Nothing is observed in them,
     for ranges of exact tensors are those of another network too: there no site has clipped its hubs for the next one.
+    `observe_epochs`: in so many epochs after the delay steps that are to be learned are those of observed ranges.
     `norm_batch`: before each validation batch norms get the statistics of this batch (`reestimate_norms`).
     `keeper`: makes the training go on where an interrupted one stopped. Raises TrialFailed when a loss is not finite.
     """
@@ -101,8 +103,9 @@ def fit(
         keeper.restore(training)
     for number in range(len(result.history) + 1, config.epochs + 1):
         delayed = number <= delay_epochs
-        if delay_epochs:
-            set_phase(model, Phase.BYPASS if delayed else Phase.QUANTIZE)
+        if delay_epochs or observe_epochs:
+            observed = number <= delay_epochs + observe_epochs
+            set_phase(model, Phase.BYPASS if delayed else Phase.OBSERVE if observed else Phase.QUANTIZE)
         started = time.perf_counter()
         train_loss = train_epoch(
             model, train_batches(streams.shuffle), task, optimizer, streams, protection, config.grad_clip

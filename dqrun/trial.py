@@ -124,7 +124,7 @@ def train(
     norm_batch: Batch | None,
 ) -> Fit:
     """Fits the network by the run's method and leaves it in the state that validation chose."""
-    method = config.method
+    method = canonical(config).method
     if method.post_training:
         set_phase(model, Phase.BYPASS)
     result = fit(
@@ -137,7 +137,8 @@ def train(
         make_protection(config),
         report,
         checkpoints,
-        0 if config.quant.is_fp32 else method.delay_epochs,
+        method.delay_epochs,
+        method.observe_epochs,
         norm_batch,
     )
     model.load_state_dict(result.state)

@@ -59,6 +59,7 @@ def test_the_default_run_is_valid(config: RunConfig) -> None:
         ("method.step", "guessed", "be one of observed, learned"),
         ("method.delay_epochs", -1, "be >= 0"),
         ("method.delay_epochs", 40, "be < the 40 epochs of training"),
+        ("method.observe_epochs", -1, "be >= 0"),
         ("train.warm_start", "int8", "be one of none, fp32"),
         ("train.bn_reestimation", 1, "be 0 or >= 2"),
         ("train.fine_tune.epochs", 0, "be >= 1"),
@@ -161,6 +162,14 @@ def test_post_training_quantisation_has_no_options_of_training_with_quantisation
     with pytest.raises(ConfigError, match=rf"{field} must be .* for method.post_training=true, .*, got "):
         load_configs(["method=ptq", *words])
     load_configs(["method=ptq", "quant=fp32", *words])
+
+
+def test_steps_that_are_to_be_learned_are_not_observed_to_the_end() -> None:
+    words = ["train.epochs=50", "method.delay_epochs=20", "method.observe_epochs=30"]
+    message = r"method\.observe_epochs must be < the 30 epochs of training after the delay, got 30"
+    with pytest.raises(ConfigError, match=message):
+        load_configs([*words, "method.step=learned"])
+    load_configs(words)
 
 
 def test_a_delay_is_shorter_than_the_fine_tuning() -> None:

@@ -74,6 +74,7 @@ def test_folds() -> None:
         {"rerun": True},
         {"protocol": replace(SEEDS, trials=100, first_seed=0)},
         {"train": TrainConfig(fine_tune=FineTuneConfig(lr=0.1))},
+        {"method": replace(CONFIG.method, observe_epochs=3)},
     ],
 )
 def test_what_leaves_a_result_alone_leaves_its_hash_alone(change: dict[str, object]) -> None:
@@ -88,6 +89,7 @@ def test_what_leaves_a_result_alone_leaves_its_hash_alone(change: dict[str, obje
         {"method": replace(CONFIG.method, estimator="clipped")},
         {"protocol": replace(SEEDS, split_seed=1)},
         {"method": replace(CONFIG.method, step="learned")},
+        {"method": replace(CONFIG.method, step="learned", observe_epochs=3)},
         {"method": replace(CONFIG.method, delay_epochs=3)},
         {"train": TrainConfig(warm_start="fp32")},
     ],

@@ -93,6 +93,18 @@ def test_delayed_epochs_neither_round_nor_are_kept_nor_stop_the_training() -> No
     assert len(chosen.state) == len(model.state_dict())
 
 
+def test_steps_are_observed_after_the_delay() -> None:
+    model, phases = Line(), []
+    model.quantizer = Quantizer(Grid(2), Observer(update="widen"))
+    model.register_forward_pre_hook(lambda *_: phases.append(model.quantizer.phase))
+
+    def once(generator: torch.Generator) -> Iterator[Batch]:
+        yield NODES
+
+    fit(model, once, lambda: [NODES], CLASSES, TrainConfig(epochs=4), streams(), delay_epochs=1, observe_epochs=2)
+    assert phases == [Phase.BYPASS] * 2 + [Phase.OBSERVE] * 4 + [Phase.QUANTIZE] * 2
+
+
 def test_a_plateau_begins_after_the_delay() -> None:
     schedule = ScheduleConfig(name="plateau", factor=0.5, patience=0)
     losses = iter((1.0, 2.0, 3.0, 5.0, 4.0, 6.0))

@@ -77,6 +77,10 @@ class MethodConfig:
         "epochs at the beginning in which nothing is rounded and no range observed, >= 0, < the epochs of training",
         0,
     )
+    observe_epochs: int = doc(
+        "epochs after the delay in which method.step=learned still observes its steps, >= 0, < the epochs that remain",
+        0,
+    )
     noise_rate: float = doc("share of the elements that a training step quantises, (0, 1]; 1: all", 1.0)
     post_training: bool = doc("train in FP32, then calibrate on training data and quantise", False)
 
@@ -88,4 +92,5 @@ class MethodConfig:
         self.protection.validate()
         require_one_of("method.step", self.step, STEPS)
         require(self.delay_epochs >= 0, "method.delay_epochs", "be >= 0", self.delay_epochs)
+        require(self.observe_epochs >= 0, "method.observe_epochs", "be >= 0", self.observe_epochs)
         require(0 < self.noise_rate <= 1, "method.noise_rate", "be in (0, 1]", self.noise_rate)

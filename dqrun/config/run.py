@@ -108,6 +108,9 @@ class RunConfig:
         method, epochs = self.method, self.own_train.epochs
         delay, rule = method.delay_epochs, f"be < the {epochs} epochs of training"
         require(delay < epochs, "method.delay_epochs", rule, delay)
+        if method.step == "learned":
+            observed, rule = method.observe_epochs, f"be < the {epochs - delay} epochs of training after the delay"
+            require(observed < epochs - delay, "method.observe_epochs", rule, observed)
         if method.post_training:
             because = "for method.post_training=true, which trains in FP32"
             require(method.step == "observed", "method.step", f"be observed {because}", method.step)

@@ -17,9 +17,11 @@ from dqrun.quant.observer import Observer
 
 
 class Phase(Enum):
-    """What quantisers do: QUANTIZE (observing while training), CALIBRATE (observe, leave exact), BYPASS (nothing)."""
+    """What quantisers do: QUANTIZE (observing while training), OBSERVE (the same, but no learned step begins),
+    CALIBRATE (observe, leave exact), BYPASS (nothing)."""
 
     QUANTIZE = "quantize"
+    OBSERVE = "observe"
     CALIBRATE = "calibrate"
     BYPASS = "bypass"
 
@@ -32,8 +34,8 @@ class Quantizer(nn.Module):
     probability; `generator`, of the CPU, seeds the draws. `protectable` False ignores rows that a method keeps exact.
 
     `learned`: the scale is a parameter (LSQ, Esser et al. 2020). It and the zero point begin as those of the range that
-    was observed up to the first training step that has seen more than zeros; from then on nothing is observed and the
-    zero point stays. `is_weight`: it begins as 2 mean|x| / sqrt(qmax) instead (LSQ, section 2.1).
+    was observed up to the first training step (of `Phase.QUANTIZE`) that has seen more than zeros; from then on nothing
+    is observed and the zero point stays. `is_weight`: it begins as 2 mean|x| / sqrt(qmax) instead (LSQ, section 2.1).
     """
 
     def __init__(
@@ -57,19 +59,19 @@ class Quantizer(nn.Module):
     @property
     def observing(self) -> bool:
         """Whether this call updates the range."""
-        if self.phase is Phase.QUANTIZE:
+        if self.rounding:
             return self.training and (self.step is None or not self.step.begun)
         return self.phase is Phase.CALIBRATE
 
     @property
     def rounding(self) -> bool:
         """Whether this call rounds."""
-        return self.phase is Phase.QUANTIZE
+        return self.phase in (Phase.QUANTIZE, Phase.OBSERVE)
 
     @property
     def beginning(self) -> bool:
         """Whether this call may give a learned step its first value."""
-        return self.step is not None and self.training and self.rounding and not self.step.begun
+        return self.step is not None and self.training and self.phase is Phase.QUANTIZE and not self.step.begun
 
     @property
     def noisy(self) -> bool:

@@ -9,7 +9,7 @@ import torch
 
 from dqrun import kernels
 from dqrun.errors import DqrunError
-from dqrun.quant import Grid, Observer, Quantizer
+from dqrun.quant import Grid, Observer, Phase, Quantizer
 
 
 def quantizer(bits: int = 4, symmetric: bool = False, **options: object) -> Quantizer:
@@ -34,6 +34,20 @@ def test_zeros_and_kept_rows_do_not_begin_it() -> None:
     assert torch.equal(q(torch.zeros(4, 2)), torch.zeros(4, 2))
     assert torch.equal(q(x, torch.ones(4, dtype=torch.bool)), x)
     assert q.step is not None and not q.step.begun
+    q(x)
+    assert q.step.begun
+
+
+@pytest.mark.parametrize("is_weight", [False, True])
+def test_while_steps_are_observed_it_is_as_if_none_were_learned(is_weight: bool) -> None:
+    q, plain = quantizer(is_weight=is_weight), Quantizer(Grid(4), Observer(update="widen"))
+    q.phase = Phase.OBSERVE
+    x = torch.randn(50, 3, generator=torch.Generator().manual_seed(0))
+    for factor in (1, 10, 0.1):
+        assert torch.equal(q(factor * x), plain(factor * x)) and q.observing
+    assert torch.equal(q.eval()(x), plain.eval()(x))
+    assert q.step is not None and not q.step.begun
+    q.train().phase = Phase.QUANTIZE
     q(x)
     assert q.step.begun
 

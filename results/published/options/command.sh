@@ -6,6 +6,7 @@ dqrun -m dataset=reddit_binary model=gin quant=int4 method=dq train.epochs=100 p
 dqrun -m dataset=reddit_binary model=gin quant=fp32,int4 method=naive,dq train.epochs=100 protocol.folds=[0,1] threads=1
 dqrun -m dataset=cora model=gin quant=int4 method=dq,naive train.warm_start=fp32 method.step=observed,learned protocol.trials=30 threads=1
 dqrun -m dataset=cora model=gin quant=int4 method=dq,naive method.step=learned protocol.trials=30 threads=1
+dqrun -m dataset=cora model=gin quant=int4 method=dq,naive method.step=learned method.observe_epochs=50 protocol.trials=30 threads=1
 dqrun -m dataset=cora model=gin quant=int4 method=dq,naive method.delay_epochs=50 method.step=observed,learned protocol.trials=30 threads=1
 dqrun -m dataset=cora model=gin quant=int4 method=dq,naive plan.exact=[layers.1.mlp.1.output] protocol.trials=30 threads=1
 dqrun -m dataset=cora model=gcn quant=int4 method=dq,naive plan.exact=[layers.1.output] protocol.trials=30 threads=1
