@@ -39,7 +39,7 @@ def test_a_cpu_with_avx2_gives_the_same_codes(trained: Callable[..., Any], tmp_p
     """GIN's operations (the others' too, but for GAT's float island), by compiled kernels and by the reference."""
     path = tmp_path / "gin.dqp"
     lower(trained("gin", bits, bits, layers=1, mlp_norm=True, residual=True, hidden=5)).save(path)
-    environment = os.environ | {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": ""}
+    environment = os.environ | {"NUMBA_CPU_NAME": "x86-64-v3", "NUMBA_CPU_FEATURES": ""}
     command = [sys.executable, "-c", CODE, str(path)]
     result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
