@@ -122,16 +122,18 @@ def _finish_cut_rows(rowptr: Array, cut: Array, cut_rows: Array, total: int, x: 
     """Rows that several parts summed, in order."""
     acc, sums, results = np.zeros(total, np.int32), np.empty(total, np.float64), np.empty(total + LANES, np.uint8)
     acc_at, sums_at, results_at = pointers((acc, sums, results))
-    row = -1
-    for slot in range(cut_rows.size):
-        if cut_rows[slot] >= 0:
-            if row >= 0 and cut_rows[slot] != row:
-                _finish(acc_at, sums_at, row, 1, total, rowptr[row + 1] - rowptr[row], x, how, results_at)
+    num_slots = cut_rows.size
+    row: Any = np.int64(-1)  # typed: for literals `_finish` would be compiled again
+    one: Any = np.int64(1)
+    for slot in range(num_slots + 1):
+        next_row = cut_rows[slot] if slot < num_slots else rowptr.size  # behind all rows: the last one ends
+        if next_row >= 0:
+            if row >= 0 and next_row != row:
+                _finish(acc_at, sums_at, row, one, total, rowptr[row + 1] - rowptr[row], x, how, results_at)
                 acc[:] = 0
-            row = cut_rows[slot]
-            acc += cut[slot * total : (slot + 1) * total]
-    if row >= 0:
-        _finish(acc_at, sums_at, row, 1, total, rowptr[row + 1] - rowptr[row], x, how, results_at)
+            row = next_row
+            if slot < num_slots:
+                acc += cut[slot * total : (slot + 1) * total]
     hold((acc, sums, results))
 
 

@@ -142,11 +142,9 @@ def _finish_in_steps(
     multiplier, bias, gain, offset, row_scale, has_scale, low, high, gained, _, _ = affine
     _, bytes_, kind, _, width, _, zero_point, top = out
     args = (acc, at, first, count, row, row_scale, has_scale, multiplier, bias, gain, offset, low, high)
-    if kind == NIBBLES:
-        finish_steps((rows, stride, stride, *args, *residual, *own, codes, first, gained, zero_point, top))
-    else:
-        place = row * width + first
-        finish_steps((rows, stride, width, *args, *residual, *own, bytes_, place, gained, zero_point, top))
+    waits = kind == NIBBLES  # for `pack_rows`; one call for both cases, for each is compiled into every kernel
+    results, place, width = (codes, first, stride) if waits else (bytes_, row * width + first, width)
+    finish_steps((rows, stride, width, *args, *residual, *own, results, place, gained, zero_point, top))
 
 
 @inner
@@ -160,11 +158,10 @@ def _finish_in_reals(
     args = (acc, at + r * stride, first, count, row, row_scale, has_scale, multiplier, bias, gain, offset)
     beside = (residual[0], residual[1] + r * residual[2], residual[3], residual[4], residual[5], residual[6])
     selves = (own[0], own[1] + r * own[2], own[3], own[4], own[5], own[6])
-    more = (low, high, gained, elu, *beside, *selves, reals)
-    if kind == NIBBLES:
-        finish_reals((*args, *more, codes, r * stride + first, True, inverse, zero_point, top))
-    else:
-        finish_reals((*args, *more, bytes_, row * width + first, kind != REALS, inverse, zero_point, top))
+    waits = kind == NIBBLES
+    results, place = (codes, r * stride + first) if waits else (bytes_, row * width + first)
+    more = (low, high, gained, elu, *beside, *selves, reals, results, place, kind != REALS)
+    finish_reals((*args, *more, inverse, zero_point, top))
 
 
 @inner
