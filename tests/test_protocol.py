@@ -90,13 +90,18 @@ def test_what_leaves_a_result_alone_leaves_its_hash_alone(change: dict[str, obje
         {"method": replace(CONFIG.method, estimator="clipped")},
         {"protocol": replace(SEEDS, split_seed=1)},
         {"method": replace(CONFIG.method, step="learned")},
-        {"method": replace(CONFIG.method, step="learned", observe_epochs=3)},
         {"method": replace(CONFIG.method, delay_epochs=3)},
         {"train": TrainConfig(warm_start="fp32")},
     ],
 )
 def test_what_determines_a_result_changes_its_hash(change: dict[str, object]) -> None:
     assert cell_hash(replace(CONFIG, **change)) != cell_hash(CONFIG)
+
+
+def test_epochs_of_observed_steps_count_where_steps_are_learned() -> None:
+    learned = replace(CONFIG, method=replace(CONFIG.method, step="learned"))
+    later = replace(learned, method=replace(learned.method, observe_epochs=3))
+    assert cell_hash(later) != cell_hash(learned)
 
 
 def test_without_batch_norm_there_is_nothing_to_reestimate() -> None:
