@@ -1,10 +1,24 @@
 """Errors that a user can cause, each told in one line and with an exit code of its own."""
 
 
+def printable(text: str) -> str:
+    """Text for a terminal: control and format characters as Python writes them (`\\x1b`, `\\n`, `\\u202e`).
+
+    A name can then neither move the cursor, nor begin a line, nor turn the direction of what follows. Lone surrogates,
+    which no encoding can write, are escaped too.
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
 class DqrunError(Exception):
-    """Base of all errors that `dqrun` reports in one line, without a traceback."""
+    """Base of all errors that `dqrun` reports in one line, without a traceback; control characters are escaped."""
 
     exit_code = 1
+
+    def __str__(self) -> str:
+        return printable(super().__str__())
 
 
 class ConfigError(DqrunError):

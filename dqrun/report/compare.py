@@ -17,6 +17,7 @@ from dqrun.report.published import FIELDS
 from dqrun.report.rows import Run, load_runs
 from dqrun.report.select import choose, numeric_fields, require_fields, split_fields, split_words
 from dqrun.report.significance import parse_baseline
+from dqrun.report.text import for_terminal
 
 DEFAULT_ROWS, DEFAULT_COLUMNS = "dataset,model", "quant,method"
 EPILOG = """\
@@ -126,4 +127,4 @@ def output_format(output: str | None, form: str | None) -> str:
 def warn(warnings: Sequence[str]) -> None:
     """Each in a line of stderr."""
     for text in warnings:
-        print(f"dqrun: {text}", file=sys.stderr)
+        print(f"dqrun: {for_terminal(text)}", file=sys.stderr)

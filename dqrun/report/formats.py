@@ -9,6 +9,7 @@ import math
 from dataclasses import asdict, replace
 from typing import Any
 
+from dqrun.errors import printable
 from dqrun.report.cells import Cell, ci95, mean, std
 from dqrun.report.comparison import (
     SPREADS,
@@ -22,6 +23,7 @@ from dqrun.report.comparison import (
 from dqrun.report.published import Match
 from dqrun.report.sheets import Sheet, as_latex, as_markdown, as_text
 from dqrun.report.significance import Difference
+from dqrun.report.text import for_csv, text_of
 
 FORMATS = ("table", "csv", "markdown", "latex", "json")
 SUFFIXES = {".csv": "csv", ".md": "markdown", ".tex": "latex", ".json": "json"}
@@ -146,7 +148,9 @@ def _published_columns(match: Match | None) -> dict[str, Any]:
 
 
 def _plain(value: object) -> object:
-    return "" if value is None or value != value else value
+    if isinstance(value, list):
+        value = text_of(value)
+    return "" if value is None or value != value else for_csv(printable(value) if isinstance(value, str) else value)
 
 
 def _without_nan(tree: Any) -> Any:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import html
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from dqrun.report.text import for_html, for_latex, for_markdown, for_terminal
+
 NOTE_WIDTH = 115
 BOLD, PLAIN = "\x1b[1m", "\x1b[0m"
-_LATEX = {
-    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
-    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -28,22 +25,22 @@ class Sheet:
 
 def as_text(sheet: Sheet, color: bool = False) -> str:
     """Left-aligned columns; bold only where `color` says that a terminal will show it."""
-    rows = [sheet.header, *sheet.lines]
+    rows = [[for_terminal(text) for text in row] for row in (sheet.header, *sheet.lines)]
     widths = [max(len(row[i]) for row in rows) for i in range(len(sheet.header))]
-    text = [sheet.title] if sheet.title else []
+    text = [for_terminal(sheet.title)] if sheet.title else []
     for number, row in enumerate(rows):
         padded = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
         if color:
             padded = [f"{BOLD}{c}{PLAIN}" if (number - 1, i) in sheet.bold else c for i, c in enumerate(padded)]
         text.append("  ".join(padded).rstrip())
-    return "\n".join([*text, *(textwrap.fill(note, NOTE_WIDTH) for note in sheet.notes)])
+    return "\n".join([*text, *(textwrap.fill(for_terminal(note), NOTE_WIDTH) for note in sheet.notes)])
 
 
 def as_markdown(sheet: Sheet) -> str:
     """A GitHub-flavoured table."""
 
     def escaped(text: str) -> str:
-        return text.replace("|", r"\|").replace("+-", "±")
+        return for_markdown(text).replace("+-", "±")
 
     rows = [[escaped(text) for text in sheet.header], ["---"] * len(sheet.header)]
     for number, line in enumerate(sheet.lines):
@@ -58,7 +55,7 @@ def as_latex(sheet: Sheet) -> str:
     """A `tabular` with rules of the booktabs package; title and notes as comments."""
 
     def escaped(text: str) -> str:
-        return "".join(_LATEX.get(character, character) for character in text).replace("+-", r"$\pm$")
+        return for_latex(text).replace("+-", r"$\pm$")
 
     lines = []
     for number, line in enumerate(sheet.lines):
@@ -66,7 +63,7 @@ def as_latex(sheet: Sheet) -> str:
         cells = [rf"\textbf{{{text}}}" if (number, i) in sheet.bold else text for i, text in enumerate(texts)]
         lines.append(" & ".join(cells) + r" \\")
     head = " & ".join(map(escaped, sheet.header)) + r" \\"
-    comments = [f"% {text}" for text in (sheet.title, *sheet.notes) if text]
+    comments = [f"% {for_terminal(text)}" for text in (sheet.title, *sheet.notes) if text]
     rules = [rf"\begin{{tabular}}{{{'l' * len(sheet.header)}}}", r"\toprule", head, r"\midrule"]
     return "\n".join([*comments, *rules, *lines, r"\bottomrule", r"\end{tabular}"])
 
@@ -75,7 +72,7 @@ def as_html(sheet: Sheet) -> str:
     """A `table` element with the title as its caption, and a paragraph per note."""
 
     def escaped(text: str) -> str:
-        return html.escape(text).replace("+-", "&plusmn;")
+        return for_html(text).replace("+-", "&plusmn;")
 
     head = "".join(f"<th>{escaped(text)}</th>" for text in sheet.header)
     lines = []

@@ -9,7 +9,7 @@ import pandas as pd
 from dqrun.report.cells import make_cells
 from dqrun.report.checks import differing
 from dqrun.report.rows import load_runs
-from dqrun.report.text import format_mean, text_of
+from dqrun.report.text import for_terminal, format_mean, text_of
 from dqrun.results import Results
 
 NAMES = ["dataset", "model", "quant", "method", "plan"]
@@ -69,7 +69,7 @@ def align(lines: list[dict[str, Any]]) -> str:
     """Records as left-aligned columns under a header."""
     if not lines:
         return "no trials"
-    rows = [list(lines[0]), *([str(value) for value in line.values()] for line in lines)]
+    rows = [list(lines[0]), *([for_terminal(str(value)) for value in line.values()] for line in lines)]
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows

@@ -1,9 +1,17 @@
-"""How numbers are written in tables. Imports nothing, so that `dqrun compare` starts at once."""
+"""How numbers are written in tables, and names in each kind of output. Imports little: `dqrun compare` starts at once.
+
+Names of datasets, models, methods and the like are a user's text, or a stranger's whose results folder is read. Each
+output has one function here that makes such text harmless: it is shown as it is and never taken for an instruction.
+"""
 
 from __future__ import annotations
 
+import html
 import math
+import re
 from decimal import ROUND_HALF_UP, Decimal
+
+from dqrun.errors import printable
 
 UNITS = {
     "accuracy": (100.0, 2, " %"),
@@ -60,3 +68,66 @@ def text_of(value: object) -> str:
     if isinstance(value, list):
         return f"[{','.join(map(text_of, value))}]"
     return "" if value is None or value != value else str(value)
+
+
+def for_terminal(text: str) -> str:
+    """Text in one line of a terminal: no control character is left that could move the cursor or colour the screen."""
+    return printable(text)
+
+
+def for_picture(text: str) -> str:
+    """Text in a picture: as in a terminal; `$` starts no formula where `plots.style` has switched formulas off."""
+    return printable(text)
+
+
+def for_html(text: str) -> str:
+    """Text in HTML, between tags or in an attribute with quotes."""
+    return html.escape(printable(text))
+
+
+_MARKDOWN = re.compile(r"[\\`*\[\]|~$]|(?<![^\W_])_|_(?![^\W_])|^#|^[+-](?= )")  # underscores within words may stay
+_MARKDOWN_ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
+
+
+def for_markdown(text: str) -> str:
+    """Text in GitHub-flavoured Markdown, also in a table: it starts no tag, link, emphasis, list or formula."""
+    escaped = _MARKDOWN.sub(r"\\\g<0>", printable(text))
+    return "".join(_MARKDOWN_ENTITIES.get(character, character) for character in escaped)
+
+
+_LATEX = {
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
+    "|": r"\textbar{}", '"': r"\textquotedbl{}", "[": "{[}", "]": "{]}", "*": "{*}",
+}  # fmt: skip
+"""A line of a table that begins with `[` or `*` would be an argument of the `\\\\` before it."""
+
+
+def for_latex(text: str) -> str:
+    """Text in LaTeX, in a cell of a table or in a comment of one line."""
+    return "".join(_LATEX.get(character, character) for character in printable(text))
+
+
+_FORMULA = re.compile(r"'*[=+\-@\t\r\n]")
+
+
+def for_csv(value: object) -> object:
+    """A cell of a CSV file: text that a spreadsheet would take for a formula gets a leading `'`.
+
+    Numbers, and text that is one, stay what they are. `from_csv` is the inverse.
+    """
+    if isinstance(value, str) and _FORMULA.match(value) and _number(value) is None:
+        return f"'{value}"
+    return value
+
+
+def from_csv(text: str) -> str:
+    """The text that `for_csv` wrote."""
+    return text[1:] if text.startswith("'") and _FORMULA.match(text) else text
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
