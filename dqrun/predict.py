@@ -6,6 +6,7 @@ import csv
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from dqrun.arguments import VerbParser
 from dqrun.config import DataConfig, DatasetConfig
+from dqrun.cores import use_threads
 from dqrun.data.dataset import GraphDataset, load_dataset
 from dqrun.data.features import FeatureRule
 from dqrun.data.graph_files import is_graph_file, read_graph_files
@@ -43,7 +45,7 @@ def main(argv: Sequence[str]) -> int:
     program = load_program(arguments.file)
     dataset = find_graphs(arguments.dataset, program)
     if arguments.threads:
-        torch.set_num_threads(arguments.threads)
+        use_threads(arguments.threads, partial(print, file=sys.stderr))
     logits = predict(program, dataset)
     with opened(arguments.output) as stream:
         write_predictions(stream, logits, dataset, program)

@@ -5,14 +5,16 @@ from __future__ import annotations
 import contextlib
 import os
 import statistics
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
-import torch
 from torch.profiler import ProfilerActivity, profile
 
 from dqrun import kernels
+from dqrun.cores import use_threads
 
 Step = Callable[[int], object]  # runs round i once
 
@@ -103,4 +105,4 @@ def _stderr_closed() -> Iterator[None]:
 
 def set_threads(threads: int) -> None:
     """Threads of all variants; 0: all cores."""
-    torch.set_num_threads(threads or os.cpu_count() or 1)
+    use_threads(threads, partial(print, file=sys.stderr))

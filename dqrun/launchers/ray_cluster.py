@@ -10,9 +10,9 @@ import socket
 from typing import Any
 
 from dqrun.config import RunConfig
+from dqrun.cores import usable_cores
 from dqrun.errors import ConfigError
 from dqrun.extras import require
-from dqrun.launchers.parallel import available_cores
 from dqrun.launchers.pool import Answer, Died, Job, attempt, drive
 from dqrun.report.progress import Progress
 from dqrun.sweep.plan import Plan
@@ -53,7 +53,7 @@ def _connect(config: RunConfig) -> Any:
     address = config.launcher.address
     if address is not None and ":" in address and "//" not in address:
         _knock(address)
-    own: dict[str, Any] = {"num_cpus": max(available_cores(), config.launcher.cpus), "include_dashboard": False}
+    own: dict[str, Any] = {"num_cpus": max(usable_cores(), config.launcher.cpus), "include_dashboard": False}
     try:
         ray.init(address=address or "local", logging_level="error", log_to_driver=False, **({} if address else own))
     except Exception as error:  # nothing there, a wrong address, no token, another version: each has its own class

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from dqrun.config import RunConfig
+from dqrun.cores import use_threads
 from dqrun.data.dataset import GraphDataset, load_dataset
 from dqrun.data.fingerprint import fingerprint
 from dqrun.errors import DqrunError, ResultsError, TrialFailed
@@ -115,7 +113,7 @@ class Worker:
 
     def _outcome(self, planned: PlannedTrial, checkpoints: Checkpoints, beat: Heartbeat, start: Path | None) -> Outcome:
         config, trial = planned.config, planned.trial
-        torch.set_num_threads(config.threads or os.cpu_count() or 1)
+        use_threads(config.threads, self.progress.note)
         dataset = self._dataset(config)
         warn = self._warn(planned)
         with self.progress.trial(config, trial) as show, tracked(config, planned.name, warn) as track:

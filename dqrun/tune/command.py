@@ -10,8 +10,8 @@ from typing import Any, NoReturn
 
 from dqrun.compose import load_jobs
 from dqrun.config import RunConfig
+from dqrun.cores import usable_cores
 from dqrun.errors import ConfigError, DqrunError
-from dqrun.launchers.parallel import available_cores
 from dqrun.protocol import trials
 from dqrun.report.progress import Progress
 from dqrun.report.tables import align
@@ -117,7 +117,7 @@ def settings_at_once(configs: Sequence[RunConfig]) -> int:
     if first.launcher.name == "plain":
         return 1
     trials_of_a_round = sum(len(trials(config.protocol)) for config in configs)
-    return max(1, math.ceil((first.jobs or available_cores()) / trials_of_a_round))
+    return max(1, math.ceil((first.jobs or usable_cores()) / trials_of_a_round))
 
 
 def finish(searches: Sequence[Search], options: argparse.Namespace, progress: SearchProgress, argv: list[str]) -> int:

@@ -45,8 +45,9 @@ _one_at_a_time = threading.Lock()
 
 if "NUMBA_NUM_THREADS" not in os.environ:
     # numba wakes its whole pool for each kernel, also for one that uses a single thread, and the rest spins: two trials
-    # with a thread each would then fight for two cores. So the pool is as large as torch's is now.
-    _settings.NUMBA_NUM_THREADS = torch.get_num_threads()
+    # with a thread each would then fight for two cores. So the pool is as large as torch's is now, but not larger than
+    # numba's own limit, the cores that the process might use when numba was imported.
+    _settings.NUMBA_NUM_THREADS = min(torch.get_num_threads(), _settings.NUMBA_NUM_THREADS)
 if not {"NUMBA_THREADING_LAYER", "NUMBA_THREADING_LAYER_PRIORITY"} & os.environ.keys():
     _settings.THREADING_LAYER_PRIORITY = ["omp", "tbb", "workqueue"]
 _torch_threads = torch.get_num_threads()
