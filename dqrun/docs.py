@@ -25,7 +25,8 @@ experiment, then the command line.
 _RECIPES = """\
 ## Recipes: sizes and training settings of each dataset x model
 
-Chosen by dataset and model, never typed. They set what differs from the model's and the training's own options.
+They set what differs from the model's and the training's own options. Dataset and model choose the recipe with their
+names, where there is one; `recipe=NAME` takes another one, for graphs of your own say.
 """
 
 
@@ -33,7 +34,7 @@ def render() -> str:
     """The whole of docs/configuration.md."""
     fields = list(list_fields().values())
     parts = [_INTRODUCTION, "## Run\n\nFields outside the groups.\n", _field_table(_outside_groups(fields))]
-    for group in PUBLIC_GROUPS:
+    for group in (group for group in PUBLIC_GROUPS if group != "recipe"):
         about = next(
             (field.meaning for field in fields if field.name == group), "Whole runs worth a name of their own."
         )

@@ -7,11 +7,14 @@ from pathlib import Path
 
 from dqrun.errors import ConfigError
 
-PUBLIC_GROUPS = ("dataset", "model", "quant", "method", "plan", "protocol", "train", "launcher", "experiment")
+PUBLIC_GROUPS = ("dataset", "model", "quant", "method", "plan", "protocol", "train", "launcher", "experiment", "recipe")
 """The groups in the order in which help and documentation show them; a user's own groups follow."""
 
-INTERNAL_GROUPS = ("recipe", "hydra")
-"""Folders that composition needs and nobody types: `recipe` follows from dataset and model."""
+OPTIONAL_GROUPS = ("experiment", "recipe")
+"""Groups of which a run may have no option: `recipe` follows from dataset and model where there is one for both."""
+
+INTERNAL_GROUPS = ("hydra",)
+"""Folders that composition needs and nobody types."""
 
 
 def config_folder() -> Path:

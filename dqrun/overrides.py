@@ -15,7 +15,7 @@ from hydra.errors import HydraException
 
 from dqrun.errors import ConfigError
 from dqrun.fields import DICTIONARIES, suggestion
-from dqrun.groups import INTERNAL_GROUPS
+from dqrun.groups import OPTIONAL_GROUPS
 
 Groups = Mapping[str, Sequence[str]]
 
@@ -60,8 +60,6 @@ def check(override: Override, groups: Groups) -> None:
     top = key.split("/")[0].split(".")[0]
     if top == "hydra":
         raise ConfigError(f"{key} has no effect in dqrun: results.dir names the folder of results, -m sweeps")
-    if top in INTERNAL_GROUPS:
-        raise ConfigError(f"{key} follows from dataset and model: override model.* and train.* instead")
     for part in DICTIONARIES:
         if key.startswith(f"{part}.") and override.is_add():
             raise ConfigError(f"{key} is no whole entry of {part}: write '+{part}={{NAME: {{FIELD: VALUE}}}}'")
@@ -70,7 +68,7 @@ def check(override: Override, groups: Groups) -> None:
 
 
 def _check_group(key: str, override: Override, options: Sequence[str]) -> None:
-    optional = key == "experiment"
+    optional = key in OPTIONAL_GROUPS
     if override.is_delete():
         if not optional:
             raise ConfigError(f"{key} must not be removed: a run needs one of {', '.join(options)}")
@@ -78,6 +76,8 @@ def _check_group(key: str, override: Override, options: Sequence[str]) -> None:
     if override.is_add() or override.is_force_add():
         raise ConfigError(f"{key} is part of every run: write {key}={override.get_value_element_as_str()} without '+'")
     value = override.value()
+    if value is None and key == "recipe":  # Hydra knows no other way
+        raise ConfigError("recipe=null removes nothing: write '~recipe' for no recipe")
     if isinstance(value, dict) or (optional and (value is None or isinstance(value, list))):
         return
     text = override.get_value_element_as_str()

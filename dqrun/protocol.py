@@ -24,6 +24,7 @@ INCIDENTAL = (
 )  # fmt: skip
 INCIDENTAL_PROTOCOL = ("trials", "folds", "first_seed")
 INCIDENTAL_TRAIN = ("checkpoint_minutes",)
+INCIDENTAL_DATASET = ("path",)  # where a user's folder lies: its content counts, see `fingerprint`
 # Fields that are younger than the first published rows, and what trials without them did.
 YOUNGER: dict[str, Any] = {
     "method.step": "observed",
@@ -100,6 +101,8 @@ def cell_hash(config: RunConfig, fingerprint: str = "") -> str:
         del tree["protocol"][name]
     for name in INCIDENTAL_TRAIN:
         del tree["train"][name]
+    for name in INCIDENTAL_DATASET:
+        tree["dataset"][name] = None
     return _digest({**tree, "fingerprint": fingerprint})
 
 

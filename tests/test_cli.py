@@ -119,7 +119,6 @@ def test_help_lists_groups_options_and_examples(capsys: pytest.CaptureFixture[st
     text = capsys.readouterr().out
     for word in ("reddit_binary", "gat gcn gin", "fp32 int4 int8 w4a8", "dqrun model=gin quant=int4", "compare"):
         assert word in text
-    assert "recipe" not in text
     assert "schema" not in text
     assert max(map(len, text.splitlines())) <= 120
 
@@ -157,11 +156,11 @@ def test_hydras_own_flags_answer(arguments: list[str], capsys: pytest.CaptureFix
 @pytest.mark.parametrize(
     ("line", "offered", "hidden"),
     [
-        ("dqrun ", {"model=", "quant=", "train.", "device="}, {"recipe=", "schema=", "hydra/", "hydra."}),
+        ("dqrun ", {"model=", "quant=", "train.", "device=", "recipe="}, {"schema=", "hydra/", "hydra."}),
         ("dqrun model=", {"model=gat", "model=gcn", "model=gin"}, set()),
         ("dqrun -q --multirun quant=int", {"quant=int4", "quant=int8"}, {"quant=fp32"}),
         ("dqrun model=gat model.hi", {"model.hidden="}, set()),
-        ("dqrun recipe=", set(), {"recipe=cora_gin"}),
+        ("dqrun recipe=", {"recipe=cora_gin"}, set()),
         ("dqrun model=[ mo", set(), set()),
     ],
 )

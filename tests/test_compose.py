@@ -67,6 +67,15 @@ def test_a_recipe_follows_dataset_and_model_and_the_shell_wins() -> None:
     assert config.train.weight_decay == 5e-4  # what nobody overrode stays the recipe's
 
 
+def test_any_dataset_takes_a_recipe_by_its_name() -> None:
+    config = load("dataset=folder", "dataset.path=x", "model=gcn", "recipe=cora_gcn", "train.epochs=7")
+    named = load("dataset=cora", "model=gcn")
+    assert (config.model, config.plan, config.method) == (named.model, named.plan, named.method)
+    assert (config.train.lr, config.train.epochs) == (named.train.lr, 7)
+    without = load("dataset=cora", "model=gcn", "~recipe")
+    assert without.model == load("dataset=folder", "dataset.path=x", "model=gcn").model != named.model
+
+
 def test_an_experiment_chooses_groups_and_their_recipe() -> None:
     config = load("experiment=reddit_released_int4_dq")
     assert (config.dataset.name, config.quant.label, config.method.name) == ("REDDIT-BINARY", "int4", "dq")
@@ -145,7 +154,8 @@ def test_repeated_jobs_are_one_job() -> None:
         ("=3", "override '=3' names no field"),
         ("model@other=gin", "Could not override 'model@other'. ..."),
         ("model=gin,gcn", "model=gin,gcn gives several values: add -m to run each of them"),
-        ("recipe=cora_gin", "recipe follows from dataset and model: ..."),
+        ("recipe=null", "recipe=null removes nothing: write '~recipe' for no recipe"),
+        ("recipe=cora_gim", "recipe must be one of cifar10_gat, ..., got 'cora_gim'; did you mean 'cora_gin'?"),
         ("hydra.run.dir=x", "hydra.run.dir has no effect in dqrun: ..."),
         ("hydra/launcher=joblib", "hydra/launcher has no effect in dqrun: ..."),
     ],

@@ -15,7 +15,7 @@ def test_the_presets_hold_the_public_groups_and_hide_the_internal() -> None:
 
 
 def test_folders_are_joined_and_own_groups_come_last(tmp_path: Path) -> None:
-    for name in ("model/mlp.yaml", "dataset/mine/small.yaml", "zoo/lion.yaml", "recipe/x.yaml", "run.yaml"):
+    for name in ("model/mlp.yaml", "dataset/mine/small.yaml", "zoo/lion.yaml", "hydra/x.yaml", "run.yaml"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     groups = list_groups(config_folders(str(tmp_path)))

@@ -160,3 +160,11 @@ def test_trials_of_a_cell_differ_by_seed_and_fold() -> None:
 
 def test_a_changed_dataset_of_the_user_changes_the_hash() -> None:
     assert cell_hash(CONFIG, "a") != cell_hash(CONFIG, "b")
+
+
+def test_where_a_folder_lies_is_no_part_of_a_trial() -> None:
+    def hash_of(path: str, name: str = "mine") -> str:
+        dataset = DatasetConfig(name=name, source="folder", task="graph_classification", path=path)
+        return cell_hash(replace(CONFIG, dataset=dataset), "content")
+
+    assert hash_of("g1") == hash_of("./g1/") != hash_of("g1", name="other")

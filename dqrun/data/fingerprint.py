@@ -1,20 +1,86 @@
-"""Tells whether a user's own files are still the ones that a trial was trained on."""
+"""What tells data apart: a digest of a user's files before they are read, and one of any dataset as it was loaded."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dqrun.config import DatasetConfig
 
+if TYPE_CHECKING:  # a plan asks for fingerprints before anything heavy is imported
+    from torch import Tensor
+
+    from dqrun.data.dataset import GraphDataset
+
+LENGTH = 32  # hexadecimal digits, 128 bits
+
 
 def fingerprint(dataset: DatasetConfig) -> str:
-    """Hash of the files of a `folder` dataset, names and contents; empty for datasets that do not change."""
+    """Digest of the files that a `folder` dataset is read from, by name and content; the part of a trial's identity
+    that says which data it was trained on.
+
+    It does not depend on where the folder lies, how its path is written or what else is in it. Empty for other
+    sources: there the name stands for the content. Cheap: each file is read once per process while it stays the same.
+    """
     if dataset.source != "folder" or dataset.path is None:
         return ""
-    digest = hashlib.sha256()
-    for path in sorted(Path(dataset.path).expanduser().glob("*")):
-        if path.suffix in (".csv", ".npz"):
-            digest.update(path.name.encode() + b"\0")
-            digest.update(path.read_bytes())
-    return digest.hexdigest()[:16]
+    folder, digest = Path(dataset.path).expanduser(), hashlib.sha256()
+    for name in folder_files(dataset.task):
+        state = _state(folder / name)
+        if state is not None:
+            digest.update(f"{name}\0{_file_digest(str((folder / name).resolve()), state)}\0".encode())
+    return digest.hexdigest()[:LENGTH]
+
+
+def folder_files(task: str) -> tuple[str, ...]:
+    """The files of a user's folder that a task is read from."""
+    tables = ("nodes.csv", "edges.csv") if task == "node_classification" else ("graphs.csv", "nodes.csv", "edges.csv")
+    return ("data.npz", *tables)
+
+
+def data_fingerprint(dataset: GraphDataset) -> str:
+    """Digest of a dataset as it was loaded: structure, features, targets and official split, whatever its source.
+
+    The name, the place and the format of the files have no part in it: CRLF for LF gives the same fingerprint, one
+    other label another one. Costs one pass over the tensors.
+    """
+    digest = hashlib.sha256(f"{dataset.task}\0{dataset.num_classes}\0".encode())
+    for name, tensor in _tensors(dataset):
+        content = tensor.detach().cpu().contiguous()
+        digest.update(f"{name}\0{content.dtype}\0{list(content.shape)}\0".encode())
+        digest.update(content.numpy().reshape(-1).view("uint8").data)
+    return digest.hexdigest()[:LENGTH]
+
+
+def _tensors(dataset: GraphDataset) -> Iterator[tuple[str, Tensor]]:
+    """What cannot be derived from something else."""
+    packed = dataset.packed
+    yield from (("node_ptr", packed.node_ptr), ("edge_ptr", packed.edge_ptr), ("col", packed.col), ("row", packed.row))
+    for name in ("x", "category", "y"):
+        if (tensor := getattr(dataset, name)) is not None:
+            yield name, tensor
+    if dataset.official is not None:
+        for part in ("train", "val", "test"):
+            yield part, dataset.official.part(part)
+
+
+def _state(path: Path) -> tuple[int, ...] | None:
+    """What changes when a file does, or None where there is no file."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+
+@lru_cache(maxsize=64)
+def _file_digest(path: str, state: tuple[int, ...]) -> str:
+    """SHA-256 of a file in a `state`; empty for one that cannot be read, which loading then says."""
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return ""
