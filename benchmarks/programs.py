@@ -31,7 +31,6 @@ from dqrun.engine import Program
 from dqrun.engine.lower import lower
 from dqrun.engine.operations import INPUT, LOGITS, Attention, Value
 from dqrun.engine.simulation import simulate
-from dqrun.export import said
 from dqrun.graph import Batch, dense
 from dqrun.integer_evaluation import agrees
 from dqrun.kernels.integer import Codes
@@ -39,6 +38,7 @@ from dqrun.nn import GNN
 from dqrun.quant import named_sites
 from dqrun.report.networks import Datasets
 from dqrun.tasks import Task
+from dqrun.verbs.export import said
 
 
 @dataclass

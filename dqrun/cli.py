@@ -6,8 +6,6 @@ Nothing heavy is imported before a command line is known to be right, so mistake
 from __future__ import annotations
 
 import argparse
-import importlib
-import os
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -15,56 +13,45 @@ from typing import NoReturn
 from dqrun import __version__
 from dqrun.errors import ConfigError, DqrunError
 from dqrun.fields import suggestion
+from dqrun.streams import forget, standard_streams
+from dqrun.verbosity import add_verbose
+from dqrun.verbs import MAIN_INTERRUPTED, VERBS
 from dqrun.waiting import let_threads_sleep
 
-VERBS = {
-    "compare": "tables of the results so far: dqrun compare [DIR]",
-    "plot": "pictures of them: dqrun plot curves|bars|pareto|degree [DIR] -o FILE",
-    "report": "one HTML page with both: dqrun report [DIR] -o report.html",
-    "export": "the integer program of a run: dqrun export RUN [-o FILE]",
-    "predict": "run such a program on graphs: dqrun predict FILE --dataset NAME|DIR|FILES [-o CSV]",
-    "tune": "searches settings by validation: dqrun tune [GROUP=OPTION ...] [--trials N]",
-    "bench": "times beside PyG's: dqrun bench training [GROUP=OPTION ...], dqrun bench inference [graph=G] [model=M]",
-}
-_VERB_MODULES = {
-    "compare": "dqrun.report.compare",
-    "plot": "dqrun.report.plot",
-    "report": "dqrun.report.page",
-    "export": "dqrun.export",
-    "predict": "dqrun.predict",
-    "tune": "dqrun.tune.command",
-    "bench": "dqrun.bench.cli",
-}
 _INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command line (default: this process's) and returns its exit code.
 
-    0: done; 1: a trial failed; 2: the command line, a configuration or data are wrong, told in one line on stderr;
-    130: interrupted.
+    0: done; 1: a trial failed; 2: the command line, a configuration, data or the output are wrong, told in one line on
+    stderr; 130: interrupted.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     let_threads_sleep()
-    try:
-        code = _dispatch(arguments)
-        sys.stdout.flush()
-        return code
-    except DqrunError as error:
-        print(f"dqrun: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print("dqrun: interrupted; finished trials are kept, the same command goes on", file=sys.stderr)
-        return _INTERRUPTED
-    except BrokenPipeError:  # the reader went away, as in `dqrun --help | head -1`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+    with standard_streams():
+        try:
+            code = _dispatch(arguments)
+            sys.stdout.flush()
+            return code
+        except DqrunError as error:
+            return _told(str(error), error.exit_code)
+        except KeyboardInterrupt:
+            verb = VERBS.get(arguments[0]) if arguments else None
+            return _told(f"interrupted; {verb.interrupted if verb else MAIN_INTERRUPTED}", _INTERRUPTED)
+        except BrokenPipeError:  # the reader went away, as in `dqrun --help | head -1`
+            forget(sys.stdout)
+            return 1
+
+
+def _told(text: str, code: int) -> int:
+    print(f"dqrun: {text}", file=sys.stderr)
+    return code
 
 
 def _dispatch(arguments: list[str]) -> int:
-    if arguments and arguments[0] in _VERB_MODULES:
-        verb: int = importlib.import_module(_VERB_MODULES[arguments[0]]).main(arguments[1:])
-        return verb
+    if arguments and arguments[0] in VERBS:
+        return VERBS[arguments[0]].load().main(arguments[1:])
     parser = build_parser()
     flags = parser.parse_intermixed_args(arguments)
     _check_flags(flags)
@@ -72,7 +59,11 @@ def _dispatch(arguments: list[str]) -> int:
         print(f"dqrun {__version__}")
     elif flags.help:
         _print_help(flags.config_dir)
-    elif flags.cfg or flags.info or flags.hydra_help or flags.shell_completion:
+    elif flags.shell_completion:
+        from dqrun.completion import complete
+
+        complete(flags.overrides, parser)
+    elif flags.cfg or flags.info or flags.hydra_help:
         from dqrun.hydra_flags import answer
 
         answer(flags, parser)
@@ -94,7 +85,7 @@ def _print_help(config_dir: str | None) -> None:
     from dqrun.groups import config_folders
     from dqrun.help import help_text
 
-    print(help_text(config_folders(config_dir), VERBS), end="")
+    print(help_text(config_folders(config_dir), {name: verb.meaning for name, verb in VERBS.items()}), end="")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -108,6 +99,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("overrides", nargs="*", help="GROUP=OPTION or FIELD=VALUE")
     parser.add_argument("-m", "--multirun", action="store_true", help="run every combination of the values")
     parser.add_argument("-q", "--quiet", action="store_true", help="errors only")
+    add_verbose(parser)
     parser.add_argument("--config-dir", metavar="DIR", help="a folder with groups of your own")
     parser.add_argument("-c", "--cfg", choices=["job", "hydra", "all"], help="show the configuration")
     parser.add_argument("--resolve", action="store_true", help="with --cfg: interpolations replaced by their values")
@@ -135,4 +127,4 @@ def _check_flags(flags: argparse.Namespace) -> None:
     if len(given) > 1:
         raise ConfigError(f"{' and '.join(given)} do not go together")
     if not flags.shell_completion and flags.overrides and "=" not in (word := flags.overrides[0]) and word[:1] != "~":
-        raise ConfigError(f"{word!r} is neither a verb nor key=value{suggestion(word, _VERB_MODULES)}")
+        raise ConfigError(f"{word!r} is neither a verb nor key=value{suggestion(word, VERBS)}")

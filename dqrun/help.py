@@ -31,11 +31,16 @@ verbs:
 flags:
   -m, --multirun          run every combination of comma lists, range(...), choice(...) and glob(...)
   -q, --quiet             no progress, no table; errors only
+  -v, --verbose           tell on stderr where data come from, which kernels run, what is waited for; verbs have it too
   --config-dir DIR        add a folder with groups of your own, laid out like the groups above
   -c, --cfg job|hydra|all show the configuration and stop; --resolve, -p/--package PART narrow it
   -i, --info [WHAT]       how the configuration came about: all, config, defaults, defaults-tree, plugins, searchpath
   -sc, --shell-completion install=SHELL   e.g. eval "$(dqrun -sc install=bash)"; also zsh and fish; uninstall=SHELL
   -h, --help   --hydra-help   --version
+
+exit codes:
+  0 done; 1 a trial failed; 2 the command line, a configuration, data or a file are wrong, told in one line on stderr;
+  130 interrupted
 """
 
 

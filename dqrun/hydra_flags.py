@@ -1,13 +1,14 @@
-"""The flags that Hydra answers: `--cfg`, `--info`, `--hydra-help` and shell completion."""
+"""What Hydra answers: the flags `--cfg`, `--info`, `--hydra-help`, and completion of groups and fields."""
 
 from __future__ import annotations
 
-import os
 from argparse import ArgumentParser, Namespace
-from contextlib import redirect_stdout, suppress
+from collections.abc import Sequence
+from contextlib import redirect_stdout
 from io import StringIO
 from typing import Any
 
+from hydra._internal.core_plugins.bash_completion import BashCompletion
 from hydra._internal.hydra import Hydra
 from hydra.core.config_loader import ConfigLoader
 from hydra.types import RunMode
@@ -21,10 +22,7 @@ from dqrun.overrides import check, parse, split_sweep
 
 
 def answer(flags: Namespace, parser: ArgumentParser) -> None:
-    """Prints what `flags.cfg`, `flags.info`, `flags.hydra_help` or `flags.shell_completion` asks for."""
-    if flags.shell_completion:
-        _complete(flags.overrides, parser)
-        return
+    """Prints what `flags.cfg`, `flags.info` or `flags.hydra_help` asks for."""
     folders = config_folders(flags.config_dir)
     groups = list_groups(folders)
     shown = StringIO()  # printed at the end: no half output before an error, and a closed pipe is main's affair
@@ -51,32 +49,25 @@ def _show_config(session: Hydra, job: list[str], flags: Namespace) -> None:
     session.show_cfg(CONFIG_NAME, job, flags.cfg, flags.package, flags.resolve)
 
 
-def _complete(arguments: list[str], parser: ArgumentParser) -> None:
-    """Shell completion: `install=bash`, `uninstall=bash`, or `query=bash` with the typed line in `COMP_LINE`."""
+def installer(arguments: Sequence[str]) -> None:
+    """Prints what `install=SHELL` or `uninstall=SHELL` asks for; raises ConfigError for anything else."""
     action, _, shell = arguments[0].partition("=") if len(arguments) == 1 else ("", "", "")
-    querying = action == "query" and "COMP_LINE" in os.environ
-    typed = _take_flags_out(parser) if querying else None
-    with hydra_session(config_folders(typed.config_dir if typed else None)) as session:
-        loader: Any = _PublicOptions(session.config_loader)
-        plugins = session.get_shell_to_plugin_map(loader)
-        if shell not in plugins or not (querying or action in ("install", "uninstall")):
+    with hydra_session(config_folders(None)) as session:
+        plugins = session.get_shell_to_plugin_map(session.config_loader)
+        if shell not in plugins or action not in ("install", "uninstall"):
             rule = f"be followed by install=SHELL or uninstall=SHELL, SHELL one of {', '.join(sorted(plugins))}"
             raise ConfigError.rule("-sc", rule, " ".join(arguments))
-        plugin = plugins[shell][0]
-        if querying:
-            # A half-typed line often does not compose; the time for errors is when it is run.
-            with suppress(ConfigError), one_line_errors({}):
-                plugin.query(CONFIG_NAME)
-        else:
-            getattr(plugin, action)()
+        getattr(plugins[shell][0], action)()
 
 
-def _take_flags_out(parser: ArgumentParser) -> Namespace:
-    """Rewrites `COMP_LINE` without flags, which Hydra's own parser would refuse, and returns them."""
-    line = os.environ["COMP_LINE"]
-    flags, _ = parser.parse_known_intermixed_args(line.split()[1:])
-    os.environ["COMP_LINE"] = " ".join(["dqrun", *flags.overrides]) + (" " if line.endswith(" ") else "")
-    return flags
+def override_candidates(overrides: Sequence[str], current: str, config_dir: str | None) -> list[str]:
+    """The words that may follow `overrides` and begin with `current`, by Hydra.
+
+    Raises ConfigError where a half-typed line does not compose.
+    """
+    with hydra_session(config_folders(config_dir)) as session, one_line_errors({}):
+        loader: Any = _PublicOptions(session.config_loader)
+        return BashCompletion(loader)._query(CONFIG_NAME, " ".join([*overrides, current]))
 
 
 class _PublicOptions:

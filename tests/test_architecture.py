@@ -29,16 +29,18 @@ FORBIDDEN = {
 }
 """Rooms that never use these rooms, wherever the order would let them."""
 
-ENGINE_USERS = {"__init__", "engine", "integer_evaluation", "export", "predict", "bench"}
+ENGINE_USERS = {"__init__", "engine", "integer_evaluation", "verbs", "bench"}
 """Rooms that may use the integer engine."""
 
 NEEDS_NO_NETWORKS = {"__init__", "container", "operations", "program", "storage", "structure", "summary"}
 """Modules of the engine that load and run a program: torch and the kernels' seam are all they know."""
 
 FRONT_DESK = {
-    *("cli", "compose", "composition_errors", "config", "docs", "errors"),
-    *("fields", "groups", "help", "hydra_flags", "overrides", "protocol", "waiting"),
+    *("cli", "completion", "compose", "composition_errors", "config", "docs", "errors"),
+    *("fields", "groups", "help", "hydra_flags", "overrides", "protocol", "streams", "verbosity", "waiting"),
     *("arguments", "bench/__init__", "bench/cli", "bench/command", "bench/inference_cli"),
+    *("tune/__init__", "tune/cli", "tune/space"),
+    *("verbs/__init__", "verbs/export", "verbs/predict", "verbs/runs"),
 }
 """Modules and packages that run before a command line is known to be right: none imports torch when it is imported."""
 
@@ -94,5 +96,6 @@ def test_the_front_desk_imports_nothing_heavy(name: str) -> None:
     for imported in (imported for tree in trees for imported in imports(tree.body)):
         top, *rest = imported.split(".")
         assert top not in ("torch", "torch_geometric", "numba", "pandas", "sklearn", "scipy")
-        modules = {"/".join(rest[:depth]) for depth in range(1, len(rest) + 1)}
+        names = {"/".join(rest[:depth]) for depth in range(1, len(rest) + 1)}
+        modules = names | {f"{name}/__init__" for name in names}
         assert top != "dqrun" or modules & (FRONT_DESK | {"__version__"}), imported

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from itertools import groupby
@@ -45,13 +44,12 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> VerbParser:
     """The flags; all other words are overrides, commas give several values."""
     parser = VerbParser(
         prog="dqrun bench",
         description="Times of one training step: PyG FP32, our FP32 and QAT, interleaved in one process, medians.",
         epilog="example: dqrun bench training dataset=zinc model=gcn,gat,gin threads=2 --json zinc.json",
-        allow_abbrev=False,
     )
     meaning = "training: steps of QAT beside FP32 steps of PyG; inference: see dqrun bench inference --help"
     parser.add_argument("what", choices=["training", "inference"], help=meaning)

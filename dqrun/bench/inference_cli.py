@@ -33,7 +33,7 @@ class Options:
 
 def main(argv: Sequence[str]) -> int:
     """Measures each model and prints its table; returns the exit code."""
-    parser = VerbParser(prog="dqrun bench inference", description=__doc__, epilog=EPILOG, allow_abbrev=False)
+    parser = VerbParser(prog="dqrun bench inference", description=__doc__, epilog=EPILOG)
     parser.add_argument("words", nargs="*", metavar="KEY=VALUE", help="graph=, model=gcn,gat,gin, threads= (0: all)")
     command.add_flags(parser, ROUNDS)
     arguments = parser.parse_intermixed_args(argv)

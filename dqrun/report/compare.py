@@ -6,8 +6,8 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn
 
+from dqrun.arguments import VerbParser
 from dqrun.errors import ConfigError
 from dqrun.report.cells import TEST
 from dqrun.report.comparison import SPREADS, Comparison, compare
@@ -29,30 +29,9 @@ examples:
 """
 
 
-class Parser(argparse.ArgumentParser):
-    """Reports mistakes in the one line of all of dqrun's errors."""
-
-    def error(self, message: str) -> NoReturn:
-        raise ConfigError(f"{message}; {self.prog} --help lists the options")
-
-
 def main(argv: Sequence[str]) -> int:
     """Prints the comparison, warnings on stderr; `-o FILE` also writes it to a file. Returns the exit code."""
-    parser = Parser(
-        prog="dqrun compare",
-        description="compares the trials recorded so far",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    add_source(parser)
-    add_layout(parser)
-    metric = f"numeric columns of the rows whose means are shown (default: {TEST})"
-    parser.add_argument("--metric", default=TEST, metavar="FIELDS", help=metric)
-    parser.add_argument("--spread", choices=list(SPREADS), default="ci95", help="what +- is in tables (default: ci95)")
-    parser.add_argument("--format", choices=FORMATS, help="default: by the suffix of FILE; on the terminal a table")
-    parser.add_argument("-o", "--output", metavar="FILE", help="write to .csv, .md, .tex, .json, or a table to .txt")
-    arguments = parser.parse_intermixed_args(argv)
+    arguments = build_parser().parse_intermixed_args(argv)
     form = output_format(arguments.output, arguments.format)
     comparison = comparison_of(runs_of(arguments.words, warn), arguments, arguments.metric)
     if arguments.output:
@@ -64,6 +43,24 @@ def main(argv: Sequence[str]) -> int:
         print(SPREADS[arguments.spread], file=sys.stderr)
     warn(comparison.warnings)
     return 0
+
+
+def build_parser() -> VerbParser:
+    """The options of `dqrun compare`."""
+    parser = VerbParser(
+        prog="dqrun compare",
+        description="compares the trials recorded so far",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_source(parser)
+    add_layout(parser)
+    metric = f"numeric columns of the rows whose means are shown (default: {TEST})"
+    parser.add_argument("--metric", default=TEST, metavar="FIELDS", help=metric)
+    parser.add_argument("--spread", choices=list(SPREADS), default="ci95", help="what +- is in tables (default: ci95)")
+    parser.add_argument("--format", choices=FORMATS, help="default: by the suffix of FILE; on the terminal a table")
+    parser.add_argument("-o", "--output", metavar="FILE", help="write to .csv, .md, .tex, .json, or a table to .txt")
+    return parser
 
 
 def add_source(parser: argparse.ArgumentParser) -> None:

@@ -12,12 +12,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from dqrun import __version__
+from dqrun.arguments import VerbParser
 from dqrun.errors import ConfigError, DqrunError
 from dqrun.report import plot
 from dqrun.report.compare import (
     DEFAULT_COLUMNS,
     DEFAULT_ROWS,
-    Parser,
     add_layout,
     add_source,
     comparison_of,
@@ -56,12 +56,7 @@ class Section:
 
 def main(argv: Sequence[str]) -> int:
     """Writes the page. Returns the exit code."""
-    parser = Parser(prog="dqrun report", description="tables and pictures on one HTML page", allow_abbrev=False)
-    add_source(parser)
-    add_layout(parser)
-    parser.add_argument("--latency", metavar="FILE", help="JSON of dqrun bench inference, for accuracy by latency")
-    parser.add_argument("-o", "--output", default="report.html", metavar="FILE", help="default: report.html")
-    arguments = parser.parse_intermixed_args(argv)
+    arguments = build_parser().parse_intermixed_args(argv)
     output = Path(arguments.output)
     if output.suffix.lower() not in (".html", ".htm"):
         raise ConfigError.rule("-o", "end in .html", str(output))
@@ -75,6 +70,16 @@ def main(argv: Sequence[str]) -> int:
     write_atomically(output, text.encode())
     print(output)
     return 0
+
+
+def build_parser() -> VerbParser:
+    """The options of `dqrun report`."""
+    parser = VerbParser(prog="dqrun report", description="tables and pictures on one HTML page")
+    add_source(parser)
+    add_layout(parser)
+    parser.add_argument("--latency", metavar="FILE", help="JSON of dqrun bench inference, for accuracy by latency")
+    parser.add_argument("-o", "--output", default="report.html", metavar="FILE", help="default: report.html")
+    return parser
 
 
 def tables(comparison: Comparison, arguments: argparse.Namespace) -> list[Section]:

@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dqrun.arguments import VerbParser
 from dqrun.errors import ConfigError, DataError, DqrunError, ResultsError
 from dqrun.report.cells import Cell, make_cells
 from dqrun.report.checks import sharing
-from dqrun.report.compare import DEFAULT_COLUMNS, DEFAULT_ROWS, Parser, add_source, runs_of, warn
+from dqrun.report.compare import DEFAULT_COLUMNS, DEFAULT_ROWS, add_source, runs_of, warn
 from dqrun.report.comparison import by_place
 from dqrun.report.files import write_atomically
 from dqrun.report.latency import latency_of, read_latencies
@@ -53,15 +54,14 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> VerbParser:
     """The options of `dqrun plot`."""
     kinds = "\n".join(f"  {name:<8}{meaning}" for name, meaning in KINDS.items())
-    parser = Parser(
+    parser = VerbParser(
         prog="dqrun plot",
         description="pictures of the trials recorded so far",
         epilog=f"kinds:\n{kinds}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     parser.add_argument("kind", nargs="?", default="", metavar="KIND", help=f"one of {', '.join(KINDS)}")
     add_source(parser)

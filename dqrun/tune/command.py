@@ -1,4 +1,4 @@
-"""`dqrun tune [GROUP=OPTION ...] [FIELD=VALUE ...]`: the command."""
+"""`dqrun tune`: the searches of a command line, run to their end."""
 
 from __future__ import annotations
 
@@ -6,49 +6,22 @@ import argparse
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from dqrun.compose import load_jobs
 from dqrun.config import RunConfig
 from dqrun.cores import usable_cores
-from dqrun.errors import ConfigError, DqrunError
+from dqrun.errors import DqrunError
 from dqrun.protocol import trials
 from dqrun.report.progress import Progress
 from dqrun.report.tables import align
 from dqrun.run import run_plan
 from dqrun.tune.preset import write_preset
-from dqrun.tune.space import SETTINGS, space_of
+from dqrun.tune.space import space_of
 from dqrun.tune.study import Search, Tried
 
 PARTS = ("train", "val")
 """What a search evaluates: never the test data."""
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ConfigError(f"{message}; dqrun tune --help lists the flags")
-
-
-def build_parser() -> argparse.ArgumentParser:
-    """The flags of the verb."""
-    parser = _Parser(
-        prog="dqrun tune",
-        allow_abbrev=False,
-        description="Searches settings by validation with Optuna: dqrun tune model=gin quant=int4 method=naive,dq. "
-        "Each combination of listed values is searched with the same number of settings, the defaults being the "
-        "first. The same command goes on where it was stopped. Rows and studies go to results.dir/tune.",
-    )
-    parser.add_argument("overrides", nargs="*", help="GROUP=OPTION or FIELD=VALUE; a,b,c lists what to compare")
-    parser.add_argument("--trials", type=int, default=20, metavar="N", help="settings tried for each (default: 20)")
-    parser.add_argument(
-        "--search", default=",".join(SETTINGS), metavar="LIST", help=f"what to vary (default: {','.join(SETTINGS)})"
-    )
-    parser.add_argument("--config-dir", metavar="DIR", help="a folder with groups of your own; gets the presets too")
-    parser.add_argument(
-        "-o", "--output", metavar="DIR", help="config folder for presets (default: results.dir/tune/configs)"
-    )
-    parser.add_argument("-q", "--quiet", action="store_true", help="errors only")
-    return parser
 
 
 class SearchProgress(Progress):
@@ -74,14 +47,11 @@ class SearchProgress(Progress):
             self.note(text)
 
 
-def main(argv: Sequence[str]) -> int:
-    """Runs the searches of a command line and returns the exit code: 1 when one found nothing that works."""
-    options = build_parser().parse_intermixed_args(list(argv))
-    if options.trials < 1:
-        raise ConfigError.rule("--trials", "be >= 1", options.trials)
-    for word in options.overrides:
-        if word.startswith("~"):
-            raise ConfigError(f"{word} can't be put into a preset: write what you want instead")
+def run_command(options: argparse.Namespace, argv: list[str]) -> int:
+    """Runs the searches that parsed options ask for and returns the exit code; `argv`: the words they stem from.
+
+    Raises DqrunError when a search found nothing that works.
+    """
     jobs = load_jobs(options.overrides, multirun=True, config_dir=options.config_dir)
     names = options.search.split(",")
     spaces = [space_of(job.config, names) for job in jobs]
@@ -96,7 +66,7 @@ def main(argv: Sequence[str]) -> int:
             f"{search.name}: {search.budget - search.left} of {search.budget} settings asked so far; {dimensions}"
         )
     run_searches(searches, progress)
-    return finish(searches, options, progress, list(argv))
+    return finish(searches, options, progress, argv)
 
 
 def run_searches(searches: Sequence[Search], progress: SearchProgress) -> None:

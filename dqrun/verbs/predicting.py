@@ -1,4 +1,4 @@
-"""`dqrun predict FILE --dataset ...`: what an integer program says of graphs, as CSV. No Hydra, no training code."""
+"""What an integer program says of graphs, as CSV: the work of `dqrun predict`. No Hydra, no training code."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import csv
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -14,42 +13,15 @@ import torch
 import yaml
 from torch import Tensor
 
-from dqrun.arguments import VerbParser
 from dqrun.config import DataConfig, DatasetConfig
-from dqrun.cores import use_threads
 from dqrun.data.dataset import GraphDataset, load_dataset
 from dqrun.data.features import FeatureRule
 from dqrun.data.graph_files import is_graph_file, read_graph_files
-from dqrun.engine import Program, load_program
+from dqrun.engine import Program
 from dqrun.errors import ConfigError, DataError, ResultsError
 from dqrun.groups import config_folder
 
 GRAPHS_AT_ONCE = 1000
-
-DATASET_HELP = """\
-graphs to predict: the name of a dataset (an option of the group dataset=, or the one of training); a folder in dqrun's
-format; a file of PyG's tensors x, edge_index and, for several graphs, batch (.safetensors, or .pt with a plain
-dictionary); or two files of one graph: edges as CSV (source,target) and node features as CSV or NPY"""
-
-
-def main(argv: Sequence[str]) -> int:
-    """Writes one line per graph, or per node: its place, the prediction, the logits and, where known, the target."""
-    parser = VerbParser(prog="dqrun predict", description="Runs an integer program that dqrun export wrote.")
-    parser.add_argument("file", metavar="FILE", help="the program")
-    parser.add_argument("--dataset", nargs="+", required=True, metavar="NAME|DIR|FILE", help=DATASET_HELP)
-    parser.add_argument("-o", "--output", metavar="CSV", help="default: standard output")
-    parser.add_argument("--threads", type=int, metavar="N", help="CPU threads, default: all cores")
-    arguments = parser.parse_args(argv)
-    if arguments.threads is not None and arguments.threads < 1:
-        raise ConfigError.rule("--threads", "be >= 1", arguments.threads)
-    program = load_program(arguments.file)
-    dataset = find_graphs(arguments.dataset, program)
-    if arguments.threads:
-        use_threads(arguments.threads, partial(print, file=sys.stderr))
-    logits = predict(program, dataset)
-    with opened(arguments.output) as stream:
-        write_predictions(stream, logits, dataset, program)
-    return 0
 
 
 def find_graphs(words: Sequence[str], program: Program) -> GraphDataset:

@@ -1,0 +1,43 @@
+"""`dqrun tune [GROUP=OPTION ...] [FIELD=VALUE ...]`: its flags."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from dqrun.arguments import VerbParser
+from dqrun.errors import ConfigError
+from dqrun.tune.space import SETTINGS
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs the searches of a command line and returns the exit code."""
+    options = build_parser().parse_intermixed_args(list(argv))
+    if options.trials < 1:
+        raise ConfigError.rule("--trials", "be >= 1", options.trials)
+    for word in options.overrides:
+        if word.startswith("~"):
+            raise ConfigError(f"{word} can't be put into a preset: write what you want instead")
+    from dqrun.tune.command import run_command  # imports torch: only now that the command line is right
+
+    return run_command(options, list(argv))
+
+
+def build_parser() -> VerbParser:
+    """The flags of the verb."""
+    parser = VerbParser(
+        prog="dqrun tune",
+        description="Searches settings by validation with Optuna: dqrun tune model=gin quant=int4 method=naive,dq. "
+        "Each combination of listed values is searched with the same number of settings, the defaults being the "
+        "first. The same command goes on where it was stopped. Rows and studies go to results.dir/tune.",
+    )
+    parser.add_argument("overrides", nargs="*", help="GROUP=OPTION or FIELD=VALUE; a,b,c lists what to compare")
+    parser.add_argument("--trials", type=int, default=20, metavar="N", help="settings tried for each (default: 20)")
+    parser.add_argument(
+        "--search", default=",".join(SETTINGS), metavar="LIST", help=f"what to vary (default: {','.join(SETTINGS)})"
+    )
+    parser.add_argument("--config-dir", metavar="DIR", help="a folder with groups of your own; gets the presets too")
+    parser.add_argument(
+        "-o", "--output", metavar="DIR", help="config folder for presets (default: results.dir/tune/configs)"
+    )
+    parser.add_argument("-q", "--quiet", action="store_true", help="errors only")
+    return parser
