@@ -21,6 +21,7 @@ from dqrun.config import (
 # Fields that leave a trial's result what it is: where files lie, how fast it is computed, and which other trials run.
 INCIDENTAL = (
     "evaluate", "data", "results", "launcher", "jobs", "track", "device", "threads", "kernels", "rerun",
+    "tags", "notes",
 )  # fmt: skip
 INCIDENTAL_PROTOCOL = ("trials", "folds", "first_seed")
 INCIDENTAL_TRAIN = ("checkpoint_minutes",)

@@ -9,12 +9,13 @@ import sys
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import torch
 
 
 @lru_cache(maxsize=1)
-def versions() -> dict[str, str]:
+def versions() -> dict[str, Any]:
     """Versions of dqrun, torch and PyG, as row columns."""
     return {
         "dqrun_version": version("dqrun"),

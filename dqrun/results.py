@@ -126,8 +126,8 @@ class Results:
                 for leftover in self.root.glob(f".{_PART}-*.csv"):  # of a killed process
                     leftover.unlink(missing_ok=True)
                 rows, complaints = self.read_rows()
-                frame = pd.DataFrame(rows, columns=[*TRIAL_COLUMNS, "cell_hash"])
-                _write_csv(frame[TRIAL_COLUMNS], self.root / "trials.csv")
+                frame = pd.DataFrame(rows, columns=TRIAL_COLUMNS)
+                _write_csv(frame, self.root / "trials.csv")
                 _write_csv(summarise(frame), self.root / "summary.csv")
         except OSError as error:
             raise self._cannot_write(self.root, error) from None

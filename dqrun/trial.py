@@ -21,7 +21,7 @@ from dqrun.checkpoint import Shapes, load_parameters, save_model
 from dqrun.config import RunConfig
 from dqrun.data.dataset import GraphDataset
 from dqrun.data.features import FeatureRule
-from dqrun.data.fingerprint import fingerprint
+from dqrun.data.fingerprint import data_fingerprint, fingerprint
 from dqrun.data.splits import split_for
 from dqrun.data.trial_data import TrialData
 from dqrun.errors import TrialFailed
@@ -35,7 +35,7 @@ from dqrun.quant import Phase
 from dqrun.quant.plan import set_phase
 from dqrun.results import MODEL, Results
 from dqrun.resume import Checkpoints
-from dqrun.row import Row, write_row
+from dqrun.row import Row, hyperparameters, write_row
 from dqrun.tasks import Task
 from dqrun.training import Epoch, Fit, Streams, calibrate, evaluate, fit, reestimate_norms
 
@@ -94,7 +94,7 @@ def run_trial(
             measured = {"reason": str(error)}
     seconds = time.perf_counter() - started + checkpoints.earlier_seconds
     row = make_row(config, trial, result, model, measured, memory.bytes(), seconds)
-    row = replace(row, started_from="" if start is None else start.name)
+    row = replace(row, started_from="" if start is None else start.name, data_fingerprint=data_fingerprint(dataset))
     return Outcome(row, result, model, shapes, data.rule, log=measured.get("reason", ""))
 
 
@@ -218,6 +218,9 @@ def make_row(
         integer_agreement=measured.get("integer_agreement"),
         integer_agreement_float32=measured.get("integer_agreement_float32"),
         processor=processor(),
+        **hyperparameters(config),
+        tags=" ".join(config.tags),
+        notes=config.notes,
         log=f"runs/{name}/{LOG}" if "reason" in measured else "",
     )
 

@@ -12,7 +12,7 @@ import pytest
 
 from dqrun.errors import ResultsError, TrialFailed
 from dqrun.results import Results, ci95, summarise
-from dqrun.row import TRIAL_COLUMNS, Row, write_row
+from dqrun.row import HYPERPARAMETERS, TRIAL_COLUMNS, Row, write_row
 
 ISSUE_COLUMNS = (
     "run_id dataset task model quant weight_bits activation_bits method estimator observer p_min p_max plan protocol "
@@ -28,20 +28,12 @@ def store(results: Results, row: Row) -> None:
 
 
 def test_columns_are_stable() -> None:
-    integer = ["test_metric_integer", "integer_agreement", "integer_agreement_float32"]
-    assert [*ISSUE_COLUMNS.split(), *integer, "started_from", "processor"] == TRIAL_COLUMNS
-
-
-def test_the_agreement_of_older_rows_was_with_float32(tmp_path: Path, row: Row) -> None:
-    results = Results(tmp_path / "results")
-    store(results, replace(row, test_metric_integer=0.7, integer_agreement=0.99))
-    path = results.runs / "r0" / "row.json"
-    values = json.loads(path.read_text())
-    del values["integer_agreement_float32"]
-    path.write_text(json.dumps(values))
-    found = results.row("r0")
-    assert found is not None and found["test_metric_integer"] == 0.7
-    assert found["integer_agreement"] is None and found["integer_agreement_float32"] == 0.99
+    younger = """
+        test_metric_integer integer_agreement integer_agreement_float32 started_from processor kernels setup_seconds
+        data_fingerprint cell_hash
+    """
+    text = "tags notes"
+    assert [*ISSUE_COLUMNS.split(), *younger.split(), *HYPERPARAMETERS, *text.split()] == TRIAL_COLUMNS
 
 
 def test_tables_are_rebuilt_from_folders(tmp_path: Path, row: Row) -> None:
@@ -120,7 +112,7 @@ def test_unwritable_folder(tmp_path: Path) -> None:
         Results(tmp_path / "file" / "results")
 
 
-def test_rows_from_before_the_log_column_are_read(tmp_path: Path, row: Row) -> None:
+def test_rows_from_before_a_column_are_read(tmp_path: Path, row: Row) -> None:
     results = Results(tmp_path)
     store(results, row)
     path = results.runs / "r0" / "row.json"

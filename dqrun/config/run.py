@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -71,6 +72,8 @@ class RunConfig:
     threads: int = doc("CPU threads, >= 1; 0: all cores", 0)
     kernels: str = doc("auto (compiled where they work), reference (plain torch), cpu (compiled or an error)", "auto")
     rerun: bool = doc("run trials that already have a row again", False)
+    tags: list[str] = doc("words for the row, to find it again: letters, digits and _ - . : / + @", [])
+    notes: str = doc("text for the row", "")
 
     def validate(self) -> None:
         """Checks every field and the rules between fields; raises ConfigError with the first violation."""
@@ -86,6 +89,10 @@ class RunConfig:
         require(self.threads >= 0, "threads", "be >= 0", self.threads)
         require_one_of("kernels", self.kernels, ("auto", "reference", "cpu"))
         require_one_of("evaluate.engine", self.evaluate.engine, ("float", "integer"))
+        for tag in self.tags:
+            require(
+                re.fullmatch(r"[\w.:/+@-]+", tag) is not None, "tags", "be words of letters, digits and _-.:/+@", tag
+            )
         if self.evaluate.engine == "integer":
             self._validate_integer()
         if not self.quant.is_fp32:
