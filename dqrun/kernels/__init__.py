@@ -16,7 +16,7 @@ from torch import Tensor
 
 from dqrun.graph import CSR, Rows, SparseRows
 from dqrun.kernels import reference, sparse
-from dqrun.kernels.choice import recorded, use, version
+from dqrun.kernels.choice import ran, recorded, use, version
 from dqrun.kernels.noise import Noise
 from dqrun.kernels.reference import Range
 
@@ -31,6 +31,7 @@ __all__ = [
     "fake_quantize",
     "linear",
     "message_range",
+    "ran",
     "recorded",
     "segment_reduce",
     "spmm",

@@ -20,6 +20,19 @@ from dqrun.errors import ConfigError
 P = ParamSpec("P")
 R = TypeVar("R")
 
+
+class Ran:
+    """Which versions of kernels ran; calls that have no compiled version (float64, say) do not count."""
+
+    def __init__(self) -> None:
+        self.versions: set[str] = set()
+
+    @property
+    def name(self) -> str:
+        """ "cpu" (compiled), "reference", "mixed", or "" where no kernel ran."""
+        return "mixed" if len(self.versions) > 1 else "".join(self.versions)
+
+
 CHOICES = ("auto", "reference", "cpu")
 FLOATING, INTEGER = "dqrun.kernels.cpu", "dqrun.kernels.integer.cpu"
 """The packages of compiled kernels."""
@@ -27,6 +40,7 @@ COMPILED_TYPES = {FLOATING: (torch.float32,), INTEGER: (torch.float32, torch.uin
 
 _choice: ContextVar[str] = ContextVar("dqrun_kernels", default="auto")
 _recorded: ContextVar[bool] = ContextVar("dqrun_kernels_recorded", default=False)
+_ran: ContextVar[Ran | None] = ContextVar("dqrun_kernels_ran", default=None)
 
 
 @contextmanager
@@ -57,6 +71,19 @@ def recorded() -> Iterator[None]:
         _recorded.reset(token)
 
 
+@contextmanager
+def ran() -> Iterator[Ran]:
+    """What kernels of the code inside the `with` block really run, told by the `Ran` that it gives, then and later."""
+    outer, inside = _ran.get(), Ran()
+    token = _ran.set(inside)
+    try:
+        yield inside
+    finally:
+        _ran.reset(token)
+        if outer is not None:
+            outer.versions |= inside.versions
+
+
 def version(meaning: Callable[P, R], x: Tensor, package: str = FLOATING) -> Callable[P, R]:
     """The version of a function of `reference` to call for data like x; `package` has the compiled ones."""
     chosen = _version(meaning, x, package)
@@ -64,13 +91,15 @@ def version(meaning: Callable[P, R], x: Tensor, package: str = FLOATING) -> Call
 
 
 def _version(meaning: Callable[P, R], x: Tensor, package: str) -> Callable[P, R]:
-    if _choice.get() == "reference" or x.device.type != "cpu" or x.dtype not in COMPILED_TYPES[package]:
+    if x.dtype not in COMPILED_TYPES[package]:
         return meaning
-    compiled = _load_compiled(package)
+    compiled = None if _choice.get() == "reference" or x.device.type != "cpu" else _load_compiled(package)
     if isinstance(compiled, str):
         _warn_once(compiled)
-        return meaning
-    return cast("Callable[P, R]", getattr(compiled, meaning.__name__))
+    chosen = meaning if compiled is None or isinstance(compiled, str) else getattr(compiled, meaning.__name__)
+    if (listener := _ran.get()) is not None:
+        listener.versions.add("reference" if chosen is meaning else "cpu")
+    return cast("Callable[P, R]", chosen)
 
 
 @functools.cache

@@ -12,9 +12,11 @@ import torch
 
 from dqrun import kernels
 from dqrun.errors import ConfigError
-from dqrun.kernels import choice, cpu, reference
+from dqrun.graph import CSR
+from dqrun.kernels import choice, cpu, integer, reference
 
 ONE = torch.ones(1)
+LOOP = CSR.from_edge_index(torch.zeros(2, 1, dtype=torch.int64), 1)
 
 
 @pytest.fixture
@@ -62,6 +64,30 @@ def test_auto_without_numba_says_so_once(caplog: pytest.LogCaptureFixture) -> No
     ]
 
 
+def test_what_ran_is_told_while_and_after_it_runs() -> None:
+    with kernels.ran() as outer:
+        assert outer.name == ""
+        with kernels.ran() as inside:
+            kernels.edge_softmax(LOOP, ONE.view(1, 1).double())
+            assert inside.name == ""  # there is no compiled version for float64
+            kernels.edge_softmax(LOOP, ONE.view(1, 1))
+        assert inside.name == outer.name == "cpu"
+        with kernels.use("reference"):
+            kernels.edge_softmax(LOOP, ONE.view(1, 1))
+        assert (inside.name, outer.name) == ("cpu", "mixed")
+    kernels.edge_softmax(LOOP, ONE.view(1, 1))
+    with kernels.ran() as integers, kernels.use("reference"):
+        integer.quantize(ONE.view(1, 1), integer.CodeGrid(8, 1.0, 0))
+    assert integers.name == "reference"
+
+
+@pytest.mark.usefixtures("broken_numba")
+def test_a_fallback_to_the_reference_is_told() -> None:
+    with kernels.ran() as found:
+        kernels.edge_softmax(LOOP, ONE.view(1, 1))
+    assert found.name == "reference"
+
+
 @pytest.mark.usefixtures("broken_numba")
 def test_cpu_without_numba_is_an_error_of_one_line() -> None:
     with pytest.raises(ConfigError, match="numba does not work") as error, kernels.use("cpu"):
@@ -75,7 +101,10 @@ def test_importing_the_seam_does_not_import_numba() -> None:
 
 
 def test_every_reference_kernel_of_the_seam_has_a_compiled_version() -> None:
-    not_kernels = {"Noise", "Range", "Rows", "recorded", "use"} | {"add_self", "summable"}  # the last are plain torch
+    not_kernels = {"Noise", "Range", "Rows", "ran", "recorded", "use"} | {
+        "add_self",
+        "summable",
+    }  # the last are plain torch
     for name in set(kernels.__all__) - not_kernels:
         assert getattr(cpu, name).__annotations__ == getattr(reference, name).__annotations__
 

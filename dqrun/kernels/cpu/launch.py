@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from functools import wraps
 from typing import Any, TypeVar, cast
 
@@ -23,6 +24,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+from dqrun.kernels.cpu.cache import MendingCache
 
 F = TypeVar("F", bound=Callable[..., Any])
 Array = NDArray[Any]
@@ -71,7 +74,7 @@ def region(function: F) -> F:
 
 
 def kernel(function: F) -> F:
-    """Compiles a parallel kernel at its first call, cached on disk where some cache folder is writable.
+    """Compiles a parallel kernel at its first call, cached on disk (`MendingCache`) where some folder is writable.
 
     Kernels fill arrays that they are given and call no numpy function of arrays: numba would compile each of those
     too, which took most of the time.
@@ -85,10 +88,9 @@ def driver(function: F) -> F:
 
 
 def _compiled(function: F, options: dict[str, Any]) -> F:
-    try:
-        compiled = numba.njit(cache=True, **options)(function)
-    except RuntimeError:  # numba found no writable cache folder
-        compiled = numba.njit(**options)(function)
+    compiled: Any = numba.njit(**options)(function)
+    with suppress(RuntimeError):  # numba found no writable cache folder
+        compiled._cache = MendingCache(function)
 
     @wraps(function)
     def start(*args: Any) -> Any:

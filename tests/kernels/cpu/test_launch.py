@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Any
 
 import numba
 import numpy as np
@@ -38,14 +37,10 @@ def test_parts_follow_torchs_threads_and_the_work(num_threads: int) -> None:
 
 
 def test_kernels_work_where_no_cache_folder_is_writable(monkeypatch: pytest.MonkeyPatch) -> None:
-    compile_function = launch.numba.njit
+    def refuse(function: object) -> None:
+        raise RuntimeError("cannot cache function: no locator available")  # numba's own words
 
-    def njit(cache: bool = False, **options: Any) -> Any:
-        if cache:
-            raise RuntimeError("cannot cache function: no locator available")  # numba's own words
-        return compile_function(**options)
-
-    monkeypatch.setattr(launch.numba, "njit", njit)
+    monkeypatch.setattr(launch, "MendingCache", refuse)
 
     def double(x: launch.Array) -> None:
         for i in prange(x.size):
