@@ -13,32 +13,32 @@ from typing import NoReturn
 from dqrun import __version__
 from dqrun.errors import ConfigError, DqrunError
 from dqrun.fields import suggestion
+from dqrun.interrupts import exit_code, listening
 from dqrun.streams import forget, standard_streams
 from dqrun.verbosity import add_verbose
 from dqrun.verbs import MAIN_INTERRUPTED, VERBS
 from dqrun.waiting import let_threads_sleep
-
-_INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command line (default: this process's) and returns its exit code.
 
     0: done; 1: a trial failed; 2: the command line, a configuration, data or the output are wrong, told in one line on
-    stderr; 130: interrupted.
+    stderr; 130: interrupted; 143: ended by SIGTERM, which is handled like Ctrl-C.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     let_threads_sleep()
     with standard_streams():
         try:
-            code = _dispatch(arguments)
-            sys.stdout.flush()
-            return code
+            with listening():
+                code = _dispatch(arguments)
+                sys.stdout.flush()
+                return code
         except DqrunError as error:
             return _told(str(error), error.exit_code)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as error:
             verb = VERBS.get(arguments[0]) if arguments else None
-            return _told(f"interrupted; {verb.interrupted if verb else MAIN_INTERRUPTED}", _INTERRUPTED)
+            return _told(f"interrupted; {verb.interrupted if verb else MAIN_INTERRUPTED}", exit_code(error))
         except BrokenPipeError:  # the reader went away, as in `dqrun --help | head -1`
             forget(sys.stdout)
             return 1

@@ -34,10 +34,9 @@ def show_log() -> None:
         logger.addHandler(_Lines())
 
 
-def follow_parent() -> None:
-    """Shows the log in a worker process whose parent was started with `-v`."""
-    if os.environ.get(VARIABLE):
-        show_log()
+def is_verbose() -> bool:
+    """Whether this process, or the one that started it, was given `-v`."""
+    return bool(os.environ.get(VARIABLE))
 
 
 def add_verbose(parser: argparse.ArgumentParser) -> None:

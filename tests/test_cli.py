@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dqrun import __version__
+from dqrun import __version__, interrupts
 from dqrun.cli import main
 from dqrun.config import RunConfig
 from dqrun.errors import DataError, TrialFailed
@@ -95,6 +95,7 @@ def test_a_mistake_is_one_line_and_runs_nothing(
         (DataError("raw file x.zip is truncated"), 2, "dqrun: raw file x.zip is truncated\n"),
         (TrialFailed("loss is not finite"), 1, "dqrun: loss is not finite\n"),
         (KeyboardInterrupt(), 130, "dqrun: interrupted; finished trials are kept, the same command goes on\n"),
+        (interrupts.Ended(15), 143, "dqrun: interrupted; finished trials are kept, the same command goes on\n"),
     ],
 )
 def test_errors_of_a_run_are_one_line(

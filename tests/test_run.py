@@ -248,7 +248,7 @@ def test_launcher_and_jobs_are_those_of_the_whole_sweep(make: Make) -> None:
         run_all([make(), make("launcher=parallel")], quiet=True)
 
 
-@pytest.mark.parametrize(("launcher", "module"), [("parallel", "joblib"), ("slurm", "submitit"), ("ray", "ray")])
+@pytest.mark.parametrize(("launcher", "module"), [("slurm", "submitit"), ("ray", "ray")])
 def test_a_missing_extra_is_one_line(make: Make, monkeypatch: pytest.MonkeyPatch, launcher: str, module: str) -> None:
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(ConfigError, match=rf"launcher={launcher} needs the extra \[{launcher}\]: pip install"):

@@ -7,16 +7,20 @@ import time
 import traceback
 import uuid
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Protocol
 
+from dqrun.config import RunConfig
 from dqrun.errors import DqrunError
 from dqrun.launchers.plain import POLL, tell_whom_we_wait_for
-from dqrun.report.progress import Progress
+from dqrun.protocol import Trial
+from dqrun.report.progress import Progress, title
 from dqrun.sweep.plan import Plan, PlannedTrial
 from dqrun.sweep.worker import Finished, Worker, one_line
+from dqrun.training import Epoch
 
 LOOK = 0.05
 """Seconds between two looks at tasks that run."""
@@ -28,6 +32,15 @@ class Died(Exception):
     def __init__(self, message: str, log: str) -> None:
         super().__init__(message)
         self.log = log
+
+
+@dataclass(frozen=True)
+class Heard:
+    """An epoch of a trial in another process: the trial's title and its number of epochs."""
+
+    title: str
+    epochs: int
+    epoch: Epoch
 
 
 @dataclass(frozen=True)
@@ -72,10 +85,11 @@ Submit = Callable[[Job], Task]
 
 
 class _Collector(Progress):
-    """Keeps what is said, to be said where the person is."""
+    """Keeps what is said, to be said where the person is; `listen` gets each epoch at once."""
 
-    def __init__(self) -> None:
+    def __init__(self, listen: Callable[[Heard], None]) -> None:
         super().__init__(quiet=True)
+        self._listen = listen
         self.notes: list[str] = []
         self.complaints: list[str] = []
 
@@ -85,18 +99,23 @@ class _Collector(Progress):
     def complain(self, complaints: list[str]) -> None:
         self.complaints += complaints
 
+    @contextmanager
+    def trial(self, config: RunConfig, trial: Trial) -> Iterator[Callable[[Epoch], None]]:
+        name, epochs = title(config, trial), config.own_train.epochs
+        yield lambda epoch: self._listen(Heard(name, epochs, epoch))
+
 
 @cache
 def _worker() -> Worker:
     """The worker of this process, which keeps its dataset from one trial to the next."""
-    return Worker(_Collector())
+    return Worker(_Collector(lambda heard: None))
 
 
-def attempt(job: Job) -> Answer:
-    """Runs a trial in the process of a launched task."""
+def attempt(job: Job, listen: Callable[[Heard], None] = lambda heard: None) -> Answer:
+    """Runs a trial in the process of a launched task; `listen` gets each epoch."""
     os.chdir(job.folder)  # relative paths of the configuration are relative to it
     os.environ.update(job.environment)
-    worker, said = _worker(), _Collector()
+    worker, said = _worker(), _Collector(listen)
     worker.progress, worker.label = said, job.label
     return Answer(worker.attempt(job.planned), said.notes, said.complaints)
 
@@ -118,6 +137,7 @@ def drive(plan: Plan, progress: Progress, submit: Submit, slots: int) -> None:
         ended = [(job, task) for job, task in running if task.done()]
         running = [entry for entry in running if entry not in ended]
         for job, task in ended:
+            progress.unheard(job.label)
             finished = _settle(here, job, task, progress)
             if finished is None:
                 later.append(job.planned)

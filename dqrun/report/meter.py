@@ -7,7 +7,7 @@ import time
 
 from tqdm import tqdm
 
-_BAR = "{desc} {percentage:3.0f}%|{bar}| {postfix}"
+_BAR = "{desc} {percentage:3.0f}%|{bar}|"
 
 
 class Meter:
@@ -18,19 +18,23 @@ class Meter:
 
     def __init__(self, total: int, bar: bool) -> None:
         self.total, self.done = total, 0
-        self._part = 0.0
+        self._parts: dict[str, float] = {}
         self._started = time.perf_counter()
-        self._bar = tqdm(total=total, desc="all trials", bar_format=_BAR, leave=False, file=sys.stderr) if bar else None
+        self._bar = tqdm(total=total, bar_format=_BAR, leave=False, file=sys.stderr) if bar else None
         self._show()
 
-    def advance(self, part: float) -> None:
-        """The trial that runs now is done to this part, 0..1."""
-        self._part = min(part, 1.0)
+    def advance(self, name: str, part: float) -> None:
+        """The trial `name`, one of those that run now, is done to this part, 0..1."""
+        self._parts[name] = min(part, 1.0)
         self._show()
+
+    def leave(self, name: str) -> None:
+        """The trial `name` does not run any more."""
+        self._parts.pop(name, None)
 
     def finish(self) -> None:
-        """One more trial has ended."""
-        self.done, self._part = self.done + 1, 0.0
+        """One more trial has its row."""
+        self.done += 1
         self._show()
 
     def left(self) -> str:
@@ -45,16 +49,20 @@ class Meter:
             self._bar.close()
 
     def _estimate(self) -> str:
-        worked = self.done + self._part
+        worked = self._worked()
         if worked <= 0 or self.total <= 0:
             return ""
         seconds = (time.perf_counter() - self._started) * (self.total - worked) / worked
         return f", about {duration(seconds)} left"
 
+    def _worked(self) -> float:
+        """Trials that are done, those that run with the part that is."""
+        return min(self.done + sum(self._parts.values()), self.total)
+
     def _show(self) -> None:
         if self._bar is not None:
-            self._bar.n = self.done + self._part
-            self._bar.set_postfix_str(f"{self.done} of {self.total} done{self._estimate()}", refresh=True)
+            self._bar.n = self._worked()
+            self._bar.set_description_str(f"{self.done} of {count(self.total, 'trial')} done{self._estimate()}")
 
 
 def duration(seconds: float) -> str:

@@ -14,11 +14,10 @@ from tqdm import tqdm
 from dqrun.config import RunConfig
 from dqrun.protocol import Trial, canonical
 from dqrun.report.meter import Meter, count
+from dqrun.report.running import Running
 from dqrun.report.tables import format_table, summary_lines, told_apart
 from dqrun.results import Results
 from dqrun.training import Epoch
-
-SECONDS_BETWEEN_LINES = 30.0  # where stderr is no terminal
 
 
 def title(config: RunConfig, trial: Trial) -> str:
@@ -50,6 +49,7 @@ class Progress:
         self.rows: list[dict[str, Any]] = []
         """Rows of the trials that ended while this command ran."""
         self.meter: Meter | None = None
+        self._running = Running(self.bars, quiet)
         self._notes: set[str] = set()
         self._complaints: set[str] = set()
 
@@ -57,7 +57,7 @@ class Progress:
         """The plan of the command, before anything runs."""
         self.known = known
         self.note(text)
-        self.meter = Meter(to_do, bar=self.bars and to_do > 1)
+        self.meter = self._running.meter = Meter(to_do, bar=self.bars and to_do > 1)
 
     def note(self, text: str) -> None:
         """Says something once, unless quiet."""
@@ -75,35 +75,19 @@ class Progress:
     @contextmanager
     def trial(self, config: RunConfig, trial: Trial) -> Iterator[Callable[[Epoch], None]]:
         """Gives the function that takes each epoch of a trial."""
-        if not self.bars:
-            yield self._plain_lines(title(config, trial), config.own_train.epochs)
-            return
-        with tqdm(total=config.own_train.epochs, desc=title(config, trial), unit="epoch", leave=False) as bar:
+        name, epochs = title(config, trial), config.own_train.epochs
+        try:
+            yield lambda epoch: self._running.show(name, name, epochs, epoch)
+        finally:
+            self._running.end(name)
 
-            def report(epoch: Epoch) -> None:
-                bar.set_postfix(loss=f"{epoch.train_loss:.4f}", val=f"{epoch.val_metric:.4f}", refresh=False)
-                bar.update(epoch.epoch - bar.n)  # a resumed trial does not begin at 1
-                if self.meter is not None:
-                    self.meter.advance(epoch.epoch / config.own_train.epochs)
+    def heard(self, label: str, title: str, epochs: int, epoch: Epoch) -> None:
+        """An epoch of a trial in another process, which `label` tells from other trials."""
+        self._running.show(label, title, epochs, epoch)
 
-            yield report
-
-    def _plain_lines(self, name: str, epochs: int) -> Callable[[Epoch], None]:
-        """For logs: a line at most every half minute."""
-        last = time.perf_counter()
-
-        def report(epoch: Epoch) -> None:
-            nonlocal last
-            if self.quiet or time.perf_counter() - last < SECONDS_BETWEEN_LINES:
-                return
-            last = time.perf_counter()
-            print(
-                f"{name}: epoch {epoch.epoch} of {epochs}, loss {epoch.train_loss:.4f}, val {epoch.val_metric:.4f}",
-                file=sys.stderr,
-                flush=True,
-            )
-
-        return report
+    def unheard(self, label: str) -> None:
+        """The trial that `label` stands for does not run any more."""
+        self._running.end(label)
 
     def finished(self, row: Mapping[str, Any], here: bool = True) -> None:
         """A trial that ended, well or not; `here`: in this sweep, else in another that shares the folder."""
@@ -125,6 +109,7 @@ class Progress:
 
     def close(self) -> None:
         """Takes the bars away."""
+        self._running.close()
         if self.meter is not None:
             self.meter.close()
 

@@ -5,10 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-pytest.importorskip("joblib", reason="needs the extra [parallel]")
-
 
 def test_it_gives_the_rows_of_the_plain_launcher(sweeps: Any, tmp_path: Path) -> None:
     sweeps.check_cube(tmp_path, "launcher=parallel", "jobs=2")

@@ -22,9 +22,11 @@ def test_the_time_left_follows_from_the_time_so_far(clock: list[float]) -> None:
     clock[0] = 60.0
     meter.finish()
     assert meter.left() == "; 1 of 4 done, about 3 min left"
-    meter.advance(0.5)
+    meter.advance("a", 0.25)
+    meter.advance("b", 0.25)
     assert meter.left() == "; 1 of 4 done, about 2 min left"
-    for _ in range(3):
+    for name in ("a", "b", "c"):
+        meter.leave(name)
         meter.finish()
     assert meter.left() == ""
 
@@ -39,7 +41,8 @@ def test_a_bar_over_all_trials(clock: list[float], capsys: pytest.CaptureFixture
     meter.finish()
     meter.close()
     shown = capsys.readouterr().err
-    assert "all trials" in shown and "25%" in shown and "1 of 4 done, about 30 s left" in shown
+    assert "1 of 4 trials done, about 30 s left  25%|" in shown
+    assert "0 of 4 trials done   0%|" in shown and "| ," not in shown
 
 
 def test_durations() -> None:

@@ -1,5 +1,6 @@
 """What a person is told, and when."""
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 
 from dqrun.compose import load_configs
 from dqrun.protocol import Trial
-from dqrun.report import progress as module
+from dqrun.report import running as module
 from dqrun.report.progress import Progress, title
 from dqrun.results import Results
 from dqrun.row import Row, write_row
@@ -37,11 +38,46 @@ def test_without_a_terminal_a_line_now_and_then(
 
 def test_on_a_terminal_a_bar(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     (config,) = load_configs([])
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     progress = Progress()
-    progress.bars = True
     with progress.trial(config, Trial(0)) as report:
         report(EPOCH)
     assert "threads gin int8 dq seed 0" in capsys.readouterr().err
+
+
+def test_trials_in_other_processes_have_a_line_each(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    progress = Progress()
+    progress.plan("plan: 5 trials", to_do=5, known=0)
+    capsys.readouterr()
+    progress.heard("a", "gin seed 0", 40, EPOCH)
+    progress.heard("b", "gin seed 1", 40, EPOCH)
+    progress.unheard("b")
+    progress.heard("c", "gin seed 2", 40, EPOCH)
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(module, "SECONDS_BETWEEN_LINES", 0.0)
+    progress.heard("a", "gin seed 0", 40, replace(EPOCH, epoch=4))
+    assert capsys.readouterr().err.splitlines() == [
+        "gin seed 0: epoch 4 of 40, loss 0.5000, val 0.7000",
+        "gin seed 2: epoch 3 of 40, loss 0.5000, val 0.7000",
+    ]
+
+
+def test_trials_in_other_processes_have_a_bar_each_up_to_a_number(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setattr(module, "MOST_BARS", 2)
+    progress = Progress()
+    progress.plan("plan: 5 trials", to_do=5, known=0)
+    for label in ("a", "b", "c"):
+        progress.heard(label, f"trial {label}", 4, EPOCH)
+    progress.heard("a", "its start", 4, EPOCH)
+    progress.close()
+    shown = capsys.readouterr().err
+    assert all(text in shown for text in ("trial a", "trial b", "its start", "0 of 5 trials done"))
+    assert "trial c" not in shown
 
 
 def test_notes_and_complaints_are_said_once(capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -124,7 +125,7 @@ def test_a_trial_goes_on_where_a_killed_worker_stopped(
         if seen == [1, 2]:
             raise Killed
 
-    monkeypatch.setattr(Progress, "_plain_lines", lambda *_: die)
+    monkeypatch.setattr(Progress, "trial", lambda *_: nullcontext(die))
     with pytest.raises(Killed):
         worker.attempt(planned)
     assert results.checkpoint_path(planned.name).exists()

@@ -6,7 +6,7 @@ torch first it is served by torch's own OpenMP pool, whereas any second pool wou
 workers, which wait for their next region by spinning (with numba's workqueue, twice the time of a kernel between two
 torch operations was measured). Without OpenMP numba takes the next layer. The workqueue layer aborts the process when
 two Python threads start kernels at once, so kernels start one at a time. With GNU OpenMP a process forked after its
-parent ran a kernel must run none (numba ends it, torch's own regions would hang): start workers by spawn or loky.
+parent ran a kernel must run none (numba ends it, torch's own regions would hang): start workers as new processes.
 """
 
 from __future__ import annotations
