@@ -40,8 +40,7 @@ FRONT_DESK = {
     *("fields", "groups", "help", "hydra_flags", "overrides", "protocol", "streams", "verbosity", "waiting"),
     *("arguments", "bench/__init__", "bench/cli", "bench/command", "bench/inference_cli"),
     *("tune/__init__", "tune/cli", "tune/space"),
-    *("cores", "interrupts"),
-    *("verbs/__init__", "verbs/export", "verbs/predict", "verbs/runs"),
+    *("cores", "interrupts", "verbs/__init__"),
 }
 """Modules and packages that run before a command line is known to be right: none imports torch when it is imported."""
 

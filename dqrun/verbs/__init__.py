@@ -43,9 +43,18 @@ class Verb:
 
 
 _NOTHING_WRITTEN = "no file was written"
+_REPEAT = "some trials are changed, others not yet: the same command does the rest"
 _KEPT = "finished trials are kept, the same command goes on"
 
 VERBS = {
+    "ls": Verb("dqrun.verbs.ls", "trials, with conditions: dqrun ls [DIR] status=failed 'seed<5'", _NOTHING_WRITTEN),
+    "show": Verb(
+        "dqrun.verbs.show", "one trial: row, settings, history, files: dqrun show RUN", _NOTHING_WRITTEN, True
+    ),
+    "tag": Verb(
+        "dqrun.verbs.tag", "tags and notes of trials: dqrun tag RUN|FILTER --add WORDS [--note TEXT]", _REPEAT, True
+    ),
+    "rm": Verb("dqrun.verbs.rm", "removes trials: dqrun rm RUN|FILTER [--dry-run]", _REPEAT, True),
     "compare": Verb("dqrun.report.compare", "tables of the results so far: dqrun compare [DIR]", _NOTHING_WRITTEN),
     "plot": Verb(
         "dqrun.report.plot", "pictures of them: dqrun plot curves|bars|pareto|degree [DIR] -o FILE", _NOTHING_WRITTEN
