@@ -41,7 +41,7 @@ def candidates(line: str, parser: argparse.ArgumentParser) -> list[str]:
     elif current.startswith("-"):
         found = _flags(parser, current)
     else:
-        found = [*_hydra(words, current, parser), *(() if words else VERBS)]
+        found = [*_hydra(words, current), *(() if words else VERBS)]
     return sorted({word for word in found if word.startswith(current)})
 
 
@@ -55,9 +55,9 @@ def _of_verb(verb: Verb, words: Sequence[str], current: str) -> list[str]:
         return list(before.choices or ())  # without choices the shell offers files
     found = [str(choice) for action in _positionals(parser) for choice in action.choices or ()]
     if verb.takes_runs:
-        found += run_names(_results_folder(words))
+        found += run_names(Path(_option(words, "--results") or "results").expanduser())
     if verb.takes_overrides:
-        found += _hydra([word for word in words if "=" in word], current, parser)
+        found += _hydra(words, current)
     return found
 
 
@@ -71,12 +71,9 @@ def _positionals(parser: argparse.ArgumentParser) -> Iterable[argparse.Action]:
     return (action for action in parser._actions if not action.option_strings)
 
 
-def _results_folder(words: Sequence[str]) -> Path:
-    """The folder that `--results` names, else the default."""
-    for flag, value in pairwise(words):
-        if flag == "--results":
-            return Path(value).expanduser()
-    return Path("results")
+def _option(words: Sequence[str], flag: str) -> str | None:
+    """The value of a flag among the typed words, or None."""
+    return next((value for word, value in pairwise(words) if word == flag), None)
 
 
 def run_names(results: Path) -> list[str]:
@@ -87,12 +84,12 @@ def run_names(results: Path) -> list[str]:
         return []
 
 
-def _hydra(words: Sequence[str], current: str, parser: argparse.ArgumentParser) -> list[str]:
+def _hydra(words: Sequence[str], current: str) -> list[str]:
     """Groups, options and fields; nothing for a line that does not compose: the time for errors is when it is run."""
     from dqrun.hydra_flags import override_candidates
 
+    overrides = [word for word in words if word[0] != "-" and ("=" in word or word[0] == "~")]
     try:
-        flags, _ = parser.parse_known_intermixed_args(words)
-        return override_candidates(flags.overrides, current, getattr(flags, "config_dir", None))
-    except (DqrunError, SystemExit):
+        return override_candidates(overrides, current, _option(words, "--config-dir"))
+    except DqrunError:
         return []

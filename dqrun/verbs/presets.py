@@ -78,4 +78,5 @@ def _presets(group: str) -> dict[str, dict[str, Any]]:
 
 def _read(group: str, option: str) -> dict[str, Any]:
     tree = yaml.safe_load((config_folder() / group / f"{option}.yaml").read_text(encoding="utf-8"))
-    return tree if isinstance(tree, dict) else {}
+    part = tree.get(group, tree) if isinstance(tree, dict) else {}  # a preset of the whole configuration names its part
+    return part if isinstance(part, dict) else {}

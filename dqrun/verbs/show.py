@@ -10,7 +10,6 @@ from dqrun.arguments import VerbParser
 from dqrun.report.rows import Run
 from dqrun.report.sheets import Sheet, as_text
 from dqrun.report.text import for_terminal, text_of
-from dqrun.verbs.presets import Nearest, nearest_presets
 from dqrun.verbs.runs import add_results, find_trial
 
 EPOCH_COLUMNS = ("epoch", "train_loss", "val_loss", "val_metric", "lr")
@@ -42,7 +41,9 @@ def _settings(trial: Run) -> list[str]:
     """The presets that the configuration is nearest to, and the fields in which it differs from them."""
     if trial.config is None:
         return []
-    nearest: Nearest = nearest_presets(trial.config)
+    from dqrun.verbs.presets import nearest_presets  # imports Hydra, which completion of this verb needs not
+
+    nearest = nearest_presets(trial.config)
     title = f"presets: {' '.join(nearest.words)}"
     if not nearest.differing:
         return [f"{for_terminal(title)}\n  no other settings"]
@@ -58,10 +59,18 @@ def _history(trial: Run) -> list[str]:
     except (OSError, ValueError, csv.Error):
         return []
     best = str(trial.row.get("best_epoch"))
-    marks = {0: "first", len(epochs) - 1: "last"}
-    marks |= {i: "chosen" for i, epoch in enumerate(epochs) if epoch["epoch"] == best}
-    lines = [[*epochs[i].values(), marks[i]] for i in sorted(marks) if 0 <= i < len(epochs)]
+    shown = {i: "chosen" if epoch["epoch"] == best else "" for i, epoch in enumerate(epochs)}
+    kept = [i for i, mark in shown.items() if mark or i in (0, len(epochs) - 1)]
+    lines = [[*map(_short, epochs[i].values()), shown[i]] for i in kept]
     return [as_text(Sheet([*EPOCH_COLUMNS, ""], lines, title="history"))] if lines else []
+
+
+def _short(number: str) -> str:
+    """A number with five digits; other text as it is."""
+    try:
+        return f"{float(number):.5g}"
+    except ValueError:
+        return number
 
 
 def _files(trial: Run) -> list[str]:
