@@ -40,7 +40,7 @@ flags:
 
 exit codes:
   0 done; 1 a trial failed; 2 the command line, a configuration, data or a file are wrong, told in one line on stderr;
-  130 interrupted
+  130 interrupted; 143 ended by SIGTERM
 """
 
 
