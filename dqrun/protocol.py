@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass, replace
+from functools import reduce
+from operator import getitem
 from typing import Any
 
 from dqrun.config import (
@@ -28,6 +30,10 @@ INCIDENTAL_TRAIN = ("checkpoint_minutes",)
 INCIDENTAL_DATASET = ("path",)  # where a user's folder lies: its content counts, see `fingerprint`
 # Fields that are younger than the first published rows, and what trials without them did.
 YOUNGER: dict[str, Any] = {
+    "dataset.degree_statistics": "training",
+    "method.observer.percentile": "symmetric",
+    "method.weight_observer.percentile": "symmetric",
+    "method.collapsed_range": "zero",
     "method.step": "observed",
     "method.delay_epochs": 0,
     "method.observe_epochs": 0,
@@ -115,9 +121,10 @@ def _drop_younger(tree: dict[str, Any]) -> None:
     if tree["train"]["warm_start"] == "none":
         del tree["train"]["fine_tune"]  # there is nothing to fine-tune
     for name, value in YOUNGER.items():
-        part, field = name.split(".")
-        if tree[part][field] == value:
-            del tree[part][field]
+        *path, field = name.split(".")
+        part = reduce(getitem, path, tree)
+        if part[field] == value:
+            del part[field]
 
 
 def trial_hash(config: RunConfig, trial: Trial, fingerprint: str = "") -> str:

@@ -78,7 +78,7 @@ def test_any_dataset_takes_a_recipe_by_its_name() -> None:
 
 def test_an_experiment_chooses_groups_and_their_recipe() -> None:
     config = load("experiment=reddit_released_int4_dq")
-    assert (config.dataset.name, config.quant.label, config.method.name) == ("REDDIT-BINARY", "int4", "dq")
+    assert (config.dataset.name, config.quant.label, config.method.name) == ("REDDIT-BINARY", "int4", "dq_released")
     assert config.model.layers == load("dataset=reddit_binary", "model=gin").model.layers
 
 

@@ -14,6 +14,7 @@ from dqrun.config import (
     FineTuneConfig,
     MethodConfig,
     ModelConfig,
+    ObserverConfig,
     PlanConfig,
     ProtocolConfig,
     QuantConfig,
@@ -92,6 +93,9 @@ def test_what_leaves_a_result_alone_leaves_its_hash_alone(change: dict[str, obje
         {"method": replace(CONFIG.method, step="learned")},
         {"method": replace(CONFIG.method, delay_epochs=3)},
         {"train": TrainConfig(warm_start="fp32")},
+        {"method": replace(CONFIG.method, collapsed_range="unit")},
+        {"method": replace(CONFIG.method, weight_observer=ObserverConfig(percentile="kthvalue"))},
+        {"dataset": replace(CONFIG.dataset, degree_statistics="all")},
     ],
 )
 def test_what_determines_a_result_changes_its_hash(change: dict[str, object]) -> None:

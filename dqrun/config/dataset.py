@@ -10,6 +10,7 @@ from dqrun.config.rules import doc, require, require_one_of
 
 DATASET_SOURCES = ("planetoid", "tu", "zinc", "gnn_benchmark", "threads", "folder")
 FEATURES = ("given", "degree", "category", "auto")
+DEGREE_STATISTICS = ("training", "all")
 TASKS = ("node_classification", "graph_classification", "graph_regression")
 
 
@@ -56,6 +57,11 @@ class DatasetConfig:
     max_one_hot_degree: int = doc(
         "features=degree: one-hot up to this largest in-degree of the dataset, else one standardised scalar", 1000
     )
+    degree_statistics: str = doc(
+        "features=degree, one scalar: mean and deviation are those of degrees in the training part (training) or in "
+        "all data (all: Degree-Quant's released code)",
+        "training",
+    )
     normalize_rows: bool = doc("divide each node's given features by their sum", False)
     path: str | None = doc("source=folder: the folder with the user's files", None)
     graphs: int = doc("source=threads: number of graphs to generate", 400)
@@ -65,6 +71,7 @@ class DatasetConfig:
         require_one_of("dataset.source", self.source, DATASET_SOURCES)
         require_one_of("dataset.task", self.task, TASKS)
         require_one_of("dataset.features", self.features, FEATURES)
+        require_one_of("dataset.degree_statistics", self.degree_statistics, DEGREE_STATISTICS)
         require(self.max_one_hot_degree >= 0, "dataset.max_one_hot_degree", "be >= 0", self.max_one_hot_degree)
         require(self.graphs >= 10, "dataset.graphs", "be >= 10", self.graphs)
         if self.source == "folder":

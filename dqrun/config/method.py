@@ -8,7 +8,9 @@ from dqrun.config.rules import doc, require, require_label, require_one_of
 
 ESTIMATORS = ("ste", "clipped", "clipped_ends")
 OBSERVER_UPDATES = ("widen", "average", "latest")
+PERCENTILES = ("symmetric", "kthvalue")
 STEPS = ("observed", "learned")
+COLLAPSED_RANGES = ("zero", "unit")
 
 
 @dataclass
@@ -21,17 +23,24 @@ class ObserverConfig:
         "average",
     )
     momentum: float = doc("update=average: weight of the newest range, (0, 1]", 0.01)
+    percentile: str = doc(
+        "ends of the range among n values, by rank from the smallest, k = floor(tail n): symmetric (k + 1 and n - k), "
+        "kthvalue (k and floor((1 - tail) n), both at least 1: Degree-Quant's released code)",
+        "symmetric",
+    )
 
     @property
     def label(self) -> str:
         """The name in tables, e.g. minmax-average(0.01), percentile(0.001)-widen."""
-        extent = f"percentile({self.tail:g})" if self.tail else "minmax"
+        percentile = "percentile" if self.percentile == "symmetric" else self.percentile
+        extent = f"{percentile}({self.tail:g})" if self.tail else "minmax"
         return f"{extent}-{self.update}" + (f"({self.momentum:g})" if self.update == "average" else "")
 
     def validate(self, name: str) -> None:
         require(0 <= self.tail < 0.5, f"{name}.tail", "be in [0, 0.5)", self.tail)
         require_one_of(f"{name}.update", self.update, OBSERVER_UPDATES)
         require(0 < self.momentum <= 1, f"{name}.momentum", "be in (0, 1]", self.momentum)
+        require_one_of(f"{name}.percentile", self.percentile, PERCENTILES)
 
 
 @dataclass
@@ -73,6 +82,11 @@ class MethodConfig:
         "step size (scale) of each grid: observed (of the range), learned (LSQ: a parameter)",
         "observed",
     )
+    collapsed_range: str = doc(
+        "grid of a range that holds zero alone: zero (all values become 0), unit (scale 1 and zero point 0: "
+        "Degree-Quant's released code)",
+        "zero",
+    )
     delay_epochs: int = doc(
         "epochs at the beginning in which nothing is rounded and no range observed, >= 0, < the epochs of training",
         0,
@@ -91,6 +105,7 @@ class MethodConfig:
         self.weight_observer.validate("method.weight_observer")
         self.protection.validate()
         require_one_of("method.step", self.step, STEPS)
+        require_one_of("method.collapsed_range", self.collapsed_range, COLLAPSED_RANGES)
         require(self.delay_epochs >= 0, "method.delay_epochs", "be >= 0", self.delay_epochs)
         require(self.observe_epochs >= 0, "method.observe_epochs", "be >= 0", self.observe_epochs)
         require(0 < self.noise_rate <= 1, "method.noise_rate", "be in (0, 1]", self.noise_rate)

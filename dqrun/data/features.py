@@ -88,7 +88,7 @@ class FeatureRule:
 
     @classmethod
     def fit(cls, dataset: GraphDataset, split: Split, config: DatasetConfig) -> FeatureRule:
-        """What `dataset.features` asks for; statistics come from the nodes of the training part only.
+        """What `dataset.features` asks for; statistics come from the nodes that `dataset.degree_statistics` names.
 
         Raises ConfigError for features that the dataset does not have.
         """
@@ -96,7 +96,8 @@ class FeatureRule:
         if kind == "auto":
             kind = "given" if dataset.x is not None else "category" if dataset.category is not None else "degree"
         if kind == "degree":
-            return cls._fit_degree(dataset, split, config.max_one_hot_degree)
+            part = _training_nodes(dataset, split) if config.degree_statistics == "training" else slice(None)
+            return cls._fit_degree(dataset.packed.in_degree, part, config.max_one_hot_degree)
         if kind == "category":
             if dataset.category is None:
                 raise ConfigError.rule(
@@ -108,17 +109,16 @@ class FeatureRule:
         return cls("given", dataset.x.size(1), normalize_rows=config.normalize_rows)
 
     @classmethod
-    def _fit_degree(cls, dataset: GraphDataset, split: Split, max_one_hot: int) -> FeatureRule:
+    def _fit_degree(cls, degree: Tensor, part: Tensor | slice, max_one_hot: int) -> FeatureRule:
         """One-hot while the largest in-degree of the whole dataset is at most `max_one_hot`, else standardised.
 
         The standard deviation is the unbiased one, as in the Degree-Quant reference; where it is 0 only the mean is
-        subtracted.
+        subtracted. `part`: the nodes whose degrees (int64 [N]) give both.
         """
-        degree = dataset.packed.in_degree
         largest = int(degree.max())
         if largest <= max_one_hot:
             return cls("one_hot_degree", largest + 1)
-        seen = degree[_training_nodes(dataset, split)].double()
+        seen = degree[part].double()
         std, mean = torch.std_mean(seen) if seen.numel() > 1 else (seen.new_zeros(()), seen.mean())
         return cls("scaled_degree", 1, mean=mean.item(), divisor=std.item() if std > 0 else 1.0)
 

@@ -99,12 +99,17 @@ def tail_range(
     row_weight: Tensor | None = None,
     keep: Tensor | None = None,
     seen: Range | None = None,
+    percentile: str = "symmetric",
 ) -> Range:
     """The range of x that leaves a share `tail` of its elements out on each side, exactly; no gradient.
 
     x: [N, ...] without NaN. tail: [0, 0.5). row_weight: int64 [N], how often each row counts (0: not at all), or None:
-    once. keep: bool [N] or None, rows that do not count. With W counted elements and k = floor(tail * W): the
-    (k+1)-th smallest and the (k+1)-th largest of the multiset, 0-d tensors of x's type; (+inf, -inf) when W = 0.
+    once. keep: bool [N] or None, rows that do not count. Returns 0-d tensors of x's type: two elements of the multiset
+    of the W elements that count, by their rank from the smallest; (+inf, -inf) when W = 0.
+
+    percentile, with k = floor(tail * W): "symmetric" the ranks k + 1 and W - k; "kthvalue" the ranks k and
+    floor((1 - tail) * W), both at least 1, as in Degree-Quant's released code. Of 100 elements and a tail of 0.01 these
+    are 2 and 99, and 1 and 99.
 
     seen: a range so far, which the result contains: each end is the wider of both. It saves most of the work where
     not more than the asked share lies outside it.
@@ -112,7 +117,7 @@ def tail_range(
     if isinstance(x, SparseRows):
         x, row_weight = sparse.multiset(x, row_weight, keep)
         keep = None
-    return version(reference.tail_range, x)(x, tail, row_weight, keep, seen)
+    return version(reference.tail_range, x)(x, tail, row_weight, keep, seen, percentile)
 
 
 def linear(x: Rows, weight: Tensor, bias: Tensor | None = None, relu: bool = False) -> Tensor:
@@ -194,15 +199,16 @@ def message_range(
     tail: float,
     keep: Tensor | None = None,
     seen: Range | None = None,
+    percentile: str = "symmetric",
 ) -> Range:
     """`tail_range` of the messages weight[e] * x[col[e]] of all edges.
 
-    keep: bool [N], source nodes left out; seen: as there.
+    keep: bool [N], source nodes left out; seen, percentile: as there.
     """
     if isinstance(x, SparseRows):
         assert weight is None
-        return tail_range(x, tail, csr.out_degree, keep, seen)
-    return version(reference.message_range, x)(csr, x, weight, tail, keep, seen)
+        return tail_range(x, tail, csr.out_degree, keep, seen, percentile)
+    return version(reference.message_range, x)(csr, x, weight, tail, keep, seen, percentile)
 
 
 def edge_add(csr: CSR, source: Tensor, target: Tensor) -> Tensor:

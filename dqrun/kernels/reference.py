@@ -118,38 +118,55 @@ def tail_range(
     row_weight: Tensor | None = None,
     keep: Tensor | None = None,
     seen: Range | None = None,
+    percentile: str = "symmetric",
 ) -> Range:
-    low, high = _tail_range(x, tail, row_weight, keep)
+    low, high = _tail_range(x, tail, row_weight, keep, percentile)
     return (low, high) if seen is None else (torch.minimum(low, seen[0]), torch.maximum(high, seen[1]))
 
 
-def _tail_range(x: Tensor, tail: float, row_weight: Tensor | None, keep: Tensor | None) -> Range:
+def left_out(tail: float, total: int, percentile: str) -> tuple[int, int]:
+    """How many of `total` elements (at least 1) lie below and above the range; the definition: `kernels.tail_range`."""
+    if percentile == "symmetric":
+        return int(tail * total), int(tail * total)
+    return max(1, int(tail * total)) - 1, total - max(1, int((1 - tail) * total))
+
+
+def _tail_range(x: Tensor, tail: float, row_weight: Tensor | None, keep: Tensor | None, percentile: str) -> Range:
     if x.numel() == 0:
         return x.new_full((), float("inf")), x.new_full((), float("-inf"))
     if keep is not None:
         row_weight = (~keep).long() if row_weight is None else row_weight.masked_fill(keep, 0)
     if row_weight is None:
-        k = int(tail * x.numel())
-        if k == 0:
+        below, above = left_out(tail, x.numel(), percentile)
+        if below == above == 0:
             return x.amin(), x.amax()
         flat = x.flatten()
-        return flat.kthvalue(k + 1).values, flat.kthvalue(x.numel() - k).values
+        return flat.kthvalue(below + 1).values, flat.kthvalue(x.numel() - above).values
     if tail == 0:
         counts = _rows(row_weight > 0, x)
         return x.where(counts, float("inf")).amin(), x.where(counts, float("-inf")).amax()
-    return _weighted_tail_range(x, tail, row_weight)
+    return _weighted_tail_range(x, tail, row_weight, percentile)
 
 
-def _weighted_tail_range(x: Tensor, tail: float, row_weight: Tensor) -> Range:
+def _weighted_tail_range(x: Tensor, tail: float, row_weight: Tensor, percentile: str) -> Range:
     values, order = x.flatten().sort()
     upto = row_weight[order // (x.numel() // x.size(0))].cumsum(0)  # elements up to and including each sorted one
     total = upto[-1]
-    k = (tail * total.double()).floor().long()
+    lower, upper = _ranks(tail, total, percentile)
     last = values.numel() - 1
-    low = values.take(torch.searchsorted(upto, k, right=True).clamp(max=last))  # values[...] would read the place
-    high = values.take(torch.searchsorted(upto, total - k).clamp(max=last))
+    low = values.take(torch.searchsorted(upto, lower).clamp(max=last))  # values[...] would read the place
+    high = values.take(torch.searchsorted(upto, upper).clamp(max=last))
     some = total > 0
     return low.where(some, float("inf")), high.where(some, float("-inf"))
+
+
+def _ranks(tail: float, total: Tensor, percentile: str) -> tuple[Tensor, Tensor]:
+    """Ranks, from 1, of the range's ends among `total` elements, int64 0-d: `left_out` without reading the device."""
+    if percentile == "symmetric":
+        outside = (total.double() * tail).floor().long()
+        return outside + 1, total - outside
+    lower, upper = ((total.double() * share).floor().long().clamp(min=1) for share in (tail, 1 - tail))
+    return lower, upper
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, relu: bool = False) -> Tensor:
@@ -191,8 +208,10 @@ def message_range(
     tail: float,
     keep: Tensor | None = None,
     seen: Range | None = None,
+    percentile: str = "symmetric",
 ) -> Range:
-    return tail_range(_messages(csr, x, weight), tail, None, None if keep is None else keep[csr.col], seen)
+    exact = None if keep is None else keep[csr.col]
+    return tail_range(_messages(csr, x, weight), tail, None, exact, seen, percentile)
 
 
 def _messages(csr: CSR, x: Tensor, weight: Tensor | None) -> Tensor:

@@ -26,7 +26,8 @@ def propagate(csr: CSR, h: R, weight: Tensor | None, site: Site, keep: Tensor | 
     keep = quantizer.kept(keep)
     if quantizer.observing:
         observer = quantizer.observer
-        observer.update(*kernels.message_range(csr, h, weight, observer.tail, keep, observer.seen))
+        seen = kernels.message_range(csr, h, weight, observer.tail, keep, observer.seen, observer.percentile)
+        observer.update(*seen)
     if not quantizer.rounding:
         return kernels.spmm(csr, h, weight)
     scale, zero_point = quantizer.params(csr.num_edges * h.numel() // max(1, h.size(0)))

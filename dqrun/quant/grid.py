@@ -9,8 +9,8 @@ from torch import Tensor
 
 from dqrun.errors import ConfigError
 
-# Smaller scales would overflow float32 when inverted; a range that is a single point (all zeros) gets this one.
-SMALLEST_SCALE = 4 * torch.finfo(torch.float32).tiny
+SMALLEST_SCALE = 4 * torch.finfo(torch.float32).tiny  # smaller ones would overflow float32 when inverted
+SMALLEST_UNIT_SCALE = torch.finfo(torch.float32).eps
 
 
 @dataclass(frozen=True)
@@ -23,12 +23,16 @@ class Grid:
     `headroom`: share by which the range is widened first. The ends of a range are values that occur, and values are
     often multiples of one another (sums of codes, ends of opposite sign), so that without it many lie half-way between
     two codes, where the last bit of a sum decides. With it they do not: see docs/integer_engine.md.
+
+    `collapsed`: the grid of a range that holds zero alone. "zero": the smallest scale, all values become 0 (to 1e-36).
+    "unit": scale 1 and zero point 0, and no other scale is below float32's epsilon; as in Degree-Quant's released code.
     """
 
     bits: int
     signed: bool = True
     symmetric: bool = False
     headroom: float = 0.0
+    collapsed: str = "zero"
 
     def __post_init__(self) -> None:
         if not 2 <= self.bits <= 8:
@@ -52,12 +56,19 @@ class Grid:
         if self.headroom:
             low, high = low * (1.0 + self.headroom), high * (1.0 + self.headroom)
         if self.symmetric:
-            reach = torch.maximum(-low, high) if self.signed else high
-            scale = (reach / self.qmax).clamp(min=SMALLEST_SCALE)
+            scale = self._scale((torch.maximum(-low, high) if self.signed else high) / self.qmax)
             return scale, torch.zeros_like(scale, dtype=torch.int32)
-        scale = ((high - low) / (self.qmax - self.qmin)).clamp(min=SMALLEST_SCALE)
+        scale = self._scale((high - low) / (self.qmax - self.qmin))
         zero_point = (self.qmin - torch.round(low / scale)).clamp(self.qmin, self.qmax)
+        if self.collapsed == "unit":
+            zero_point = zero_point.where(high > low, 0.0)
         return scale, zero_point.to(torch.int32)
+
+    def _scale(self, step: Tensor) -> Tensor:
+        """The scale of a range in which two codes lie `step` >= 0 apart, both float32 0-d."""
+        if self.collapsed == "unit":
+            return step.clamp(min=SMALLEST_UNIT_SCALE).where(step > 0, 1.0)
+        return step.clamp(min=SMALLEST_SCALE)
 
     def encode(self, x: Tensor, scale: Tensor, zero_point: Tensor) -> Tensor:
         """Codes of real numbers, int32, same shape: round half to even, then clamp to [qmin, qmax]."""

@@ -13,15 +13,19 @@ class Observer(nn.Module):
 
     `update` says how a new range joins the old: "widen" (running extremes; what the released Degree-Quant code does
     with its percentiles), "average" (exponential moving average, first range as it is; Jacob et al. 2018, sec. 3.1),
-    "latest" (the newest replaces the old). Buffers `low`, `high`: float32 0-d, (+inf, -inf) until something was seen.
+    "latest" (the newest replaces the old). `percentile`: which elements end the range, see `kernels.tail_range`.
+
+    Buffers `low`, `high`: float32 0-d, (+inf, -inf) until something was seen.
     """
 
     low: Tensor
     high: Tensor
 
-    def __init__(self, tail: float = 0.0, update: str = "average", momentum: float = 0.01) -> None:
+    def __init__(
+        self, tail: float = 0.0, update: str = "average", momentum: float = 0.01, percentile: str = "symmetric"
+    ) -> None:
         super().__init__()
-        self.tail, self.rule, self.momentum = tail, update, momentum
+        self.tail, self.rule, self.momentum, self.percentile = tail, update, momentum, percentile
         self.register_buffer("low", torch.tensor(torch.inf))
         self.register_buffer("high", torch.tensor(-torch.inf))
 
@@ -29,6 +33,11 @@ class Observer(nn.Module):
     def has_seen(self) -> bool:
         """Whether any value was observed; reads the device."""
         return bool(self.low <= self.high)
+
+    @property
+    def has_seen_nonzero(self) -> bool:
+        """Whether the range holds more than zero; reads the device."""
+        return self.has_seen and bool((self.low < 0) | (self.high > 0))
 
     @property
     def seen(self) -> kernels.Range | None:
@@ -41,7 +50,7 @@ class Observer(nn.Module):
 
         keep: bool [N] or None.
         """
-        self.update(*kernels.tail_range(x, self.tail, row_weight, keep, self.seen))
+        self.update(*kernels.tail_range(x, self.tail, row_weight, keep, self.seen, self.percentile))
 
     @torch.no_grad()
     def update(self, low: Tensor, high: Tensor) -> None:
@@ -59,4 +68,4 @@ class Observer(nn.Module):
         self.high.copy_(torch.where(empty, self.high, high))
 
     def extra_repr(self) -> str:
-        return f"tail={self.tail}, update={self.rule}, momentum={self.momentum}"
+        return f"tail={self.tail}, update={self.rule}, momentum={self.momentum}, percentile={self.percentile}"

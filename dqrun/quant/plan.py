@@ -66,11 +66,13 @@ class QuantPlan:
                 signed=not site.nonnegative,
                 symmetric=symmetric if rule.symmetric is None else rule.symmetric,
                 headroom=rule.headroom or 0.0,
+                collapsed=method.collapsed_range,
             ),
             observer=Observer(
                 tail=observer.tail if rule.tail is None else min(observer.tail, rule.tail),
                 update=observer.update,
                 momentum=observer.momentum,
+                percentile=observer.percentile,
             ),
             estimator=method.estimator,
             noise_rate=method.noise_rate,

@@ -131,12 +131,12 @@ class Quantizer(nn.Module):
                 raise DqrunError("a quantiser was evaluated before it had observed any value")
             self._checked = True
         scale, zero_point = self.grid.params(self.observer.low, self.observer.high)
-        if self.beginning and self._begin(scale, zero_point):
+        if self.beginning and self.observer.has_seen_nonzero and self._begin(scale, zero_point):
             return self.params(count)
         return scale, zero_point
 
     def _begin(self, scale: Tensor, zero_point: Tensor) -> bool:
-        """Gives a learned step its first value, unless all that was seen is zero; returns whether it did."""
+        """Gives a learned step its first value, unless that is none to divide by; returns whether it did."""
         assert self.step is not None
         if scale.item() > SMALLEST_SCALE:
             self.step.begin(scale, zero_point)

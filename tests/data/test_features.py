@@ -108,6 +108,15 @@ def test_features_that_are_not_there_are_an_error(
         features_of(stars, SPLIT, config(dataset_config, features))
 
 
+def test_statistics_of_all_degrees(stars: GraphDataset, dataset_config: MakeConfig) -> None:
+    """As in the released Degree-Quant code: mean and unbiased deviation of all data, held-out parts included."""
+    options = replace(config(dataset_config, "degree", 0), degree_statistics="all")
+    rule = FeatureRule.fit(stars, SPLIT, options)
+    degree = stars.packed.in_degree.double()
+    assert (rule.mean, rule.divisor) == pytest.approx((degree.mean().item(), degree.std().item()))
+    assert rule.mean != FeatureRule.fit(stars, SPLIT, config(dataset_config, "degree", 0)).mean
+
+
 def test_a_rule_carries_training_statistics_to_other_data(stars: GraphDataset, dataset_config: MakeConfig) -> None:
     rule = FeatureRule.fit(stars, SPLIT, config(dataset_config, "degree", 0))
     assert (rule.kind, rule.mean) == ("scaled_degree", 0.5)

@@ -101,3 +101,25 @@ def test_tail_range_of_an_expanded_multiset(rows: list[tuple[int, int, bool]], t
         k = int(tail * multiset.numel())
         expected = (multiset[k], multiset[-1 - k]) if multiset.numel() else (torch.inf, -torch.inf)
         assert reference.tail_range(x, tail, used, kept) == expected
+        by_rank = multiset.tolist() and (
+            multiset[max(1, k) - 1],
+            multiset[max(1, int((1 - tail) * multiset.numel())) - 1],
+        )
+        assert reference.tail_range(x, tail, used, kept, None, "kthvalue") == (by_rank or expected)
+
+
+@pytest.mark.parametrize(
+    ("n", "tail", "symmetric", "kthvalue"),
+    [
+        (100, 0.01, (2, 99), (1, 99)),
+        (256, 0.01, (3, 254), (2, 253)),
+        (50, 0.01, (1, 50), (1, 49)),
+        (1, 0.01, (1, 1), (1, 1)),
+    ],
+)
+def test_percentiles_by_rank(n: int, tail: float, symmetric: tuple[int, int], kthvalue: tuple[int, int]) -> None:
+    """Ranks of the released Degree-Quant code, which calls `torch.kthvalue`, beside the default's."""
+    x, ones = torch.arange(1.0, n + 1).view(-1, 1), torch.ones(n, dtype=torch.int64)
+    for weight in (None, ones):
+        assert reference.tail_range(x, tail, weight) == symmetric
+        assert reference.tail_range(x, tail, weight, percentile="kthvalue") == kthvalue

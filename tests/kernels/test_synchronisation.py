@@ -36,7 +36,7 @@ def cases(csr: CSR, grid: tuple[Tensor, Tensor, int, int]) -> dict[str, Callable
     weight, logits = torch.rand(e, requires_grad=True), torch.randn(e, 2, requires_grad=True)
     matrix, ptr = torch.randn(4, 6, requires_grad=True), torch.zeros(4, dtype=torch.int64)
 
-    def ranges(*given: Tensor | None, tail: float = 0.01) -> Tensor:
+    def ranges(*given: Tensor | str | None, tail: float = 0.01) -> Tensor:
         return torch.stack(reference.tail_range(x, tail, *given)) * x.sum()
 
     return {
@@ -44,6 +44,7 @@ def cases(csr: CSR, grid: tuple[Tensor, Tensor, int, int]) -> dict[str, Callable
         "dropout": lambda: reference.dropout(x, 0.5, 1, 2),
         "tail_range": lambda: ranges(),
         "tail_range of rows": lambda: ranges(csr.out_degree, keep),
+        "tail_range of rows, kthvalue": lambda: ranges(csr.out_degree, keep, None, "kthvalue"),
         "extremes of rows": lambda: ranges(csr.out_degree, keep, tail=0.0),
         "message_range": lambda: torch.stack(reference.message_range(csr, x, weight, 0.01, keep)) * x.sum(),
         "linear": lambda: reference.linear(x, matrix, None, True),

@@ -1,5 +1,7 @@
 """Grids against torch's fake-quantise and against their definition."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given
@@ -75,6 +77,17 @@ def test_a_range_of_zeros_keeps_zero_and_clips_the_rest() -> None:
     scale, zero_point = grid.params(torch.tensor(0.0), torch.tensor(0.0))
     y = grid.decode(grid.encode(torch.tensor([0.0, 1.0, -5.0]), scale, zero_point), scale, zero_point)
     assert y.abs().max() < 1e-30 and torch.isfinite(y).all()
+
+
+@pytest.mark.parametrize("grid", [Grid(4, collapsed="unit"), Grid(4, signed=False, collapsed="unit")])
+def test_a_unit_grid_of_a_range_of_zeros_holds_integers(grid: Grid) -> None:
+    zero = torch.tensor(0.0)
+    scale, zero_point = grid.params(zero, zero)
+    assert (scale.item(), zero_point.item(), zero_point.dtype) == (1.0, 0, torch.int32)
+    assert grid.params(torch.tensor(2.0), torch.tensor(3.0)) == replace(grid, collapsed="zero").params(zero, zero + 3)
+    assert grid.params(zero, zero + 1e-30)[0].item() == torch.finfo(torch.float32).eps
+    symmetric = replace(grid, symmetric=True).params(zero, zero)
+    assert [value.item() for value in symmetric] == [1.0, 0]
 
 
 @pytest.mark.parametrize("bits", [1, 9, 0, -4])

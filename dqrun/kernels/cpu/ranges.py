@@ -26,7 +26,7 @@ from dqrun.kernels.cpu.launch import (
 from dqrun.kernels.cpu.pointers import pointers
 from dqrun.kernels.cpu.selection import from_ordered, to_ordered
 from dqrun.kernels.cpu.tails import INFINITY, tails
-from dqrun.kernels.reference import Range
+from dqrun.kernels.reference import Range, left_out
 
 
 @inner
@@ -61,17 +61,27 @@ def _extremes(elements: Elements, num_elements: int, ends: Array) -> None:
         ends[part, 0], ends[part, 1] = from_ordered(low), from_ordered(high)
 
 
-def _range(elements: Elements, num_elements: int, tail: float, total: int, repeated: bool, seen: Range | None) -> Range:
+def _range(
+    elements: Elements,
+    num_elements: int,
+    tail: float,
+    total: int,
+    repeated: bool,
+    seen: Range | None,
+    percentile: str,
+) -> Range:
     """The range of elements that count `total` times in all, and of `seen`; `repeated`: some more than once."""
     seen_low, seen_high = (INFINITY, -INFINITY) if seen is None else (seen[0].item(), seen[1].item())
+    below, above = left_out(tail, total, percentile) if total else (0, 0)
     if total == 0:
         low, high = INFINITY, -INFINITY
-    elif int(tail * total) == 0:
+    elif below == above == 0:
         ends = np.empty((parts(num_elements), 2), np.float32)
         _extremes(elements, num_elements, ends)
         low, high = ends[:, 0].min(), ends[:, 1].max()
     else:
-        low, minus_high = tails(elements, num_elements, total, tail, repeated, (seen_low, seen_high))
+        ranks = below, above
+        low, minus_high = tails(elements, num_elements, total, tail, ranks, repeated, (seen_low, seen_high))
         high = -minus_high
     return torch.tensor(min(low, seen_low)), torch.tensor(max(high, seen_high))
 
@@ -82,15 +92,16 @@ def tail_range(
     row_weight: Tensor | None = None,
     keep: Tensor | None = None,
     seen: Range | None = None,
+    percentile: str = "symmetric",
 ) -> Range:
     num_elements = x.numel()
     if num_elements == 0 or (row_weight is None and keep is None):  # one row
         one_row = (array(x), NO_INTEGERS, NO_FLOATS, NO_INTEGERS, _flags(None), 1, num_elements)
-        return _range(one_row, num_elements, tail, num_elements, repeated=False, seen=seen)
+        return _range(one_row, num_elements, tail, num_elements, False, seen, percentile)
     width = num_elements // x.size(0)
     elements = (array(x), NO_INTEGERS, NO_FLOATS, optional(row_weight, NO_INTEGERS), _flags(keep), 1, width)
     total = _rows(x.size(0), row_weight, keep) * width
-    return _range(elements, num_elements, tail, total, row_weight is not None, seen)
+    return _range(elements, num_elements, tail, total, row_weight is not None, seen, percentile)
 
 
 def message_range(
@@ -100,14 +111,15 @@ def message_range(
     tail: float,
     keep: Tensor | None = None,
     seen: Range | None = None,
+    percentile: str = "symmetric",
 ) -> Range:
     if weight is None:
-        return tail_range(x, tail, csr.out_degree, keep, seen)
+        return tail_range(x, tail, csr.out_degree, keep, seen, percentile)
     heads, width = x[0].numel() // x.size(-1) if x.size(0) else 1, x.size(-1)
     edges = csr.num_edges if keep is None else _rows(x.size(0), csr.out_degree, keep)
     sources, flags = (array(csr.col), array(weight), NO_INTEGERS), _flags(keep)
     elements = (array(x), *sources, flags, heads, width)
-    return _range(elements, csr.num_edges * heads * width, tail, edges * heads * width, repeated=False, seen=seen)
+    return _range(elements, csr.num_edges * heads * width, tail, edges * heads * width, False, seen, percentile)
 
 
 def _flags(keep: Tensor | None) -> Array:

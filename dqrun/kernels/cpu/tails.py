@@ -202,14 +202,14 @@ def _select_sides(
     below_counts: Array,
     above: Array,
     above_counts: Array,
-    rank: Any,
+    ranks: tuple[Any, Any],
     wanted: tuple[Any, Any],
     ends: Array,
 ) -> None:
-    """The element of that rank among those below and among those above, for the sides that are wanted."""
+    """The element of its rank among those below and among those above, for the sides that are wanted."""
     for side in prange(2):
         if wanted[side]:
-            ends[side] = select(below, below_counts, rank) if side == 0 else select(above, above_counts, rank)
+            ends[side] = select(below, below_counts, ranks[0]) if side == 0 else select(above, above_counts, ranks[1])
 
 
 @inner
@@ -250,27 +250,35 @@ def _totals(found: Array) -> tuple[Any, Any, Any]:
 
 
 @inner
-def _replace(values: Array, counts: Array, found: Array, rank: Any, wanted: tuple[Any, Any], ends: Array) -> None:
-    """Puts the collected element of that rank into ends, for the sides that are wanted."""
+def _replace(
+    values: Array, counts: Array, found: Array, ranks: tuple[Any, Any], wanted: tuple[Any, Any], ends: Array
+) -> None:
+    """Puts the collected element of each side's rank into ends, for the sides that are wanted."""
     if wanted[0] or wanted[1]:
         below, above = _joined(values, found, 0), _joined(values, found, 1)
-        _select_sides(below, _joined(counts, found, 0), above, _joined(counts, found, 1), rank, wanted, ends)
+        _select_sides(below, _joined(counts, found, 0), above, _joined(counts, found, 1), ranks, wanted, ends)
 
 
 @driver
 def _search(
-    elements: Elements, num_elements: int, total: int, tail: float, repeated: bool, num_parts: int, ends: Array
+    elements: Elements,
+    num_elements: int,
+    total: int,
+    tail: float,
+    ranks: tuple[int, int],
+    repeated: bool,
+    num_parts: int,
+    ends: Array,
 ) -> None:
     """`tails`, from and into ends. One kernel, for the way into each takes as long as the work on a small tensor."""
-    rank: Any = np.int64(tail * total)
     found, equal = np.empty((num_parts, 4), np.int64), np.zeros((num_parts, 2), np.int64)
     seen_low, seen_high = ends[0], -ends[1]
     if seen_low <= seen_high:
-        capacity: Any = 2 * min(rank, num_elements) + SMALLEST_SAMPLE
+        capacity: Any = 2 * min(max(ranks[0], ranks[1]), num_elements) + SMALLEST_SAMPLE
         values, counts = _outside(elements, num_elements, seen_low, seen_high, capacity, repeated, found)
         largest, below, above = _totals(found)
         if largest < capacity:
-            _replace(values, counts, found, rank, (below > rank, above > rank), ends)
+            _replace(values, counts, found, ranks, (below > ranks[0], above > ranks[1]), ends)
             return
     ends[0] = ends[1] = INFINITY  # everything is outside
     widening, guessing = 1.0, num_elements > LARGEST_SAMPLE
@@ -281,11 +289,11 @@ def _search(
             capacity = np.int64(num_elements / num_parts * min(1.0, 1.5 * share_outside)) + SMALLEST_SAMPLE
         values, counts = _outside(elements, num_elements, ends[0], -ends[1], capacity, repeated, found)
         largest, below, above = _totals(found)
-        enough = below > rank and above > rank
+        enough = below > ranks[0] and above > ranks[1]
         if not enough:  # many elements may equal a threshold, as zeros do after a ReLU
-            missing = rank + 1 - below, rank + 1 - above
+            missing = ranks[0] + 1 - below, ranks[1] + 1 - above
             _count_equal(elements, num_elements, ends[0], -ends[1], *missing, equal)
-            enough = below + equal[:, 0].sum() > rank and above + equal[:, 1].sum() > rank
+            enough = below + equal[:, 0].sum() > ranks[0] and above + equal[:, 1].sum() > ranks[1]
         if enough and largest < capacity:
             break
         if not enough and min(ends[0], ends[1]) == INFINITY:  # everything was looked at: some of it is NaN
@@ -293,19 +301,25 @@ def _search(
             return
         guessing, capacity = not enough, max(capacity, largest + 1)
         widening *= 4.0 if guessing else 1.0
-    _replace(values, counts, found, rank, (below > rank, above > rank), ends)  # else a threshold has that rank
+    _replace(values, counts, found, ranks, (below > ranks[0], above > ranks[1]), ends)  # else a threshold has it
 
 
 def tails(
-    elements: Elements, num_elements: int, total: int, tail: float, repeated: bool, seen: tuple[Any, Any]
+    elements: Elements,
+    num_elements: int,
+    total: int,
+    tail: float,
+    ranks: tuple[int, int],
+    repeated: bool,
+    seen: tuple[Any, Any],
 ) -> Array:
-    """The elements of rank floor(tail * total) from below and from above, the latter with its sign changed [2].
+    """The elements of two ranks (from 0), from below and from above, the latter with its sign changed, float32 [2].
 
-    total: how many elements count; `repeated`: some more than once. seen: a range so far, (+inf, -inf) if none. An end
-    of it may be returned instead of an element that lies inside.
+    total: how many elements count; `repeated`: some more than once. tail: about ranks / total, for the first guess.
+    seen: a range so far, (+inf, -inf) if none. An end of it may be returned instead of an element that lies inside.
     """
     if elements[0].size < bits.WORD:  # lest a word reach beyond the memory
         elements = (np.resize(elements[0], bits.WORD), *elements[1:])
     ends = np.array((seen[0], -seen[1]), np.float32)
-    _search(elements, num_elements, total, tail, repeated, parts(num_elements), ends)
+    _search(elements, num_elements, total, tail, ranks, repeated, parts(num_elements), ends)
     return ends

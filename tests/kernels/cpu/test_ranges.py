@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from dqrun.config.method import PERCENTILES
 from dqrun.kernels import cpu, reference
 
 TAILS = (0.0, 0.001, 0.01, 0.2, 0.499)
@@ -61,16 +64,16 @@ def test_is_exact_on_large_tensors(distribution: str, weights: str) -> None:
 
 @given(
     st.integers(0, 6), st.sampled_from([(), (1,), (5,), (2, 3)]), st.floats(0, 0.499),
-    st.booleans(), st.booleans(), st.integers(0, 999),
+    st.booleans(), st.booleans(), st.sampled_from(PERCENTILES), st.integers(0, 999),
 )  # fmt: skip
 def test_is_exact_on_small_tensors(
-    rows: int, shape: tuple[int, ...], tail: float, weighted: bool, kept: bool, seed: int
+    rows: int, shape: tuple[int, ...], tail: float, weighted: bool, kept: bool, percentile: str, seed: int
 ) -> None:
     generator = torch.Generator().manual_seed(seed)
     x = torch.randn(rows, *shape, generator=generator)
     row_weight = torch.randint(0, 4, (rows,), generator=generator) if weighted else None
-    keep = torch.rand(rows, generator=generator) < 0.5 if kept else None
-    assert cpu.tail_range(x, tail, row_weight, keep) == reference.tail_range(x, tail, row_weight, keep)
+    rest = tail, row_weight, torch.rand(rows, generator=generator) < 0.5 if kept else None, None, percentile
+    assert cpu.tail_range(x, *rest) == reference.tail_range(x, *rest)
 
 
 @settings(max_examples=25)
@@ -83,8 +86,8 @@ def test_message_range_of_small_graphs(
     x = torch.randn(num_nodes, *shape, generator=generator)
     weight = torch.randn(num_edges, *shape[:-1], generator=generator) if weighted else None
     keep = torch.rand(num_nodes, generator=generator) < 0.5 if kept else None
-    for tail in TAILS:
-        assert cpu.message_range(csr, x, weight, tail, keep) == reference.message_range(csr, x, weight, tail, keep)
+    for rest in product(TAILS, [keep], [None], PERCENTILES):
+        assert cpu.message_range(csr, x, weight, *rest) == reference.message_range(csr, x, weight, *rest)
 
 
 @pytest.mark.usefixtures("num_threads")
@@ -94,8 +97,8 @@ def test_message_range_of_a_large_graph_with_hubs(random_graph, shape: tuple[int
     csr = random_graph(2000, 9000, "both")
     x, weight = torch.randn(2000, *shape, generator=generator), torch.randn(9000, *shape[:-1], generator=generator)
     keep = torch.rand(2000, generator=generator) < 0.1
-    for tail in TAILS:
-        assert cpu.message_range(csr, x, weight, tail, keep) == reference.message_range(csr, x, weight, tail, keep)
+    for rest in product(TAILS, [keep], [None], PERCENTILES):
+        assert cpu.message_range(csr, x, weight, *rest) == reference.message_range(csr, x, weight, *rest)
 
 
 def test_has_no_gradient() -> None:

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from dqrun.config.method import PERCENTILES
 from dqrun.kernels import cpu, reference
 from dqrun.kernels.cpu.tails import LARGEST_SAMPLE
 
@@ -36,10 +37,10 @@ def draw(distribution: str, rows: int, width: int, seed: int = 0) -> Tensor:
 @given(
     st.sampled_from(DISTRIBUTIONS), st.integers(17_000, 60_000), st.sampled_from([1, 3, 31, 33, 63, 65, 97, 145]),
     st.sampled_from([0.0005, 0.001, 0.01, 0.3]), st.sampled_from(["none", "degrees", "hub"]), st.booleans(),
-    st.integers(0, 99),
+    st.sampled_from(PERCENTILES), st.integers(0, 99),
 )  # fmt: skip
 def test_is_exact_whatever_the_width(
-    distribution: str, size: int, width: int, tail: float, weights: str, kept: bool, seed: int
+    distribution: str, size: int, width: int, tail: float, weights: str, kept: bool, percentile: str, seed: int
 ) -> None:
     rows = size // width
     generator = torch.Generator().manual_seed(seed)
@@ -49,27 +50,29 @@ def test_is_exact_whatever_the_width(
     if weights == "hub":
         weight[rows // 3] = 3 * rows  # more than all others together
     keep = torch.rand(rows, generator=generator) < 0.2 if kept else None
-    assert cpu.tail_range(x, tail, weight, keep) == reference.tail_range(x, tail, weight, keep)
+    rest = tail, weight, keep, None, percentile
+    assert cpu.tail_range(x, *rest) == reference.tail_range(x, *rest)
 
 
 @pytest.mark.usefixtures("num_threads")
+@pytest.mark.parametrize("percentile", PERCENTILES)
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("distribution", DISTRIBUTIONS)
-def test_widens_a_range_so_far(distribution: str, weighted: bool) -> None:
+def test_widens_a_range_so_far(distribution: str, weighted: bool, percentile: str) -> None:
     """Much, a little or nothing lies outside it, on one side or on both."""
     x, generator = draw(distribution, 1001, 33), torch.Generator().manual_seed(5)
     weight = torch.randint(0, 4, (1001,), generator=generator) if weighted else None
     all_kept, nothing = torch.ones(1001, dtype=torch.bool), (torch.tensor(torch.inf), torch.tensor(-torch.inf))
     for tail in (0.0, 0.001, 0.01):
-        low, high = reference.tail_range(x, tail, weight)
+        low, high = reference.tail_range(x, tail, weight, percentile=percentile)
         for version in (cpu, reference):
-            assert version.tail_range(x, tail, weight, None, nothing) == (low, high)
+            assert version.tail_range(x, tail, weight, None, nothing, percentile) == (low, high)
         for below, above in ((0.0, 0.0), (0.5, 0.99), (0.99, 1.01), (1.0, 1.0), (1.01, 0.9), (2.0, 2.0)):
             seen = low * below, high * above
             expected = torch.minimum(low, seen[0]), torch.maximum(high, seen[1])
             for version in (cpu, reference):
-                assert version.tail_range(x, tail, weight, None, seen) == expected
-                assert version.tail_range(x, tail, weight, all_kept, seen) == seen
+                assert version.tail_range(x, tail, weight, None, seen, percentile) == expected
+                assert version.tail_range(x, tail, weight, all_kept, seen, percentile) == seen
 
 
 @pytest.mark.usefixtures("num_threads")
