@@ -17,6 +17,7 @@ METRICS = ("train_metric", "val_metric", TEST, "test_metric_integer")
 
 LOWER_IS_BETTER = {
     "seconds": True,
+    "setup_seconds": True,
     "seconds_per_epoch": True,
     "peak_bytes": True,
     "integer_agreement": False,
@@ -27,7 +28,11 @@ LOWER_IS_BETTER = {
 
 @dataclass(frozen=True)
 class Cell:
-    """Trials of one configuration (equal but for seed and fold). Failed ones are counted and enter no mean."""
+    """Trials of one configuration (equal but for seed and fold). Failed ones are counted and enter no mean.
+
+    Rows of one (seed, fold) come from several environments (threads, device, versions): they are replicates of one
+    trial, whose value is their mean, so that a trial counts once however often it was run.
+    """
 
     runs: tuple[Run, ...]  # at least one; the oldest first
     field: str = TEST  # the numeric column of the rows whose mean this is
@@ -58,17 +63,37 @@ class Cell:
         return not LOWER_IS_BETTER[self.field] if self.field in LOWER_IS_BETTER else None
 
     @cached_property
-    def done(self) -> list[Run]:
-        return [run for run in self.runs if run.done]
+    def done(self) -> dict[tuple[int, int], list[Run]]:
+        """The finished runs of each trial, by seed and fold; more than one where it has replicates."""
+        found: dict[tuple[int, int], list[Run]] = {}
+        for run in self.runs:
+            if run.done:
+                found.setdefault(run.key, []).append(run)
+        return found
+
+    @property
+    def firsts(self) -> list[Run]:
+        """One finished run of each trial, the oldest: what pictures look into."""
+        return [replicates[0] for replicates in self.done.values()]
 
     @property
     def failed(self) -> int:
-        return len(self.runs) - len(self.done)
+        """Trials without any finished run."""
+        return len({run.key for run in self.runs} - self.done.keys())
+
+    def by_trial(self, column: str | None = None) -> dict[tuple[int, int], float]:
+        """A column (default: the cell's own) by seed and fold: the mean of the replicates that have a number."""
+        name = column or self.field
+        found = {}
+        for key, replicates in self.done.items():
+            known = [float(value) for run in replicates if (value := run.value(name)) is not None and value == value]
+            if known:
+                found[key] = mean(known)
+        return found
 
     def values(self, column: str | None = None) -> list[float]:
-        """A column (default: the cell's own) of the finished trials, where they have a number."""
-        name = column or self.field
-        return [float(value) for run in self.done if (value := run.row.get(name)) is not None and value == value]
+        """A column (default: the cell's own) of the finished trials, where they have a number; replicates averaged."""
+        return list(self.by_trial(column).values())
 
     @cached_property
     def mean(self) -> float:
@@ -103,12 +128,17 @@ def make_cells(runs: Sequence[Run], fields: Sequence[str]) -> list[Cell]:
 
 def mean(values: Sequence[float]) -> float:
     """nan for no values."""
-    return statistics.fmean(values) if values else math.nan
+    if len(values) < 2:
+        return values[0] if values else math.nan
+    try:
+        return statistics.fmean(values)
+    except OverflowError:  # of a sum that is larger than any float: the mean may not be
+        return math.fsum(value / len(values) for value in values)
 
 
 def std(values: Sequence[float]) -> float:
-    """Unbiased standard deviation; nan below two values."""
-    return statistics.stdev(values) if len(values) > 1 else math.nan
+    """Unbiased standard deviation; nan below two values and where one of them is not finite."""
+    return statistics.stdev(values) if len(values) > 1 and all(map(math.isfinite, values)) else math.nan
 
 
 def ci95(values: Sequence[float]) -> float:

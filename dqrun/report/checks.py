@@ -10,9 +10,15 @@ from dqrun.errors import DataError
 from dqrun.protocol import INCIDENTAL, INCIDENTAL_PROTOCOL, canonical
 from dqrun.report.cells import Cell
 from dqrun.report.rows import Run, config_of
+from dqrun.report.significance import BUDGET
 from dqrun.report.text import text_of
 
-BUDGET = ("train.epochs",)
+GROUPS = ("dataset", "model", "quant", "method", "plan", "protocol")
+"""Columns of the rows that name a choice which sets many fields; the fields begin with the same word."""
+
+MOST = 5
+"""Fields, or cells, that one warning names."""
+
 PROTOCOL = ("protocol.name", "protocol.num_folds", "protocol.split_seed")
 
 
@@ -26,9 +32,9 @@ def unequal(group: str, cells: Sequence[Cell], columns: Sequence[str]) -> list[s
     counts = [len(cell.done) for cell in cells]
     if len(set(counts)) > 1:
         warnings.append(f"{group}: trials differ: {_listed(names, counts)}")
-    elif len({frozenset(run.key for run in cell.done) for cell in cells}) > 1:
+    elif len({frozenset(cell.done) for cell in cells}) > 1:
         warnings.append(f"{group}: seeds or folds differ")
-    for fields, what in ((BUDGET, "epochs"), (PROTOCOL, "protocols")):
+    for fields, what in (((BUDGET,), "epochs"), (PROTOCOL, "protocols")):
         values = [" ".join(text_of(cell.runs[0].value(name)) for name in fields) for cell in cells]
         if len(set(values)) > 1:
             warnings.append(f"{group}: {what} differ ({', '.join(fields)}): {_listed(names, values)}")
@@ -56,12 +62,32 @@ def incomplete(cells: Sequence[Cell]) -> list[str]:
 
 def sharing(place: str, cells: Sequence[Cell]) -> str:
     """Says by which fields of their configuration cells differ that stand in one place of a table."""
+    found = distinguishing(cells)
     named = [
         f"{name} ({', '.join(dict.fromkeys(text_of(value) or '(none)' for value in values))})"
-        for name, values in differing(cells).items()
+        for name, values in list(found.items())[:MOST]
     ]
-    by = f": they differ in {', '.join(named)}" if named else ""
+    more = f" and {len(found) - MOST} more" if len(found) > MOST else ""
+    by = f": they differ in {', '.join(named)}{more}" if named else ""
     return f"{place}: {len(cells)} configurations, a line each{by}"
+
+
+def distinguishing(cells: Sequence[Cell]) -> dict[str, list[Any]]:
+    """What tells cells apart, with its value in every cell: as `differing`, but in few words.
+
+    Cells of different groups (`plan=paper`, `plan=integer`) differ in the name of the group and not in each field that
+    follows from it. Data with the same name and other content differ in `data_fingerprint`.
+    """
+    found = differing(cells)
+    short: dict[str, list[Any]] = {}
+    for group in GROUPS:
+        names = [cell.text(group) for cell in cells]
+        if len(set(names)) > 1:
+            short[group] = names
+    contents = [cell.text("data_fingerprint")[:8] for cell in cells]
+    if all(contents) and len(set(contents)) > 1:
+        short["data_fingerprint"] = contents
+    return short | {name: values for name, values in found.items() if name.partition(".")[0] not in short}
 
 
 def differing(cells: Sequence[Cell]) -> dict[str, list[Any]]:
@@ -98,4 +124,7 @@ def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _listed(names: Sequence[str], values: Sequence[object]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in zip(names, values, strict=True))
+    """`int4 dq 10, int8 dq 9 and 2 more`; what is equal stands there once."""
+    texts = list(dict.fromkeys(f"{name} {value}" for name, value in zip(names, values, strict=True)))
+    more = f" and {len(texts) - MOST} more" if len(texts) > MOST else ""
+    return ", ".join(texts[:MOST]) + more

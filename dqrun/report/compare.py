@@ -11,8 +11,7 @@ from dqrun.arguments import VerbParser
 from dqrun.errors import ConfigError
 from dqrun.report.cells import TEST
 from dqrun.report.comparison import SPREADS, Comparison, compare
-from dqrun.report.files import write_atomically
-from dqrun.report.formats import FORMATS, SUFFIXES, render
+from dqrun.report.formats import FORMATS, SUFFIXES, render, write
 from dqrun.report.published import FIELDS
 from dqrun.report.rows import Run, load_runs
 from dqrun.report.select import choose, numeric_fields, require_fields, split_fields, split_words
@@ -33,15 +32,16 @@ def main(argv: Sequence[str]) -> int:
     """Prints the comparison, warnings on stderr; `-o FILE` also writes it to a file. Returns the exit code."""
     arguments = build_parser().parse_intermixed_args(argv)
     form = output_format(arguments.output, arguments.format)
-    comparison = comparison_of(runs_of(arguments.words, warn), arguments, arguments.metric)
+    complaints: list[str] = []
+    comparison = comparison_of(runs_of(arguments.words, complaints.extend), arguments, arguments.metric)
+    warnings = [*complaints, *comparison.warnings]
     if arguments.output:
-        content = render(comparison, form, arguments.spread) + "\n"
-        write_atomically(Path(arguments.output), content.encode())
+        write(Path(arguments.output), comparison, form, arguments.spread, warnings)
     shown = "table" if arguments.output else form
     print(render(comparison, shown, arguments.spread, color=shown == "table" and sys.stdout.isatty()))
     if shown == "table":
         print(SPREADS[arguments.spread], file=sys.stderr)
-    warn(comparison.warnings)
+    warn(warnings)
     return 0
 
 

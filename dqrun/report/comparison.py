@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from dqrun.report.cells import TEST, Cell, make_cells
 from dqrun.report.checks import incomplete, sharing, unequal, without_config
+from dqrun.report.order import Key, natural, ordered_labels
 from dqrun.report.published import Match, matches
 from dqrun.report.rows import Run
 from dqrun.report.select import Filter
 from dqrun.report.sheets import Sheet
-from dqrun.report.significance import Difference, differences
+from dqrun.report.significance import BUDGET, MARK, Difference, differences
 from dqrun.report.text import fixed, format_difference, format_mean, format_p, unit_of
 
 SPREADS = {
@@ -86,19 +87,32 @@ def main_sheet(comparison: Comparison, spread: str = "ci95") -> Sheet:
     """
     rows, columns = comparison.rows, comparison.columns
     places = by_place(comparison.cells, rows, columns)
-    headers = list(dict.fromkeys(column for _, column in places))
+    headers = ordered_labels(comparison.cells, columns)
     lines: list[list[str]] = []
     bold = set()
     fields = list(dict.fromkeys(cell.field for cell in comparison.cells))
     asked = {row: fields.index(cells[0].field) for (row, _), cells in places.items()}
-    for row in sorted(asked, key=lambda row: (row[:-1], asked[row], row[-1])):
+    for row in sorted(asked, key=lambda row: (natural(row[:-1]), asked[row], row[-1])):
         here = [places.get((row, header), []) for header in headers]
         best = best_of([cell for group in here for cell in group])
         for i in range(max(map(len, here))):
             shown = [group[i] if i < len(group) else None for group in here]
             bold |= {(len(lines), len(row) + j) for j, cell in enumerate(shown) if cell is not None and cell in best}
             lines.append([*row, *("" if cell is None else cell_text(cell, spread) for cell in shown)])
-    return Sheet([*rows, "metric", *headers], lines, frozenset(bold))
+    return Sheet([*rows, "metric", *headers], lines, frozenset(bold), notes=_replicates(comparison.cells))
+
+
+def _replicates(cells: Sequence[Cell]) -> list[str]:
+    """A note on trials that stand in the means with the average of several rows."""
+    counts = {(*key, cell.text("cell_hash")): len(runs) for cell in cells for key, runs in cell.done.items()}
+    several = [count for count in counts.values() if count > 1]
+    if not several:
+        return []
+    trials = "1 trial was" if len(several) == 1 else f"{len(several)} trials were"
+    return [
+        f"{trials} run in several environments (threads, device, kernels, processor or versions): each counts once, "
+        f"with the average of its rows ({sum(several)} in all)."
+    ]
 
 
 def best_of(cells: Sequence[Cell]) -> list[Cell]:
@@ -114,9 +128,14 @@ def best_of(cells: Sequence[Cell]) -> list[Cell]:
 
 
 def cell_text(cell: Cell, spread: str = "ci95") -> str:
-    """`79.95 % +- 0.60 (20)`: mean, half-width of the 95 % interval (or std, or `std 1.28, CI 0.60`), trials."""
+    """`79.95 % +- 0.60 (20)`: mean, half-width of the 95 % interval (or std, or `std 1.28, CI 0.60`), trials.
+
+    Empty where no finished trial has the value.
+    """
     failed = f", {cell.failed} failed" if cell.failed else ""
     count = len(cell.values())
+    if count == 0 and cell.done:  # not measured
+        return ""
     if spread == "both" and not math.isnan(cell.std):
         scale, digits, _ = unit_of(cell.metric)
         both = f" +- {fixed(cell.std * scale, digits)}, CI {fixed(cell.ci95 * scale, digits)}"
@@ -125,14 +144,16 @@ def cell_text(cell: Cell, spread: str = "ci95") -> str:
     return f"{format_mean(cell.mean, half_width, cell.metric)} ({count}{failed})"
 
 
-def _line_of(cell: Cell, comparison: Comparison) -> list[str]:
-    """Sorts cells as the lines of the main table."""
-    return [cell.text(name) for name in comparison.rows]
+def _line_order(comparison: Comparison) -> Callable[[Cell], tuple[Key, int]]:
+    """Sorts cells as the lines of the main table, and its columns within a line."""
+    place = {label: i for i, label in enumerate(ordered_labels(comparison.cells, comparison.columns))}
+    return lambda cell: (natural(cell.text(name) for name in comparison.rows), place[cell.label(comparison.columns)])
 
 
 def difference_sheet(comparison: Comparison) -> Sheet:
     """One line per difference; the tests are named below it."""
-    found = sorted(comparison.differences or [], key=lambda each: _line_of(each.cell, comparison))
+    order = _line_order(comparison)
+    found = sorted(comparison.differences or [], key=lambda each: order(each.cell))
     named = comparison.rows + [name for name in comparison.columns if name not in comparison.rows]
     header = [*named, "metric", "baseline", "pairs", "difference +- 95 % CI", "t-test p", "(Holm)", "Wilcoxon p"]
     lines = []
@@ -141,11 +162,14 @@ def difference_sheet(comparison: Comparison) -> Sheet:
         spread = "" if math.isnan(each.ci95) else f" +- {fixed(each.ci95 * scale, digits)}"
         own = [each.cell.text(name) for name in named] + [each.cell.metric, each.baseline.label(comparison.columns)]
         ps = [format_p(p) for p in (each.p_t, each.p_t_holm, each.p_wilcoxon, each.p_wilcoxon_holm)]
-        lines.append([*own, str(each.pairs), format_difference(each.mean, each.cell.metric) + spread, *ps])
+        mark = "" if each.is_equal_budget else f" {MARK}"
+        lines.append([*own, str(each.pairs), format_difference(each.mean, each.cell.metric) + spread + mark, *ps])
     notes = [
         "Differences are cell minus baseline over equal seeds or folds: points of accuracy, or mae (lower is better). "
         "Two-sided paired t-test and Wilcoxon signed-rank test; (Holm): corrected over all lines, per test.",
     ]
+    if not all(each.is_equal_budget for each in found):
+        notes.append(f"{MARK} Cell and baseline had different numbers of epochs ({BUDGET}): no fair difference.")
     return Sheet([*header, "(Holm)"], lines, title="Differences to the baseline", notes=notes)
 
 
@@ -153,7 +177,8 @@ def published_sheet(comparison: Comparison) -> Sheet:
     """One line per published number, with its mark."""
     header = ["dataset", "model", "quant", "method", "plan", "ours +- std", "published +- std", "difference", "mark"]
     lines = []
-    for match in sorted(comparison.published or [], key=lambda match: _line_of(match.cell, comparison)):
+    order = _line_order(comparison)
+    for match in sorted(comparison.published or [], key=lambda match: order(match.cell)):
         cell, other = match.cell, match.published
         lines.append(
             [

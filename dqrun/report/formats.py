@@ -6,7 +6,9 @@ import csv
 import io
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 from dqrun.errors import printable
@@ -20,13 +22,20 @@ from dqrun.report.comparison import (
     main_sheet,
     published_sheet,
 )
+from dqrun.report.files import write_atomically
 from dqrun.report.published import Match
-from dqrun.report.sheets import Sheet, as_latex, as_markdown, as_text
+from dqrun.report.sheets import Sheet, as_latex, as_markdown, as_text, wrapped
 from dqrun.report.significance import Difference
 from dqrun.report.text import for_csv, text_of
 
 FORMATS = ("table", "csv", "markdown", "latex", "json")
 SUFFIXES = {".csv": "csv", ".md": "markdown", ".tex": "latex", ".json": "json"}
+
+CSV_NOTE = (
+    "A line is a configuration and a column of the rows, which field names. mean, std (unbiased, over trials) and ci95 "
+    "(half-width of the 95 % interval of the mean, Student's t) are over as many trials as values says; seconds_mean "
+    "is of training and evaluation; epochs_min and epochs_max: epochs that trials trained. Accuracies are shares of 1."
+)
 
 IDENTITY = (
     "dataset", "task", "model", "quant", "weight_bits", "activation_bits", "method", "estimator", "observer", "p_min",
@@ -35,17 +44,36 @@ IDENTITY = (
 """What a line of the CSV says of a configuration: the first columns of summary.csv."""
 
 
-def render(comparison: Comparison, form: str, spread: str = "ci95", color: bool = False) -> str:
-    """The comparison in one of FORMATS, without a last line break."""
+def render(
+    comparison: Comparison, form: str, spread: str = "ci95", color: bool = False, warnings: Sequence[str] = ()
+) -> str:
+    """The comparison in one of FORMATS, without a last line break.
+
+    `warnings`: what a table that is read on its own must say too. JSON always holds the comparison's own.
+    """
     if form == "csv":
         return as_csv(comparison)
     if form == "json":
-        return as_json(comparison)
+        return as_json(comparison, warnings)
     if form == "table":  # what +- means is said on stderr, so that the table alone can be piped on
         return "\n\n".join(as_text(sheet, color) for sheet in sheets(comparison, spread))
     main, *others = sheets(comparison, spread)
-    write = {"markdown": as_markdown, "latex": as_latex}[form]
-    return "\n\n".join(write(sheet) for sheet in (replace(main, notes=[SPREADS[spread]]), *others))
+    explained = [replace(main, notes=[SPREADS[spread], *main.notes]), *others]
+    return as_markdown(explained, warnings) if form == "markdown" else as_latex(explained, warnings)
+
+
+def write(path: Path, comparison: Comparison, form: str, spread: str, warnings: Sequence[str]) -> None:
+    """A file that says what +- is and what to know before comparing; beside a CSV, `FILE.notes.txt` says so.
+
+    Raises ResultsError where it cannot be written.
+    """
+    text = render(comparison, form, spread, warnings=warnings) + "\n"
+    if form == "csv":
+        notes = "\n".join(wrapped([CSV_NOTE, *main_sheet(comparison).notes, *warnings]))
+        write_atomically(path.with_name(f"{path.name}.notes.txt"), f"{notes}\n".encode())
+    if form == "table":
+        text += "\n".join(["", *wrapped([SPREADS[spread], *warnings]), ""])
+    write_atomically(path, text.encode())
 
 
 def sheets(comparison: Comparison, spread: str = "ci95") -> list[Sheet]:
@@ -78,12 +106,13 @@ def as_csv(comparison: Comparison) -> str:
     return file.getvalue().rstrip("\n")
 
 
-def as_json(comparison: Comparison) -> str:
-    """Cells with the value of each trial, differences, published numbers and warnings; nan becomes null."""
+def as_json(comparison: Comparison, warnings: Sequence[str] = ()) -> str:
+    """Cells with the value of each row, differences, published numbers, notes and warnings; nan becomes null."""
     number = {id(cell): i for i, cell in enumerate(comparison.cells)}
     cells = []
     for cell, best in zip(comparison.cells, _best(comparison), strict=True):
-        trials = [{"run_id": run.row["run_id"], cell.field: run.row.get(cell.field)} for run in cell.done]
+        finished = [run for replicates in cell.done.values() for run in replicates]
+        trials = [{"run_id": run.row["run_id"], cell.field: run.value(cell.field)} for run in finished]
         cells.append(cell_record(cell, comparison) | {"best": best, "runs": trials})
     tree: dict[str, Any] = {"rows": comparison.rows, "columns": comparison.columns, "cells": cells}
     if comparison.differences is not None:
@@ -97,7 +126,9 @@ def as_json(comparison: Comparison) -> str:
             {"cell": number[id(match.cell)], "difference": match.difference, **asdict(match.published)}
             for match in comparison.published
         ]
-    return json.dumps(_without_nan(tree | {"warnings": list(comparison.warnings)}), indent=1)
+    tree["notes"] = [CSV_NOTE, *main_sheet(comparison).notes]
+    tree["warnings"] = list(dict.fromkeys([*warnings, *comparison.warnings]))
+    return json.dumps(_without_nan(tree), indent=1)
 
 
 def cell_record(cell: Cell, comparison: Comparison) -> dict[str, Any]:
@@ -112,7 +143,9 @@ def cell_record(cell: Cell, comparison: Comparison) -> dict[str, Any]:
     for part in ("test", "val"):
         values = cell.values(f"{part}_metric")
         record |= {f"{part}_mean": mean(values), f"{part}_std": std(values), f"{part}_ci95": ci95(values)}
-    record |= {"epochs": max(cell.values("epochs"), default=math.nan), "seconds": mean(cell.values("seconds"))}
+    epochs = cell.values("epochs")
+    record |= {"epochs_min": min(epochs, default=math.nan), "epochs_max": max(epochs, default=math.nan)}
+    record |= {"seconds_mean": mean(cell.values("seconds"))}
     record |= {"field": cell.field, "values": len(cell.values())}
     return record | {"mean": cell.mean, "std": cell.std, "ci95": cell.ci95, "cell_hash": run.row["cell_hash"]}
 
@@ -128,17 +161,16 @@ def _best(comparison: Comparison) -> list[bool]:
 
 def _numbers(each: Difference) -> dict[str, Any]:
     names = ("pairs", "mean", "ci95", "p_t", "p_t_holm", "p_wilcoxon", "p_wilcoxon_holm")
-    return {name: getattr(each, name) for name in names}
+    budget = {"max_epochs": each.budgets[0], "baseline_max_epochs": each.budgets[1]}
+    return {name: getattr(each, name) for name in names} | budget | {"is_equal_budget": each.is_equal_budget}
 
 
 def _difference_columns(each: Difference | None) -> dict[str, Any]:
-    blank = dict.fromkeys(
-        ("pairs", "difference_mean", "difference_ci95", "p_t", "p_t_holm", "p_wilcoxon", "p_wilcoxon_holm")
-    )
-    if each is None:
-        return {"baseline_cell_hash": None, **blank}
-    numbers = dict(zip(blank, _numbers(each).values(), strict=True))
-    return {"baseline_cell_hash": each.baseline.text("cell_hash"), **numbers}
+    names = ("pairs", "difference_mean", "difference_ci95", "p_t", "p_t_holm", "p_wilcoxon", "p_wilcoxon_holm")
+    budget = ("max_epochs", "baseline_max_epochs", "is_equal_budget")
+    values = (None,) * 10 if each is None else _numbers(each).values()
+    columns = dict(zip((*names, *budget), values, strict=True))
+    return {"baseline_cell_hash": None if each is None else each.baseline.text("cell_hash"), **columns}
 
 
 def _published_columns(match: Match | None) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import base64
-import html
 import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -26,31 +25,18 @@ from dqrun.report.compare import (
 from dqrun.report.comparison import SPREADS, Comparison, difference_sheet, main_sheet, published_sheet
 from dqrun.report.files import write_atomically
 from dqrun.report.plots.style import encode, require_matplotlib, styled
-from dqrun.report.sheets import as_html
-
-STYLE = """\
-body { font: 15px/1.45 system-ui, sans-serif; max-width: 75rem; margin: 2rem auto; padding: 0 1rem; color: #222; }
-h1, h2 { line-height: 1.2; }
-h2 { margin-top: 2.2rem; border-bottom: 1px solid #ccc; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-caption { text-align: left; font-weight: bold; padding: .4rem 0; }
-th, td { text-align: left; padding: .2rem .7rem .2rem 0; border-bottom: 1px solid #e2e2e2; vertical-align: top; }
-td:not(:last-child) { white-space: nowrap; }
-.scroll { overflow-x: auto; }
-img { max-width: 100%; height: auto; }
-pre { background: #f4f4f4; padding: .5rem .7rem; white-space: pre-wrap; }
-.warnings { background: #fff6e0; border-left: 4px solid #e69f00; padding: .4rem 1rem; }
-.missing { color: #666; }
-"""
+from dqrun.report.sheets import Sheet, template
 
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the page: `body` is HTML, `command` makes the same thing on its own."""
+    """A part of the page: a table, a picture, or why there is none; `command` makes the same thing on its own."""
 
     title: str
-    body: str
     command: str
+    sheet: Sheet | None = None
+    svg: str = ""  # in base 64
+    missing: str = ""
     warnings: Sequence[str] = ()
 
 
@@ -85,17 +71,14 @@ def build_parser() -> VerbParser:
 def tables(comparison: Comparison, arguments: argparse.Namespace) -> list[Section]:
     """The main table with standard deviations, and differences and published numbers where they were asked for."""
     command = _command("compare", arguments, with_tests=True)
-    main = replace(main_sheet(comparison, "both"), notes=[SPREADS["both"]])
-    found = [Section("Test metric", _table(as_html(main)), f"{command} --spread both")]
+    main = main_sheet(comparison, "both")
+    main = replace(main, notes=[SPREADS["both"], *main.notes])
+    found = [Section("Test metric", f"{command} --spread both", main)]
     if comparison.differences is not None:
-        found.append(Section("Differences", _table(as_html(difference_sheet(comparison))), command))
+        found.append(Section("Differences", command, difference_sheet(comparison)))
     if comparison.published is not None:
-        found.append(Section("Published numbers", _table(as_html(published_sheet(comparison))), command))
+        found.append(Section("Published numbers", command, published_sheet(comparison)))
     return found
-
-
-def _table(table: str) -> str:
-    return f'<div class="scroll">{table}</div>'
 
 
 def pictures(comparison: Comparison, arguments: argparse.Namespace) -> list[Section]:
@@ -131,9 +114,8 @@ def _picture(title: str, kind: str, draw: Callable[[], plot.Drawn], arguments: a
             figure, warnings = draw()
         data = base64.b64encode(encode(figure, "svg")).decode()
     except DqrunError as error:
-        return Section(title, f'<p class="missing">Not drawn: {html.escape(str(error))}</p>', command)
-    image = f'<img alt="{html.escape(title)}" src="data:image/svg+xml;base64,{data}">'
-    return Section(title, image, f"{command} -o {kind.split()[0]}.svg", warnings)
+        return Section(title, command, missing=str(error))
+    return Section(title, f"{command} -o {kind.split()[0]}.svg", svg=data, warnings=warnings)
 
 
 def _command(verb: str, arguments: argparse.Namespace, with_tests: bool = False) -> str:
@@ -148,22 +130,6 @@ def _command(verb: str, arguments: argparse.Namespace, with_tests: bool = False)
 
 def page(sections: Sequence[Section], warnings: Sequence[str], command: str, trials: int) -> str:
     """The page as HTML: warnings first, then the sections with the commands that make them."""
-    now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-    parts = [
-        f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>dqrun report</title>\n'
-        f'<meta name="viewport" content="width=device-width">\n<style>\n{STYLE}</style>\n</head>\n<body>',
-        f"<h1>dqrun report</h1>\n<p>{trials} trials; made {now} by dqrun {__version__} with</p>",
-        f"<pre>{html.escape(command)}</pre>",
-        _warnings(warnings),
-    ]
-    for section in sections:
-        parts.append(f"<h2>{html.escape(section.title)}</h2>\n{section.body}")
-        parts.append(f"{_warnings(section.warnings)}\n<pre>{html.escape(section.command)}</pre>")
-    return "\n".join([*parts, "</body>\n</html>\n"])
-
-
-def _warnings(warnings: Sequence[str]) -> str:
-    if not warnings:
-        return ""
-    items = "".join(f"<li>{html.escape(text)}</li>" for text in warnings)
-    return f'<div class="warnings"><b>Before you compare</b><ul>{items}</ul></div>'
+    made = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    values = {"sections": sections, "warnings": warnings, "command": command, "trials": trials}
+    return str(template("page.html").render(**values, made=made, version=__version__))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from dqrun.arguments import VerbParser
 from dqrun.errors import ConfigError, DataError, DqrunError, ResultsError
-from dqrun.report.cells import Cell, make_cells
+from dqrun.report.cells import Cell, make_cells, mean
 from dqrun.report.checks import sharing
 from dqrun.report.compare import DEFAULT_COLUMNS, DEFAULT_ROWS, add_source, runs_of, warn
 from dqrun.report.comparison import by_place
@@ -150,7 +150,7 @@ def cost_values(
     datasets, values, warnings = datasets or Datasets(), [], []
     for cell in cells:
         try:
-            values.append(float(getattr(costs_of(cell.done[0], datasets), name)))
+            values.append(float(getattr(costs_of(cell.firsts[0], datasets), name)))
         except DqrunError as error:
             values.append(math.nan)
             warnings.append(str(error))
@@ -159,11 +159,11 @@ def cost_values(
 
 def _mean_of_field(cell: Cell, name: str) -> float:
     """Mean of a numeric field over the trials; raises ConfigError for text."""
-    values = [value for run in cell.done if (value := run.value(name)) is not None]
-    for value in values:
-        if not isinstance(value, int | float) or isinstance(value, bool):
+    for run in cell.firsts:
+        value = run.value(name)
+        if value is not None and (not isinstance(value, int | float) or isinstance(value, bool)):
             raise ConfigError.rule("--x", f"be one of {', '.join(COSTS)} or a field with numbers", name)
-    return math.fsum(values) / len(values) if values else math.nan
+    return mean(cell.values(name))
 
 
 def draw_degree(
@@ -177,7 +177,7 @@ def draw_degree(
     datasets, found, warnings = datasets or Datasets(), {}, []
     for cell in cells:
         trials = []
-        for run in cell.done:
+        for run in cell.firsts:
             try:
                 trials.append(bin_by_degree(node_errors(run, datasets, part)))
             except DataError as error:

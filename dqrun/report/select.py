@@ -16,6 +16,7 @@ from dqrun.report.text import text_of
 
 _ORDER: dict[str, Callable[[float, float], bool]] = {"<": lt, "<=": le, ">": gt, ">=": ge}
 _WORD = re.compile(r"(?P<name>[A-Za-z_][\w.]*)(?P<sign><=|>=|!=|=|<|>)(?P<value>.*)", re.DOTALL)
+_COMMA = re.compile(r",(?![^\[\]]*\])")  # not within a list: plan.exact=[a,b] is one value
 
 
 @dataclass(frozen=True)
@@ -32,17 +33,20 @@ class Filter:
         match = _WORD.fullmatch(word)
         if match is None:
             raise ConfigError.rule("a filter", "be FIELD=VALUE[,VALUE...], FIELD!=VALUE or FIELD<NUMBER", word)
-        sign, values = match["sign"], tuple(match["value"].split(","))
+        sign, values = match["sign"], tuple(_COMMA.split(match["value"]))
         if sign in _ORDER and (len(values) > 1 or _number(values[0]) is None):
             raise ConfigError.rule(match["name"], f"be compared by {sign} with one number", match["value"])
         return cls(match["name"], sign, values)
 
     def accepts(self, run: Run) -> bool:
-        """Whether the trial has such a value. Numbers are compared as numbers; an empty value is equal to ''."""
+        """Whether the trial has such a value.
+
+        Numbers are compared as numbers; an empty value is equal to ''. A list, and `tags`, has each of its entries.
+        """
         value = run.value(self.name)
         if self.sign in _ORDER:
             return _is_number(value) and _ORDER[self.sign](float(value), float(self.values[0]))
-        same = any(_equal(value, text) for text in self.values)
+        same = any(_equal(value, text) or _contains(self.name, value, text) for text in self.values)
         return same if self.sign == "=" else not same
 
 
@@ -106,6 +110,12 @@ def _equal(value: object, text: str) -> bool:
         number = _number(text)
         return number is not None and float(value) == number  # type: ignore[arg-type]
     return text_of(value).casefold() == text.casefold()
+
+
+def _contains(name: str, value: object, text: str) -> bool:
+    """Whether a list holds the text; tags are words in one text."""
+    entries = str(value).split() if name == "tags" and value else value
+    return isinstance(entries, list) and any(_equal(entry, text) for entry in entries)
 
 
 def _is_number(value: object) -> bool:

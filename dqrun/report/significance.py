@@ -7,11 +7,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from dqrun.errors import ConfigError
-from dqrun.report.cells import Cell, ci95, mean, std
+from dqrun.report.cells import TEST, Cell, ci95, mean, std
 from dqrun.report.select import Filter
 
 MATCHED = ("dataset", "task", "metric", "protocol", "model", "quant", "method", "plan")
 """A cell and its baseline agree in these, but for the ones that the baseline names."""
+
+BUDGET = "train.epochs"
+"""Field of the configuration: how long a trial may train. Early stopping may end it sooner."""
+
+MARK = "*"
+"""Of a difference between unequal budgets."""
 
 UNPAIRED = ("dataset", "task", "metric", "protocol", "seed", "fold")
 """A baseline cannot name these: nothing would be paired."""
@@ -30,6 +36,12 @@ class Difference:
     p_wilcoxon: float  # Wilcoxon signed-rank test (scipy.stats.wilcoxon), pairs without difference left out
     p_t_holm: float = math.nan
     p_wilcoxon_holm: float = math.nan
+    budgets: tuple[str, str] = ("", "")  # epochs that the cell and its baseline were allowed
+
+    @property
+    def is_equal_budget(self) -> bool:
+        """Whether both may train equally long; otherwise the difference says little about the methods."""
+        return self.budgets[0] == self.budgets[1]
 
 
 def parse_baseline(text: str) -> list[Filter]:
@@ -47,7 +59,7 @@ def parse_baseline(text: str) -> list[Filter]:
 def differences(cells: Sequence[Cell], baseline: Sequence[Filter]) -> tuple[list[Difference], list[str]]:
     """One difference per cell that has a baseline with common trials, p-values corrected over all of them (Holm).
 
-    Also warnings: of cells whose baseline is missing, ambiguous or paired with other folds.
+    Also warnings: of cells whose baseline is missing, ambiguous, of other folds or of another budget of epochs.
     """
     if not any(_fits(cell, baseline) for cell in cells):
         wanted = ",".join(f"{condition.name}={condition.values[0]}" for condition in baseline)
@@ -59,11 +71,20 @@ def differences(cells: Sequence[Cell], baseline: Sequence[Filter]) -> tuple[list
         other, trouble = _baseline_of(cell, cells, baseline)
         if other is not None:
             difference = _difference(cell, other)
-            trouble = "no equal seeds or folds with its baseline" if difference.pairs == 0 else ""
+            trouble = _trouble(difference)
             found += [difference] if difference.pairs else []
         if trouble:
             warnings.append(f"{cell.label(('dataset', 'model', 'quant', 'method'))}: {trouble}")
     return _corrected(found), warnings
+
+
+def _trouble(difference: Difference) -> str:
+    if difference.pairs == 0:
+        return "no equal seeds or folds with its baseline"
+    if not difference.is_equal_budget:
+        own, other = difference.budgets
+        return f"{own} epochs against {other} of its baseline: the difference (marked {MARK}) is no fair one"
+    return ""
 
 
 def _fits(cell: Cell, filters: Sequence[Filter]) -> bool:
@@ -90,11 +111,12 @@ def _baseline_of(cell: Cell, cells: Sequence[Cell], baseline: Sequence[Filter]) 
 
 
 def _difference(cell: Cell, baseline: Cell) -> Difference:
-    own, other = ({run.key: float(run.row["test_metric"]) for run in each.done} for each in (cell, baseline))
+    own, other = cell.by_trial(TEST), baseline.by_trial(TEST)
     keys = sorted(own.keys() & other.keys())
     deltas = [own[key] - other[key] for key in keys]
     p_t, p_wilcoxon = paired_tests([own[key] for key in keys], [other[key] for key in keys])
-    return Difference(cell, baseline, len(keys), mean(deltas), ci95(deltas), p_t, p_wilcoxon)
+    budgets = cell.text(BUDGET), baseline.text(BUDGET)
+    return Difference(cell, baseline, len(keys), mean(deltas), ci95(deltas), p_t, p_wilcoxon, budgets=budgets)
 
 
 def paired_tests(a: Sequence[float], b: Sequence[float]) -> tuple[float, float]:

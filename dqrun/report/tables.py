@@ -7,9 +7,10 @@ from typing import Any
 import pandas as pd
 
 from dqrun.report.cells import make_cells
-from dqrun.report.checks import differing
+from dqrun.report.checks import MOST, distinguishing
 from dqrun.report.rows import load_runs
-from dqrun.report.text import for_terminal, format_mean, text_of
+from dqrun.report.sheets import Sheet, as_text
+from dqrun.report.text import format_mean, text_of
 from dqrun.results import Results
 
 NAMES = ["dataset", "model", "quant", "method", "plan"]
@@ -37,9 +38,10 @@ def told_apart(summary: pd.DataFrame, cells: dict[str, Results]) -> dict[str, st
     settings: dict[str, str] = {}
     for _, group in alike.groupby(NAMES, sort=False):
         hashes = [cell for cell in group["cell_hash"] if cell in by_hash]
-        found = differing([by_hash[cell] for cell in hashes])
+        found = distinguishing([by_hash[cell] for cell in hashes])
         for i, cell in enumerate(hashes):
-            settings[cell] = " ".join(f"{name}={text_of(values[i]) or 'null'}" for name, values in found.items())
+            named = [f"{name}={text_of(values[i]) or 'null'}" for name, values in found.items()]
+            settings[cell] = " ".join(named[:MOST]) + (" ..." if len(named) > MOST else "")
     return settings
 
 
@@ -69,8 +71,4 @@ def align(lines: list[dict[str, Any]]) -> str:
     """Records as left-aligned columns under a header."""
     if not lines:
         return "no trials"
-    rows = [list(lines[0]), *([for_terminal(str(value)) for value in line.values()] for line in lines)]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    )
+    return as_text(Sheet(list(lines[0]), [[str(value) for value in line.values()] for line in lines]))

@@ -18,6 +18,7 @@ UNITS = {
     "integer_agreement": (100.0, 2, " %"),
     "integer_agreement_float32": (100.0, 2, " %"),
     "seconds": (1.0, 1, " s"),
+    "setup_seconds": (1.0, 1, " s"),
     "seconds_per_epoch": (1.0, 3, " s"),
     "peak_bytes": (2.0**-20, 1, " MiB"),
     "epochs": (1.0, 1, ""),
@@ -44,7 +45,10 @@ def fixed(value: float, digits: int) -> str:
     """A number with so many decimals, halves away from zero.
 
     Accuracies are hits by trials, so means such as 81.475 are common; summation noise must not decide how they round.
+    From 1e12 on, where decimals say nothing, it has six digits and an exponent.
     """
+    if not abs(value) < 1e12:
+        return f"{value:.5e}"
     return str(Decimal(f"{value:.{digits + 8}f}").quantize(Decimal(1).scaleb(-digits), ROUND_HALF_UP))
 
 

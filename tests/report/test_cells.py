@@ -68,3 +68,19 @@ def test_direction_of_the_metric(make_cell: Callable[..., Cell]) -> None:
     assert high.beats(low) and not low.beats(high) and not none.beats(low) and not high.beats(none)
     low, high = (make_cell(value, metric="mae", higher_is_better=False) for value in (0.1, 0.9))
     assert low.beats(high)
+
+
+def test_replicates_are_averaged_before_trials(make_run: MakeRun) -> None:
+    runs = [make_run(seed=seed, fold=fold, test_metric=value, threads=i)
+            for i, (seed, fold, value) in enumerate([(0, 0, 0.2), (0, 0, 0.4), (0, 1, 0.5), (1, 0, 0.9)])]  # fmt: skip
+    lost = [make_run(seed=0, fold=0, status="failed", threads=9), make_run(seed=7, fold=0, status="failed")]
+    cell = Cell((*runs, *lost))
+    assert cell.by_trial() == {(0, 0): pytest.approx(0.3), (0, 1): 0.5, (1, 0): 0.9}
+    assert cell.mean == pytest.approx((0.3 + 0.5 + 0.9) / 3)
+    assert cell.failed == 1  # what failed once and was done elsewhere is done
+    assert [run.row["test_metric"] for run in cell.firsts] == [0.2, 0.5, 0.9]
+    assert [len(replicates) for replicates in cell.done.values()] == [2, 1, 1]
+
+
+def test_sums_beyond_any_float() -> None:
+    assert mean([1.5e308, 1.5e308]) == pytest.approx(1.5e308) and math.isnan(std([math.inf, 1.0]))

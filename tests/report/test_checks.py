@@ -9,8 +9,8 @@ from omegaconf import OmegaConf
 from dqrun.compose import load_configs
 from dqrun.config import SiteRule
 from dqrun.report.cells import Cell, make_cells
-from dqrun.report.checks import differing, flat, sharing, unequal, without_config
-from dqrun.report.rows import load_runs
+from dqrun.report.checks import differing, distinguishing, flat, sharing, unequal, without_config
+from dqrun.report.rows import Run, load_runs
 
 WriteRun = Callable[..., Path]
 COLUMNS = ("quant", "method")
@@ -65,3 +65,39 @@ def test_missing_configurations(write_run: WriteRun, tmp_path: Path) -> None:
 
 def test_flat() -> None:
     assert flat({"a": {"b": 1, "c": {"d": None}}, "e": [1]}) == {"a.b": 1, "a.c.d": None, "e": [1]}
+
+
+def test_other_groups_are_named_and_not_each_field_of_theirs(write_run: WriteRun, tmp_path: Path) -> None:
+    for plan in ("paper", "integer"):
+        (config,) = load_configs(["quant=int4", f"plan={plan}", f"train.lr={0.1 if plan == 'paper' else 0.2}"])
+        folder = write_run(run_id=plan, cell_hash=plan, plan=plan)
+        OmegaConf.save(OmegaConf.structured(config), folder / "config.yaml")
+    cells = cells_of(tmp_path)
+    assert len(differing(cells)) > 5
+    assert distinguishing(cells) == {"plan": ["integer", "paper"], "train.lr": [0.2, 0.1]}
+    text = sharing("a", cells)
+    assert text == "a: 2 configurations, a line each: they differ in plan (integer, paper), train.lr (0.2, 0.1)"
+
+
+def test_at_most_five_fields_are_named(write_run: WriteRun, tmp_path: Path) -> None:
+    for i in range(2):
+        folder = write_run(run_id=f"r{i}", cell_hash=f"c{i}")
+        (folder / "config.yaml").write_text("other: {" + ", ".join(f"f{k}: {i}" for k in range(7)) + "}")
+    text = sharing("a", cells_of(tmp_path))
+    assert text.endswith("other.f3 (0, 1), other.f4 (0, 1) and 2 more")
+
+
+def test_other_data_of_the_same_name_is_named(make_run: Callable[..., Run]) -> None:
+    cells = [Cell((make_run(cell_hash=name),)) for name in "ab"]
+    assert distinguishing(cells) == {}
+    for cell, content in zip(cells, ("0123456789", "abcdefghij"), strict=True):
+        cell.runs[0].row["data_fingerprint"] = content
+    assert distinguishing(cells) == {"data_fingerprint": ["01234567", "abcdefgh"]}
+    cells[0].runs[0].row["data_fingerprint"] = ""  # not recorded: nothing to compare
+    assert distinguishing(cells) == {}
+
+
+def test_warnings_stay_short(make_cell: Callable[..., Cell]) -> None:
+    cells = [make_cell(*[0.5] * (i + 1), method=f"m{i}") for i in range(9)]
+    (warning,) = unequal("g", cells, COLUMNS)
+    assert warning == "g: trials differ: int4 m0 1, int4 m1 2, int4 m2 3, int4 m3 4, int4 m4 5 and 4 more"

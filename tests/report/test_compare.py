@@ -25,7 +25,8 @@ def results(tmp_path: Path, write_run: WriteRun) -> Path:
     write_run(seed=1, test_metric=0.80)
     write_run(seed=0, method="naive", test_metric=0.60)
     write_run(seed=1, method="naive", test_metric=0.65)
-    write_run(quant="fp32", method="none", plan="none", test_metric=0.9)
+    exact = {"quant": "fp32", "weight_bits": None, "activation_bits": None, "method": "none", "plan": "none"}
+    write_run(test_metric=0.9, **exact)
     int8 = {"quant": "int8", "weight_bits": 8, "activation_bits": 8}
     write_run(metric="mae", higher_is_better=False, dataset="ZINC", test_metric=0.4312, **int8)
     return tmp_path / "results"
@@ -36,9 +37,9 @@ def test_means_with_intervals_by_field(results: Path, capsys: Capture) -> None:
     captured = capsys.readouterr()
     lines = captured.out.splitlines()
     assert lines[0].split()[:3] == ["dataset", "model", "metric"]
-    assert all(name in lines[0] for name in ("  int4 dq", "  int4 naive", "  int8 dq", "  fp32"))
-    assert "0.4312 (1)" in lines[1]
-    assert "75.00 % +- 63.53 (2)" in lines[2] and "90.00 % (1)" in lines[2]
+    assert lines[0].split()[3:] == ["fp32", "int8", "dq", "int4", "dq", "int4", "naive"]  # by width, then method
+    assert "75.00 % +- 63.53 (2)" in lines[1] and "90.00 % (1)" in lines[1]
+    assert "0.4312 (1)" in lines[2]
     assert "dqrun: threads gin: trials differ: fp32 1, int4 dq 2, int4 naive 2" in captured.err
     assert "95 % confidence interval" in captured.err
 
@@ -63,7 +64,8 @@ def test_the_csv_equals_summary_csv(results: Path, tmp_path: Path) -> None:
     assert main(["compare", str(results), "-o", str(tmp_path / "out.csv")]) == 0
     made, expected = (pd.read_csv(path) for path in (tmp_path / "out.csv", results / "summary.csv"))
     shared = [name for name in expected.columns if name in made.columns]
-    assert {*CELL_COLUMNS, "trials", "failed", "test_mean", "test_std", "test_ci95", "val_ci95", "epochs"} <= {*shared}
+    statistics = {"test_mean", "test_std", "test_ci95", "val_ci95"}
+    assert {*CELL_COLUMNS, "trials", "failed", *statistics} <= {*shared}
     pd.testing.assert_frame_equal(made[shared], expected[shared], rtol=1e-12, check_dtype=False)
 
 
@@ -177,3 +179,85 @@ def test_neither_pandas_nor_torch_is_loaded(results: Path) -> None:
     command = [sys.executable, "-c", code, "compare", str(results), "--published"]
     loaded = set(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split())
     assert not loaded & {"pandas", "torch", "matplotlib", "scipy.stats"}
+
+
+def test_differences_between_unequal_budgets_are_marked(write_run: WriteRun, tmp_path: Path, capsys: Capture) -> None:
+    for seed in range(2):
+        write_run(seed=seed, method="dq", budget=20, test_metric=0.5 + seed / 10)
+        write_run(seed=seed, method="noisy", budget=100, test_metric=0.6)
+        write_run(seed=seed, method="naive", budget=100, test_metric=0.8)
+    words = ["compare", str(tmp_path / "results"), "--baseline", "method=naive"]
+    assert main(words) == 0
+    captured = capsys.readouterr()
+    (dq,) = [line for line in captured.out.splitlines() if line.startswith("threads  gin    int4   dq")]
+    (noisy,) = [line for line in captured.out.splitlines() if line.startswith("threads  gin    int4   noisy")]
+    assert "-25.00 +- 63.53 *" in dq and "*" not in noisy
+    assert "* Cell and baseline had different numbers of epochs (train.epochs)" in captured.out
+    assert "int4 dq: 20 epochs against 100 of its baseline: the difference (marked *) is no fair one" in captured.err
+    assert main([*words, "--format", "json"]) == 0
+    found = {each["max_epochs"]: each for each in json.loads(capsys.readouterr().out)["differences"]}
+    assert not found["20"]["is_equal_budget"] and found["100"]["is_equal_budget"]
+    assert main([*words, "--format", "csv"]) == 0
+    lines = {line["method"]: line for line in csv.DictReader(capsys.readouterr().out.splitlines())}
+    assert (lines["dq"]["max_epochs"], lines["dq"]["baseline_max_epochs"]) == ("20", "100")
+    assert (lines["dq"]["is_equal_budget"], lines["noisy"]["is_equal_budget"]) == ("False", "True")
+
+
+@pytest.mark.parametrize("name", ["a.md", "a.tex", "a.txt", "a.csv", "a.json"])
+def test_saved_tables_say_what_their_numbers_mean_and_what_is_unequal(
+    results: Path, tmp_path: Path, capsys: Capture, name: str
+) -> None:
+    (results / "runs" / "damaged").mkdir()
+    assert main(["compare", str(results), "-o", str(tmp_path / name)]) == 0
+    file = tmp_path / ("a.csv.notes.txt" if name == "a.csv" else name)
+    text = " ".join(file.read_text(encoding="utf-8").split())
+    assert "trials differ: fp32 1, int4 dq 2, int4 naive 2" in text
+    assert "row.json is damaged and was skipped" in text
+    assert "95 % " in text.replace("\\%", "%")
+    assert capsys.readouterr().err.count("trials differ") == 1
+
+
+def test_replicates_of_a_trial_count_once(write_run: WriteRun, tmp_path: Path, capsys: Capture) -> None:
+    write_run(seed=0, threads=1, test_metric=0.5, seconds=10.0, run_id="a")
+    write_run("other", seed=0, threads=8, test_metric=0.7, seconds=2.0, run_id="b", config_hash="same")
+    write_run("other", seed=0, threads=2, status="failed", test_metric=None, run_id="c", config_hash="failed")
+    write_run(seed=1, threads=1, test_metric=0.8, seconds=10.0, run_id="d")
+    words = ["compare", str(tmp_path / "results"), str(tmp_path / "other")]
+    assert main(words) == 0
+    out = capsys.readouterr().out
+    assert "70.00 % +- 127.06 (2)" in out and "failed" not in out
+    assert "1 trial was run in several environments" in out and "the average of its rows (2 in all)" in " ".join(
+        out.split()
+    )
+    assert main([*words, "--format", "json"]) == 0
+    tree = json.loads(capsys.readouterr().out)
+    (cell,) = tree["cells"]
+    assert (cell["trials"], cell["failed"], cell["mean"], cell["seconds_mean"]) == (2, 0, pytest.approx(0.7), 8.0)
+    assert [run["run_id"] for run in cell["runs"]] == ["a", "b", "d"]
+    assert any("several environments" in note for note in tree["notes"])
+
+
+@pytest.mark.parametrize("values", [(1e24, 1e27), (1e308, 1.7e308), (-1e300, 1e300), (1e-30, 2e-30)])
+def test_any_finite_row_is_shown(
+    write_run: WriteRun, tmp_path: Path, capsys: Capture, values: tuple[float, float]
+) -> None:
+    for seed, value in enumerate(values):
+        write_run(seed=seed, metric="mae", higher_is_better=False, test_metric=value)
+        write_run(seed=seed, method="naive", test_metric=value)  # an accuracy, in percent: 1.7e308 has none
+    for form in ("table", "markdown", "latex", "csv", "json"):
+        words = ["compare", str(tmp_path / "results"), "--spread", "both", "--format", form]
+        assert (main(words) == 0 and "(2)" in capsys.readouterr().out) or form in ("csv", "json")
+    assert main(["compare", str(tmp_path / "results"), "--baseline", "method=naive,metric=mae"]) in (0, 2)
+
+
+def test_cells_without_a_measurement_are_empty_and_do_not_win(
+    write_run: WriteRun, tmp_path: Path, capsys: Capture
+) -> None:
+    write_run(method="dq", peak_bytes=None, seconds=5.0)
+    write_run(method="naive", peak_bytes=3 * 2**20, seconds=4.0)
+    write_run(method="noisy", peak_bytes=2 * 2**20, seconds=6.0)
+    words = ["compare", str(tmp_path / "results"), "--metric", "peak_bytes,seconds", "--format", "markdown"]
+    assert main(words) == 0
+    memory, seconds = capsys.readouterr().out.splitlines()[2:4]
+    assert memory == "| threads | gin | peak_bytes |  | 3.0 MiB (1) | **2.0 MiB (1)** |"
+    assert seconds == "| threads | gin | seconds | 5.0 s (1) | **4.0 s (1)** | 6.0 s (1) |"

@@ -1,5 +1,7 @@
-"""Files are there whole or not at all."""
+"""What cannot be written is one line, and the old file stays."""
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -8,13 +10,12 @@ from dqrun.errors import ResultsError
 from dqrun.report.files import write_atomically
 
 
-def test_replaced_in_one_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_old_file_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "a.txt"
     write_atomically(path, b"old")
 
     def full(self: Path, content: bytes) -> None:
-        self.touch()
-        raise OSError(28, "No space left on device")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(ResultsError, match=r"could not write .*a\.txt: No space left"):

@@ -57,7 +57,7 @@ def test_what_cannot_be_drawn_says_why(write_run: Callable[..., Path], tmp_path:
     assert main(["report", str(tmp_path / "results"), "seed>=0", "-o", str(out)]) == 0
     text = out.read_text()
     assert len(check(text).addresses) == 1 and text.count("Not drawn: ") == 5
-    assert "trials differ: int4 &lt;b&gt; 2, int4 dq 1" in text and "&#x27;seed&gt;=0&#x27;" in text
+    assert "trials differ: int4 &lt;b&gt; 2, int4 dq 1" in text and "&#39;seed&gt;=0&#39;" in text
 
 
 def test_the_file_must_be_html(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -32,10 +32,23 @@ MakeRun = Callable[..., Run]
         ("fold<5", False),
         ("higher_is_better=true", True),
         ("test_metric>0.69", True),
+        ("tags=night", True),
+        ("tags=day", False),
+        ("tags=day,first", True),
+        ("tags=first night", True),
+        ("tags!=first", False),
+        ("tags!=day", True),
+        ("tags=nigh", False),
+        ("exempt=a.*", True),
+        ("exempt=[a.*,b]", True),
+        ("exempt=[a.*],[b]", False),
+        ("exempt=c", False),
+        ("notes=first", False),
     ],
 )
 def test_conditions(make_run: MakeRun, word: str, accepted: bool) -> None:
     run = make_run(seed=3) if word != "seed<=2" else make_run(seed=2)
+    run.row.update(tags="first night", exempt=["a.*", "b"], notes="first one")
     assert Filter.parse(word).accepts(run) is accepted
 
 

@@ -1,6 +1,6 @@
 """A table in each form."""
 
-from dqrun.report.sheets import Sheet, as_html, as_latex, as_markdown, as_text
+from dqrun.report.sheets import Sheet, as_latex, as_markdown, as_text, template
 
 SHEET = Sheet(["a|b", "n_1"], [["x", "1 % +- 2"], ["<y>", "3"]], frozenset({(0, 1)}), "Title", ["A note."])
 
@@ -11,7 +11,7 @@ def test_text_lines_up_with_and_without_bold() -> None:
 
 
 def test_markdown() -> None:
-    assert as_markdown(SHEET).splitlines() == [
+    assert as_markdown([SHEET]).splitlines() == [
         "**Title**",
         "",
         r"| a\|b | n_1 |",
@@ -24,7 +24,7 @@ def test_markdown() -> None:
 
 
 def test_latex() -> None:
-    assert as_latex(SHEET).splitlines() == [
+    assert as_latex([SHEET]).splitlines() == [
         "% Title",
         "% A note.",
         r"\begin{tabular}{ll}",
@@ -38,19 +38,29 @@ def test_latex() -> None:
     ]
 
 
-def test_html() -> None:
-    text = as_html(SHEET)
-    assert "<caption>Title</caption>" in text and "<td><b>1 % &plusmn; 2</b></td>" in text
-    assert "<td>&lt;y&gt;</td>" in text and "<p>A note.</p>" in text
+HOSTILE = "\x1b[2J<img src=x onerror=alert(1)>|_a_ $x$ [b](c)\n=1 {{ 7 * 6 }} << 7 * 6 >> <% raw %>"
 
 
 def test_names_are_only_shown() -> None:
-    hostile = "\x1b[2J<img src=x onerror=alert(1)>|_a_ $x$ [b](c)\n=1"
-    sheet = Sheet(["n", hostile], [["x", hostile]], title=hostile, notes=[hostile])
-    for write in (as_text, as_markdown, as_latex, as_html):
-        text = write(sheet)
-        assert "\x1b" not in text and "\n=1" not in text
-    assert "<img" not in as_markdown(sheet) + as_html(sheet)
-    assert "[b](c)" not in as_markdown(sheet) and "$x$" not in as_markdown(sheet)
-    assert len(as_text(sheet).splitlines()) == 4 and len(as_markdown(sheet).splitlines()) == 7
-    assert all(line.startswith(("% ", "\\", "n &", "x &")) for line in as_latex(sheet).splitlines())
+    sheet = Sheet(["n", HOSTILE], [["x", HOSTILE]], title=HOSTILE, notes=[HOSTILE])
+    text, markdown, latex = as_text(sheet), as_markdown([sheet], [HOSTILE]), as_latex([sheet], [HOSTILE])
+    for written in (text, markdown, latex):
+        assert "\x1b" not in written and "\n=1" not in written and "42" not in written
+    assert "<img" not in markdown and "[b](c)" not in markdown and "$x$" not in markdown
+    assert len(text.splitlines()) == 4 and len(markdown.splitlines()) == 11
+    assert latex.count(r"\textbackslash{}n=1") == 5 and len(latex.splitlines()) == 11
+
+
+def test_documents_carry_their_warnings() -> None:
+    text = as_markdown([SHEET, Sheet(["a"], [["b"]])], ["trials differ", "# 2"])
+    assert text.endswith("| a |\n| --- |\n| b |\n\n**Before you compare**\n\n- trials differ\n- \\# 2")
+    assert as_latex([SHEET], ["5 % fewer"]).endswith("\\end{tabular}\n\n% Warning: 5 \\% fewer")
+
+
+def test_the_page_escapes_what_it_shows() -> None:
+    values = {"warnings": [HOSTILE], "command": HOSTILE, "trials": 1, "made": "now", "version": "0"}
+    section = {"title": HOSTILE, "sheet": Sheet([HOSTILE], [["1 +- 2"]], frozenset({(0, 0)}), notes=[HOSTILE])}
+    section |= {"svg": "", "missing": "", "command": HOSTILE, "warnings": [HOSTILE]}
+    page = template("page.html").render(sections=[section], **values)
+    assert "<img" not in page and "&lt;img" in page and "\x1b" not in page and "42" not in page
+    assert "<td><b>1 ± 2</b></td>" in page

@@ -28,7 +28,17 @@ from dqrun.report.text import (
 
 @pytest.mark.parametrize(
     ("value", "digits", "text"),
-    [(81.475, 2, "81.48"), (81.47500000000001, 2, "81.48"), (-0.125, 2, "-0.13"), (3.0, 2, "3.00"), (0.5, 0, "1")],
+    [
+        (1e12, 2, "1.00000e+12"),
+        (-1.23456789e27, 2, "-1.23457e+27"),
+        (999999999999.0, 0, "999999999999"),
+        (math.inf, 2, "inf"),
+        (81.475, 2, "81.48"),
+        (81.47500000000001, 2, "81.48"),
+        (-0.125, 2, "-0.13"),
+        (3.0, 2, "3.00"),
+        (0.5, 0, "1"),
+    ],
 )
 def test_halves_are_rounded_away_from_zero_whatever_the_noise(value: float, digits: int, text: str) -> None:
     assert fixed(value, digits) == text

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from dqrun.report.cells import Cell
-from dqrun.report.plots.style import by_label, explain, legend, looks, metric_label, ordered_labels, panels
+from dqrun.report.order import ordered_labels
+from dqrun.report.plots.style import by_label, explain, legend, looks, metric_label, panels
 from dqrun.report.text import unit_of
 
 if TYPE_CHECKING:

@@ -11,7 +11,8 @@ import numpy as np
 
 from dqrun.errors import ResultsError
 from dqrun.report.cells import Cell
-from dqrun.report.plots.style import by_label, explain, legend, looks, metric_label, ordered_labels, panels
+from dqrun.report.order import ordered_labels
+from dqrun.report.plots.style import by_label, explain, legend, looks, metric_label, panels
 from dqrun.report.text import unit_of
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ def _cut_outliers(panel: Axes) -> None:
 
 def read_histories(cell: Cell) -> Histories:
     """The columns of history.csv of the finished trials, [trials, epochs], cut to the shortest; {} without any."""
-    tables = [table for run in cell.done if (table := read_history(run.folder / "history.csv")) is not None]
+    tables = [table for run in cell.firsts if (table := read_history(run.folder / "history.csv")) is not None]
     if not tables:
         return {}
     shortest = min(len(table["epoch"]) for table in tables)

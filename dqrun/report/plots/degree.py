@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dqrun.report.cells import Cell
-from dqrun.report.plots.style import by_label, explain, legend, looks, ordered_labels, panels
+from dqrun.report.order import ordered_labels
+from dqrun.report.plots.style import by_label, explain, legend, looks, panels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

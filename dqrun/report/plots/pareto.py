@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dqrun.report.cells import Cell
-from dqrun.report.plots.style import MARKERS, explain, legend, looks, metric_label, ordered_labels, panels
+from dqrun.report.order import ordered_labels
+from dqrun.report.plots.style import MARKERS, explain, legend, looks, metric_label, panels
 from dqrun.report.text import unit_of
 
 if TYPE_CHECKING:

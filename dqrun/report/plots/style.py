@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from dqrun.errors import ConfigError
 from dqrun.report.cells import Cell
+from dqrun.report.order import ordered_labels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -68,16 +69,6 @@ def looks(cells: Sequence[Cell], columns: Sequence[str]) -> dict[str, Look]:
         found[label] = Look(color, MARKERS[(place + 1) % len(MARKERS)], LINES[place // len(PALETTE) % len(LINES)])
         place += 1
     return found
-
-
-def ordered_labels(cells: Sequence[Cell], columns: Sequence[str]) -> list[str]:
-    """Labels of the cells, each once: wide before narrow, then by name."""
-
-    def order(cell: Cell) -> tuple[int, int, str]:
-        row = cell.runs[0].row
-        return -(row.get("weight_bits") or 32), -(row.get("activation_bits") or 32), cell.label(columns)
-
-    return list(dict.fromkeys(cell.label(columns) for cell in sorted(cells, key=order)))
 
 
 def by_label(cells: Sequence[Cell], columns: Sequence[str], order: Sequence[str]) -> Iterator[tuple[str, str, Cell]]:

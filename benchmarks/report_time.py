@@ -1,0 +1,105 @@
+"""Times `dqrun compare` and `dqrun report` on results folders of many runs.
+
+    python benchmarks/report_time.py [--runs 500 5000] [--keep FOLDER]
+
+Trains a few configurations for an epoch on a graph of 300 nodes, copies each of these runs under other learning rates
+and seeds, with a history of 200 epochs, and prints the seconds of each command, run in a process of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import yaml
+
+from dqrun.compose import load_configs
+from dqrun.run import run_all
+
+SEEDS, EPOCHS, NODES = 10, 200, 300
+METHODS = ("quant=fp32", "quant=int8 method=naive", "quant=int8 method=dq", "quant=int4 method=naive", "quant=int4")
+
+
+def train(root: Path) -> list[Path]:
+    """One run per model and method, of one epoch; returns their folders."""
+    write_graph(root / "graph")
+    common = [f"results.dir={root / 'templates'}", "dataset=folder", f"dataset.path={root / 'graph'}"]
+    common += [
+        "dataset.name=graph",
+        "dataset.task=node_classification",
+        "protocol.trials=1",
+        "threads=1",
+        "train.epochs=1",
+    ]
+    configs = [
+        config
+        for model in ("gcn", "gin")
+        for method in METHODS
+        for config in load_configs([*common, f"model={model}", *method.split()])
+    ]
+    if run_all(configs, quiet=True) != 0:
+        raise SystemExit("a training failed")
+    return sorted(path for path in (root / "templates" / "runs").iterdir() if path.name[0] != ".")
+
+
+def write_graph(folder: Path) -> None:
+    """A graph with hubs: node i has edges from about 300 / (i + 1) others."""
+    generator = np.random.default_rng(0)
+    folder.mkdir(parents=True)
+    nodes = [f"{i},{i % 3},{('train', 'val', 'test')[i % 3]},{generator.random():.3f},{i % 3}" for i in range(NODES)]
+    (folder / "nodes.csv").write_text("\n".join(["node,label,split,a,b", *nodes]) + "\n", encoding="utf-8")
+    edges = {(int(s), i) for i in range(NODES) for s in generator.choice(NODES, NODES // (i + 1) + 1) if s != i}
+    lines = [f"{source},{target}" for source, target in sorted(edges)]
+    (folder / "edges.csv").write_text("\n".join(["source,target", *lines]) + "\n", encoding="utf-8")
+
+
+def multiply(templates: list[Path], count: int, results: Path) -> None:
+    """Copies runs until there are `count`: SEEDS trials of each configuration, which differ in their learning rate."""
+    generator = np.random.default_rng(1)
+    for number in range(count):
+        cell, seed = divmod(number, SEEDS)
+        source = templates[cell % len(templates)]
+        row = json.loads((source / "row.json").read_text(encoding="utf-8"))
+        config = yaml.load((source / "config.yaml").read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
+        config["train"]["lr"] = 0.001 * (1 + cell // len(templates))
+        config["seed"] = seed
+        row |= {"seed": seed, "config_hash": f"{number:064x}", "cell_hash": f"{cell:064x}", "run_id": f"run-{number}"}
+        row |= {"test_metric": round(float(generator.random()), 3)}
+        folder = results / "runs" / row["run_id"]
+        shutil.copytree(source, folder)
+        (folder / "row.json").write_text(json.dumps(row), encoding="utf-8")
+        (folder / "config.yaml").write_text(yaml.dump(config, sort_keys=False), encoding="utf-8")
+        lines = [f"{e},{2 / e + generator.random():.6f},{2 / e:.6f},0.5,0.01,0.1" for e in range(1, EPOCHS + 1)]
+        text = "\n".join(["epoch,train_loss,val_loss,val_metric,lr,seconds", *lines]) + "\n"
+        (folder / "history.csv").write_text(text, encoding="utf-8")
+
+
+def main() -> int:
+    """Prints a line per number of runs."""
+    parser = argparse.ArgumentParser(description="times dqrun compare and dqrun report")
+    parser.add_argument("--runs", type=int, nargs="+", default=[500, 5000])
+    parser.add_argument("--keep", type=Path, help="a folder that keeps the results folders")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        root = arguments.keep or Path(scratch)
+        templates = train(root)
+        for count in arguments.runs:
+            results = root / f"results-{count}"
+            multiply(templates, count, results)
+            for words in (["compare", str(results)], ["report", str(results), "-o", str(root / f"{count}.html")]):
+                start = time.perf_counter()
+                command = [sys.executable, "-m", "dqrun", *words]
+                subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+                print(f"{count} runs: dqrun {words[0]} {time.perf_counter() - start:.1f} s", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
