@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
-from functools import reduce
-from operator import getitem
 from typing import Any
 
 from dqrun.config import (
@@ -120,11 +119,23 @@ def _drop_younger(tree: dict[str, Any]) -> None:
             del rule["headroom"]
     if tree["train"]["warm_start"] == "none":
         del tree["train"]["fine_tune"]  # there is nothing to fine-tune
-    for name, value in YOUNGER.items():
-        *path, field = name.split(".")
-        part = reduce(getitem, path, tree)
+    for part, field, value in younger_fields(tree):
         if part[field] == value:
             del part[field]
+
+
+def younger_fields(tree: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str, Any]]:
+    """Of each field of YOUNGER: the part of a configuration that it belongs to, its name there, its value.
+
+    Parts that the configuration lacks are left out.
+    """
+    for name, value in YOUNGER.items():
+        *path, field = name.split(".")
+        part: Any = tree
+        for step in path:
+            part = part.get(step) if isinstance(part, dict) else None
+        if isinstance(part, dict):
+            yield part, field, value
 
 
 def trial_hash(config: RunConfig, trial: Trial, fingerprint: str = "") -> str:

@@ -19,7 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from dqrun.config import RunConfig, schema
 from dqrun.errors import DataError, ResultsError
-from dqrun.protocol import YOUNGER
+from dqrun.protocol import younger_fields
 
 TEXTS = (
     "run_id", "dataset", "task", "model", "quant", "method", "plan", "protocol", "metric", "status", "config_hash",
@@ -66,10 +66,8 @@ class Run:
             return None
         if not isinstance(tree, dict):
             return None
-        for name, value in YOUNGER.items():
-            part, field = name.split(".")
-            if isinstance(tree.get(part), dict):
-                tree[part].setdefault(field, value)
+        for part, field, value in younger_fields(tree):
+            part.setdefault(field, value)
         return tree
 
     def has(self, name: str) -> bool:
