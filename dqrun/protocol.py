@@ -18,6 +18,7 @@ from dqrun.config import (
     RunConfig,
     SiteRule,
 )
+from dqrun.names import path_name
 
 # Fields that leave a trial's result what it is: where files lie, how fast it is computed, and which other trials run.
 INCIDENTAL = (
@@ -39,6 +40,8 @@ YOUNGER: dict[str, Any] = {
     "train.warm_start": "none",
     "train.bn_reestimation": 0,
 }
+NAMED_DIGITS = 8
+"""Digits of a trial's hash in the name of its folder."""
 FP32 = QuantConfig(bits=None, weight_bits=None, activation_bits=None)
 
 
@@ -140,17 +143,32 @@ def younger_fields(tree: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str, 
 
 def trial_hash(config: RunConfig, trial: Trial, fingerprint: str = "") -> str:
     """Hash of what determines one trial's result."""
-    return _digest({"cell": cell_hash(config, fingerprint), **asdict(trial)})
+    return _in_cell(cell_hash(config, fingerprint), trial)
 
 
 def run_id(config: RunConfig, trial: Trial, fingerprint: str = "") -> str:
-    """Name of a trial's folder: readable, and unique by its hash."""
+    """Name of a trial's folder: readable, and nearly unique by a part of its hash (see `Results.place`)."""
+    return _name(config, trial, trial_hash(config, trial, fingerprint))
+
+
+def named_trials(config: RunConfig, fingerprint: str = "") -> Iterator[tuple[Trial, str, str]]:
+    """All trials of a run's protocol, each with its run_id and its hash."""
+    cell = cell_hash(config, fingerprint)
+    for trial in trials(config.protocol):
+        digest = _in_cell(cell, trial)
+        yield trial, _name(config, trial, digest), digest
+
+
+def _in_cell(cell: str, trial: Trial) -> str:
+    return _digest({"cell": cell, **asdict(trial)})
+
+
+def _name(config: RunConfig, trial: Trial, digest: str) -> str:
     method = canonical(config).method.name
     parts = [config.dataset.name, config.model.name, config.quant.label, method, f"s{trial.seed}"]
     if trial.fold is not None:
         parts.append(f"f{trial.fold}")
-    readable = "-".join(parts).lower().replace("/", "_").replace(" ", "_")
-    return f"{readable}-{trial_hash(config, trial, fingerprint)[:8]}"
+    return f"{path_name('-'.join(parts))}-{digest[:NAMED_DIGITS]}"
 
 
 def _digest(tree: dict[str, Any]) -> str:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import errno
-import glob
-import os
+import re
+import secrets
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -15,12 +16,14 @@ from typing import Any
 import pandas as pd
 from filelock import FileLock
 
+from dqrun.durable import clear_parts, replacing, sync_folder, sync_tree
 from dqrun.errors import ResultsError, TrialFailed
+from dqrun.protocol import NAMED_DIGITS
+from dqrun.report.text import for_csv
 from dqrun.row import TRIAL_COLUMNS, read_row
 
 MODEL = "model.safetensors"
 """The trained network in a run's folder."""
-_PART = "part"
 CELL_COLUMNS = [
     "dataset", "task", "model", "quant", "weight_bits", "activation_bits", "method", "estimator", "observer", "p_min",
     "p_max", "plan", "protocol", "metric", "higher_is_better",
@@ -48,33 +51,55 @@ class Results:
                 f"results.dir must be a writable folder, got {str(self.root)!r} ({error.strerror})"
             ) from None
 
-    def row(self, run_id: str) -> dict[str, Any] | None:
-        """The row of a finished trial, or None when there is none or it can't be read."""
+    def row(self, run_id: str, config_hash: str) -> dict[str, Any] | None:
+        """The row of a finished trial, or None when there is none or it can't be read.
+
+        A folder's name holds a part of the hash only: a row counts where its whole hash is the trial's.
+        """
+        for name in self._names(run_id, config_hash):
+            row = self._read(name)
+            if row is not None and row["config_hash"] == config_hash:
+                return row
+        return None
+
+    def place(self, run_id: str, config_hash: str) -> str:
+        """The name of a trial's folder: `run_id`, or a longer one where that folder holds the row of another trial."""
+        short, long = self._names(run_id, config_hash)
+        row = self._read(short)
+        taken = row is not None and row["config_hash"] != config_hash
+        return long if taken or (self.runs / long).exists() else short
+
+    @staticmethod
+    def _names(run_id: str, config_hash: str) -> tuple[str, str]:
+        """The folder names that a trial may have: with its hash cut to eight digits, and whole."""
+        return run_id, f"{run_id.removesuffix(config_hash[:NAMED_DIGITS])}{config_hash}"
+
+    def _read(self, name: str) -> dict[str, Any] | None:
         try:
-            return read_row(self.runs / run_id / "row.json")
+            return read_row(self.runs / name / "row.json")
         except (OSError, ValueError):
             return None
 
-    def has_model(self, run_id: str) -> bool:
-        """Whether a trial left its trained network."""
-        return (self.runs / run_id / MODEL).is_file()
+    def has_model(self, row: dict[str, Any] | None) -> bool:
+        """Whether the trial of a row left its trained network."""
+        return row is not None and (self.runs / row["run_id"] / MODEL).is_file()
 
     @contextmanager
     def writing(self, run_id: str) -> Iterator[Path]:
         """A temporary folder that becomes `runs/<run_id>` when the block ends well, and vanishes otherwise.
 
-        Raises TrialFailed when the disk is full.
+        Its files have reached the disk when it gets its name. Raises TrialFailed when the disk is full.
         """
-        folder: Path | None = None
+        folder = self.runs / f".{run_id}-{secrets.token_hex(4)}"
         try:
-            folder = Path(tempfile.mkdtemp(prefix=f".{run_id}-", dir=self.runs))
+            folder.mkdir()
             yield folder
+            sync_tree(folder)
             _replace_folder(folder, self.runs / run_id)
         except OSError as error:
             raise self._cannot_write(self.runs / run_id, error) from None
         finally:
-            if folder is not None:
-                shutil.rmtree(folder, ignore_errors=True)
+            shutil.rmtree(folder, ignore_errors=True)
 
     def lock_path(self, run_id: str) -> Path:
         """The lock of a trial: who holds it may write the trial's folder and checkpoint."""
@@ -89,12 +114,14 @@ class Results:
 
         When it was killed between moving an old folder aside and putting the new one in its place, the old comes back.
         """
-        name = glob.escape(run_id)
-        for aside in self.runs.glob(f".old-{name}-*"):
-            if (aside / "run").is_dir() and not (self.runs / run_id).exists():
-                (aside / "run").rename(self.runs / run_id)
-            shutil.rmtree(aside, ignore_errors=True)
-        for folder in self.runs.glob(f".{name}-*"):
+        left = re.compile(
+            rf"\.(old-)?(?P<run>{re.escape(run_id)}([0-9a-f]{{8}})?)-[^-]+"
+        )  # 8: the rest of a whole hash
+        for folder in self.runs.iterdir():
+            if (match := left.fullmatch(folder.name)) is None:
+                continue
+            if match[1] and not (self.runs / match["run"]).exists():
+                folder.rename(self.runs / match["run"])
             shutil.rmtree(folder, ignore_errors=True)
 
     def drop_old_checkpoint(self, run_id: str) -> None:
@@ -122,9 +149,7 @@ class Results:
         Raises TrialFailed on a full disk: the tables then lack the last trial, its folder does not.
         """
         try:
-            with FileLock(self.root / ".tables.lock"):
-                for leftover in self.root.glob(f".{_PART}-*.csv"):  # of a killed process
-                    leftover.unlink(missing_ok=True)
+            with self._tables_lock():
                 rows, complaints = self.read_rows()
                 frame = pd.DataFrame(rows, columns=TRIAL_COLUMNS)
                 _write_csv(frame, self.root / "trials.csv")
@@ -132,6 +157,11 @@ class Results:
         except OSError as error:
             raise self._cannot_write(self.root, error) from None
         return complaints
+
+    def _tables_lock(self) -> FileLock:
+        path = self.root / ".tables.lock"
+        path.touch()
+        return FileLock(path, mode=stat.S_IMODE(path.stat().st_mode))  # it would take the group's permission away
 
     def _cannot_write(self, path: Path, error: OSError) -> TrialFailed | ResultsError:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -174,20 +204,23 @@ def ci95(values: pd.Series) -> float:
 
 def _replace_folder(source: Path, target: Path) -> None:
     """Renames a folder over another, which is moved aside first: at each moment one complete folder has the data."""
-    source.chmod(0o755)  # mkdtemp makes it private
     if not target.exists():
         source.rename(target)
+        sync_folder(target.parent)
         return
-    aside = Path(tempfile.mkdtemp(prefix=f".old-{target.name}-", dir=target.parent))
-    target.rename(aside / "run")
-    source.rename(target)
-    shutil.rmtree(aside)
+    aside = target.with_name(f".old-{target.name}-{secrets.token_hex(4)}")
+    target.rename(aside)
+    try:
+        source.rename(target)
+    except OSError:
+        aside.rename(target)
+        raise
+    sync_folder(target.parent)
+    shutil.rmtree(aside, ignore_errors=True)  # it may be another user's; whoever takes the trial's lock tries again
 
 
 def _write_csv(frame: pd.DataFrame, path: Path) -> None:
-    temporary = path.with_name(f".{_PART}-{os.getpid()}-{path.name}")
-    try:
-        frame.to_csv(temporary, index=False)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    """Replaces a table; what a user wrote is no formula in it."""
+    clear_parts(path)
+    with replacing(path) as part:
+        frame.map(for_csv).to_csv(part, index=False, encoding="utf-8")

@@ -24,6 +24,7 @@ from dqrun.data.features import FeatureRule
 from dqrun.data.fingerprint import data_fingerprint, fingerprint
 from dqrun.data.splits import split_for
 from dqrun.data.trial_data import TrialData
+from dqrun.durable import write_text
 from dqrun.errors import TrialFailed
 from dqrun.graph import Batch
 from dqrun.integer_evaluation import evaluate_integer
@@ -176,9 +177,8 @@ def make_row(
     effective, task = canonical(config), Task(config.dataset.task)
     method, quant, protection = effective.method, config.quant, make_protection(config)
     mark = fingerprint(config.dataset)
-    name = run_id(config, trial, mark)
     return Row(
-        run_id=name,
+        run_id=run_id(config, trial, mark),
         dataset=config.dataset.name,
         task=task.name,
         model=config.model.name,
@@ -221,26 +221,33 @@ def make_row(
         **hyperparameters(config),
         tags=" ".join(config.tags),
         notes=config.notes,
-        log=f"runs/{name}/{LOG}" if "reason" in measured else "",
     )
+
+
+def placed(outcome: Outcome, results: Results) -> Outcome:
+    """The outcome with the name of the folder that its trial gets; for the holder of the trial's lock."""
+    name = results.place(outcome.row.run_id, outcome.row.config_hash)
+    return replace(outcome, row=replace(outcome.row, run_id=name, log=f"runs/{name}/{LOG}" if outcome.log else ""))
 
 
 def record(outcome: Outcome, config: RunConfig, results: Results) -> None:
     """Writes a trial's folder; raises TrialFailed on a full disk."""
-    with results.writing(outcome.row.run_id) as folder:
+    row = outcome.row
+    with results.writing(row.run_id) as folder:
         write_config(folder / "config.yaml", config)
-        pd.DataFrame([asdict(epoch) for epoch in outcome.result.history]).to_csv(folder / "history.csv", index=False)
+        history = pd.DataFrame([asdict(epoch) for epoch in outcome.result.history])
+        history.to_csv(folder / "history.csv", index=False, encoding="utf-8")
         if outcome.log:
-            (folder / LOG).write_text(outcome.log.rstrip() + "\n")
-        if outcome.model is not None and outcome.row.status == "done":
+            (folder / LOG).write_text(f"{outcome.log.rstrip()}\n", encoding="utf-8", errors="backslashreplace")
+        if outcome.model is not None and row.status == "done":
             assert outcome.shapes is not None and outcome.features is not None
             save_model(folder / MODEL, outcome.model, config, outcome.shapes, outcome.features)
-        write_row(folder, outcome.row)
+        write_row(folder, row)
 
 
 def write_config(path: Path, config: RunConfig) -> None:
     """The resolved configuration as YAML."""
-    path.write_text(OmegaConf.to_yaml(OmegaConf.structured(config)))
+    write_text(path, OmegaConf.to_yaml(OmegaConf.structured(config)))
 
 
 @contextmanager

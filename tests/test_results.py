@@ -4,6 +4,7 @@ import errno
 import json
 import math
 import os
+import stat
 from dataclasses import replace
 from pathlib import Path
 
@@ -78,7 +79,7 @@ def test_damaged_row_is_named_skipped_and_kept(tmp_path: Path, row: Row) -> None
     complaints = results.rebuild_tables()
     assert len(complaints) == 3 and all("row.json is damaged and was skipped" in line for line in complaints)
     assert len(pd.read_csv(tmp_path / "trials.csv")) == 1
-    assert results.row("bad") is None
+    assert results.row("bad", "aa") is None
     assert (results.runs / "bad" / "row.json").exists()
 
 
@@ -126,15 +127,64 @@ def test_rows_from_before_a_column_are_read(tmp_path: Path, row: Row) -> None:
 def test_leftovers_of_a_killed_process(tmp_path: Path, row: Row) -> None:
     results = Results(tmp_path)
     store(results, row)
-    (results.runs / ".old-r0-abc").mkdir()
-    (results.runs / "r0").rename(results.runs / ".old-r0-abc" / "run")  # killed between two renames
+    (results.runs / "r0").rename(results.runs / ".old-r0-abc")  # killed between two renames
     (results.runs / ".r0-xyz").mkdir()
     (results.runs / ".r01-xyz").mkdir()  # another trial's, not ours to remove
-    (tmp_path / ".part-123-trials.csv").touch()
+    (tmp_path / ".trials.123.part.csv").touch()
     results.clear_leftovers("r0")
     results.rebuild_tables()
     assert sorted(path.name for path in results.runs.iterdir()) == [".r01-xyz", "r0"]
-    assert results.row("r0") is not None and not (tmp_path / ".part-123-trials.csv").exists()
+    assert results.row("r0", "aa") is not None and not (tmp_path / ".trials.123.part.csv").exists()
+
+
+def test_an_old_folder_that_was_replaced_is_removed(tmp_path: Path, row: Row) -> None:
+    results = Results(tmp_path)
+    store(results, row)
+    (results.runs / ".old-r0-abc").mkdir()  # killed after the second rename
+    results.clear_leftovers("r0")
+    assert [path.name for path in results.runs.iterdir()] == ["r0"] and results.row("r0", "aa") is not None
+
+
+def test_a_failing_replacement_keeps_the_old_folder(tmp_path: Path, row: Row, monkeypatch: pytest.MonkeyPatch) -> None:
+    results = Results(tmp_path)
+    store(results, row)
+    rename = Path.rename
+
+    def fail_for_the_new(path: Path, target: Path) -> Path:
+        if target.name == "r0" and not path.name.startswith(".old"):
+            raise OSError(errno.EIO, "Input/output error")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", fail_for_the_new)
+    with pytest.raises(ResultsError, match="Input/output error"):
+        store(results, replace(row, test_metric=0.1))
+    assert [path.name for path in results.runs.iterdir()] == ["r0"]
+    assert json.loads((results.runs / "r0" / "row.json").read_text())["test_metric"] == 0.7
+
+
+def test_folders_and_files_follow_the_umask(tmp_path: Path, row: Row) -> None:
+    before = os.umask(0o002)
+    try:
+        results = Results(tmp_path / "results")
+        store(results, row)
+        results.rebuild_tables()
+    finally:
+        os.umask(before)
+    for path in (results.runs, *results.root.rglob("*")):
+        assert stat.S_IMODE(path.stat().st_mode) == (0o775 if path.is_dir() else 0o664), path
+
+
+def test_rows_whose_hashes_begin_alike_are_both_kept(tmp_path: Path, row: Row) -> None:
+    results = Results(tmp_path)
+    rows = [replace(row, run_id="r-12345678", config_hash=f"12345678{rest}") for rest in ("00000000", "ffffffff")]
+    for one in rows:
+        assert results.row(one.run_id, one.config_hash) is None
+        store(results, replace(one, run_id=results.place(one.run_id, one.config_hash)))
+    assert sorted(path.name for path in results.runs.iterdir()) == ["r-12345678", "r-12345678ffffffff"]
+    for one in rows:
+        found = results.row(one.run_id, one.config_hash)
+        assert found is not None and found["config_hash"] == one.config_hash
+        assert results.place(one.run_id, one.config_hash) == found["run_id"]
 
 
 def test_a_checkpoint_older_than_its_row_is_dropped(tmp_path: Path, row: Row) -> None:

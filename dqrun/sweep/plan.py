@@ -10,7 +10,7 @@ from typing import Any
 
 from dqrun.config import RunConfig
 from dqrun.data.fingerprint import fingerprint
-from dqrun.protocol import Trial, cell_hash, run_id, trials, warm_start_of
+from dqrun.protocol import Trial, cell_hash, named_trials, trial_hash, warm_start_of
 from dqrun.report.meter import count
 from dqrun.results import Results
 
@@ -24,7 +24,8 @@ class PlannedTrial:
     config: RunConfig
     trial: Trial
     name: str
-    """Its run_id."""
+    """Its run_id, also of its lock and its checkpoint."""
+    config_hash: str
     superseded: str | None = None
     """`finished_utc` of a row that does not count: of a failure, or of any row with rerun=true."""
     parts: Sequence[str] = ALL_PARTS
@@ -41,7 +42,7 @@ class PlannedTrial:
 
     def finished(self, results: Results) -> dict[str, Any] | None:
         """The trial's row when it has one that counts."""
-        row = results.row(self.name)
+        row = results.row(self.name, self.config_hash)
         return None if row is None or row["finished_utc"] == self.superseded else row
 
 
@@ -92,21 +93,20 @@ def make_plan(configs: Sequence[RunConfig], parts: Sequence[str] = ALL_PARTS) ->
     folders = {folder: Results(folder) for folder in dict.fromkeys(config.results.dir for config in configs)}
     starts = [start for config in configs if (start := warm_start_of(config)) is not None]
     needed = {cell_hash(start, fingerprint(start.dataset)) for start in starts}
-    to_do: dict[Path, PlannedTrial] = {}
-    known: dict[Path, PlannedTrial] = {}
+    to_do: dict[tuple[Path, str], PlannedTrial] = {}
+    known: dict[tuple[Path, str], PlannedTrial] = {}
     cells: dict[str, Results] = {}
     for config in [*starts, *configs]:
         results, mark = folders[config.results.dir], fingerprint(config.dataset)
         start, cell = warm_start_of(config), cell_hash(config, mark)
         cells[cell] = results
-        for trial in trials(config.protocol):
-            name = run_id(config, trial, mark)
-            row = results.row(name)
+        for trial, name, own in named_trials(config, mark):
+            row = results.row(name, own)
             counts = row is not None and is_complete(row, config) and not config.rerun
-            counts = counts and (cell not in needed or results.has_model(name))
+            counts = counts and (cell not in needed or results.has_model(row))
             superseded = None if row is None or counts else row["finished_utc"]
-            before = None if start is None else (known | to_do)[results.runs / run_id(start, trial, mark)]
-            planned = PlannedTrial(config, trial, name, superseded, parts, len(configs) == 1, before)
-            (known if counts else to_do).setdefault(results.runs / name, planned)
+            before = None if start is None else (known | to_do)[results.root, trial_hash(start, trial, mark)]
+            planned = PlannedTrial(config, trial, name, own, superseded, parts, len(configs) == 1, before)
+            (known if counts else to_do).setdefault((results.root, own), planned)
     kept = sum(os.path.exists(folders[planned.root].checkpoint_path(planned.name)) for planned in to_do.values())
     return Plan(list(to_do.values()), list(known.values()), cells, kept)

@@ -11,10 +11,8 @@ from typing import Any
 from dqrun.config import RunConfig
 from dqrun.cores import use_threads
 from dqrun.data.dataset import GraphDataset, load_dataset
-from dqrun.data.fingerprint import fingerprint
 from dqrun.errors import DqrunError, ResultsError, TrialFailed
 from dqrun.memory import keep_freed_memory
-from dqrun.protocol import trial_hash
 from dqrun.provenance import versions
 from dqrun.report.progress import Progress
 from dqrun.results import Results
@@ -23,7 +21,7 @@ from dqrun.sweep.locks import Heartbeat, LockFile, LockLost, remove_orphans
 from dqrun.sweep.plan import PlannedTrial
 from dqrun.tracking import tracked
 from dqrun.training import Epoch
-from dqrun.trial import Outcome, failed, record, run_trial
+from dqrun.trial import Outcome, failed, placed, record, run_trial
 
 
 @dataclass(frozen=True)
@@ -129,6 +127,7 @@ class Worker:
 
     def _record(self, outcome: Outcome, planned: PlannedTrial, results: Results) -> Finished:
         """Writes the folder and the tables, then forgets the checkpoint; a full disk fails the trial, unrecorded."""
+        outcome = placed(outcome, results)
         row = vars(outcome.row)
         try:
             record(outcome, planned.config, results)
@@ -140,7 +139,7 @@ class Worker:
 
     def _checkpoints(self, planned: PlannedTrial, results: Results) -> Checkpoints:
         config = planned.config
-        identity = Identity(trial_hash(config, planned.trial, fingerprint(config.dataset)), **versions())
+        identity = Identity(planned.config_hash, **versions())
         path = results.checkpoint_path(planned.name)
         return Checkpoints(path, config.train.checkpoint_minutes, identity, config.device, self._warn(planned))
 

@@ -13,7 +13,8 @@ from dqrun.compose import Job
 from dqrun.config import ResultsConfig, RunConfig
 from dqrun.data.fingerprint import fingerprint
 from dqrun.extras import require
-from dqrun.protocol import canonical, cell_hash, run_id, trials
+from dqrun.names import path_name
+from dqrun.protocol import canonical, cell_hash, named_trials, trials
 from dqrun.results import Results
 from dqrun.tasks import Task
 from dqrun.tune.space import Dimension, values_of, with_values
@@ -93,7 +94,7 @@ class Search:
         """Reads a trial's rows and passes their mean validation metric on; a failed row makes a failed trial."""
         config = self.config_of(number)
         results, mark = Results(config.results.dir), fingerprint(config.dataset)
-        rows = [results.row(run_id(config, trial, mark)) for trial in trials(config.protocol)]
+        rows = [results.row(name, own) for _, name, own in named_trials(config, mark)]
         found = [row["val_metric"] for row in rows if row is not None and row["status"] == "done"]
         value = sum(found) / len(found) if len(found) == len(rows) else None
         state = self._optuna.trial.TrialState.FAIL if value is None else None
@@ -121,4 +122,4 @@ def study_name(config: RunConfig, space: Sequence[Dimension]) -> str:
     }
     digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:8]
     words = [config.dataset.name, config.model.name, config.quant.label, canonical(config).method.name, digest]
-    return "_".join(words).lower().replace("-", "_").replace("/", "_").replace(" ", "_")
+    return path_name("_".join(words)).replace("-", "_")

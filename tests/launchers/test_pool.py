@@ -123,7 +123,7 @@ def test_an_attempt_happens_where_and_as_the_command_was_typed(
     said = attempt(job)
     assert said.finished is not None and said.finished.row["status"] == "done"
     assert "SYNTHETIC" in said.notes[0] and capsys.readouterr().err == ""
-    assert Results(tmp_path / "relative").row(job.planned.name) is not None
+    assert Results(tmp_path / "relative").row(job.planned.name, job.planned.config_hash) is not None
 
 
 def test_threads_are_filled_in_where_they_are_open(tmp_path: Path) -> None:

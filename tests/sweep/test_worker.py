@@ -78,7 +78,7 @@ def test_a_stolen_lock_stops_the_trial_and_records_nothing(
 
     monkeypatch.setattr(module, "run_trial", slow)
     assert worker.attempt(planned) is None
-    assert results.row(planned.name) is None
+    assert results.row(planned.name, planned.config_hash) is None
 
 
 def test_any_error_is_a_failure_with_a_log(
@@ -94,7 +94,7 @@ def test_any_error_is_a_failure_with_a_log(
     assert (row["status"], row["reason"]) == ("failed", "RuntimeError: first line")
     log = (results.root / row["log"]).read_text()
     assert "Traceback" in log and "second line" in log
-    assert results.row(planned.name) is not None
+    assert results.row(planned.name, planned.config_hash) is not None
     assert worker.attempt(planned) is not None, "this sweep does not try it again"
 
 
