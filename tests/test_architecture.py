@@ -37,7 +37,7 @@ NEEDS_NO_NETWORKS = {"__init__", "container", "operations", "program", "storage"
 
 FRONT_DESK = {
     *("cli", "completion", "compose", "composition_errors", "config", "docs", "errors"),
-    *("fields", "groups", "help", "hydra_flags", "overrides", "protocol", "streams", "verbosity", "waiting"),
+    *("fields", "groups", "help", "hydra_flags", "names", "overrides", "protocol", "streams", "verbosity", "waiting"),
     *("arguments", "bench/__init__", "bench/cli", "bench/command", "bench/inference_cli"),
     *("tune/__init__", "tune/cli", "tune/space"),
     *("cores", "interrupts", "verbs/__init__"),
