@@ -1,25 +1,32 @@
-"""Graph classification sets of the TU collection (PyG's `TUDataset`): REDDIT-BINARY, PROTEINS, IMDB-BINARY, ..."""
+"""Graph classification sets of the TU collection (Morris et al., 2020): REDDIT-BINARY, PROTEINS, IMDB-BINARY, ..."""
 
 from __future__ import annotations
 
 import re
-from pathlib import Path
+from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import one_hot
 
 from dqrun.config import DataConfig, DatasetConfig
+from dqrun.data.arrays import GraphArrays
 from dqrun.data.dataset import GraphDataset
-from dqrun.data.mirror import RawFiles, load_pyg, unreadable
-from dqrun.data.packed import PackedGraphs
+from dqrun.data.number_text import read_numbers
+from dqrun.data.raw_files import RawContent, RawFiles, load_raw
 from dqrun.errors import ConfigError, DataError
+
+NODE_PARTS = ("node_attributes", "node_labels")
+EDGE_PARTS = ("edge_attributes", "edge_labels")  # a cut edge list is found by them; their content is not used
+MOST_LABELS = 10_000  # columns that the labels of nodes may become
 
 
 def load(dataset: DatasetConfig, data: DataConfig) -> GraphDataset:
     """All graphs of one TUDataset; x: node attributes, then one-hot node labels, where there are some.
 
+    Loops and repeated edges are left out, classes are numbered in the order of their labels, as PyG's `TUDataset` does.
     y: int64 [G], or float32 [G] for sets with one graph attribute (regression). Raises ConfigError for a name or
     task that does not fit, DataError for files that are missing or broken.
     """
@@ -28,90 +35,131 @@ def load(dataset: DatasetConfig, data: DataConfig) -> GraphDataset:
         raise ConfigError.rule("dataset.name", "be a TUDataset name", name)
     if dataset.task == "node_classification":
         raise ConfigError.rule("dataset.task", "be graph_classification or graph_regression for TU sets", dataset.task)
-    target = "graph_attributes" if dataset.task == "graph_regression" else "graph_labels"
+    regression = dataset.task == "graph_regression"
+    target = "graph_attributes" if regression else "graph_labels"
+    further = (*NODE_PARTS, *EDGE_PARTS, *(() if regression else ("graph_attributes",)))
     files = RawFiles(
         folder=name,
         required=tuple(f"{name}_{part}.txt" for part in ("A", "graph_indicator", target)),
-        optional=f"{name}_*.txt",
-        check=lambda raw: check(raw, name),
+        optional=tuple(f"{name}_{part}.txt" for part in further),
+        dataset_class="TUDataset",
+        arguments={"name": name},
     )
-    (loaded,) = load_pyg("TUDataset", files, data, {"name": name, "use_node_attr": True})
-    stored, slices = loaded._data, loaded.slices
-    counts = slices["x"].diff() if stored.x is not None else torch.as_tensor(stored._num_nodes)
-    y, num_classes = _targets(stored.y, dataset)
-    return GraphDataset(
-        name=name,
-        task=dataset.task,
-        packed=PackedGraphs.from_edges(stored.edge_index, counts, slices["edge_index"].diff()),
+    return load_raw(files, data, lambda raw: parse(raw, name, dataset.task)).dataset(name, dataset.task)
+
+
+def parse(raw: RawContent, name: str, task: str) -> GraphArrays:
+    """The graphs of one set. Raises DataError naming the first broken file, ConfigError for a wrong task."""
+    table = _Tables(raw, name)
+    if task == "graph_classification" and table.has("graph_attributes"):
+        raise ConfigError.rule("dataset.task", f"be graph_regression for {name}", task)
+    graph = table.read("graph_indicator", "i", columns=1)[:, 0]
+    if graph[0] != 1 or ((step := np.diff(graph)) < 0).any() or (step > 1).any():
+        raise DataError(f"{table.path('graph_indicator')}: graphs must be numbered 1, 2, ... in ascending order")
+    counts = np.bincount(graph - 1)
+    edges = table.read("A", "i", columns=2)
+    for part in EDGE_PARTS:
+        if table.has(part):
+            table.rows(part, "f" if part.endswith("attributes") else "i", len(edges), "A")
+    owner = _owners(table, edges, graph - 1)
+    y, num_classes = _targets(table, len(counts), task)
+    source, target = edges.T - 1
+    kept = np.unique(source[source != target] * graph.size + target[source != target])
+    of_graph = graph[kept // graph.size] - 1
+    first = (np.cumsum(counts) - counts)[of_graph]
+    return GraphArrays(
+        edge_index=torch.from_numpy(np.stack([kept // graph.size - first, kept % graph.size - first])),
+        node_counts=torch.from_numpy(counts),
+        edge_counts=torch.from_numpy(np.bincount(of_graph, minlength=counts.size)),
         y=y,
         num_classes=num_classes,
-        x=stored.x,
+        x=_features(table, graph.size),
+        warnings=_signs_of_a_cut(name, edges, owner, counts),
     )
 
 
-def _targets(y: torch.Tensor, dataset: DatasetConfig) -> tuple[torch.Tensor, int]:
+class _Tables:
+    """The text files of one set."""
+
+    def __init__(self, raw: RawContent, name: str) -> None:
+        self.raw, self.name = raw, name
+
+    def path(self, part: str) -> str:
+        return str(self.raw.path(f"{self.name}_{part}.txt"))
+
+    def has(self, part: str) -> bool:
+        return f"{self.name}_{part}.txt" in self.raw.content
+
+    def read(self, part: str, kind: str, columns: int | None = None) -> NDArray[Any]:
+        file = f"{self.name}_{part}.txt"
+        return read_numbers(self.raw.path(file), self.raw.content[file], kind, columns)
+
+    def rows(self, part: str, kind: str, expected: int, whole: str, columns: int | None = None) -> NDArray[Any]:
+        """A file with as many lines as another one says."""
+        values = self.read(part, kind, columns)
+        if len(values) != expected:
+            raise DataError(
+                f"{self.path(part)}: has {len(values)} lines where {self.name}_{whole}.txt asks for {expected}"
+            )
+        return values
+
+
+def _owners(table: _Tables, edges: NDArray[np.int64], graph: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Graph of each edge, whose ends must be nodes of one graph."""
+    outside = np.flatnonzero(((edges < 1) | (edges > graph.size)).any(axis=1))
+    if outside.size:
+        rule = f"must name nodes in 1..{graph.size}, the lines of {table.name}_graph_indicator.txt"
+        raise DataError(f"{table.path('A')}: line {outside[0] + 1}: {rule}, got {edges[outside[0]].tolist()}")
+    owner = graph[edges[:, 0] - 1]
+    crossing = np.flatnonzero(owner != graph[edges[:, 1] - 1])
+    if crossing.size:
+        raise DataError(f"{table.path('A')}: line {crossing[0] + 1}: must join nodes of one graph")
+    return owner
+
+
+def _targets(table: _Tables, num_graphs: int, task: str) -> tuple[Tensor, int]:
     """Targets in the task's dtype, and the number of classes (0 for regression)."""
-    if dataset.task == "graph_regression":
-        if y.dim() > 1 and y.size(1) > 1:
-            raise DataError(f"{dataset.name} has {y.size(1)} targets per graph; one is predicted")
-        return y.flatten().float(), 0
-    if y.is_floating_point():
-        raise ConfigError.rule("dataset.task", f"be graph_regression for {dataset.name}", dataset.task)
-    return y, int(y.max()) + 1
+    regression = task == "graph_regression"
+    part, kind = ("graph_attributes", "f") if regression else ("graph_labels", "i")
+    values = table.rows(part, kind, num_graphs, "graph_indicator")
+    if values.shape[1] != 1:
+        raise DataError(f"{table.path(part)}: has {values.shape[1]} targets per graph; one is predicted")
+    if regression:
+        return torch.from_numpy(values[:, 0].copy()), 0
+    labels, y = np.unique(values[:, 0], return_inverse=True)
+    if labels.size < 2:
+        raise DataError(f"{table.path(part)}: must hold at least 2 classes, got only {labels[0]}")
+    return torch.from_numpy(y.astype(np.int64)), int(labels.size)
 
 
-def check(raw: Path, name: str) -> None:
-    """Raises DataError naming the first file that does not parse or whose length does not fit the others'."""
-
-    def path(part: str) -> Path:
-        return raw / f"{name}_{part}.txt"
-
-    graph = _read(path("graph_indicator"), columns=1)[:, 0]
-    if graph.size == 0 or graph[0] != 1 or ((step := np.diff(graph)) < 0).any() or (step > 1).any():
-        raise DataError(f"{path('graph_indicator')}: graphs must be numbered 1, 2, ... in ascending order")
-    edges = _read(path("A"), columns=2)
-    lines = {"graph_labels": graph[-1], "graph_attributes": graph[-1], "node_labels": graph.size}
-    lines |= {"node_attributes": graph.size, "edge_labels": len(edges), "edge_attributes": len(edges)}
-    for part, expected in lines.items():
-        if path(part).is_file():
-            got = len(_read(path(part), integers=not part.endswith("attributes")))
-            if got != expected:
-                whole = "A" if part.startswith("edge") else "graph_indicator"
-                raise DataError(f"{path(part)}: has {got} lines where {name}_{whole}.txt asks for {expected}")
-    _check_edges(path("A"), edges, graph)
+def _features(table: _Tables, num_nodes: int) -> Tensor | None:
+    """Node attributes, then each column of node labels as one-hot columns, float32 [N, F]; None without either."""
+    parts = []
+    if table.has("node_attributes"):
+        parts.append(torch.from_numpy(table.rows("node_attributes", "f", num_nodes, "graph_indicator")))
+    if table.has("node_labels"):
+        labels = torch.from_numpy(table.rows("node_labels", "i", num_nodes, "graph_indicator"))
+        lowest, highest = labels.min(dim=0).values, labels.max(dim=0).values
+        width = sum(int(high) - int(low) + 1 for low, high in zip(lowest, highest, strict=True))
+        if width > MOST_LABELS:
+            rule = f"labels must span at most {MOST_LABELS} values"
+            raise DataError(f"{table.path('node_labels')}: {rule}, they become columns, got {width}")
+        parts += [one_hot(column).float() for column in (labels - lowest).unbind(dim=1)]
+    return torch.cat(parts, dim=1) if parts else None
 
 
-def _check_edges(path: Path, edges: NDArray[np.int64], graph: NDArray[np.int64]) -> None:
-    """Edges must stay inside a graph; and the file must not end early.
+def _signs_of_a_cut(
+    name: str, edges: NDArray[np.int64], owner: NDArray[np.int64], counts: NDArray[np.int64]
+) -> tuple[str, ...]:
+    """A line for an edge list that may end early, which no number in the files can tell.
 
-    The number of edges is written nowhere, so a cut is found by its traces: the graph of the last line lacks reverse
-    edges while all before it have theirs, or only graphs after it have no edges at all.
+    Either the graph of the last edges lacks reverse edges while all before it have theirs, or only graphs after it have
+    no edges at all. Whole sets look the same, if rarely: it is a warning.
     """
-    if edges.size == 0 or edges.min() < 1 or edges.max() > graph.size:
-        raise DataError(f"{path}: names nodes outside 1..{graph.size}, the nodes of graph_indicator.txt")
+    num_nodes, num_graphs, last = int(counts.sum()), counts.size, int(owner.max())
     source, target = edges.T - 1
-    owner = graph[source] - 1
-    if (crossing := np.flatnonzero(owner != graph[target] - 1)).size:
-        raise DataError(f"{path}: line {crossing[0] + 1} joins nodes of two graphs")
-    forward, backward = source * graph.size + target, target * graph.size + source
-    one_way = np.unique(owner[~np.isin(forward, backward)])
-    num_graphs = int(graph[-1])
-    last = int(owner.max())
-    empty = (np.bincount(owner, minlength=num_graphs) == 0) & (np.bincount(graph - 1) > 1)
+    one_way = np.unique(owner[~np.isin(source * num_nodes + target, target * num_nodes + source)])
+    empty = (np.bincount(owner, minlength=num_graphs) == 0) & (counts > 1)
     if one_way.tolist() == [last] or (empty[last + 1 :].any() and not empty[:last].any()):
-        raise DataError(f"{path}: truncated: edges end in graph {last + 1} of {num_graphs}")
-
-
-def _read(path: Path, columns: int | None = None, integers: bool = True) -> NDArray[np.int64]:
-    """The numbers of a comma-separated file, [lines, columns]."""
-    try:
-        table = pd.read_csv(path, header=None, skipinitialspace=True, dtype=np.int64 if integers else np.float64)
-    except (OSError, ValueError) as error:  # pandas' parser errors are ValueErrors
-        raise unreadable(path, error) from error
-    if columns is not None and table.shape[1] != columns:
-        raise DataError(f"{path}: must have {columns} columns, got {table.shape[1]}")
-    values = table.to_numpy()
-    broken = np.flatnonzero(~np.isfinite(values).all(axis=1))
-    if broken.size:
-        raise DataError(f"{path}: line {broken[0] + 1} is incomplete or not finite")
-    return values
+        return (f"{name}: {name}_A.txt may have been cut: its edges end in graph {last + 1} of {num_graphs}",)
+    return ()

@@ -1,21 +1,24 @@
-"""ZINC-12k molecules with their official split (PyG's `ZINC(subset=True)`): graph regression from atom types."""
+"""ZINC-12k molecules with their official split (Dwivedi et al., 2020): graph regression from atom types."""
 
 from __future__ import annotations
 
-import pickle
-from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from dqrun.config import DataConfig, DatasetConfig
+from dqrun.data.arrays import GraphArrays
 from dqrun.data.dataset import GraphDataset
-from dqrun.data.mirror import RawFiles, load_pyg, unreadable
-from dqrun.data.sources.collated import joined
+from dqrun.data.raw_files import RawContent, RawFiles, load_raw, unreadable
+from dqrun.data.sources.graph_list import joined
+from dqrun.data.splits import PARTS
+from dqrun.data.torch_files import PICKLED_TENSORS, as_tensor
+from dqrun.data.unpickling import unpickle
 from dqrun.errors import ConfigError, DataError
 
-PARTS = ("train", "val", "test")
 KEYS = ("atom_type", "bond_type", "logP_SA_cycle_normalized")
+MOST_TYPES = 1000
 
 
 def load(dataset: DatasetConfig, data: DataConfig) -> GraphDataset:
@@ -28,53 +31,70 @@ def load(dataset: DatasetConfig, data: DataConfig) -> GraphDataset:
     files = RawFiles(
         folder="ZINC",
         required=tuple(f"{part}.{kind}" for part in PARTS for kind in ("pickle", "index")),
-        check=check,
-        processed=tuple(f"subset/processed/{part}.pt" for part in PARTS),
+        dataset_class="ZINC",
+        arguments={"subset": True},
         pyg_root="ZINC",
     )
-    parts = load_pyg("ZINC", files, data, *({"subset": True, "split": part} for part in PARTS))
-    packed, split = joined(parts)
-    return GraphDataset(
-        name=dataset.name,
-        task=dataset.task,
-        packed=packed,
-        y=torch.cat([part._data.y.flatten().float() for part in parts]),
+    return load_raw(files, data, parse).dataset(dataset.name, dataset.task)
+
+
+def parse(raw: RawContent) -> GraphArrays:
+    """The molecules that the three index files name. Raises DataError naming the file and the molecule."""
+    parts = [[_molecule(raw, part, number, found) for number, found in _chosen(raw, part)] for part in PARTS]
+    molecules = [molecule for part in parts for molecule in part]
+    return joined(
+        sizes=[len(part) for part in parts],
+        edges=[edges for _, edges, _ in molecules],
+        nodes=[len(atoms) for atoms, _, _ in molecules],
+        y=torch.cat([target for _, _, target in molecules]),
         num_classes=0,
-        category=torch.cat([part._data.x.flatten() for part in parts]),
-        official=split,
+        category=torch.cat([atoms for atoms, _, _ in molecules]),
     )
 
 
-def check(raw: Path) -> None:
-    """Raises DataError naming the first file that does not unpickle, or an index that does not fit its molecules."""
-    for part in PARTS:
-        molecules = _unpickle(raw / f"{part}.pickle")
-        for number in _index(raw / f"{part}.index"):
-            try:
-                molecule = molecules[number]
-            except (LookupError, TypeError) as error:
-                raise DataError(f"{raw / f'{part}.index'}: {part}.pickle has no molecule {number}") from error
-            if not isinstance(molecule, dict) or any(key not in molecule for key in KEYS):
-                raise DataError(f"{raw / f'{part}.pickle'}: molecule {number} must have {', '.join(KEYS)}")
-
-
-def _unpickle(path: Path) -> Any:
+def _chosen(raw: RawContent, part: str) -> list[tuple[int, Any]]:
+    """The molecules of one part, with their numbers in the pickle."""
+    path = raw.path(f"{part}.pickle")
     try:
-        with path.open("rb") as file:
-            return pickle.load(file)
-    except Exception as error:  # a damaged pickle can raise nearly anything
+        molecules = unpickle(raw.content[f"{part}.pickle"], PICKLED_TENSORS)
+    except ValueError as error:
         raise unreadable(path, error) from error
+    if not isinstance(molecules, list | dict):
+        raise DataError(f"{path}: must hold a list of molecules, or a dict of them by number")
+    found = dict(enumerate(molecules)) if isinstance(molecules, list) else molecules
+    index = _index(raw, part)
+    for number in index:
+        if number not in found:
+            raise DataError(f"{raw.path(f'{part}.index')}: {part}.pickle has no molecule {number}")
+    return [(number, found[number]) for number in index]
 
 
-def _index(path: Path) -> list[int]:
-    """The comma-separated numbers of an index file, which ends with a line break (PyG cuts its last character)."""
+def _index(raw: RawContent, part: str) -> list[int]:
+    """The comma-separated numbers of an index file, which is one line."""
+    path, text = raw.path(f"{part}.index"), raw.content[f"{part}.index"]
+    words = text.decode("utf-8", "replace").removesuffix("\n").split(",")
+    for word in words:
+        if not (word.strip(" ").isascii() and word.strip(" ").isdigit() and len(word) < 12):
+            raise DataError(f"{path}: truncated or not the expected format: {word[:40]!r} is no number of a molecule")
+    numbers = [int(word) for word in words]
+    if len(set(numbers)) < max(len(numbers), 2):
+        raise DataError(f"{path}: must name at least 2 molecules, each once")
+    return numbers
+
+
+def _molecule(raw: RawContent, part: str, number: int, molecule: Any) -> tuple[Tensor, Tensor, Tensor]:
+    """Atom types int64 [n], edges int64 [2, e] in ascending order, and the target float32 [1]."""
+    where = f"{raw.path(f'{part}.pickle')}: molecule {number}"
+    if not isinstance(molecule, dict) or any(key not in molecule for key in KEYS):
+        raise DataError(f"{where} must have {', '.join(KEYS)}")
     try:
-        text = path.read_text(encoding="ascii")
-        if not text.endswith("\n"):
-            raise ValueError("no line break at the end")
-        numbers = [int(number) for number in text.split(",")]
-        if len(numbers) < 2:
-            raise ValueError("fewer than 2 molecules")
-        return numbers
-    except (OSError, ValueError) as error:
-        raise unreadable(path, error) from error
+        atoms, bonds, target = (as_tensor(molecule[key]) for key in KEYS)
+    except ValueError as error:
+        raise DataError(f"{where}: {error}") from None
+    if atoms.dim() != 1 or atoms.is_floating_point() or bonds.shape != (len(atoms), len(atoms)) or not len(atoms):
+        raise DataError(f"{where}: atom_type must be integers [n] and bond_type [n, n]")
+    if not 0 <= int(atoms.min()) <= int(atoms.max()) < MOST_TYPES:
+        raise DataError(f"{where}: atom_type must be in 0..{MOST_TYPES - 1}")
+    if target.numel() != 1 or not bool(target.float().isfinite().all()):
+        raise DataError(f"{where}: {KEYS[2]} must be one finite number in float32")
+    return atoms.long(), bonds.nonzero().t(), target.float().flatten()

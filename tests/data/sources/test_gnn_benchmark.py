@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +11,8 @@ import torch
 
 from dqrun.config import DataConfig, DatasetConfig
 from dqrun.data.dataset import GraphDataset, load_dataset
-from dqrun.data.sources.gnn_benchmark import check
+from dqrun.data.raw_files import RawContent
+from dqrun.data.sources.gnn_benchmark import parse
 from dqrun.errors import DataError
 
 MakeConfig = Callable[..., DatasetConfig]
@@ -47,6 +49,10 @@ def test_a_truncated_file_is_named(cache: Path, write_superpixels: Write, datase
     assert f"{file}: truncated or not the expected format" in str(error.value) and "\n" not in str(error.value)
 
 
+def check(path: Path) -> None:
+    parse(RawContent(path.parent, {path.name: path.read_bytes()}), path.name)
+
+
 GOOD = {
     "x": torch.zeros(2, 1),
     "pos": torch.zeros(2, 2),
@@ -76,3 +82,20 @@ def test_other_content_is_refused(content: object, problem: str, tmp_path: Path)
     torch.save(content, tmp_path / "file.pt")
     with pytest.raises(DataError, match=problem):
         check(tmp_path / "file.pt")
+
+
+class Planted:
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.mkdir, (str(self.mark),)
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_code_in_the_file_does_not_run(zipped: bool, tmp_path: Path) -> None:
+    content = [[GOOD, GOOD | {"x": Planted(tmp_path / "mark")}]] * 3
+    torch.save(content, tmp_path / "file.pt", _use_new_zipfile_serialization=zipped)
+    with pytest.raises(DataError, match=r"file\.pt: .*it asks for posix\.mkdir"):
+        check(tmp_path / "file.pt")
+    assert not (tmp_path / "mark").exists()

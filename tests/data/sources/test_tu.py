@@ -10,8 +10,10 @@ import pytest
 import torch
 
 from dqrun.config import DataConfig, DatasetConfig, ProtocolConfig
+from dqrun.data.arrays import GraphArrays
 from dqrun.data.dataset import GraphDataset, load_dataset
-from dqrun.data.sources.tu import check
+from dqrun.data.raw_files import RawContent, RawFiles
+from dqrun.data.sources.tu import EDGE_PARTS, NODE_PARTS, parse
 from dqrun.data.splits import split_for
 from dqrun.data.trial_data import TrialData
 from dqrun.errors import ConfigError, DataError
@@ -95,7 +97,7 @@ def test_one_graph_attribute_is_a_regression(raw: Path, dataset_config: MakeConf
 
 def test_several_graph_attributes_are_an_error(raw: Path, dataset_config: MakeConfig) -> None:
     (raw / "TOY_graph_attributes.txt").write_text("1, 2\n" * 6)
-    with pytest.raises(DataError, match="TOY has 2 targets per graph"):
+    with pytest.raises(DataError, match=r"TOY_graph_attributes\.txt: has 2 targets per graph"):
         load(raw, dataset_config, task="graph_regression")
 
 
@@ -105,8 +107,15 @@ def test_a_regression_set_is_not_classified(raw: Path, dataset_config: MakeConfi
         load(raw, dataset_config)
 
 
+def check(raw: Path) -> GraphArrays:
+    parts = ("A", "graph_indicator", "graph_labels")
+    names, further = ([f"TOY_{part}.txt" for part in group] for group in (parts, (*NODE_PARTS, *EDGE_PARTS)))
+    files = RawFiles("TOY", tuple(names), "TUDataset", {}, tuple(further))
+    return parse(RawContent.read(raw, files), "TOY", "graph_classification")
+
+
 def test_whole_files_pass(raw: Path) -> None:
-    check(raw, "TOY")
+    assert check(raw).warnings == ()
 
 
 def edit(lines: list[str], part: str) -> list[str]:
@@ -129,8 +138,6 @@ def edit(lines: list[str], part: str) -> list[str]:
     ("part", "damage", "named"),
     [
         ("A", "cut in a line", "A"),
-        ("A", "cut in the last graph", "A"),
-        ("A", "cut between graphs", "A"),
         ("A", "empty", "A"),
         ("A", "letters", "A"),
         ("A", "outside", "A"),
@@ -149,12 +156,75 @@ def test_a_broken_file_is_named(part: str, damage: str, named: str, raw: Path) -
     path = raw / f"TOY_{part}.txt"
     path.write_text("".join(f"{line}\n" for line in edit(path.read_text().splitlines(), damage)))
     with pytest.raises(DataError) as error:
-        check(raw, "TOY")
+        check(raw)
     assert f"TOY_{named}.txt" in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("damage", ["cut in the last graph", "cut between graphs"])
+def test_edges_that_may_have_been_cut_are_told(damage: str, raw: Path, dataset_config: MakeConfig) -> None:
+    path = raw / "TOY_A.txt"
+    path.write_text("".join(f"{line}\n" for line in edit(path.read_text().splitlines(), damage)))
+    for _ in range(2):  # read, and from the cache
+        assert "TOY_A.txt may have been cut: its edges end in graph" in load(raw, dataset_config).note
+
+
+def test_labels_of_edges_show_that_edges_are_missing(raw: Path) -> None:
+    edges = (raw / "TOY_A.txt").read_text().splitlines()
+    (raw / "TOY_edge_labels.txt").write_text("1\n" * len(edges))
+    assert check(raw).edge_counts.sum() == len(edges)
+    (raw / "TOY_A.txt").write_text("\n".join(edges[:-2]))
+    with pytest.raises(DataError, match=r"TOY_edge_labels\.txt: has 54 lines where TOY_A\.txt asks for 52"):
+        check(raw)
+
+
+def add_graph(raw: Path, nodes: int, edges: str = "") -> None:
+    """One more graph at the end of the set, which has 33 nodes in 6 graphs."""
+    for part, text in (
+        ("graph_indicator", "7\n" * nodes),
+        ("node_labels", "0\n" * nodes),
+        ("graph_labels", "1\n"),
+        ("A", edges),
+    ):
+        with (raw / f"TOY_{part}.txt").open("a") as file:
+            file.write(text)
+
+
+@pytest.mark.parametrize(("nodes", "edges"), [(1, ""), (2, ""), (3, "34, 35\n35, 36\n")])
+def test_a_last_graph_of_one_atom_of_a_salt_or_with_one_way_edges_is_read(nodes: int, edges: str, raw: Path) -> None:
+    add_graph(raw, nodes, edges)
+    arrays = check(raw)
+    assert arrays.node_counts.tolist()[-1] == nodes and arrays.edge_counts.tolist()[-1] == edges.count("\n")
+
+
+def test_several_labels_per_graph_are_an_error(raw: Path) -> None:
+    (raw / "TOY_graph_labels.txt").write_text("1, 0\n0, 1\n" * 3)
+    with pytest.raises(DataError, match=r"TOY_graph_labels\.txt: has 2 targets per graph; one is predicted"):
+        check(raw)
+
+
+def test_loops_and_repeated_edges_are_left_out(raw: Path) -> None:
+    before = check(raw)
+    with (raw / "TOY_A.txt").open("a") as file:
+        file.write("1, 1\n1, 2\n2, 1\n")
+    assert torch.equal(check(raw).edge_index, before.edge_index)
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "1e39", "-1e400", "0x1F", "1_0", "\u0661"])
+def test_attributes_are_finite_in_float32(value: str, raw: Path) -> None:
+    (raw / "TOY_node_attributes.txt").write_text("0.5\n" * 4 + f"{value}\n" + "0.5\n" * 28, encoding="utf-8")
+    with pytest.raises(DataError, match=r"TOY_node_attributes\.txt: line 5: must be a finite number in float32, got"):
+        check(raw)
+
+
+def test_labels_far_apart_do_not_fill_the_memory(raw: Path) -> None:
+    path = raw / "TOY_node_labels.txt"
+    path.write_text(path.read_text().replace("0", "-9000000000000000000", 1))
+    with pytest.raises(DataError, match=r"TOY_node_labels\.txt: labels must span at most 10000 values"):
+        check(raw)
 
 
 def test_an_attribute_that_is_not_finite_is_named_with_its_line(raw: Path) -> None:
     nodes = len((raw / "TOY_graph_indicator.txt").read_text().splitlines())
     (raw / "TOY_node_attributes.txt").write_text("1.0, 2.0\n" * (nodes - 1) + "1.0\n")
-    with pytest.raises(DataError, match=f"TOY_node_attributes.txt: line {nodes} is incomplete or not finite"):
-        check(raw, "TOY")
+    with pytest.raises(DataError, match=f"TOY_node_attributes.txt: line {nodes}: must have 2 values, got 1"):
+        check(raw)

@@ -1,0 +1,57 @@
+"""ZIP archives and NPY arrays from bytes, with memory bounded by the size of the file; no pickles."""
+
+from __future__ import annotations
+
+import io
+import math
+import zipfile
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+MOST_UNPACKED = 2**30  # bytes that a small file may unpack to
+MOST_RATIO = 100  # by how much a bigger one may
+
+
+def open_archive(content: bytes) -> zipfile.ZipFile:
+    """A ZIP archive. Raises ValueError for what is none, for a name that stands twice, and for a bomb.
+
+    Python's reader gives no more bytes of a member than its entry declares, so the declared sizes are a bound.
+    """
+    try:
+        archive = zipfile.ZipFile(io.BytesIO(content))
+    except Exception:  # zipfile documents BadZipFile and raises more
+        raise ValueError("it is truncated or no ZIP archive") from None
+    names = archive.namelist()
+    if len(set(names)) < len(names):
+        raise ValueError("it holds two members of one name")
+    unpacked = sum(info.file_size for info in archive.infolist())
+    if unpacked > max(MOST_UNPACKED, MOST_RATIO * len(content)):
+        raise ValueError(f"it unpacks {len(content)} bytes to {unpacked}")
+    return archive
+
+
+def member_bytes(archive: zipfile.ZipFile, name: str) -> bytes:
+    """The content of one member. Raises ValueError where it is missing or damaged."""
+    try:
+        return archive.read(name)
+    except Exception:  # as many kinds as there are ways to damage a member
+        raise ValueError(f"its member {name!r:.60} is missing or damaged") from None
+
+
+def read_npy(content: bytes) -> NDArray[Any]:
+    """The array of an NPY file of numbers or booleans. Raises ValueError for anything else."""
+    stream = io.BytesIO(content)
+    try:
+        version = np.lib.format.read_magic(stream)
+        read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
+        shape, fortran, dtype = read(stream)
+    except Exception:  # numpy parses the header as Python text
+        raise ValueError("it is no NPY array of numbers") from None
+    if dtype.kind not in "biuf" or dtype.itemsize > 8:
+        raise ValueError(f"it holds {'objects' if dtype.hasobject else dtype}, not numbers")
+    body = memoryview(content)[stream.tell() :]
+    if any(size < 0 for size in shape) or math.prod(shape) * dtype.itemsize != len(body):
+        raise ValueError(f"its header says {list(shape)} of {dtype}, but it holds {len(body)} bytes")
+    return np.frombuffer(body, dtype).reshape(shape, order="F" if fortran else "C")

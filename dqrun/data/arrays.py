@@ -1,0 +1,95 @@
+"""`GraphArrays`: what a source reads, checked, before it is packed into a `GraphDataset`; the cache stores the same."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+
+from dqrun.data.dataset import GraphDataset
+from dqrun.data.packed import PackedGraphs
+from dqrun.data.splits import PARTS, Split
+from dqrun.errors import DataError
+
+
+@dataclass(frozen=True)
+class GraphArrays:
+    """G graphs with N nodes and E edges, one graph after the other.
+
+    Construction raises DataError for tensors that do not fit together, whoever made them: sizes, types, ids outside
+    their range, parts that overlap, numbers that are not finite.
+    """
+
+    edge_index: Tensor  # int64 [2, E] source and target, counted from the first node of the edge's own graph
+    node_counts: Tensor  # int64 [G]
+    edge_counts: Tensor  # int64 [G]
+    y: Tensor  # int64 classes or float32 targets, [G] or [N]
+    num_classes: int  # 0 for regression
+    x: Tensor | None = None  # float32 [N, F]
+    category: Tensor | None = None  # int64 [N]
+    train: Tensor | None = None  # int64 ids of graphs, or of nodes; the three parts or none
+    val: Tensor | None = None
+    test: Tensor | None = None
+    warnings: tuple[str, ...] = ()  # lines that the user is told whenever the data is loaded
+
+    def __post_init__(self) -> None:
+        num_graphs, num_nodes = self.node_counts.numel(), int(self.node_counts.sum())
+        _require(all(t.dtype == torch.int64 for t in (self.edge_index, self.node_counts, self.edge_counts)), "types")
+        _require(self.edge_index.dim() == 2 and self.edge_index.size(0) == 2, "the shape of edges")
+        _require(self.edge_counts.shape == self.node_counts.shape == (num_graphs,), "the number of graphs")
+        _require(num_graphs > 0 and int(self.node_counts.min()) >= 0 <= int(self.edge_counts.min()), "sizes of graphs")
+        _require(self.y.dim() == 1 and self.y.numel() in (num_graphs, num_nodes), "the number of targets")
+        if self.num_classes:
+            _require(self.y.dtype == torch.int64, "the type of classes")
+            _require(int(self.y.min()) >= 0 and int(self.y.max()) < self.num_classes, "classes")
+        else:
+            _require(self.y.dtype == torch.float32 and bool(self.y.isfinite().all()), "targets")
+        if self.x is not None:
+            _require(self.x.dtype == torch.float32 and self.x.dim() == 2 and len(self.x) == num_nodes, "features")
+            _require(bool(self.x.isfinite().all()), "features that are not finite")
+        if self.category is not None:
+            _require(self.category.dtype == torch.int64 and self.category.shape == (num_nodes,), "categories")
+            _require(num_nodes == 0 or int(self.category.min()) >= 0, "categories")
+        self._check_parts()
+
+    def _check_parts(self) -> None:
+        parts = [getattr(self, name) for name in PARTS]
+        given = [part for part in parts if part is not None]
+        _require(len(given) in (0, 3), "parts")
+        if given:
+            ids = torch.cat(given)
+            _require(ids.dtype == torch.int64 and bool((ids.sort().values.diff() > 0).all()), "parts that overlap")
+            _require(ids.numel() == 0 or 0 <= int(ids.min()) <= int(ids.max()) < self.y.numel(), "ids of parts")
+
+    def same_as(self, other: GraphArrays) -> bool:
+        """Whether both hold the same data, bit for bit."""
+
+        def same(one: object, another: object) -> bool:
+            if isinstance(one, Tensor) and isinstance(another, Tensor):
+                return one.dtype == another.dtype and torch.equal(one, another)
+            return type(one) is type(another) and one == another
+
+        return all(same(getattr(self, field.name), getattr(other, field.name)) for field in fields(self))
+
+    def dataset(self, name: str, task: str, note: str = "") -> GraphDataset:
+        """The packed dataset. Raises DataError for an edge to a node that its graph does not have."""
+        official = None
+        if self.train is not None and self.val is not None and self.test is not None:
+            official = Split(self.train, self.val, self.test)
+        return GraphDataset(
+            name=name,
+            task=task,
+            packed=PackedGraphs.from_edges(self.edge_index, self.node_counts, self.edge_counts),
+            y=self.y,
+            num_classes=self.num_classes,
+            x=self.x,
+            category=self.category,
+            official=official,
+            note="; ".join([note, *self.warnings] if note else self.warnings),
+        )
+
+
+def _require(holds: bool, what: str) -> None:
+    if not holds:
+        raise DataError(f"arrays of graphs do not fit together: {what}")

@@ -1,0 +1,79 @@
+"""Tables of numbers in plain text, as the published raw files have them: one strict reader for all of them."""
+
+from __future__ import annotations
+
+import io
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from dqrun.errors import DataError
+
+_PANDAS = tuple(map(int, pd.__version__.split(".")[:2]))
+EXACT_FLOATS: dict[str, Any] = {} if _PANDAS >= (3, 1) else {"float_precision": "round_trip"}
+"""Makes `pandas.read_csv` round decimal numbers as Python does; from 3.1 on it always does, and says so."""
+
+_CHARACTERS = {"i": b"0123456789+-, \t\n", "f": b"0123456789+-.eE, \t\n"}
+_NUMBER = {"i": re.compile(r"[+-]?[0-9]+"), "f": re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")}
+_RULE = {"i": "an integer", "f": "a finite number in float32"}
+
+
+def canonical_text(content: bytes) -> bytes:
+    """The same text without a byte order mark, with LF line ends and exactly one of them after the last line."""
+    text = content.removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n").rstrip(b"\n\t ")
+    return text + b"\n" if text else b""
+
+
+def read_numbers(path: Path, text: bytes, kind: str, columns: int | None = None) -> NDArray[Any]:
+    """The comma-separated numbers of a canonical text, [lines, columns]: int64 (kind `i`) or float32 (kind `f`).
+
+    Raises DataError that names `path`, the line, the rule and the value: an empty file, a line with another number of
+    values than the first (or than `columns`), a blank line, a value that is no number or none that the type holds.
+    """
+    if not text:
+        raise DataError(f"{path}: the file is empty")
+    values = None if text.translate(None, _CHARACTERS[kind]) else _parsed(text, kind)
+    if values is None or (columns is not None and values.shape[1] != columns):
+        raise _explained(path, text, kind, columns)
+    return values
+
+
+def _parsed(text: bytes, kind: str) -> NDArray[Any] | None:
+    """All values at once, or None where one of them breaks a rule."""
+    try:
+        frame = pd.read_csv(
+            io.BytesIO(text), header=None, skipinitialspace=True, skip_blank_lines=False, quoting=3,
+            dtype=np.int64 if kind == "i" else np.float64, **EXACT_FLOATS,
+        )  # fmt: skip
+    except (ValueError, OverflowError):  # pandas' parser errors are ValueErrors
+        return None
+    values: NDArray[Any] = frame.to_numpy()
+    if kind == "i":
+        return values.copy()  # pandas' own is read-only
+    return values.astype(np.float32) if bool((np.abs(values) <= np.finfo(np.float32).max).all()) else None
+
+
+def _explained(path: Path, text: bytes, kind: str, columns: int | None) -> DataError:
+    """The first line that breaks a rule."""
+    width = columns
+    for number, line in enumerate(text.decode("utf-8", "replace").split("\n")[:-1], start=1):
+        values = [value.strip(" \t") for value in line.split(",")]
+        width = len(values) if width is None else width
+        if len(values) != width:
+            return DataError(f"{path}: line {number}: must have {width} values, got {len(values)}")
+        for value in values:
+            if not _fits(value, kind):
+                return DataError(f"{path}: line {number}: must be {_RULE[kind]}, got {value[:40]!r}")
+    return DataError(f"{path}: truncated or not the expected format")
+
+
+def _fits(value: str, kind: str) -> bool:
+    if not _NUMBER[kind].fullmatch(value):
+        return False
+    if kind == "i":
+        return len(value) <= 20 and -(2**63) <= int(value) < 2**63
+    return abs(float(value)) <= float(np.finfo(np.float32).max)

@@ -1,0 +1,259 @@
+"""Raw files of published datasets: cache first, then the mirror, then the network; read once, into memory.
+
+What is checked is what is loaded: a source parses the bytes that were read here, and nothing opens a file again. The
+cache is `data.root`: `<root>/<folder>/raw` has what was downloaded (or what a user put there, which is never replaced),
+`<root>/<folder>/dqrun-data.safetensors` the tensors that were made from it. Nothing there is ever unpickled as objects.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import logging
+import os
+import shutil
+import socket
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from dqrun.config import DataConfig
+from dqrun.data.arrays import GraphArrays
+from dqrun.data.cache import FILE, Cached, read_cache, write_cache
+from dqrun.data.number_text import canonical_text
+from dqrun.data.published_files import compare_with_published
+from dqrun.errors import DataError
+
+log = logging.getLogger(__name__)
+
+DOWNLOAD_TIMEOUT = 60.0  # seconds without an answer
+TEXT = (".txt", ".index")
+
+
+@dataclass(frozen=True)
+class RawFiles:
+    """What a dataset is read from, and the class of `torch_geometric.datasets` that downloads it."""
+
+    folder: str  # its folder in the cache and in the mirror
+    required: tuple[str, ...]  # names in `<folder>/raw` without which it cannot be read
+    dataset_class: str
+    arguments: Mapping[str, Any]  # of the class, without `root`
+    optional: tuple[str, ...] = ()  # names of files that change the data when they are there
+    pyg_root: str = ""  # PyG's `root`, relative to the cache, for classes that do not append the folder themselves
+
+    def missing(self, raw: Path) -> list[str]:
+        """Required files that a raw folder lacks."""
+        return [name for name in self.required if not (raw / name).is_file()]
+
+
+@dataclass(frozen=True)
+class RawContent:
+    """The content of raw files, as read; texts in canonical form."""
+
+    folder: Path
+    content: dict[str, bytes]
+
+    @classmethod
+    def read(cls, folder: Path, files: RawFiles) -> RawContent:
+        """Raises DataError for a file that cannot be read."""
+        content = {}
+        for name in (*files.required, *files.optional):
+            path = folder / name
+            if name in files.required or path.is_file():
+                try:
+                    content[name] = path.read_bytes()
+                except OSError as error:
+                    raise DataError(f"{path}: cannot be read: {_reason(error)}") from error
+        texts = {name: canonical_text(data) for name, data in content.items() if name.endswith(TEXT)}
+        return cls(folder, content | texts)
+
+    def path(self, name: str) -> Path:
+        """Where a file lies, for errors."""
+        return self.folder / name
+
+    def digests(self) -> dict[str, str]:
+        """SHA-256 of each file."""
+        return {name: hashlib.sha256(data).hexdigest() for name, data in self.content.items()}
+
+
+Parse = Callable[[RawContent], GraphArrays]
+
+
+def load_raw(files: RawFiles, data: DataConfig, parse: Parse) -> GraphArrays:
+    """What `parse` makes of the raw files, through the cache. One process at a time works on a dataset of a cache.
+
+    Raises DataError, in one line: a cache that cannot be written, files found nowhere, a broken raw file, and raw files
+    that give other data than those that this cache was made from (rows of both would share the dataset's name).
+    """
+    root = data.resolved_root
+    with _locked(root, files.folder):
+        raw = root / files.folder / "raw"
+        source = _local_folder(files, data, raw)
+        if source is not None:
+            return _cached(RawContent.read(source, files), root / files.folder / FILE, parse)
+        if (cached := read_cache(root / files.folder / FILE)) is not None:  # its raw files are gone
+            return cached.arrays
+        with _staging(root, files.folder) as staging:
+            _check_parses(downloaded := _download(files, staging, data, raw), files, parse)
+            added = _move(downloaded, raw, files)
+        try:
+            return _cached(RawContent.read(raw, files), root / files.folder / FILE, parse)
+        except DataError:
+            for path in added:
+                path.unlink(missing_ok=True)
+            raise
+
+
+def unreadable(path: Path, error: Exception) -> DataError:
+    """The error that names a raw file and says, in one line, why it cannot be read."""
+    return DataError(f"{path}: truncated or not the expected format ({_reason(error)})")
+
+
+def _cached(raw: RawContent, path: Path, parse: Parse) -> GraphArrays:
+    """The arrays that `path` has of the same raw files, else what `parse` makes of them, which `path` then has."""
+    digests, cached = raw.digests(), read_cache(path)
+    compare_with_published(raw.folder, path.parent.name, digests)
+    if cached is not None and cached.raw == digests:
+        return cached.arrays
+    arrays = parse(raw)
+    if cached is not None and not arrays.same_as(cached.arrays):
+        raise DataError(
+            f"{raw.folder} gives other data than before ({_difference(cached.raw, digests)}), and rows of both would "
+            f"share a name: put the files back, or delete {path} to go on with these"
+        )
+    log.info("%s: raw files were read, once", path.parent.name)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_cache(path, Cached(digests, arrays))
+    except OSError as error:
+        raise DataError(f"data.root: cannot write to {path.parent}: {_reason(error)}") from error
+    return arrays
+
+
+def _difference(before: Mapping[str, str], now: Mapping[str, str]) -> str:
+    """How the raw files differ, by name."""
+    words = [f"{name} is missing" for name in before if name not in now]
+    words += [f"{name} is new" for name in now if name not in before]
+    words += [f"{name} has changed" for name in now if name in before and now[name] != before[name]]
+    return ", ".join(words)
+
+
+def _local_folder(files: RawFiles, data: DataConfig, raw: Path) -> Path | None:
+    """The cache's raw folder or the mirror's, whichever has all required files first."""
+    mirror = data.resolved_mirror
+    folders = [raw] if mirror is None else [raw, mirror / files.folder / "raw"]
+    return next((folder for folder in folders if not files.missing(folder)), None)
+
+
+def _check_parses(folder: Path, files: RawFiles, parse: Parse) -> None:
+    """Nothing that does not parse gets into the cache."""
+    parse(RawContent.read(folder, files))
+
+
+def _move(source: Path, raw: Path, files: RawFiles) -> list[Path]:
+    """Renames downloaded files into the cache, beside those that are there already; returns the new ones."""
+    names = [name for name in (*files.required, *files.optional) if (source / name).is_file()]
+    try:
+        raw.mkdir(parents=True, exist_ok=True)
+        added = [name for name in names if not (raw / name).exists()]
+        for name in added:
+            os.replace(source / name, raw / name)
+    except OSError as error:
+        raise DataError(f"data.root: cannot write to {raw}: {_reason(error)}") from error
+    return [raw / name for name in added]
+
+
+def _download(files: RawFiles, staging: Path, data: DataConfig, raw: Path) -> Path:
+    """Lets PyG download into `staging`, and nothing more; returns the raw folder."""
+    looked = _places(files, data, raw)
+    log.info("%s: downloading", files.folder)
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(DOWNLOAD_TIMEOUT)  # urllib waits for ever otherwise
+    try:
+        with _quiet():
+            dataset_class: type = getattr(import_module("torch_geometric.datasets"), files.dataset_class)
+            downloading = type(files.dataset_class, (dataset_class,), {"_process": _stop})
+            downloading(root=str(staging / files.pyg_root), **files.arguments)
+    except _DownloadedError:
+        pass
+    except Exception as error:  # urllib, aiohttp, zipfile, ...: whatever it was, the download failed
+        raise DataError(f"{files.folder}: {looked}, and the download failed: {_reason(error)}") from error
+    finally:
+        socket.setdefaulttimeout(before)
+    folder = staging / files.folder / "raw"
+    lacking = files.missing(folder)
+    if lacking:
+        raise DataError(f"{files.folder}: {looked}, and the download holds no {lacking[0]}")
+    return folder
+
+
+def _places(files: RawFiles, data: DataConfig, raw: Path) -> str:
+    """Where the files were looked for, and the first that each place lacks."""
+    looked = f"the cache {raw} lacks {files.missing(raw)[0]}"
+    mirror = data.resolved_mirror
+    if mirror is None:
+        return f"{looked}, no mirror is set (data.mirror)"
+    source = mirror / files.folder / "raw"
+    return f"{looked}, the mirror {source} lacks {files.missing(source)[0]}"
+
+
+class _DownloadedError(Exception):
+    """Ends the construction of a PyG dataset after its download."""
+
+
+def _stop(self: object) -> None:
+    raise _DownloadedError
+
+
+@contextmanager
+def _locked(root: Path, folder: str) -> Iterator[None]:
+    """Holds the lock file of one dataset of the cache."""
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(root / f".{folder}.lock")
+        lock.acquire()
+    except OSError as error:
+        raise DataError(f"data.root: cannot write to {root}: {_reason(error)}") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def _staging(root: Path, folder: str) -> Iterator[Path]:
+    """An empty folder beside the cache's own, on the same file system; gone afterwards."""
+    path = root / f".{folder}.part"
+    shutil.rmtree(path, ignore_errors=True)  # left by a killed process
+    try:
+        path.mkdir()
+    except OSError as error:
+        raise DataError(f"data.root: cannot write to {root}: {_reason(error)}") from error
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Swallows PyG's progress lines, and the warnings that importing it gives."""
+    with redirect_stderr(io.StringIO()), redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _reason(error: BaseException) -> str:
+    """One line that says what happened."""
+    lines = str(error).strip().splitlines()
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    if isinstance(error, ValueError) and lines:
+        return lines[0]
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
