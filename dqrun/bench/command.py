@@ -7,9 +7,11 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
-from dqrun.errors import ConfigError
+from dqrun.durable import write_text
+from dqrun.errors import ConfigError, ResultsError
 
 
 def add_flags(parser: argparse.ArgumentParser, rounds: int) -> None:
@@ -28,12 +30,13 @@ def writable(file: str | None) -> Path | None:
     """The file, or None for none; raises ConfigError unless it can be written, before minutes of measuring."""
     if file is None:
         return None
+    path = Path(file)
     try:
-        Path(file).open("a").close()
-    except OSError as error:
-        rule = "name a file that can be written"
-        raise ConfigError(f"--json must {rule}, got {file!r} ({error.strerror})") from None
-    return Path(file)
+        with path.open("r+b") if path.exists() else TemporaryFile(dir=path.parent):
+            return path
+    except (OSError, ValueError) as error:  # ValueError: a null character
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(f"--json must name a file that can be written, got {file!r} ({reason})") from None
 
 
 def write(output: Path | None, results: Sequence[Any], **more: Any) -> None:
@@ -43,7 +46,10 @@ def write(output: Path | None, results: Sequence[Any], **more: Any) -> None:
     from dqrun.bench.machine import describe  # imports torch
 
     document = {"machine": describe(), "results": [asdict(line) for line in results], **more}
-    output.write_text(json.dumps(document, indent=1) + "\n")
+    try:
+        write_text(output, json.dumps(document, indent=1) + "\n")
+    except OSError as error:
+        raise ResultsError(f"could not write {output}: {error.strerror}") from None
 
 
 def shown(variant: str, form: str) -> str:

@@ -12,6 +12,7 @@ from torch import Tensor
 from dqrun import kernels
 from dqrun.bench.peers import CSR_FORMS, EDGE_FORMS, PyGNetwork
 from dqrun.bench.power_law import power_law_edges
+from dqrun.bench.progress import stage
 from dqrun.bench.timing import Step, interleaved, medians, peak_bytes
 from dqrun.bench.traffic import copy_bandwidth, moved_bytes
 from dqrun.build import build_model, uses_self_loops
@@ -106,10 +107,12 @@ def compare(graph: str, model: str, rounds: int) -> tuple[list[Measured], dict[s
 
     Raises DqrunError when the FP32 networks of PyG and our own do not agree.
     """
-    workload = Workload.prepare(graph, model)
-    fp32 = workload.network("fp32")
-    programs = {quant: lower(workload.network(quant)) for quant in WIDTHS}
-    peers, notes = pyg_runs(workload, fp32)
+    with stage(f"{graph}, {model}: reading data, making networks", 1):
+        workload = Workload.prepare(graph, model)
+        fp32 = workload.network("fp32")
+        programs = {quant: lower(workload.network(quant)) for quant in WIDTHS}
+    with stage(f"{graph}, {model}: compiling PyG's networks", 1):
+        peers, notes = pyg_runs(workload, fp32)
     ours: dict[str, Run] = {"fp32": lambda: fp32(workload.x, workload.graph)}
     for quant, program in programs.items():
         ours[quant] = _program_run(program, workload)
@@ -119,7 +122,8 @@ def compare(graph: str, model: str, rounds: int) -> tuple[list[Measured], dict[s
         steps = [_step(run) for run in runs.values()]
         for quant in WIDTHS:
             ours[quant]()  # loads its kernels; the others have run for the check
-        seconds = dict(zip(runs, medians(interleaved(steps, rounds, warmup=0)), strict=True))
+        with stage(f"{graph}, {model}: {rounds} rounds of {len(runs)} variants", rounds * len(runs)) as tick:
+            seconds = dict(zip(runs, medians(interleaved(steps, rounds, warmup=0, tick=tick)), strict=True))
         chosen = variants(seconds)
         peaks = {name: peak_bytes(_step(runs[name])) for name in chosen.values()}
     bandwidth = notes["copy_bytes_per_second"] = copy_bandwidth()

@@ -14,15 +14,17 @@ from typing import Any
 from torch.profiler import ProfilerActivity, profile
 
 from dqrun import kernels
+from dqrun.bench.progress import Tick
 from dqrun.cores import use_threads
 
 Step = Callable[[int], object]  # runs round i once
 
 
-def interleaved(steps: Sequence[Step], rounds: int, warmup: int = 2) -> list[list[float]]:
+def interleaved(steps: Sequence[Step], rounds: int, warmup: int = 2, tick: Tick = lambda: None) -> list[list[float]]:
     """Seconds of each round of each step; every round runs all steps, so that what slows the machine slows all.
 
-    The order within a round turns with the round: no step always follows the same one.
+    The order within a round turns with the round: no step always follows the same one. `tick` is called after each run
+    that is timed.
     """
     for step in steps:
         for i in range(warmup):
@@ -34,6 +36,7 @@ def interleaved(steps: Sequence[Step], rounds: int, warmup: int = 2) -> list[lis
             started = time.perf_counter()
             steps[which](i)
             seconds[which].append(time.perf_counter() - started)
+            tick()
     return seconds
 
 

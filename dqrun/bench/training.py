@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from dqrun import kernels
 from dqrun.bench.peers import CSR_FORMS
+from dqrun.bench.progress import stage
 from dqrun.bench.timing import Step, interleaved, medians, peak_bytes, set_threads, shares
 from dqrun.bench.workload import Workload
 from dqrun.config import RunConfig
@@ -47,20 +48,26 @@ def compare(configs: Sequence[RunConfig], rounds: int) -> tuple[list[Measured], 
     keep_freed_memory()  # for PyG's steps as well
     first = configs[0]
     set_threads(first.threads)
-    workload = Workload.prepare(first)
+    names = first.dataset.name, first.model.name
+    title = ", ".join(names)
+    with stage(f"{title}: reading data", 1):
+        workload = Workload.prepare(first)
     with kernels.use(first.kernels):
         steps: dict[str, Step] = {form: workload.peer(form) for form in ("edge_index", *CSR_FORMS)}
         steps |= {label(config): workload.ours(config) for config in configs}
-        times = dict(zip(steps, medians(interleaved(list(steps.values()), rounds)), strict=True))
+        with stage(f"{title}: {rounds} rounds of {len(steps)} variants", rounds * len(steps)) as tick:
+            times = dict(zip(steps, medians(interleaved(list(steps.values()), rounds, tick=tick)), strict=True))
         csr = min(CSR_FORMS, key=times.__getitem__)
         pyg = {"pyg_fp32_edge_index": "edge_index", "pyg_fp32_csr": csr}
         base = min(times[form] for form in pyg.values())
-        measured = []
-        for variant in (*pyg, *map(label, configs)):
-            form = pyg.get(variant, "")
-            seconds, step = times[form or variant], steps[form or variant]
-            names = first.dataset.name, first.model.name
-            measured.append(Measured(variant, *names, seconds, seconds / base, peak_bytes(step), form, shares(step)))
+        variants, measured = (*pyg, *map(label, configs)), []
+        with stage(f"{title}: memory and shares of {len(variants)} variants", len(variants)) as tick:
+            for variant in variants:
+                form = pyg.get(variant, "")
+                seconds, step = times[form or variant], steps[form or variant]
+                peak, parts = peak_bytes(step), shares(step)
+                measured.append(Measured(variant, *names, seconds, seconds / base, peak, form, parts))
+                tick()
         batches = workload.pipeline_seconds(configs[-1])
     fastest = min(times[label(config)] for config in configs) * workload.data.steps_per_epoch
     return measured, Pipeline(*names, batches, batches / (batches + fastest))

@@ -11,11 +11,13 @@ from dqrun.bench import timing
 
 def test_every_round_runs_all_steps_in_a_turning_order() -> None:
     calls: list[tuple[str, int]] = []
+    ticks: list[int] = []
     steps = [lambda i, name=name: calls.append((name, i)) for name in "abc"]
-    seconds = timing.interleaved(steps, rounds=3, warmup=1)
+    seconds = timing.interleaved(steps, rounds=3, warmup=1, tick=lambda: ticks.append(len(calls)))
     assert calls[:3] == [("a", 0), ("b", 0), ("c", 0)]
     assert [name for name, _ in calls[3:]] == [*"abc", *"bca", *"cab"]
     assert [i for _, i in calls[3:]] == [0, 0, 0, 1, 1, 1, 2, 2, 2]
+    assert ticks == list(range(4, 13))  # after each run that is timed
     assert [len(each) for each in seconds] == [3, 3, 3] and min(map(min, seconds)) >= 0
 
 

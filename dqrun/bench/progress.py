@@ -1,0 +1,23 @@
+"""What a benchmark is doing, on stderr: a bar on a terminal, a line per stage elsewhere."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+Tick = Callable[[], object]
+"""Called after each step of a stage."""
+
+
+@contextmanager
+def stage(text: str, steps: int) -> Iterator[Tick]:
+    """Shows `text` while the block runs, and how many of its `steps` are done."""
+    from tqdm import tqdm
+
+    if not sys.stderr.isatty():
+        print(f"{text} ...", file=sys.stderr, flush=True)
+        yield lambda: None
+        return
+    with tqdm(total=steps, desc=text, leave=False) as bar:
+        yield bar.update
