@@ -40,7 +40,7 @@ FRONT_DESK = {
     *("fields", "groups", "help", "hydra_flags", "names", "overrides", "protocol", "streams", "verbosity", "waiting"),
     *("arguments", "bench/__init__", "bench/cli", "bench/command", "bench/inference_cli"),
     *("tune/__init__", "tune/cli", "tune/space"),
-    *("cores", "interrupts", "verbs/__init__"),
+    *("cores", "durable", "interrupts", "verbs/__init__"),
 }
 """Modules and packages that run before a command line is known to be right: none imports torch when it is imported."""
 
