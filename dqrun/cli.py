@@ -15,7 +15,7 @@ from dqrun.errors import ConfigError, DqrunError
 from dqrun.fields import suggestion
 from dqrun.interrupts import exit_code, listening
 from dqrun.streams import forget, standard_streams
-from dqrun.verbosity import add_verbose
+from dqrun.verbosity import add_verbose, log_shown
 from dqrun.verbs import MAIN_INTERRUPTED, VERBS
 from dqrun.waiting import let_threads_sleep
 
@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     let_threads_sleep()
-    with standard_streams():
+    with standard_streams(), log_shown():
         try:
             with listening():
                 code = _dispatch(arguments)

@@ -1,7 +1,6 @@
-"""`-v`: what is found, chosen and waited for on the way, as lines on stderr.
+"""Warnings, and with `-v` what is found, chosen and waited for on the way, as lines on stderr.
 
-Modules tell it to `logging.getLogger("dqrun")` at level INFO. Processes that this one starts inherit the choice
-through an environment variable.
+Modules tell it to loggers below `dqrun`. Processes that a command starts inherit `-v` through an environment variable.
 """
 
 from __future__ import annotations
@@ -10,6 +9,8 @@ import argparse
 import logging
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 VARIABLE = "DQRUN_VERBOSE"
@@ -19,19 +20,25 @@ class _Lines(logging.Handler):
     """Writes each record as one line on the stderr of that moment, above the progress bars."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        from tqdm import tqdm  # here: what is not verbose does not import it
+        from tqdm import tqdm  # here: a command that logs nothing does not import it
 
         tqdm.write(f"dqrun: {record.getMessage()}", file=sys.stderr)
 
 
-def show_log() -> None:
-    """Shows what dqrun's modules log, in this process and in those that it starts from now on."""
-    os.environ[VARIABLE] = "1"
-    logger = logging.getLogger("dqrun")
-    logger.setLevel(logging.INFO)
-    logger.propagate = False
-    if not any(isinstance(handler, _Lines) for handler in logger.handlers):
-        logger.addHandler(_Lines())
+@contextmanager
+def log_shown() -> Iterator[None]:
+    """Inside the block warnings of dqrun's modules are shown, after `-v` all that they tell. Afterwards as before."""
+    logger, handler = logging.getLogger("dqrun"), _Lines()
+    level, variable = logger.level, os.environ.get(VARIABLE)
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO if is_verbose() else logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+        if variable is None:
+            os.environ.pop(VARIABLE, None)
 
 
 def is_verbose() -> bool:
@@ -46,4 +53,5 @@ def add_verbose(parser: argparse.ArgumentParser) -> None:
 
 class _Verbose(argparse.Action):
     def __call__(self, *arguments: Any, **named: Any) -> None:
-        show_log()
+        os.environ[VARIABLE] = "1"
+        logging.getLogger("dqrun").setLevel(logging.INFO)

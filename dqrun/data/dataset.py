@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from importlib import import_module
 
@@ -11,6 +12,8 @@ from dqrun.config import DATASET_SOURCES, DataConfig, DatasetConfig
 from dqrun.data.packed import PackedGraphs
 from dqrun.data.splits import Split
 from dqrun.errors import ConfigError
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -60,4 +63,8 @@ def load_dataset(dataset: DatasetConfig, data: DataConfig) -> GraphDataset:
     # Imported by name and late: a run needs one source only, and PyG's dataset classes take a second to import.
     loaded = import_module(f"dqrun.data.sources.{dataset.source}").load(dataset, data)
     assert isinstance(loaded, GraphDataset)
+    log.info(
+        "data: %s (source %s), %d graphs, %d nodes, %d edges",
+        *(loaded.name, dataset.source, loaded.num_graphs, loaded.num_nodes, loaded.num_edges),
+    )
     return loaded

@@ -98,6 +98,7 @@ def load_raw(files: RawFiles, data: DataConfig, parse: Parse) -> GraphArrays:
         if source is not None:
             return _cached(RawContent.read(source, files), root / files.folder / FILE, parse)
         if (cached := read_cache(root / files.folder / FILE)) is not None:  # its raw files are gone
+            log.info("%s: data from the cache in %s, whose raw files are gone", files.folder, root / files.folder)
             return cached.arrays
         with _staging(root, files.folder) as staging:
             _check_parses(downloaded := _download(files, staging, data, raw), files, parse)
@@ -120,6 +121,7 @@ def _cached(raw: RawContent, path: Path, parse: Parse) -> GraphArrays:
     digests, cached = raw.digests(), read_cache(path)
     compare_with_published(raw.folder, path.parent.name, digests)
     if cached is not None and cached.raw == digests:
+        log.info("%s: data from the cache %s, of the raw files in %s", path.parent.name, path, raw.folder)
         return cached.arrays
     arrays = parse(raw)
     if cached is not None and not arrays.same_as(cached.arrays):
@@ -127,7 +129,7 @@ def _cached(raw: RawContent, path: Path, parse: Parse) -> GraphArrays:
             f"{raw.folder} gives other data than before ({_difference(cached.raw, digests)}), and rows of both would "
             f"share a name: put the files back, or delete {path} to go on with these"
         )
-    log.info("%s: raw files were read, once", path.parent.name)
+    log.info("%s: data from the raw files in %s, kept in the cache %s", path.parent.name, raw.folder, path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_cache(path, Cached(digests, arrays))

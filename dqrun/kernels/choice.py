@@ -110,6 +110,7 @@ def _load_compiled(package: str) -> ModuleType | str:
         compiled.check()
     except Exception as error:  # a broken numba, llvmlite or C compiler cache can raise anything; torch still works
         return f"{type(error).__name__}: {error}".splitlines()[0]
+    logging.getLogger("dqrun").info("kernels: %s, compiled by numba", package)
     return compiled
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,11 +18,13 @@ from dqrun.provenance import versions
 from dqrun.report.progress import Progress
 from dqrun.results import Results
 from dqrun.resume import Checkpoints, Identity
-from dqrun.sweep.locks import Heartbeat, LockFile, LockLost, remove_orphans
+from dqrun.sweep.locks import Heartbeat, LockFile, LockLost, read_owner, remove_orphans
 from dqrun.sweep.plan import PlannedTrial
 from dqrun.tracking import tracked
 from dqrun.training import Epoch
 from dqrun.trial import Outcome, failed, placed, record, run_trial
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,7 @@ class Worker:
         lock = LockFile(results.lock_path(planned.name), self.label)
         try:
             if not lock.acquire():
+                log.info("%s is run by %s", planned.name, read_owner(lock.path) or "another process")
                 return None
         except OSError as error:
             raise ResultsError(f"could not write {lock.path}: {error.strerror}") from None
