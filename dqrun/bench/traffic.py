@@ -7,8 +7,7 @@ import time
 import torch
 
 from dqrun.engine import Program
-from dqrun.engine.operations import Aggregate, Attention, Linear, Lookup, Operation, Readout
-from dqrun.engine.summary import width
+from dqrun.engine.operations import Aggregate, Attention, Linear, Lookup, Operation, Readout, result_channels
 from dqrun.graph import Graph
 from dqrun.kernels.integer import CodeGrid
 
@@ -41,7 +40,7 @@ def moved_bytes(program: Program, graph: Graph, floats: bool) -> int:
     rows, total = graph.num_nodes, 0
     for operation in program.operations:
         grids[operation.target] = None if floats else _grid(operation)
-        widths[operation.target] = width(operation)
+        widths[operation.target] = result_channels(operation)
         read = rows
         if isinstance(operation, Aggregate | Attention):
             read = graph.csr.num_edges

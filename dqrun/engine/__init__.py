@@ -3,7 +3,8 @@
 `load_program` and `Program` need torch and the kernels' seam only; `dqrun.engine.lower` also imports the networks.
 """
 
-from dqrun.engine.program import Program, Signature
+from dqrun.engine.program import Program
+from dqrun.engine.signature import Signature
 from dqrun.engine.storage import load_program, save_program
 
 __all__ = ["Program", "Signature", "load_program", "save_program"]

@@ -19,9 +19,8 @@ from dqrun.engine.operations import (
     Operation,
     Quantize,
     Readout,
-    result_grid,
 )
-from dqrun.engine.program import Program, Signature
+from dqrun.engine.program import Program
 from dqrun.engine.sites import TrainedSites
 from dqrun.errors import ConfigError
 from dqrun.kernels.integer import CodeGrid, Epilogue, quantize
@@ -29,8 +28,6 @@ from dqrun.nn import GNN, GATLayer, GCNLayer, GINLayer
 from dqrun.nn import Linear as FloatLinear
 from dqrun.nn.gat import NEGATIVE_SLOPE
 from dqrun.nn.linear import BatchNorm, Embedding
-
-LARGEST_SUM = 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -49,7 +46,8 @@ def lower(model: GNN, origin: dict[str, Any] | None = None) -> Program:
 
     Scales are those of training (float32), what is computed from them is float64; batch norms become a float32 factor
     and offset per channel (`batch_norm.affine`). Raises ConfigError for a site that is exact where the program stores
-    codes, or quantised where it has none, and for sums that could leave int32.
+    codes, or quantised where it has none, and for what no program may be (`validation`): sums that could leave int32,
+    parameters that are not finite.
     """
     lowering = _Lowering(model)
     lowering.enter()
@@ -58,7 +56,7 @@ def lower(model: GNN, origin: dict[str, Any] | None = None) -> Program:
     if model.readout is not None:
         lowering.leave(model.readout)
     lowering.sites.require_no_others()
-    return Program(tuple(lowering.operations), lowering.signature(), origin or {})
+    return Program(tuple(lowering.operations), bool(model.layers[0].uses_self_loops), origin or {})
 
 
 class _Lowering:
@@ -67,24 +65,20 @@ class _Lowering:
     def __init__(self, model: GNN) -> None:
         self.model, self.sites = model, TrainedSites(model)
         self.operations: list[Operation] = []
-        self.in_channels = self.num_categories = 0
 
     def enter(self) -> None:
         """From the input to state 0."""
         encoder, state = self.model.encoder, self.sites.grid("states.0")
         if isinstance(encoder, Embedding):
             table = self.sites.fake_quantized("encoder.weight", encoder.weight)
-            self.num_categories = table.size(0)
             self.operations.append(Lookup(INPUT, "states.0", quantize(table, state)))
             return
         if encoder is None:
-            self.in_channels = _in_channels(self.model.layers[0])
-            self.operations.append(Quantize(INPUT, "states.0", self.in_channels, state))
+            self.operations.append(Quantize(INPUT, "states.0", _in_channels(self.model.layers[0]), state))
             return
         assert isinstance(encoder, FloatLinear)
-        self.in_channels = encoder.weight.size(1)
         grid = self.sites.grid("encoder.input")
-        self.operations.append(Quantize(INPUT, "encoder.input", self.in_channels, grid))
+        self.operations.append(Quantize(INPUT, "encoder.input", encoder.weight.size(1), grid))
         self.linear("encoder", encoder, Tail("states.0", state))
 
     def layer(self, i: int) -> None:
@@ -150,7 +144,6 @@ class _Lowering:
         """A linear layer whose input is the value `NAME.input`."""
         grid = self.sites.grid(f"{name}.input")
         weight, bits, scale = self.sites.weight(f"{name}.weight", linear.weight)
-        require_fits(f"{name}.input", grid, linear.weight.size(1), bits)
         epilogue = make_epilogue(grid.scale * scale, linear.bias, tail, inner)
         self.operations.append(Linear(f"{name}.input", tail.target, weight, bits, epilogue, residual=tail.residual))
 
@@ -158,28 +151,8 @@ class _Lowering:
         """XW of GCN and GAT, stored as the value `NAME.features`; matrix: [out, in]."""
         grid, features = self.sites.grid(source), self.sites.grid(f"{name}.features")
         weight, bits, scale = self.sites.weight(f"{name}.weight", matrix)
-        require_fits(source, grid, matrix.size(1), bits)
         epilogue = make_epilogue(grid.scale * scale, None, Tail(f"{name}.features", features))
         self.operations.append(Linear(source, f"{name}.features", weight, bits, epilogue, degree_scale))
-
-    def signature(self) -> Signature:
-        """What the finished program takes and gives."""
-        grids = {operation.target: result_grid(operation) for operation in self.operations}
-
-        def limit(kind: type[Operation]) -> int:
-            tops = [grid.top for op in self.operations if isinstance(op, kind) and (grid := grids[op.source])]
-            return LARGEST_SUM // max(tops, default=1)
-
-        last = self.model.layers[-1] if self.model.head is None else self.model.head[-1]
-        return Signature(
-            in_channels=self.in_channels,
-            num_categories=self.num_categories,
-            out_channels=_out_channels(last),
-            self_loops=bool(self.model.layers[0].uses_self_loops),
-            graph_level=self.model.readout is not None,
-            degree_limit=limit(Aggregate),
-            size_limit=limit(Readout),
-        )
 
 
 def make_epilogue(scale: float, bias: Tensor | None, tail: Tail, inner: BatchNorm | None = None) -> Epilogue:
@@ -202,13 +175,6 @@ def make_epilogue(scale: float, bias: Tensor | None, tail: Tail, inner: BatchNor
         activation=tail.activation,
         grid=tail.grid,
     )
-
-
-def require_fits(name: str, grid: CodeGrid, num_inputs: int, weight_bits: int) -> None:
-    """Raises ConfigError unless sums of `num_inputs` products of codes stay within int32."""
-    largest = num_inputs * grid.top * ((1 << (weight_bits - 1)) - 1)
-    if largest > LARGEST_SUM:
-        raise ConfigError.rule(name, f"keep sums of products within {LARGEST_SUM}, the int32 range", largest)
 
 
 def _in_channels(layer: torch.nn.Module) -> int:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
+from dqrun.errors import ConfigError
 from dqrun.graph import Graph
 from dqrun.kernels import integer
 from dqrun.kernels.integer import CodeGrid, Codes, Epilogue, Weight
@@ -102,6 +103,11 @@ class Attention:
     epilogue: Epilogue
     residual: str = ""
 
+    def __post_init__(self) -> None:
+        shape = list(self.attention.shape)
+        if len(shape) != 3 or shape[0] != 2 or not self.attention.numel() or not self.attention.is_floating_point():
+            raise ConfigError.rule(f"{self.target}.attention", "be float [2, H, C]", f"{self.attention.dtype} {shape}")
+
     def run(self, values: Values, graph: Graph) -> Value:
         epilogue = bound(self.epilogue, values, graph, False, self.residual)
         h = codes(values, self.source)
@@ -146,6 +152,18 @@ def inputs(operation: Operation) -> tuple[str, ...]:
     """Names of the values that an operation reads."""
     residual = getattr(operation, "residual", "")
     return (operation.source, residual) if residual else (operation.source,)
+
+
+def result_channels(operation: Operation) -> int:
+    """Channels of an operation's result."""
+    if isinstance(operation, Linear):
+        return operation.weight.codes.size(0)
+    if isinstance(operation, Lookup):
+        return operation.table.channels
+    if isinstance(operation, Attention):
+        _, heads, channels = operation.attention.shape
+        return heads * channels if operation.concat else channels
+    return operation.channels
 
 
 def result_grid(operation: Operation) -> CodeGrid | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -10,58 +11,59 @@ import torch
 from torch import Tensor
 
 from dqrun.engine.operations import INPUT, LOGITS, Lookup, Operation, Quantize, Value, inputs
-from dqrun.engine.structure import build_graph
+from dqrun.engine.signature import Signature
+from dqrun.engine.structure import build_graph, require_dense
+from dqrun.engine.validation import validate
 from dqrun.errors import DataError
 from dqrun.graph import Graph
 
 
 @dataclass(frozen=True)
-class Signature:
-    """What a program takes and gives.
+class Program:
+    """Integer operations in the order in which they run; what they must be stands in `validation`.
 
-    `in_channels`: width of float features, or 0; `num_categories`: of integer features, or 0. `self_loops`: layers
-    run over one self-loop per node (GCN, GAT), not the raw edges. `graph_level`: a row of logits per graph, else per
-    node. `degree_limit`, `size_limit`: edges into a node and nodes of a graph up to which no int32 sum overflows.
+    `self_loops`: layers run over one self-loop per node (GCN, GAT), not the raw edges. `origin`: plain data on where
+    the program comes from (for JSON). Raises ConfigError, in one line, for operations that are no program.
     """
 
-    in_channels: int
-    num_categories: int
-    out_channels: int
-    self_loops: bool
-    graph_level: bool
-    degree_limit: int
-    size_limit: int
-
-
-@dataclass(frozen=True)
-class Program:
-    """Integer operations in the order in which they run. `origin`: plain data on where it comes from (for JSON)."""
-
     operations: tuple[Operation, ...]
-    signature: Signature
+    self_loops: bool
     origin: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.signature  # noqa: B018 - what is no program is refused here, before a kernel trusts it
+
+    @cached_property
+    def signature(self) -> Signature:
+        """What the program takes and gives."""
+        return validate(self.operations)
 
     def __call__(self, x: Tensor, edge_index: Tensor, batch: Tensor | None = None) -> Tensor:
         """Logits, float32 [N, out_channels], or [G, out_channels] for graph tasks, from PyG's tensors.
 
-        x: float32 [N, in_channels], or int64 [N] for categories. edge_index: int64 [2, E], raw edges (self-loops are
-        added where the network wants them). batch: int64 [N], ascending graph of each node; None: one graph. Builds
-        the edges' order each time: keep `graph = program.graph(...)` and call `run` where a graph is used again.
-        Raises DataError for input that does not fit.
+        x: float32 [N, in_channels] without NaN, or int64 [N] for categories; dense, on the CPU, as all three.
+        edge_index: int64 [2, E], raw edges (self-loops are added where the network wants them). batch: int64 [N], the
+        graph of each node, 0..G-1 in ascending order without gaps; None: one graph. Builds the edges' order each time:
+        keep `graph = program.graph(...)` and call `run` where a graph is used again. Raises DataError for input that
+        does not fit.
         """
         self.check_features(x)
         return self.run(x, self.graph(edge_index, x.size(0), batch))
 
     def graph(self, edge_index: Tensor, num_nodes: int, batch: Tensor | None = None) -> Graph:
         """The structure that `run` takes, from PyG's `edge_index` and `batch`; raises DataError as `__call__`."""
-        return build_graph(edge_index, num_nodes, batch, self.signature.self_loops)
+        return build_graph(edge_index, num_nodes, batch, self.self_loops)
 
     @torch.no_grad()
     def run(self, x: Tensor, graph: Graph) -> Tensor:
-        """As `__call__`, over a structure that has the edges (self-loops included) in order; x is not checked.
+        """As `__call__`, over a structure from `graph`, which has the edges (self-loops included) in order.
 
-        Raises DataError for a node or graph beyond the limits of the signature.
+        Raises DataError for x of another type, width or number of rows, and for a node or graph beyond the limits of
+        the signature. NaN, which `__call__` refuses, gets code 0.
         """
+        self.check_shape(x)
+        if x.size(0) != graph.num_nodes:
+            raise DataError(f"x must have a row for each of {graph.num_nodes} nodes, got {x.size(0)}")
         self.check_limits(graph)
         last_use = {name: i for i, operation in enumerate(self.operations) for name in inputs(operation)}
         values: dict[str, Value] = {INPUT: x}
@@ -84,18 +86,23 @@ class Program:
 
     def check_features(self, x: Tensor) -> None:
         """Raises DataError unless x has the type, width and values that the program takes."""
-        want = self.signature
-        if want.num_categories:
-            if x.dtype != torch.int64 or x.dim() != 1:
-                raise DataError(f"x must be int64 [N], one category per node, got {x.dtype} {list(x.shape)}")
-            if x.numel() and not 0 <= int(x.min()) <= int(x.max()) < want.num_categories:
-                got = f"{int(x.min())}..{int(x.max())}"
-                raise DataError(f"x must hold categories in 0..{want.num_categories - 1}, got {got}")
-            return
-        if x.dtype != torch.float32 or x.dim() != 2 or x.size(1) != want.in_channels:
-            raise DataError(f"x must be float32 [N, {want.in_channels}], got {x.dtype} {list(x.shape)}")
-        if bool(x.isnan().any()):
+        self.check_shape(x)
+        if x.is_floating_point() and bool(x.isnan().any()):
             raise DataError("x must not hold NaN")
+
+    def check_shape(self, x: Tensor) -> None:
+        """Raises DataError unless x has the type and width that the program takes, and categories that it knows."""
+        require_dense("x", x)
+        want = self.signature
+        if not want.num_categories:
+            if x.dtype != torch.float32 or x.dim() != 2 or x.size(1) != want.in_channels:
+                raise DataError(f"x must be float32 [N, {want.in_channels}], got {x.dtype} {list(x.shape)}")
+            return
+        if x.dtype != torch.int64 or x.dim() != 1:
+            raise DataError(f"x must be int64 [N], one category per node, got {x.dtype} {list(x.shape)}")
+        if x.numel() and not 0 <= int(x.min()) <= int(x.max()) < want.num_categories:
+            got = f"{int(x.min())}..{int(x.max())}"
+            raise DataError(f"x must hold categories in 0..{want.num_categories - 1}, got {got}")
 
     def check_limits(self, graph: Graph) -> None:
         """Raises DataError for a graph whose sums could leave int32."""

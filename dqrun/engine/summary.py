@@ -14,6 +14,7 @@ from dqrun.engine.operations import (
     Operation,
     Quantize,
     Readout,
+    result_channels,
     result_grid,
 )
 from dqrun.kernels.integer import CodeGrid
@@ -53,7 +54,7 @@ class Cost:
 
 def costs(program: Program, num_nodes: int, num_edges: int, num_graphs: int) -> list[Cost]:
     """The cost of each operation for a batch; `num_edges` counts raw edges, self-loops are added where needed."""
-    edges = num_edges + num_nodes * program.signature.self_loops
+    edges = num_edges + num_nodes * program.self_loops
     grids: dict[str, CodeGrid | None] = {}
     rows, found = num_nodes, []
     for operation in program.operations:
@@ -68,7 +69,7 @@ def costs(program: Program, num_nodes: int, num_edges: int, num_graphs: int) -> 
                 weight_bits=_weight_bits(operation),
                 output_bits=_bits(grids[operation.target]),
                 weight_bytes=stored_bytes(operation),
-                output_bytes=rows * _row_bytes(grids[operation.target], width(operation)),
+                output_bytes=rows * _row_bytes(grids[operation.target], result_channels(operation)),
                 macs=macs,
             )
         )
@@ -117,18 +118,6 @@ def stored_bytes(operation: Operation) -> int:
     if isinstance(operation, Lookup):
         return operation.table.nbytes
     return operation.attention.nbytes if isinstance(operation, Attention) else 0
-
-
-def width(operation: Operation) -> int:
-    """Channels of an operation's result."""
-    if isinstance(operation, Linear):
-        return int(operation.weight.codes.size(0))
-    if isinstance(operation, Lookup):
-        return operation.table.channels
-    if isinstance(operation, Attention):
-        _, heads, channels = operation.attention.shape
-        return int(heads * channels if operation.concat else channels)
-    return operation.channels
 
 
 def _macs_per_row(operation: Operation) -> int:

@@ -60,7 +60,7 @@ def predict(program: Program, dataset: GraphDataset) -> Tensor:
         rows = ("a node", "a graph") if dataset.is_node_task else ("a graph", "a node")
         raise DataError(f"{dataset.name} has one target for {rows[0]}, the program one for {rows[1]}")
     features = FeatureRule(**program.origin["features"]).apply(dataset)
-    packed = dataset.packed.with_self_loops() if program.signature.self_loops else dataset.packed
+    packed = dataset.packed.with_self_loops() if program.self_loops else dataset.packed
     parts = []
     for first in range(0, dataset.num_graphs, GRAPHS_AT_ONCE):
         graph, node_index = packed.gather(torch.arange(first, min(first + GRAPHS_AT_ONCE, dataset.num_graphs)))

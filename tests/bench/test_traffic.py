@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from dqrun.bench.traffic import copy_bandwidth, moved_bytes
-from dqrun.engine import Program, Signature
+from dqrun.engine import Program
 from dqrun.engine.operations import Aggregate, Linear, Quantize
 from dqrun.engine.structure import build_graph
 from dqrun.kernels.integer import CodeGrid, Epilogue, Weight
@@ -20,7 +20,7 @@ def test_by_hand() -> None:
         Aggregate("states.0", "a", 6, 1.0, Epilogue(ONE, grid=grid)),
         Linear("a", "logits", Weight(torch.zeros(2, 6, dtype=torch.int8)), 8, Epilogue(ONE)),
     )
-    program = Program(operations, Signature(6, 0, 2, False, False, 100, 100))
+    program = Program(operations, False)
     graph = build_graph(torch.zeros(2, 10, dtype=torch.int64), 4, None, self_loops=False)
     indices = 8 * (10 + 4)
     ints = 4 * 24 + 4 * 3 + 10 * 3 + 4 * 3 + 4 * 3 + 4 * 8 + 12

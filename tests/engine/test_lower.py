@@ -11,9 +11,8 @@ import torch
 
 from dqrun.config import PlanConfig, SiteRule
 from dqrun.engine import Program
-from dqrun.engine.lower import lower, require_fits
+from dqrun.engine.lower import lower
 from dqrun.errors import ConfigError
-from dqrun.kernels.integer import CodeGrid
 from dqrun.quant import named_sites
 
 Make = Callable[..., Any]
@@ -69,7 +68,7 @@ def test_batch_norm_is_folded_where_no_relu_stands_before_it(trained: Make) -> N
 def test_signature(trained: Make) -> None:
     signature = lower(trained("gin", activation_bits=8)).signature
     assert (signature.in_channels, signature.num_categories, signature.out_channels) == (5, 0, 3)
-    assert signature.graph_level and not signature.self_loops
+    assert signature.graph_level and not lower(trained("gin")).self_loops and lower(trained("gcn")).self_loops
     assert signature.degree_limit == signature.size_limit == (2**31 - 1) // 255
 
 
@@ -106,10 +105,11 @@ def test_quantisers_that_have_seen_nothing_are_refused(trained: Make) -> None:
         lower(model)
 
 
-def test_int32_bound_of_products() -> None:
-    require_fits("head.0.input", CodeGrid(8, 1.0, 0), 66_311, 8)
-    with pytest.raises(ConfigError, match=r"head\.0\.input must keep sums of products within 2147483647"):
-        require_fits("head.0.input", CodeGrid(8, 1.0, 0), 66_312, 8)
+def test_parameters_that_are_not_finite_are_refused(trained: Make) -> None:
+    model = trained("gcn", graph_level=False)
+    model.layers[-1].bias.data[1] = torch.nan
+    with pytest.raises(ConfigError, match=r"logits\.epilogue\.bias must be finite and at most 3.4e\+38, got nan"):
+        lower(model)
 
 
 def test_lowering_leaves_the_network_alone(trained: Make) -> None:

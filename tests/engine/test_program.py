@@ -68,11 +68,47 @@ def test_bad_categories(trained: Make) -> None:
 
 
 def test_limits(trained: Make, random_graph: Make) -> None:
+    """The limits follow from the codes; no graph of that size has to exist to be refused."""
     program = lower(trained("gin"))
+    most = (2**31 - 1) // 255
     x, edge_index, batch = random_graph(50, 150, 1, seed=3)
-    crowded = replace(program, signature=replace(program.signature, degree_limit=2))
-    with pytest.raises(DataError, match="edges into one node must be at most 2"):
-        crowded(x, edge_index, batch)
-    large = replace(program, signature=replace(program.signature, size_limit=49))
-    with pytest.raises(DataError, match=r"nodes in one graph must be at most 49 .* got 50"):
-        large(x, edge_index, batch)
+    graph = program.graph(edge_index, 50, batch)
+    for into in (most, most + 1):
+        crowded = replace(graph, csr=replace(graph.csr, rowptr=torch.tensor([0] * 50 + [into])))
+        large = replace(graph, node_ptr=torch.tensor([0, into]))
+        if into == most:
+            program.check_limits(crowded)
+            program.check_limits(large)
+            continue
+        with pytest.raises(DataError, match=rf"edges into one node must be at most {most} .* got {into}"):
+            program.run(x, crowded)
+        with pytest.raises(DataError, match=rf"nodes in one graph must be at most {most} .* got {into}"):
+            program.run(x, large)
+
+
+@pytest.mark.parametrize(
+    ("x", "got"),
+    [
+        (torch.zeros(3, 5).to_sparse(), "torch.sparse_coo"),
+        (torch.zeros(3, 5, device="meta"), "meta"),
+        ([[0.0] * 5] * 3, "list"),
+    ],
+)
+def test_tensors_that_kernels_cannot_read(trained: Make, x: Any, got: str) -> None:
+    program, nothing = lower(trained("gcn")), torch.zeros(2, 0, dtype=torch.int64)
+    with pytest.raises(DataError, match=f"^x must be a dense tensor on the CPU, got {got}$"):
+        program(x, nothing)
+    dense = torch.zeros(3, 5)
+    with pytest.raises(DataError, match=r"^edge_index must be a dense tensor on the CPU, got torch.sparse_coo$"):
+        program(dense, nothing.to_sparse())
+    with pytest.raises(DataError, match=r"^batch must be a dense tensor on the CPU, got list$"):
+        program(dense, nothing, [0, 0, 0])
+
+
+def test_rows_that_a_structure_does_not_have(trained: Make) -> None:
+    program = lower(trained("gcn"))
+    graph = program.graph(torch.tensor([[0], [3]]), 4)
+    with pytest.raises(DataError, match="x must have a row for each of 4 nodes, got 3"):
+        program.run(torch.zeros(3, 5), graph)
+    with pytest.raises(DataError, match=r"x must be float32 \[N, 5\]"):
+        program.run(torch.zeros(4, 3), graph)

@@ -6,6 +6,7 @@ import base64
 import json
 import subprocess
 import sys
+import tracemalloc
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -20,15 +21,15 @@ from torch import Tensor
 
 import dqrun
 from dqrun.engine import load_program
-from dqrun.engine.container import FORMAT, Reader
+from dqrun.engine.container import FORMAT, Reader, Writer
 from dqrun.engine.lower import lower
-from dqrun.engine.operations import Quantize, result_grid
-from dqrun.engine.program import Program, Signature
-from dqrun.errors import DataError
-from dqrun.kernels.integer import CodeGrid
+from dqrun.engine.operations import Linear, Quantize, result_grid
+from dqrun.engine.program import Program
+from dqrun.errors import ConfigError, DataError
+from dqrun.kernels.integer import CodeGrid, Epilogue, Weight
 
 Make = Callable[..., Any]
-SIGNATURE = Signature(2, 0, 2, False, False, 1000, 1000)
+ONES = Weight(torch.ones(2, 2, dtype=torch.int8))
 
 
 @pytest.mark.parametrize("name", ["gcn", "gat", "gin"])
@@ -49,7 +50,8 @@ def test_round_trip(trained: Make, random_graph: Make, tmp_path: Path, name: str
 @given(st.floats(1e-30, 1e30), st.booleans())
 def test_scales_come_back_to_the_bit(tmp_path_factory: pytest.TempPathFactory, scale: float, single: bool) -> None:
     grid = CodeGrid(4, torch.tensor(scale).item() if single else scale, 3)
-    program = Program((Quantize("x", "logits", 2, grid),), SIGNATURE, {})
+    last = Linear("a", "logits", ONES, 8, Epilogue(torch.ones(1, dtype=torch.float64)))
+    program = Program((Quantize("x", "a", 2, grid), last), False)
     path = tmp_path_factory.getbasetemp() / "scale.dqp"
     program.save(path)
     assert load_program(path).operations[0] == program.operations[0]
@@ -89,17 +91,16 @@ def test_missing_and_foreign_files(tmp_path: Path) -> None:
     (tmp_path / "empty").touch()
     save_file({"a": torch.zeros(1)}, tmp_path / "older", {"format": "dqrun-program-1"})
     for name in ("text", "empty", "older"):
-        assert problem(name) == "is not a program file of format dqrun-program-2: dqrun export writes one"
+        assert problem(name) == "is not a program file of format dqrun-program-3: dqrun export writes one"
 
 
 def test_damaged_files_are_refused_in_one_line(trained: Make, tmp_path: Path) -> None:
     path = tmp_path / "a.dqp"
     lower(trained("gin")).save(path)
-    stored, structure = load(path.read_bytes()), Reader(path.read_bytes()).structure
+    stored, structure = load(path.read_bytes()), plain_structure(path.read_bytes())
 
     def check(changed: Any, stored: dict[str, Tensor] = stored) -> None:
-        text = base64.b85encode(zlib.compress(json.dumps(changed).encode())).decode()
-        path.write_bytes(save(stored, {FORMAT: text}))
+        path.write_bytes(save(stored, {FORMAT: packed(json.dumps(changed).encode())}))
         with pytest.raises(DataError, match="is a damaged program file") as error:
             load_program(path)
         assert "\n" not in str(error.value)
@@ -108,9 +109,18 @@ def test_damaged_files_are_refused_in_one_line(trained: Make, tmp_path: Path) ->
     check({**structure, "operations": 3})
     check({**structure, "operations": [{"kind": "Nonsense"}]})
     check({**structure, "operations": structure["operations"][:-1]})  # tensors are left
-    check({**structure, "signature": {}})
+    for name in structure:
+        check({key: value for key, value in structure.items() if key != name})
+    check({**structure, "more": 1})
+    check({**structure, "self_loops": 1})
+    check({**structure, "origin": [1]})
+    check({**structure, "origin": {"mean": float("nan")}})
+    check({**structure, "words": [-1, structure["words"][1]]})
+    check({**structure, "words": [structure["words"][0] + 1, structure["words"][1]]})
     check(structure, {"codes": stored["codes"]})
     check(structure, {**stored, "numbers": stored["numbers"][:-1]})
+    check(structure, {**stored, "numbers": torch.cat([stored["numbers"], stored["numbers"]])})
+    check(structure, {**stored, "more": stored["numbers"].clone()})
     linear = next(operation for operation in structure["operations"] if operation["kind"] == "Linear")
     for name in ("weight", "epilogue"):
         check({**structure, "operations": [{**linear, name: {}}]})
@@ -119,6 +129,46 @@ def test_damaged_files_are_refused_in_one_line(trained: Make, tmp_path: Path) ->
     check(structure)
     linear["weight"]["codes"] = ["i1", -outputs, -inputs]
     check(structure)
+
+
+def test_memory_is_bounded_by_what_a_file_declares(tmp_path: Path) -> None:
+    """Streams that decompress to more than they declare, or declare more than any program has, are not read on."""
+    path, bomb = tmp_path / "a.dqp", zlib.compress(bytes(2**26), 9)
+    large = {"words": [2**27 + 1, 0], "self_loops": False, "operations": [], "origin": {}}
+
+    def problem(text: str, codes: bytes = bomb) -> str:
+        path.write_bytes(save({"codes": torch.frombuffer(bytearray(codes), dtype=torch.uint8)}, {FORMAT: text}))
+        tracemalloc.start()
+        with pytest.raises(DataError) as error:
+            load_program(path)
+        assert tracemalloc.get_traced_memory()[1] < 2**26
+        tracemalloc.stop()
+        return str(error.value)
+
+    assert "structure must be one whole stream of at most 16777216 bytes" in problem(base64.b85encode(bomb).decode())
+    assert "words must be sizes of 2 streams, 134217728 bytes in all" in problem(packed(json.dumps(large).encode()))
+    small = {**large, "words": [10, 0]}
+    assert "codes must be one whole stream of at most 10 bytes" in problem(packed(json.dumps(small).encode()))
+    assert "maximum recursion depth" in problem(packed(b"[" * 100_000))
+
+
+def packed(text: bytes) -> str:
+    """The metadata entry of a structure."""
+    return base64.b85encode(zlib.compress(text)).decode()
+
+
+def plain_structure(data: bytes) -> Any:
+    """The structure of a file, `words` included."""
+    reader = Reader(data)
+    words = [reader._parts[width].size(0) for width in (1, 4)]
+    return {"words": words, **reader.structure}
+
+
+def test_a_program_that_no_reader_takes_is_not_written() -> None:
+    writer = Writer()
+    writer.put(torch.zeros(2**27 + 1, dtype=torch.int8))
+    with pytest.raises(ConfigError, match="program must take at most 134217728 bytes"):
+        writer.write({})
 
 
 def test_a_changed_byte_is_refused(trained: Make, tmp_path: Path) -> None:

@@ -168,7 +168,7 @@ def test_mistakes_of_predict(program_file: Path, tmp_path: Path, capsys: pytest.
     assert line(none, "--dataset", "threads") == f"dqrun: {none} {rule} (there is none)"
     assert line(tmp_path, "--dataset", "threads") == f"dqrun: {tmp_path} {rule} (is a directory)"
     text.write_text("not a program")
-    foreign = f"dqrun: {text} is not a program file of format dqrun-program-2: dqrun export writes one"
+    foreign = f"dqrun: {text} is not a program file of format dqrun-program-3: dqrun export writes one"
     assert line(text, "--dataset", "threads") == foreign
     assert "--dataset must name a folder, a graph file, threads or one of" in line(program_file, "--dataset", "nothing")
     assert "the file is missing" in line(program_file, "--dataset", tmp_path / "e.csv", tmp_path / "x.npy")

@@ -12,6 +12,9 @@ from dqrun.errors import ConfigError
 SLACK = 128
 """Readable bytes behind the last row: compiled kernels read whole vectors. Tensors without them are copied."""
 
+SMALLEST_SCALE = 2.0**-126
+"""The smallest normal float32: the scale and its inverse are float32 numbers, and no epilogue leaves float64."""
+
 
 @dataclass(frozen=True)
 class CodeGrid:
@@ -30,10 +33,12 @@ class CodeGrid:
     def __post_init__(self) -> None:
         if not 2 <= self.bits <= 8:
             raise ConfigError.rule("code_grid.bits", "be in 2..8", self.bits)
+        if self.spare not in (0, 1):
+            raise ConfigError.rule("code_grid.spare", "be 0 or 1", self.spare)
         if not 0 <= self.zero_point <= self.top:
             raise ConfigError.rule("code_grid.zero_point", f"be in 0..{self.top}", self.zero_point)
-        if not 0 < self.scale < float("inf"):
-            raise ConfigError.rule("code_grid.scale", "be positive and finite", self.scale)
+        if not SMALLEST_SCALE <= self.scale <= 1 / SMALLEST_SCALE:
+            raise ConfigError.rule("code_grid.scale", "be in 2^-126..2^126", self.scale)
 
     @property
     def top(self) -> int:

@@ -1,0 +1,25 @@
+"""`Signature`: what a program takes and gives, derived from its operations."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+LARGEST_SUM = 2**31 - 1
+"""Sums of codes and products of codes are int32."""
+
+
+@dataclass(frozen=True)
+class Signature:
+    """What a program takes and gives; `validation.validate` derives it, no file says it.
+
+    `in_channels`: width of float features, or 0; `num_categories`: of integer features, or 0. `graph_level`: a row of
+    logits per graph, else per node. `degree_limit`, `size_limit`: edges into a node and nodes of a graph up to which no
+    int32 sum overflows: LARGEST_SUM over the largest code that is summed.
+    """
+
+    in_channels: int
+    num_categories: int
+    out_channels: int
+    graph_level: bool
+    degree_limit: int
+    size_limit: int
