@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from dqrun.config import ModelConfig, RunConfig
+from dqrun.methods.degree_quant import Protection
 from dqrun.nn.gat import GATLayer
 from dqrun.nn.gcn import GCNLayer
 from dqrun.nn.gin import GINLayer
@@ -102,3 +103,11 @@ def build_model(
     model = build_network(config.model, in_channels, num_categories, out_channels, graph_level)
     QuantPlan(config.quant, config.method, config.plan).apply(model, generator)
     return model
+
+
+def make_protection(config: RunConfig) -> Protection | None:
+    """Degree-Quant's protection, or None where the method or FP32 has none."""
+    protection = config.method.protection
+    if not protection.enabled or protection.p_max == 0 or config.quant.is_fp32:
+        return None
+    return Protection(protection.p_min, protection.p_max, config.model.layers if protection.per_layer else 1)

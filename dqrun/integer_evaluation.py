@@ -14,7 +14,7 @@ from dqrun.engine.simulation import in_float64
 from dqrun.graph import Batch, dense
 from dqrun.nn import GNN
 from dqrun.tasks import Task
-from dqrun.training import select
+from dqrun.training import require_finite, select
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ def evaluate_integer(model: GNN, batches: Iterable[Batch], task: Task) -> Intege
     """Runs a network, its copy in float64 and its program over CPU batches.
 
     Predictions agree when the classes are the same; in regression when they are at most half a step of the last
-    integer sum apart. Raises ConfigError for a network that cannot be lowered.
+    integer sum apart. Raises ConfigError for a network that cannot be lowered, TrialFailed for a metric beyond float32.
     """
     program, judge = lower(model), in_float64(model)
     model.eval()
@@ -46,6 +46,7 @@ def evaluate_integer(model: GNN, batches: Iterable[Batch], task: Task) -> Intege
         in_64 += int(agrees(program, logits, exact, task).sum())
         in_32 += int(agrees(program, logits, trained, task).sum())
         count += y.size(0)
+    require_finite("integer test", 0.0, score)
     return IntegerResult(score / count, in_64 / count, in_32 / count)
 
 

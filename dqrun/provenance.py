@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import platform
-import resource
 import subprocess
-import sys
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from dqrun.memory import return_freed_memory
 
 
 @lru_cache(maxsize=1)
@@ -54,26 +54,41 @@ def git_revision() -> str:
 
 
 class PeakMemory:
-    """Largest memory in use since construction: allocated on the GPU, else resident memory of this process."""
+    """Largest memory in use since construction, beyond what was in use then: allocated on the GPU, else resident.
+
+    What stands at construction (code, data, and on the CPU all that earlier trials left behind) is not counted, and
+    what they freed is returned to the system first, so that a trial's figure does not depend on those before it.
+    """
 
     def __init__(self, device: str) -> None:
         self.device = device
+        return_freed_memory()
         if device == "cuda":
             torch.cuda.reset_peak_memory_stats()
-            return
-        try:
-            Path("/proc/self/clear_refs").write_text("5")  # Linux: resets VmHWM
-            self._resettable = True
-        except OSError:
-            self._resettable = False
+            self._before: int | None = torch.cuda.memory_allocated()
+        else:
+            self._before = _reset_resident_peak()
 
-    def bytes(self) -> int:
-        """The peak so far; where the system can't reset it, that of the process's whole life."""
-        if self.device == "cuda":
-            return torch.cuda.max_memory_allocated()
-        if self._resettable:
-            for line in Path("/proc/self/status").read_text().splitlines():
-                if line.startswith("VmHWM:"):
-                    return int(line.split()[1]) * 1024
-        unit = 1 if sys.platform == "darwin" else 1024
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    def bytes(self) -> int | None:
+        """The peak so far; None where the system does not tell that of a part of a process's life."""
+        if self._before is None:
+            return None
+        peak = torch.cuda.max_memory_allocated() if self.device == "cuda" else _resident_peak()
+        return None if peak is None else max(peak - self._before, 0)
+
+
+def _reset_resident_peak() -> int | None:
+    """Makes the present resident memory of this process its peak and returns it; None where that is not possible."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    except OSError:  # not Linux, or a container that forbids it
+        return None
+    return _resident_peak()
+
+
+def _resident_peak() -> int | None:
+    try:
+        lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), None)

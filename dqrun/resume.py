@@ -55,6 +55,7 @@ class Checkpoints:
 
     def restore(self, training: Training) -> None:
         """Puts `training`, which has not begun, and torch's global generators into the kept state, if there is one."""
+        self._started = self._written = time.perf_counter()
         try:
             kept = _read(self.path)
             self._check(kept)

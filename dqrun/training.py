@@ -110,11 +110,11 @@ def fit(
         train_loss = train_epoch(
             model, train_batches(streams.shuffle), task, optimizer, streams, protection, config.grad_clip
         )
-        require_finite("training", train_loss, number)
+        require_finite("training", train_loss, epoch=number)
         if norm_batch is not None:
             reestimate_norms(model, norm_batch)
         val_loss, val_metric = evaluate(model, val_batches(), task)
-        require_finite("validation", val_loss, number)
+        require_finite("validation", val_loss, val_metric, number)
         lr = optimizer.param_groups[0]["lr"]
         epoch = Epoch(number, train_loss, val_loss, val_metric, lr, time.perf_counter() - started)
         result.history.append(epoch)
@@ -259,7 +259,9 @@ def make_scheduler(optimizer: torch.optim.Optimizer, config: TrainConfig) -> Sch
     return None
 
 
-def require_finite(part: str, loss: float, epoch: int) -> None:
-    """Raises TrialFailed for an infinite or undefined loss."""
-    if not math.isfinite(loss):
-        raise TrialFailed(f"{part} loss is {loss} in epoch {epoch}")
+def require_finite(part: str, loss: float, metric: float = 0.0, epoch: int | None = None) -> None:
+    """Raises TrialFailed for a loss or metric that is infinite or undefined: the network gives no numbers to judge."""
+    for name, value in (("loss", loss), ("metric", metric)):
+        if not math.isfinite(value):
+            where = "" if epoch is None else f" in epoch {epoch}"
+            raise TrialFailed(f"{part} {name} is not finite{where}, got {value}")

@@ -1,59 +1,39 @@
-"""One trial: `run_trial` takes a configuration and gives an outcome, `record` writes its folder."""
+"""One trial: `run_trial` takes a configuration and gives an `Outcome`."""
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import torch
-from omegaconf import OmegaConf
 
 from dqrun import kernels, seeding
-from dqrun.build import build_model, uses_self_loops
-from dqrun.checkpoint import Shapes, load_parameters, save_model
-from dqrun.config import RunConfig
+from dqrun.build import build_model, make_protection, uses_self_loops
+from dqrun.checkpoint import Shapes, load_parameters
+from dqrun.config import FineTuneConfig, RunConfig
 from dqrun.data.dataset import GraphDataset
-from dqrun.data.features import FeatureRule
-from dqrun.data.fingerprint import data_fingerprint, fingerprint
+from dqrun.data.fingerprint import data_fingerprint
 from dqrun.data.splits import split_for
 from dqrun.data.trial_data import TrialData
-from dqrun.durable import write_text
-from dqrun.errors import TrialFailed
+from dqrun.errors import DqrunError, TrialFailed
 from dqrun.graph import Batch
 from dqrun.integer_evaluation import evaluate_integer
-from dqrun.methods.degree_quant import Protection
 from dqrun.nn import GNN
-from dqrun.protocol import Trial, canonical, cell_hash, run_id, trial_hash
-from dqrun.provenance import PeakMemory, git_revision, processor, versions
+from dqrun.outcome import Outcome, make_row
+from dqrun.protocol import Trial, canonical
+from dqrun.provenance import PeakMemory
 from dqrun.quant import Phase
 from dqrun.quant.plan import set_phase
-from dqrun.results import MODEL, Results
+from dqrun.results import MODEL
 from dqrun.resume import Checkpoints
-from dqrun.row import Row, hyperparameters, write_row
 from dqrun.tasks import Task
-from dqrun.training import Epoch, Fit, Streams, calibrate, evaluate, fit, reestimate_norms
+from dqrun.training import Epoch, Fit, Keeper, Streams, calibrate, evaluate, fit, reestimate_norms, require_finite
 
-LOG = "log.txt"
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a trial leaves behind."""
-
-    row: Row
-    result: Fit
-    model: GNN | None
-    shapes: Shapes | None
-    features: FeatureRule | None
-    log: str
-    """What is known of a failure; empty for a result."""
+PART_NAMES = {"train": "training", "val": "validation", "test": "test"}
 
 
 def run_trial(
@@ -64,39 +44,86 @@ def run_trial(
     checkpoints: Checkpoints,
     parts: Sequence[str] = ("train", "val", "test"),
     start: Path | None = None,
+    began: float | None = None,
 ) -> Outcome:
-    """Trains, chooses the epoch by validation, then reads each of `parts` once. A loss that is not finite is a row.
+    """Trains, chooses the epoch by validation, then reads each of `parts` once.
 
-    `start`: the run folder of the FP32 trial whose parameters training begins with.
+    A loss or metric that is not finite is a failure, which is a row as well. `seconds` of the row: training and the
+    evaluation of `parts`, in the processes before this one too; `setup_seconds`: all other time since `began`, that is
+    data, features, network, warm-up and the integer program.
+
+    `start`: the run folder of the FP32 trial whose parameters training begins with. `began`: when work on the trial
+    began, by `time.perf_counter`; None: now.
     """
-    started = time.perf_counter()
-    memory = PeakMemory(config.device)
-    task = Task(config.dataset.task)
-    split = split_for(dataset, config.protocol, trial.fold)
-    measured: dict[str, Any] = {}
-    result = Fit()
+    began = time.perf_counter() if began is None else began
+    task, split = Task(config.dataset.task), split_for(dataset, config.protocol, trial.fold)
     with kernels.use(config.kernels), forked_rng(trial.seed):
         data = TrialData.build(
             dataset, split, config.dataset, config.train.batch_size, uses_self_loops(config.model), config.device
         )
         shapes = Shapes(data.in_channels, data.num_categories, data.out_channels)
-        streams = make_streams(config, trial)
-        model = build_model(config, **asdict(shapes), generator=streams.noise).to(config.device)
+        warm_up(config, trial, data, shapes)
+        streams, model = make_network(config, trial, shapes)
         if start is not None:
             load_parameters(start / MODEL, model)
-        try:
-            norm_batch = make_norm_batch(data, config, trial)
+        norm_batch = make_norm_batch(data, config, trial)
+        measured: dict[str, Any] = {"started_from": "" if start is None else start.name}
+        result, memory, started = Fit(), PeakMemory(config.device), time.perf_counter()
+        with failing(measured):
             result = train(model, data, task, config, streams, report, checkpoints, norm_batch)
             for part in parts:
-                measured[f"{part}_metric"] = evaluate(model, data.batches(part), task)[1]
-            if config.evaluate.engine == "integer" and "test" in parts:
+                loss, metric = evaluate(model, data.batches(part), task)
+                require_finite(PART_NAMES[part], loss, metric)
+                measured[f"{part}_metric"] = metric
+        here = time.perf_counter() - started
+        measured["peak_bytes"] = memory.bytes()
+        if config.evaluate.engine == "integer" and "test" in parts and "reason" not in measured:
+            with failing(measured):
                 measured |= asdict(evaluate_integer(model, data.batches("test"), task))
-        except TrialFailed as error:
-            measured = {"reason": str(error)}
-    seconds = time.perf_counter() - started + checkpoints.earlier_seconds
-    row = make_row(config, trial, result, model, measured, memory.bytes(), seconds)
-    row = replace(row, started_from="" if start is None else start.name, data_fingerprint=data_fingerprint(dataset))
-    return Outcome(row, result, model, shapes, data.rule, log=measured.get("reason", ""))
+    measured["data_fingerprint"] = data_fingerprint(dataset)
+    measured["seconds"] = here + checkpoints.earlier_seconds
+    measured["setup_seconds"] = time.perf_counter() - began - here
+    row = make_row(config, trial, result, model, measured)
+    return Outcome(row, result, model, shapes, data.rule, log=row.reason)
+
+
+@contextmanager
+def failing(measured: dict[str, Any]) -> Iterator[None]:
+    """Notes the reason of a failure inside, which leaves no metric."""
+    try:
+        yield
+    except TrialFailed as error:
+        for name in PART_NAMES:
+            measured.pop(f"{name}_metric", None)
+        measured["reason"] = str(error)
+
+
+def warm_up(config: RunConfig, trial: Trial, data: TrialData, shapes: Shapes) -> None:
+    """Trains and evaluates a network like the trial's on one batch and forgets it.
+
+    Whatever the first steps of a process do besides their work, such as compiling kernels and starting threads, then
+    happens here, and the time of a trial does not depend on which trials ran before. One epoch is for each phase of the
+    method, so that all kernels run. Random streams and network are its own: the trial's are not touched.
+    """
+    method = canonical(config).method
+    delay, observe = min(method.delay_epochs, 1), min(method.observe_epochs, 1)
+    once = replace(
+        config,
+        method=replace(config.method, delay_epochs=delay, observe_epochs=observe),
+        train=replace(config.own_train, epochs=1 + delay + observe, fine_tune=FineTuneConfig()),
+    )
+    head, task = data.head(), Task(config.dataset.task)
+    with forked_rng(trial.seed), suppress(DqrunError):  # the trial itself will say what is wrong
+        streams, model = make_network(config, trial, shapes)
+        norm_batch = make_norm_batch(head, config, trial)
+        train(model, head, task, once, streams, lambda epoch: None, None, norm_batch)
+        evaluate(model, head.batches("test"), task)
+
+
+def make_network(config: RunConfig, trial: Trial, shapes: Shapes) -> tuple[Streams, GNN]:
+    """The trial's generators, and its network with weights drawn from torch's global generator."""
+    streams = make_streams(config, trial)
+    return streams, build_model(config, **asdict(shapes), generator=streams.noise).to(config.device)
 
 
 def make_streams(config: RunConfig, trial: Trial) -> Streams:
@@ -108,12 +135,6 @@ def make_streams(config: RunConfig, trial: Trial) -> Streams:
     )
 
 
-def failed(config: RunConfig, trial: Trial, reason: str, log: str) -> Outcome:
-    """The outcome of a trial that ended without a result, for a reason in one line; `log` tells more."""
-    row = make_row(config, trial, Fit(), None, {"reason": reason}, None, 0.0)
-    return Outcome(row, Fit(), None, None, None, log)
-
-
 def train(
     model: GNN,
     data: TrialData,
@@ -121,7 +142,7 @@ def train(
     config: RunConfig,
     streams: Streams,
     report: Callable[[Epoch], None],
-    checkpoints: Checkpoints,
+    keeper: Keeper | None,
     norm_batch: Batch | None,
 ) -> Fit:
     """Fits the network by the run's method and leaves it in the state that validation chose."""
@@ -137,7 +158,7 @@ def train(
         streams,
         make_protection(config),
         report,
-        checkpoints,
+        keeper,
         method.delay_epochs,
         method.observe_epochs,
         norm_batch,
@@ -154,100 +175,6 @@ def make_norm_batch(data: TrialData, config: RunConfig, trial: Trial) -> Batch |
     """The graphs that batch norms get their statistics from, or None where these are averages over training."""
     count = canonical(config).train.bn_reestimation
     return data.sample(count, seeding.generator(trial.seed, seeding.NORMS)) if count else None
-
-
-def make_protection(config: RunConfig) -> Protection | None:
-    """Degree-Quant's protection, or None where the method or FP32 has none."""
-    protection = config.method.protection
-    if not protection.enabled or protection.p_max == 0 or config.quant.is_fp32:
-        return None
-    return Protection(protection.p_min, protection.p_max, config.model.layers if protection.per_layer else 1)
-
-
-def make_row(
-    config: RunConfig,
-    trial: Trial,
-    result: Fit,
-    model: GNN | None,
-    measured: dict[str, Any],
-    peak_bytes: int | None,
-    seconds: float,
-) -> Row:
-    """The trial's row; `measured` holds the three metrics, or the reason of a failure."""
-    effective, task = canonical(config), Task(config.dataset.task)
-    method, quant, protection = effective.method, config.quant, make_protection(config)
-    mark = fingerprint(config.dataset)
-    return Row(
-        run_id=run_id(config, trial, mark),
-        dataset=config.dataset.name,
-        task=task.name,
-        model=config.model.name,
-        quant=quant.label,
-        weight_bits=quant.weight_bits,
-        activation_bits=quant.activation_bits,
-        method=method.name,
-        estimator="" if quant.is_fp32 else method.estimator,
-        observer="" if quant.is_fp32 else method.observer.label,
-        p_min=protection.p_min if protection else None,
-        p_max=protection.p_max if protection else None,
-        plan=effective.plan.name,
-        protocol=config.protocol.name,
-        seed=trial.seed,
-        fold=trial.fold,
-        epochs=len(result.history),
-        best_epoch=result.best.epoch if result.best else None,
-        metric=task.metric,
-        higher_is_better=task.higher_is_better,
-        train_metric=measured.get("train_metric"),
-        val_metric=measured.get("val_metric"),
-        test_metric=measured.get("test_metric"),
-        status="failed" if "reason" in measured else "done",
-        reason=measured.get("reason", ""),
-        seconds=round(seconds, 3),
-        seconds_per_epoch=round(statistics.median(e.seconds for e in result.history), 6) if result.history else None,
-        peak_bytes=peak_bytes,
-        parameters=None if model is None else sum(parameter.numel() for parameter in model.parameters()),
-        device=config.device,
-        threads=torch.get_num_threads(),
-        config_hash=trial_hash(config, trial, mark),
-        git_revision=git_revision(),
-        **versions(),
-        finished_utc=datetime.now(UTC).isoformat(timespec="milliseconds"),
-        cell_hash=cell_hash(config, mark),
-        test_metric_integer=measured.get("test_metric_integer"),
-        integer_agreement=measured.get("integer_agreement"),
-        integer_agreement_float32=measured.get("integer_agreement_float32"),
-        processor=processor(),
-        **hyperparameters(config),
-        tags=" ".join(config.tags),
-        notes=config.notes,
-    )
-
-
-def placed(outcome: Outcome, results: Results) -> Outcome:
-    """The outcome with the name of the folder that its trial gets; for the holder of the trial's lock."""
-    name = results.place(outcome.row.run_id, outcome.row.config_hash)
-    return replace(outcome, row=replace(outcome.row, run_id=name, log=f"runs/{name}/{LOG}" if outcome.log else ""))
-
-
-def record(outcome: Outcome, config: RunConfig, results: Results) -> None:
-    """Writes a trial's folder; raises TrialFailed on a full disk."""
-    row = outcome.row
-    with results.writing(row.run_id) as folder:
-        write_config(folder / "config.yaml", config)
-        history = pd.DataFrame([asdict(epoch) for epoch in outcome.result.history])
-        history.to_csv(folder / "history.csv", index=False, encoding="utf-8")
-        if outcome.log:
-            (folder / LOG).write_text(f"{outcome.log.rstrip()}\n", encoding="utf-8", errors="backslashreplace")
-        if outcome.model is not None and row.status == "done":
-            assert outcome.shapes is not None and outcome.features is not None
-            save_model(folder / MODEL, outcome.model, config, outcome.shapes, outcome.features)
-        write_row(folder, row)
-
-
-def write_config(path: Path, config: RunConfig) -> None:
-    """The resolved configuration as YAML."""
-    write_text(path, OmegaConf.to_yaml(OmegaConf.structured(config)))
 
 
 @contextmanager

@@ -13,9 +13,9 @@ import pytest
 import yaml
 
 from dqrun.compose import load_configs
+from dqrun.outcome import write_config
 from dqrun.protocol import cell_hash, run_id, trial_hash, trials
 from dqrun.row import Row, write_row
-from dqrun.trial import write_config
 
 COMMAND = "dqrun -m model=gin quant=fp32,int4 method=dq protocol.trials=2 threads=1"
 Write = Callable[..., Path]

@@ -11,11 +11,12 @@ import torch
 from dqrun.compose import load_configs
 from dqrun.config import RunConfig
 from dqrun.data.dataset import load_dataset
+from dqrun.outcome import Outcome, record
 from dqrun.protocol import Trial
 from dqrun.results import Results
 from dqrun.resume import Checkpoints, Identity
 from dqrun.training import Epoch
-from dqrun.trial import Outcome, record, run_trial
+from dqrun.trial import run_trial
 
 SMALL = [
     "dataset.graphs=20",
@@ -78,7 +79,7 @@ def same_bits(a: Outcome, b: Outcome) -> None:
     assert a.model is not None and b.model is not None
     for (name, first), second in zip(a.model.state_dict().items(), b.model.state_dict().values(), strict=True):
         assert torch.equal(first, second), name
-    timing = {"seconds", "seconds_per_epoch", "peak_bytes", "finished_utc"}
+    timing = {"seconds", "setup_seconds", "seconds_per_epoch", "peak_bytes", "finished_utc"}
     assert {k: v for k, v in vars(a.row).items() if k not in timing} == {
         k: v for k, v in vars(b.row).items() if k not in timing
     }

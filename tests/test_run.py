@@ -148,7 +148,7 @@ def test_a_full_disk_fails_the_trial_only(
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("dqrun.trial.save_model", full)
+    monkeypatch.setattr("dqrun.outcome.save_model", full)
     assert run_all([make("protocol.first_seed=1")], quiet=True) == 1
     assert "no space left" in capsys.readouterr().err
     assert len(rows(tmp_path)) == 1
@@ -161,7 +161,7 @@ def test_an_interrupt_leaves_no_half_written_folder(
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("dqrun.trial.save_model", interrupted)
+    monkeypatch.setattr("dqrun.outcome.save_model", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run_all([make()], quiet=True)
     assert list((tmp_path / "results" / "runs").iterdir()) == []

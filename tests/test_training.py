@@ -178,7 +178,7 @@ def test_learned_steps_do_not_decay() -> None:
 
 def test_a_loss_that_is_not_finite_fails_the_trial() -> None:
     batch = Batch(GRAPH, torch.full((4, 1), float("nan")), NODES.y, NODES.index)
-    with pytest.raises(TrialFailed, match="training loss is nan in epoch 1"):
+    with pytest.raises(TrialFailed, match="training loss is not finite in epoch 1, got nan"):
         run(Line(), TrainConfig(epochs=3), batch=batch)
 
 

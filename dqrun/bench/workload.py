@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from dqrun import seeding
 from dqrun.bench.peers import EDGE_FORMS, PyGNetwork, logits_of
 from dqrun.bench.timing import Step
-from dqrun.build import build_model, uses_self_loops
+from dqrun.build import build_model, make_protection, uses_self_loops
 from dqrun.config import RunConfig
 from dqrun.data.dataset import load_dataset
 from dqrun.data.splits import split_for
@@ -21,7 +21,6 @@ from dqrun.nn import GNN
 from dqrun.protocol import trials
 from dqrun.tasks import Task
 from dqrun.training import make_optimizer, train_step
-from dqrun.trial import make_protection
 
 BATCHES = 6  # different ones that the rounds take in turn
 

@@ -78,6 +78,13 @@ class TrialData:
         """Outputs of the network: one per class, or 1 for regression."""
         return self.num_classes or 1
 
+    def head(self) -> TrialData:
+        """The same data with at most one batch in each part; a node task has no more anyway."""
+        if self.is_node_task:
+            return self
+        parts = (self.split.train, self.split.val, self.split.test)
+        return replace(self, split=Split(*(part[: self.batch_size] for part in parts)))
+
     @property
     def steps_per_epoch(self) -> int:
         """Number of training batches of an epoch."""

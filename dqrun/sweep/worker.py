@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from dqrun.cores import use_threads
 from dqrun.data.dataset import GraphDataset, load_dataset
 from dqrun.errors import DqrunError, ResultsError, TrialFailed
 from dqrun.memory import keep_freed_memory
+from dqrun.outcome import Outcome, failed, placed, record
 from dqrun.provenance import versions
 from dqrun.report.progress import Progress
 from dqrun.results import Results
@@ -22,7 +24,7 @@ from dqrun.sweep.locks import Heartbeat, LockFile, LockLost, read_owner, remove_
 from dqrun.sweep.plan import PlannedTrial
 from dqrun.tracking import tracked
 from dqrun.training import Epoch
-from dqrun.trial import Outcome, failed, placed, record, run_trial
+from dqrun.trial import run_trial
 
 log = logging.getLogger(__name__)
 
@@ -116,6 +118,7 @@ class Worker:
     def _outcome(self, planned: PlannedTrial, checkpoints: Checkpoints, beat: Heartbeat, start: Path | None) -> Outcome:
         config, trial = planned.config, planned.trial
         use_threads(config.threads, self.progress.note)
+        began = time.perf_counter()
         dataset = self._dataset(config)
         warn = self._warn(planned)
         with self.progress.trial(config, trial) as show, tracked(config, planned.name, warn) as track:
@@ -125,7 +128,7 @@ class Worker:
                 show(epoch)
                 track.epoch(epoch)
 
-            outcome = run_trial(config, trial, dataset, report, checkpoints, planned.parts, start)
+            outcome = run_trial(config, trial, dataset, report, checkpoints, planned.parts, start, began)
             track.row(outcome.row)
         return outcome
 

@@ -21,7 +21,7 @@ SMALL = [
 ]
 CUBE = ["model=gcn,gin", "quant=int8,int4", "method=naive,dq"]  # 2 x 2 x 2
 FAULTY = ["model=gcn", "dataset.seed=13,14,15"]  # one raises, one dies, one is well
-VARYING = {"seconds", "seconds_per_epoch", "peak_bytes", "finished_utc"}
+VARYING = {"seconds", "setup_seconds", "seconds_per_epoch", "peak_bytes", "finished_utc"}
 
 
 class Sweeps:

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dqrun import kernels
-from dqrun.build import build_layer, build_model
+from dqrun.build import build_layer, build_model, make_protection
 from dqrun.compose import load_configs
 from dqrun.config import RunConfig
 from dqrun.data.packed import PackedGraphs
@@ -24,7 +24,6 @@ from dqrun.graph import Batch, Graph
 from dqrun.quant import QuantPlan
 from dqrun.tasks import Task
 from dqrun.training import make_optimizer, train_step
-from dqrun.trial import make_protection
 
 
 class Quantiser:

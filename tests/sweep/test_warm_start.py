@@ -141,7 +141,7 @@ def test_killed_and_started_again_it_gives_the_same_row(
         with pytest.raises(Killed):
             run_all(configs, quiet=True)
     assert run_all(configs, quiet=True) == 0
-    timing = {"seconds", "seconds_per_epoch", "peak_bytes", "finished_utc"}
+    timing = {"seconds", "setup_seconds", "seconds_per_epoch", "peak_bytes", "finished_utc"}
     whole, resumed = (
         [{k: v for k, v in row.items() if k not in timing} for row in rows(Results(folder))]
         for folder in (tmp_path / "whole", configs[0].results.dir)
