@@ -210,20 +210,30 @@ def calibrate(model: nn.Module, batches: Iterable[Batch]) -> None:
 
 @torch.no_grad()
 def reestimate_norms(model: nn.Module, batch: Batch) -> None:
-    """Gives batch norms the statistics of one batch that passes as in evaluation, each behind those before it.
+    """Gives each batch norm the mean and the variance (divided by N) of its input when `batch` passes as in evaluation.
 
-    Averages over training batches are of activations behind batch norms that used each batch's own statistics. In
-    evaluation all use fixed ones; what they pass on is a little different, and at few bits that flips codes, layer
-    after layer. Batch-norm re-estimation: Wu and Johnson 2021 (arXiv 2105.07576), Nagel et al., ICML 2022.
+    Each norm takes its statistics before it normalises, so that the next one sees what evaluation will give it: a second
+    pass of the same batch has the same bits.
+
+    Running averages come from training, where preceding norms used the statistics of each batch. In evaluation they use
+    fixed ones, and their outputs are a little different; at few bits that flips codes, layer after layer. Batch-norm
+    re-estimation: Wu and Johnson 2021 (arXiv 2105.07576), Nagel et al., ICML 2022.
     """
-    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm1d)]
-    momenta = [norm.momentum for norm in norms]
     model.eval()
-    for norm in norms:
-        norm.train().momentum = 1.0
-    model(batch.x, batch.graph)
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.eval().momentum = momentum
+    norms = (module for module in model.modules() if isinstance(module, nn.BatchNorm1d))
+    hooks = [norm.register_forward_pre_hook(_take_statistics) for norm in norms]
+    try:
+        model(batch.x, batch.graph)
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _take_statistics(norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    assert isinstance(norm.running_mean, Tensor) and isinstance(norm.running_var, Tensor)
+    variance, mean = torch.var_mean(inputs[0], dim=0, correction=0)
+    norm.running_mean.copy_(mean)
+    norm.running_var.copy_(variance)
 
 
 def select(logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
