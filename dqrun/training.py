@@ -212,8 +212,8 @@ def calibrate(model: nn.Module, batches: Iterable[Batch]) -> None:
 def reestimate_norms(model: nn.Module, batch: Batch) -> None:
     """Gives each batch norm the mean and the variance (divided by N) of its input when `batch` passes as in evaluation.
 
-    Each norm takes its statistics before it normalises, so that the next one sees what evaluation will give it: a second
-    pass of the same batch has the same bits.
+    Each norm takes its statistics before it normalises, so that the next one sees what evaluation will give it: a
+    second pass of the same batch has the same bits.
 
     Running averages come from training, where preceding norms used the statistics of each batch. In evaluation they use
     fixed ones, and their outputs are a little different; at few bits that flips codes, layer after layer. Batch-norm

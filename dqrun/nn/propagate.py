@@ -28,6 +28,7 @@ def propagate(csr: CSR, h: R, weight: Tensor | None, site: Site, keep: Tensor | 
         observer = quantizer.observer
         seen = kernels.message_range(csr, h, weight, observer.tail, keep, observer.seen, observer.percentile)
         observer.update(*seen)
+        quantizer.note(keep, gathered=True)
     if not quantizer.rounding:
         return kernels.spmm(csr, h, weight)
     scale, zero_point = quantizer.params(csr.num_edges * h.numel() // max(1, h.size(0)))

@@ -80,6 +80,7 @@ class QuantPlan:
             protectable=not any(matches(name, glob) for glob in method.protection.exempt),
             learned=method.step == "learned",
             is_weight=site.is_weight,
+            name=name,
         )
 
     def apply(self, model: nn.Module, generator: torch.Generator | None = None) -> list[str]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from dqrun import kernels
-from dqrun.errors import DqrunError
+from dqrun.errors import TrialFailed
 from dqrun.kernels import R
 from dqrun.quant.grid import SMALLEST_SCALE, Grid
 from dqrun.quant.learned_step import LearnedStep
@@ -48,8 +48,11 @@ class Quantizer(nn.Module):
         protectable: bool = True,
         learned: bool = False,
         is_weight: bool = False,
+        name: str = "a quantiser",
     ) -> None:
+        """`name`: of its site, for errors."""
         super().__init__()
+        self.name, self._unseen = name, ""
         self.grid, self.observer, self.estimator = grid, observer, estimator
         self.noise_rate, self.generator, self.protectable = noise_rate, generator, protectable
         self.step, self.is_weight = (LearnedStep() if learned else None), is_weight
@@ -83,7 +86,7 @@ class Quantizer(nn.Module):
 
         `keep`: bool [N], rows that pass unchanged and are not observed. `multiplicity`: int64 [N], how often each
         row counts for the range (a node tensor that stands for its gathered copies counts out-degree times).
-        `relu`: a ReLU follows the rounding, in the same pass. Raises DqrunError in evaluation when no range was ever
+        `relu`: a ReLU follows the rounding, in the same pass. Raises TrialFailed in evaluation when no value was ever
         observed.
         """
         if self.phase is Phase.BYPASS:
@@ -91,6 +94,7 @@ class Quantizer(nn.Module):
         keep = self.kept(keep)
         if self.observing:
             self.observer.observe(x, multiplicity, keep)
+            self.note(keep, gathered=multiplicity is not None)
         if not self.rounding:
             return _exact(x, relu)
         if self.beginning and self.is_weight:
@@ -98,6 +102,16 @@ class Quantizer(nn.Module):
             mean = x.detach().abs().mean()
             self._begin(2 * mean / self.grid.qmax**0.5, torch.zeros_like(mean, dtype=torch.int32))
         return self.round(x, keep, relu)
+
+    def note(self, keep: Tensor | None, gathered: bool) -> None:
+        """Remembers of an observation why it may have been one of nothing, for an error in evaluation.
+
+        `keep`: the rows that were left out. `gathered`: rows count as often as edges leave them.
+        """
+        if keep is None:
+            self._unseen = "no edge carried one" if gathered else "its tensor was empty"
+        else:
+            self._unseen = "no edge left an unprotected node" if gathered else "every row was protected"
 
     def kept(self, keep: Tensor | None) -> Tensor | None:
         """The rows that this quantiser leaves exact, bool [N] or None."""
@@ -128,7 +142,8 @@ class Quantizer(nn.Module):
             self._checked = False
         elif not self._checked:  # once per evaluation, not per call: reading the range synchronises a GPU
             if not self.observer.has_seen:
-                raise DqrunError("a quantiser was evaluated before it had observed any value")
+                why = self._unseen or "it was evaluated before training"
+                raise TrialFailed(f"{self.name} cannot be quantised: no value was observed there, because {why}")
             self._checked = True
         scale, zero_point = self.grid.params(self.observer.low, self.observer.high)
         if self.beginning and self.observer.has_seen_nonzero and self._begin(scale, zero_point):

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from dqrun import kernels
-from dqrun.errors import DqrunError
+from dqrun.errors import TrialFailed
 from dqrun.quant import Grid, Observer, Phase, Quantizer
 
 
@@ -64,7 +64,7 @@ def test_a_weights_step_begins_as_lsqs(symmetric: bool) -> None:
 
 
 def test_evaluation_before_it_begins_is_an_error() -> None:
-    with pytest.raises(DqrunError, match="before it had observed"):
+    with pytest.raises(TrialFailed, match="it was evaluated before training"):
         quantizer().eval()(torch.randn(3, 2))
 
 

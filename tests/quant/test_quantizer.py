@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from dqrun.errors import DqrunError
+from dqrun.errors import TrialFailed
 from dqrun.quant import Grid, Observer, Phase, Quantizer
 
 
@@ -48,7 +48,7 @@ def test_multiplicity_counts_rows_for_the_range() -> None:
 
 def test_evaluation_before_observation_is_an_error() -> None:
     q = quantizer().eval()
-    with pytest.raises(DqrunError, match="before it had observed"):
+    with pytest.raises(TrialFailed, match="it was evaluated before training"):
         q(torch.randn(3, 2))
 
 
