@@ -7,7 +7,6 @@ of the epoch that was kept. `benchmarks/tables.py` makes the table of docs/repro
 from __future__ import annotations
 
 import csv
-import json
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 from of_runs import report
 
 from dqrun.report.rows import Run
+from dqrun.row import read_row
 
 LAST = 20
 NAMED = ("dataset", "model", "quant", "method", "fold", "epochs", "val_metric")
@@ -23,7 +23,7 @@ OPTIONS = ("plan.exact", "train.bn_reestimation", "method.step")
 
 def steadiness(folder: Path) -> dict[str, Any]:
     """What names a run, and its validation metric in the last epochs."""
-    run = Run(json.loads((folder / "row.json").read_text(encoding="utf-8")), folder)
+    run = Run(read_row(folder / "row.json"), folder)
     with (folder / "history.csv").open(encoding="utf-8", newline="") as file:
         last = [float(line["val_metric"]) for line in csv.DictReader(file)][-LAST:]
     spread = {"mean": fmean(last), "smallest": min(last), "largest": max(last)}

@@ -102,8 +102,14 @@ def cell_hash(config: RunConfig, fingerprint: str = "") -> str:
 
     `fingerprint`: of the contents of a user's own dataset.
     """
-    tree: dict[str, Any] = asdict(canonical(config))
+    tree = identity(config)
     _drop_younger(tree)
+    return _digest({**tree, "fingerprint": fingerprint})
+
+
+def identity(config: RunConfig) -> dict[str, Any]:
+    """What determines a run's results apart from seed, fold and data, as plain dictionaries: `canonical`, no more."""
+    tree: dict[str, Any] = asdict(canonical(config))
     for name in INCIDENTAL:
         del tree[name]
     for name in INCIDENTAL_PROTOCOL:
@@ -112,7 +118,7 @@ def cell_hash(config: RunConfig, fingerprint: str = "") -> str:
         del tree["train"][name]
     for name in INCIDENTAL_DATASET:
         tree["dataset"][name] = None
-    return _digest({**tree, "fingerprint": fingerprint})
+    return tree
 
 
 def _drop_younger(tree: dict[str, Any]) -> None:

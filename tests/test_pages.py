@@ -45,7 +45,7 @@ def test_what_is_between_the_lines_is_replaced(pages, option: str, fence: str) -
         ("dqrun quant=int4", "must be dqrun compare"),
         (f"{COMMAND} -o table.md", "must write no file"),
         (f"{COMMAND} --metric name", "--metric must name columns"),
-        ("dqrun compare results/published/nowhere", "it has no folder runs/"),
+        ("dqrun compare results/published/nowhere", r"it has no folder runs/ and no configs\.yaml"),
     ],
 )
 def test_only_comparisons_that_can_be_made(pages, command: str, message: str) -> None:

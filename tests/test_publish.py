@@ -1,39 +1,37 @@
-"""Published folders: what is copied, merged and refused, and that those of the repository are complete."""
+"""`dqrun publish`: what is merged and refused, and that the studies of the repository are complete."""
 
 from __future__ import annotations
 
-import json
+import csv
+import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import pytest
-import yaml
 
+from dqrun.cli import main
 from dqrun.compose import load_configs
 from dqrun.outcome import write_config
-from dqrun.protocol import cell_hash, run_id, trial_hash, trials
-from dqrun.row import Row, write_row
+from dqrun.protocol import Trial, cell_hash, run_id, trial_hash, trials
+from dqrun.report import study_page
+from dqrun.report.publish import runs_in
+from dqrun.report.rows import Run, config_of, load_runs
+from dqrun.row import Row, hyperparameters, write_row
 
-COMMAND = "dqrun -m model=gin quant=fp32,int4 method=dq protocol.trials=2 threads=1"
+COMMAND = "dqrun -m model=gin quant=fp32,int4 method=dq protocol.trials=2 threads=1 -q"
+FILES = {"README.md", "bars.svg", "command.sh", "configs.yaml", "trials.csv"}
 Write = Callable[..., Path]
 
 
 @pytest.fixture
-def publish(repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """The script, with `published/` in a temporary folder that has a command.sh."""
-    monkeypatch.syspath_prepend(str(repository / "benchmarks"))
-    import pages
-    import publish
-
-    monkeypatch.setattr(pages, "ROOT", tmp_path)
-    monkeypatch.setattr(publish, "PUBLISHED", tmp_path / "results" / "published")
-    (publish.PUBLISHED / "some").mkdir(parents=True)
+def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A new study's folder, with the commands in a file beside it; pictures are not drawn."""
+    monkeypatch.setattr("dqrun.report.plots.style.find_spec", lambda name: None)
     broken = COMMAND.replace(" method", " \\\n  method")
-    (publish.PUBLISHED / "some" / "command.sh").write_text(f"#!/bin/sh\n{broken}\n")
-    return publish
+    (tmp_path / "commands").write_text(f"#!/bin/sh\n{broken}\n")
+    return tmp_path / "study"
 
 
 @pytest.fixture
@@ -42,135 +40,165 @@ def write(tmp_path: Path, row: Row) -> Write:
 
     def write(words: str = "quant=int4", into: str = "work", index: int = 0, **fields: Any) -> Path:
         (config,) = load_configs([*words.split(), "method=dq", f"results.dir={tmp_path / into}", "data.root=/data/a/b"])
-        trial = trials(config.protocol)[index]
+        trial = trials(config.protocol)[0]
+        trial = Trial(trial.seed + index, trial.fold)
         hashes = {"config_hash": trial_hash(config, trial), "cell_hash": cell_hash(config)}
         name = run_id(config, trial)
         folder = tmp_path / into / "runs" / name
         folder.mkdir(parents=True)
         write_config(folder / "config.yaml", config)
-        (folder / "history.csv").write_text("epoch\n1\n")
         quant = {"quant": config.quant.label, "weight_bits": config.quant.weight_bits}
-        write_row(folder, replace(row, **({"run_id": name, "seed": trial.seed} | hashes | quant | fields)))
+        named = {"run_id": name, "seed": trial.seed} | hashes | quant | hyperparameters(config) | fields
+        write_row(folder, replace(row, **named))
         return folder
 
     return write
 
 
+def publish(study: Path, *sources: str) -> int:
+    beside = study.parent
+    words = [] if (study / "command.sh").exists() else ["--commands", str(beside / "commands")]
+    return main(["publish", *(str(beside / source) for source in sources), "-o", str(study), *words])
+
+
 def bytes_of(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def test_rows_and_configurations_are_published(publish, write: Write, tmp_path: Path) -> None:
-    trial = write(test_metric_integer=0.7, integer_agreement=1.0)
-    write(index=1, into="other")
-    assert publish.main([str(tmp_path / "work"), str(tmp_path / "other"), "some", "--made-here"]) == 0
-    folder = publish.PUBLISHED / "some"
-    made = bytes_of(folder)
-    assert len([name for name in made if name.startswith("runs/")]) == 4
-    row = json.loads(made[f"runs/{trial.name}/row.json"])
-    assert row == json.loads((trial / "row.json").read_bytes()) | {"processor": row["processor"]}
-    config = yaml.safe_load(made[f"runs/{trial.name}/config.yaml"])
-    assert config["results"]["dir"] == "results" and config["data"]["root"] is None
-    assert len(pd.read_csv(folder / "trials.csv")) == 2 and len(pd.read_csv(folder / "summary.csv")) == 1
-    assert {name for name in made if "/" not in name} == {
-        *("README.md", "bars.svg", "command.sh", "summary.csv", "trials.csv")
-    }
-    assert not any(str(tmp_path).encode() in text for text in made.values())
+def test_rows_and_configurations_are_published(
+    study: Path, write: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(test_metric_integer=0.7, integer_agreement=1.0)
+    write(index=1, into="other", status="failed", test_metric=None, reason="loss is nan", log="runs/x/log.txt")
+    assert publish(study, "work", "other") == 0
+    assert capsys.readouterr().out == f"{study}: 2 new, 0 replaced, 0 there before\n"
+    assert set(bytes_of(study)) == FILES - {"bars.svg"}
+    runs, _ = load_runs([study])
+    originals, _ = load_runs([tmp_path / "work", tmp_path / "other"])
+    assert [run.row for run in runs] == [{**run.row, "log": ""} for run in originals]
+    assert cell_hash(config_of(runs[0])) == runs[0].row["cell_hash"]
+    assert not any(str(tmp_path).encode() in text or b"/data" in text for text in bytes_of(study).values())
 
 
-def test_again_changes_nothing(publish, write: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_again_changes_nothing(study: Path, write: Write, capsys: pytest.CaptureFixture[str]) -> None:
     write()
-    assert publish.main([str(tmp_path / "work"), "some"]) == 0
-    before = bytes_of(publish.PUBLISHED)
-    for sources in ([str(tmp_path / "work")], []):
-        assert publish.main([*sources, "some"]) == 0
-        assert bytes_of(publish.PUBLISHED) == before
-    assert "0 trials written" in capsys.readouterr().out
+    assert publish(study, "work") == 0
+    before = bytes_of(study)
+    for sources in (["work"], [], ["study"]):
+        assert publish(study, *sources) == 0
+        assert bytes_of(study) == before
+    assert "0 new, 0 replaced, 1 there before" in capsys.readouterr().out
 
 
-def test_the_readme_says_commands_machine_and_tables(publish, write: Write, tmp_path: Path) -> None:
+def test_the_readme_says_commands_machine_and_tables(study: Path, write: Write) -> None:
     write(test_metric_integer=0.65, processor="A CPU")
-    write(index=1, status="failed", test_metric=None, reason="loss is nan", log="runs/x/log.txt")
+    write(index=1, status="failed", test_metric=None, reason="loss is nan")
     write("quant=fp32", git_revision="abc")
-    assert publish.main([str(tmp_path / "work"), "some"]) == 0
-    page = (publish.PUBLISHED / "some" / "README.md").read_text(encoding="utf-8")
+    assert publish(study, "work") == 0
+    page = (study / "README.md").read_text(encoding="utf-8")
     assert "3 trials of 2 configurations, 1 of them failed" in page
     assert "```bash\ndqrun -m model=gin quant=fp32,int4 \\\n  method=dq" in page
-    assert (
-        "| processor | A CPU (1), not recorded (2) |" in page or "| processor | not recorded (2), A CPU (1) |" in page
-    )
-    assert "| accuracy (test_metric_integer) |" in page and "| seconds |" in page and "(bars.svg)" in page
+    assert "| processor | A CPU (1), not recorded (2) |" in page or "| not recorded (2), A CPU (1) |" in page
+    assert "| accuracy (test_metric_integer) |" in page and "| seconds |" in page and "dqrun compare . --metric" in page
+    assert "bars.svg" not in page
 
 
-def test_configurations_that_share_a_place_are_told_apart(publish, write: Write, tmp_path: Path) -> None:
-    (publish.PUBLISHED / "some" / "command.sh").write_text("dqrun -m quant=int4 method.estimator=ste,clipped\n")
+def test_configurations_that_share_a_place_are_told_apart(study: Path, write: Write, tmp_path: Path) -> None:
+    (tmp_path / "commands").write_text("dqrun -m quant=int4 method.estimator=ste,clipped\n")
     for estimator in ("ste", "clipped"):
         write(f"quant=int4 method.estimator={estimator}", estimator=estimator)
-    assert publish.main([str(tmp_path / "work"), "some"]) == 0
-    page = (publish.PUBLISHED / "some" / "README.md").read_text(encoding="utf-8")
+    assert publish(study, "work") == 0
+    page = (study / "README.md").read_text(encoding="utf-8")
     assert "--rows dataset,model,method.estimator" in page and "| threads | gin | ste | accuracy |" in page
 
 
-def test_a_result_replaces_a_failure_and_one_with_integers_one_without(publish, write: Write, tmp_path: Path) -> None:
-    failed = {"status": "failed", "test_metric": None}
-    name = write(into="a", **failed).name
-    write(into="b")
-    write(into="c", test_metric_integer=0.6, seconds=2.0)
-    for source, expected in (("a", None), ("b", None), ("a", None), ("c", 0.6), ("b", 0.6)):
-        assert publish.main([str(tmp_path / source), "some"]) == 0
-        row = json.loads((publish.PUBLISHED / "some" / "runs" / name / "row.json").read_bytes())
-        assert row["test_metric_integer"] == expected
-    assert row["status"] == "done"
+def test_the_picture_is_drawn(study: Path, write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[list[str]] = []
+    monkeypatch.setattr("dqrun.report.plot.main", lambda words: drawn.append(words) or Path(words[-1]).touch())
+    write()
+    assert publish(study, "work") == 0
+    assert drawn == [["bars", str(study), "-o", str(study / "bars.svg")]]
+    assert "![Means, intervals and trials](bars.svg)" in (study / "README.md").read_text(encoding="utf-8")
 
 
-def test_what_is_refused_leaves_the_folder_as_it_is(
-    publish, write: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_what_is_refused_leaves_the_study_as_it_is(
+    study: Path, write: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     name = write(into="a").name
-    assert publish.main([str(tmp_path / "a"), "some"]) == 0
-    before = bytes_of(publish.PUBLISHED)
-    write(into="b", test_metric=0.71)
-    write("quant=int8", into="c")
-    write(into="d")
-    (write(into="d", index=1) / "row.json").write_text("{}")
-    write(into="e", index=1, reason="no file /home/me/a")
+    assert publish(study, "a") == 0
+    before = bytes_of(study)
+    write(into="conflict", test_metric=0.71)
+    write("quant=int8", into="not-made")
+    (write(into="damaged", index=1) / "row.json").write_text("{}")
+    write(into="path", index=1, reason="no file /home/me/a")
+    write(into="dirty", index=1, git_revision="abc+")
+    (write(into="foreign", index=1) / "config.yaml").write_text("model: {nothing: 1}")
+    changed = write(into="changed", index=1) / "config.yaml"
+    changed.write_text(changed.read_text().replace("hidden: ", "hidden: 1"))
+    capsys.readouterr()
     wanted = {
-        "b": f"trial {name} has conflicting results: test_metric is 0.7 in",
-        "c": "command.sh must make every published trial; 1 are not among its 4, the first, got 'threads-gin-int8",
-        "d": "is damaged",
-        "e": "row.json names a path of its machine: /home/me",
+        "conflict": f"trial {name} has conflicting results: test_metric is 0.7 in",
+        "not-made": "command.sh must make every published trial; 1 are not among its 4, the first, got 'threads-gin",
+        "damaged": "row.json is damaged",
+        "path": "row.reason names a path of its machine: /home/me",
+        "dirty": "comes from code that no commit holds (git_revision abc+): run it again",
+        "foreign": "config.yaml does not fit this version of dqrun",
+        "changed": "config.yaml is not the configuration whose hash its row has",
     }
     for source, message in wanted.items():
-        assert publish.main([str(tmp_path / source), "some"]) == 2
+        assert publish(study, source) == 2
         error = capsys.readouterr().err
         assert message in error and error.count("\n") == 1
-    assert bytes_of(publish.PUBLISHED) == before
-    (publish.PUBLISHED / "some" / "command.sh").unlink()
-    assert publish.main([str(tmp_path / "a"), "some"]) == 2
-    assert "must hold the commands that make the trials" in capsys.readouterr().err
+    assert bytes_of(study) == before
 
 
-def test_published_folders_are_complete(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(repository / "benchmarks"))
-    import published_readme
-
-    folders = sorted(path for path in (repository / "results" / "published").iterdir() if path.is_dir())
-    assert folders
-    for folder in folders:
-        assert not {path.name for path in folder.iterdir()} - {
-            *("README.md", "bars.svg", "command.sh", "runs", "summary.csv", "trials.csv")
-        }
-        page = (folder / "README.md").read_text(encoding="utf-8")
-        assert published_readme.render(folder) == page, f"run `python benchmarks/publish.py {folder.name}`"
-        assert len((folder / "trials.csv").read_text().splitlines()) == 1 + len(list((folder / "runs").iterdir()))
-
-
-def test_without_matplotlib_there_is_no_picture(
-    publish, write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("commands", "message"),
+    [(None, "must hold the commands that make the trials"), ("ls\n", "must hold a line 'dqrun ...'")],
+)
+def test_every_published_trial_has_its_command(
+    study: Path, write: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str], commands: str | None, message: str
 ) -> None:
-    monkeypatch.setattr("dqrun.report.plots.style.find_spec", lambda name: None)
     write()
-    assert publish.main([str(tmp_path / "work"), "some"]) == 0
-    assert "pictures need matplotlib" in capsys.readouterr().err
-    folder = publish.PUBLISHED / "some"
-    assert not (folder / "bars.svg").exists() and "bars.svg" not in (folder / "README.md").read_text(encoding="utf-8")
+    (tmp_path / "commands").unlink() if commands is None else (tmp_path / "commands").write_text(commands)
+    assert publish(study, "work") == 2 and message in capsys.readouterr().err
+    assert not (study / "trials.csv").exists()
+
+
+def test_a_results_folder_is_no_study(write: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write()
+    (tmp_path / "commands").write_text(COMMAND)
+    assert publish(tmp_path / "work", "work") == 2
+    assert "-o must name a folder of its own, not a results folder" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def studies(repository: Path) -> dict[Path, list[Run]]:
+    """The published studies and their runs."""
+    folders = sorted(path for path in (repository / "results" / "published").iterdir() if path.is_dir())
+    assert len(folders) >= 5
+    return {folder: runs_in(folder) for folder in folders}
+
+
+def test_published_studies_are_complete(studies: dict[Path, list[Run]]) -> None:
+    for folder, runs in studies.items():
+        assert {path.name for path in folder.iterdir()} == FILES
+        page = (folder / "README.md").read_text(encoding="utf-8")
+        assert study_page.render(folder, runs) == page, f"run `dqrun publish -o {folder}`"
+
+
+def test_published_trials_have_the_hashes_of_their_configurations(studies: dict[Path, list[Run]]) -> None:
+    for folder, runs in studies.items():
+        with (folder / "trials.csv").open(encoding="utf-8", newline="") as file:
+            assert len(runs) == sum(1 for _ in csv.reader(file)) - 1
+        for run in {run.row["cell_hash"]: run for run in runs}.values():
+            config, trial = config_of(run), Trial(run.row["seed"], run.row["fold"])
+            assert trial_hash(config, trial) == run.row["config_hash"], run.row["run_id"]
+            assert (cell_hash(config), run_id(config, trial)) == (run.row["cell_hash"], run.row["run_id"])
+            assert hyperparameters(config).items() <= run.row.items()
+
+
+def test_results_are_few_files(repository: Path) -> None:
+    command = ["git", "-C", str(repository), "ls-files", "results"]
+    listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert 25 <= len(listed) < 500

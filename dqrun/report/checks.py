@@ -11,6 +11,7 @@ from dqrun.protocol import INCIDENTAL, INCIDENTAL_PROTOCOL, canonical
 from dqrun.report.cells import Cell
 from dqrun.report.rows import Run, config_of
 from dqrun.report.significance import BUDGET
+from dqrun.report.study import flat
 from dqrun.report.text import text_of
 
 GROUPS = ("dataset", "model", "quant", "method", "plan", "protocol")
@@ -43,7 +44,7 @@ def unequal(group: str, cells: Sequence[Cell], columns: Sequence[str]) -> list[s
 
 def without_config(cells: Sequence[Cell]) -> list[str]:
     """A warning on cells whose config.yaml is missing: their epochs and protocol cannot be compared."""
-    paths = [cell.runs[0].folder / "config.yaml" for cell in cells if cell.runs[0].config is None]
+    paths = [cell.runs[0].configuration.path for cell in cells if cell.runs[0].config is None]
     if not paths:
         return []
     more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
@@ -113,14 +114,6 @@ def _incidental(name: str) -> bool:
     """Whether a dotted field leaves a result what it is."""
     first, _, rest = name.partition(".")
     return first in INCIDENTAL or (first == "protocol" and rest in INCIDENTAL_PROTOCOL)
-
-
-def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested dictionaries as dotted names."""
-    found: dict[str, Any] = {}
-    for name, value in tree.items():
-        found |= flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
-    return found
 
 
 def _listed(names: Sequence[str], values: Sequence[object]) -> str:

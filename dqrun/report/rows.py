@@ -1,44 +1,85 @@
-"""The rows of one or more results folders: merged, each trial once, with a complaint for whatever was not counted.
+"""The trials of one or more results folders and studies: merged, with a complaint for whatever was not counted.
 
-Reads row.json with plain Python: `dqrun compare` needs no pandas and starts at once.
+Reads rows with plain Python: `dqrun compare` needs no pandas and starts at once.
 """
 
 from __future__ import annotations
 
-import json
-import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from dqrun.config import RunConfig, schema
 from dqrun.errors import DataError, ResultsError
-from dqrun.protocol import younger_fields
-
-TEXTS = (
-    "run_id", "dataset", "task", "model", "quant", "method", "plan", "protocol", "metric", "status", "config_hash",
-    "cell_hash", "finished_utc",
-)  # fmt: skip
-"""Fields of a row that comparisons need as text; `seed` and the metrics are checked as numbers."""
-
-RESULT = ("status", "epochs", "best_epoch", "train_metric", "val_metric", "test_metric")
-"""What two rows of the same trial must agree in to be equal; time, machine and version may differ."""
+from dqrun.report.study import CONFIGS, is_study, read_study
+from dqrun.row import Kinship, environment, kinship, read_row
 
 SHOWN_CONFLICTS = 5
 
 
+@cache
+def _schema() -> DictConfig:
+    """Made once: it takes longer than a merge, which leaves it as it is."""
+    return schema()
+
+
+class Configuration:
+    """The configuration of trials: a file of its own, or an entry of a study's file, read when it is asked for."""
+
+    def __init__(self, path: Path, text: str | None = None) -> None:
+        """`text`: the YAML, where `path` holds more than that."""
+        self.path = path
+        self._text = text
+
+    @cached_property
+    def tree(self) -> dict[str, Any] | None:
+        """Plain dictionaries, or None where the file is missing or unreadable."""
+        import yaml
+
+        try:
+            text = self.path.read_bytes() if self._text is None else self._text
+            tree = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        except (OSError, yaml.YAMLError):
+            return None
+        return tree if isinstance(tree, dict) else None
+
+    @cached_property
+    def checked(self) -> RunConfig:
+        """As the schema has it; raises DataError where the file is missing or of another schema."""
+        if self.tree is None:
+            raise DataError(f"{self.path} can't be read")
+        try:
+            config = OmegaConf.to_object(OmegaConf.merge(_schema(), self.tree))
+        except OmegaConfBaseException as error:
+            reason = str(error).splitlines()[0]
+            raise DataError(f"{self.path} does not fit this version of dqrun ({reason})") from None
+        assert isinstance(config, RunConfig)
+        return config
+
+
 @dataclass(frozen=True)
 class Run:
-    """One trial: its row and the folder it lies in."""
+    """One trial: its row, and the folder of its run or of the study that it is in."""
 
     row: dict[str, Any]
     folder: Path
+    own: Configuration | None = None  # None: config.yaml in the folder
+
+    @cached_property
+    def configuration(self) -> Configuration:
+        """Where its configuration stands."""
+        return self.own or Configuration(self.folder / "config.yaml")
+
+    @property
+    def place(self) -> Path:
+        """The results folder or study that holds it."""
+        return self.folder.parent.parent if self.own is None else self.folder
 
     @property
     def done(self) -> bool:
@@ -50,25 +91,10 @@ class Run:
         fold = self.row.get("fold")
         return int(self.row["seed"]), -1 if fold is None else int(fold)
 
-    @cached_property
+    @property
     def config(self) -> dict[str, Any] | None:
-        """The trial's config.yaml as plain dictionaries, or None where it is missing or unreadable.
-
-        Fields that are younger than the trial have the values that say what it did.
-        """
-        import yaml
-
-        try:
-            tree = yaml.load(
-                (self.folder / "config.yaml").read_bytes(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-            )
-        except (OSError, yaml.YAMLError):
-            return None
-        if not isinstance(tree, dict):
-            return None
-        for part, field, value in younger_fields(tree):
-            part.setdefault(field, value)
-        return tree
+        """The trial's configuration as plain dictionaries, or None where it is missing or unreadable."""
+        return self.configuration.tree
 
     def has(self, name: str) -> bool:
         """Whether `value` knows the field."""
@@ -99,26 +125,17 @@ class Run:
 
 
 def config_of(run: Run) -> RunConfig:
-    """The run's configuration from config.yaml; raises DataError where it is missing or of another schema."""
-    path = run.folder / "config.yaml"
-    tree: dict[str, Any] | None = run.config
-    if tree is None:
-        raise DataError(f"{path} can't be read")
-    try:
-        config = OmegaConf.to_object(OmegaConf.merge(schema(), OmegaConf.create(tree)))
-    except OmegaConfBaseException as error:
-        reason = str(error).splitlines()[0]
-        raise DataError(f"{path} does not fit this version of dqrun ({reason})") from None
-    assert isinstance(config, RunConfig)
-    return config
+    """The run's configuration; raises DataError where it is missing or of another schema."""
+    return run.configuration.checked
 
 
 def load_runs(dirs: Sequence[str | Path]) -> tuple[list[Run], list[str]]:
-    """All trials of the results folders, oldest first, and complaints about what was not counted.
+    """All trials of results folders and studies, oldest first, and complaints about what was not counted.
 
-    A trial that is there twice with equal results counts once; with conflicting results it does not count, since
-    nothing tells which is right; one that failed here and was done there counts as done. Raises ResultsError where a
-    folder holds no runs or no trial is left.
+    Of rows of one trial with equal results one counts. Different results from different environments (threads,
+    processor, versions) are replicates and stay, for `Cell` to average. Different results from the same environment
+    contradict each other: none counts, since nothing tells which is right. A trial that failed here and was done there
+    counts as done. Raises ResultsError where a folder holds no trials.
     """
     runs, complaints = [], []
     for folder in dict.fromkeys(Path(name).expanduser().resolve() for name in dirs):
@@ -127,63 +144,55 @@ def load_runs(dirs: Sequence[str | Path]) -> tuple[list[Run], list[str]]:
         complaints += damaged
     runs, duplicates = _without_duplicates(runs)
     if not runs:
-        raise ResultsError(f"no finished trials in {', '.join(map(str, dirs))}")
+        why = f": {complaints[0]}" if complaints else ""
+        raise ResultsError(f"no finished trials in {', '.join(map(str, dirs))}{why}")
     return sorted(runs, key=lambda run: (run.row["finished_utc"], run.row["run_id"])), complaints + duplicates
 
 
 def _read_folder(folder: Path) -> tuple[list[Run], list[str]]:
+    if is_study(folder):
+        study, complaints = read_study(folder)
+        configurations = {cell: Configuration(folder / CONFIGS, text) for cell, text in study.configs.items()}
+        return [Run(row, folder, configurations[row["cell_hash"]]) for row in study.rows], complaints
     if not (folder / "runs").is_dir():
-        raise ResultsError(f"no results in {str(folder)!r}: it has no folder runs/")
+        raise ResultsError(f"no results in {str(folder)!r}: it has no folder runs/ and no {CONFIGS} of a study")
     runs, complaints = [], []
     for path in sorted(path for path in (folder / "runs").iterdir() if path.is_dir() and path.name[0] != "."):
         try:
-            row = json.loads((path / "row.json").read_bytes())
-            _check(row)
+            runs.append(Run(read_row(path / "row.json"), path))
         except (OSError, ValueError) as error:
             reason = "it is missing" if isinstance(error, FileNotFoundError) else error
             complaints.append(f"{path / 'row.json'} is damaged and was skipped ({reason})")
-        else:
-            runs.append(Run(row, path))
     return runs, complaints
 
 
-def _check(row: object) -> None:
-    """Raises ValueError for a row that cannot be compared."""
-    if not isinstance(row, dict):
-        raise ValueError("not a JSON object")
-    missing = [name for name in (*TEXTS, "seed", "test_metric", "higher_is_better") if name not in row]
-    if missing:
-        raise ValueError(f"it lacks {', '.join(missing)}")
-    for name in TEXTS:
-        if not isinstance(row[name], str):
-            raise ValueError(f"{name} must be text, got {row[name]!r}")
-    if row["status"] not in ("done", "failed"):
-        raise ValueError(f"status must be done or failed, got {row['status']!r}")
-    if type(row["seed"]) is not int or type(row.get("fold")) not in (int, type(None)):
-        raise ValueError(f"seed and fold must be integers, got {row['seed']!r} and {row.get('fold')!r}")
-    value = row["test_metric"]
-    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    if row["status"] == "done" and not number:
-        raise ValueError(f"test_metric must be a finite number, got {value!r}")
-
-
 def _without_duplicates(runs: list[Run]) -> tuple[list[Run], list[str]]:
-    by_hash: dict[str, list[Run]] = {}
+    by_trial: dict[str, list[Run]] = {}
     for run in runs:
-        by_hash.setdefault(run.row["config_hash"], []).append(run)
+        by_trial.setdefault(run.row["config_hash"], []).append(run)
     kept, conflicts = [], []
     equal: Counter[str] = Counter()
-    for same in by_hash.values():
-        done = [run for run in same if run.done] or same[:1]
-        if len({tuple(run.row.get(name) for name in RESULT) for run in done}) > 1:
-            conflicts.append(_conflict(done))
-            continue
-        kept.append(done[0])
-        if len(same) > 1:
-            equal[" and ".join(sorted({str(run.folder.parent.parent) for run in same}))] += 1
+    for rows in by_trial.values():
+        done = [run for run in rows if run.done] or rows[:1]
+        replicates: list[Run] = []
+        for same in _by_environment(done):
+            if any(kinship(same[0].row, run.row) is Kinship.CONFLICT for run in same):
+                conflicts.append(_conflict(same))
+            elif all(kinship(same[0].row, run.row) is not Kinship.EQUAL for run in replicates):
+                replicates.append(same[0])
+        if replicates and len(replicates) < len(rows):
+            equal[" and ".join(sorted({str(run.place) for run in rows}))] += 1
+        kept += replicates
     complaints = [f"{_trials(count)} in {places}, without conflict: counted once" for places, count in equal.items()]
     rest = len(conflicts) - SHOWN_CONFLICTS
     return kept, complaints + conflicts[:SHOWN_CONFLICTS] + ([f"{rest} more such conflicts"] if rest > 0 else [])
+
+
+def _by_environment(runs: list[Run]) -> list[list[Run]]:
+    groups: dict[tuple[Any, ...], list[Run]] = {}
+    for run in runs:
+        groups.setdefault(environment(run.row), []).append(run)
+    return list(groups.values())
 
 
 def _trials(count: int) -> str:

@@ -60,6 +60,11 @@ VERBS = {
         "dqrun.report.plot", "pictures of them: dqrun plot curves|bars|pareto|degree [DIR] -o FILE", _NOTHING_WRITTEN
     ),
     "report": Verb("dqrun.report.page", "one HTML page with both: dqrun report [DIR] -o report.html", _NOTHING_WRITTEN),
+    "publish": Verb(
+        "dqrun.report.publish",
+        "trials as a study of few files: dqrun publish RESULTS -o STUDY",
+        "the study has all of the new trials or none",
+    ),
     "export": Verb(
         "dqrun.verbs.export", "the integer program of a run: dqrun export RUN [-o FILE]", _NOTHING_WRITTEN, True
     ),

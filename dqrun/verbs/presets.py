@@ -11,7 +11,7 @@ import yaml
 from dqrun.compose import load_configs
 from dqrun.errors import ConfigError
 from dqrun.groups import config_folder, list_groups
-from dqrun.report.checks import flat
+from dqrun.report.study import flat
 
 NAMED = ("dataset", "model", "method", "plan")
 """Groups whose options are told by the field `name`."""

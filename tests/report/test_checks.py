@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 from dqrun.compose import load_configs
 from dqrun.config import SiteRule
 from dqrun.report.cells import Cell, make_cells
-from dqrun.report.checks import differing, distinguishing, flat, sharing, unequal, without_config
+from dqrun.report.checks import differing, distinguishing, sharing, unequal, without_config
 from dqrun.report.rows import Run, load_runs
 
 WriteRun = Callable[..., Path]
@@ -61,10 +61,6 @@ def test_missing_configurations(write_run: WriteRun, tmp_path: Path) -> None:
     (write_run() / "config.yaml").unlink()
     (warning,) = without_config(cells_of(tmp_path))
     assert "config.yaml can't be read" in warning
-
-
-def test_flat() -> None:
-    assert flat({"a": {"b": 1, "c": {"d": None}}, "e": [1]}) == {"a.b": 1, "a.c.d": None, "e": [1]}
 
 
 def test_other_groups_are_named_and_not_each_field_of_theirs(write_run: WriteRun, tmp_path: Path) -> None:

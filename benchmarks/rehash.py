@@ -1,0 +1,144 @@
+"""Brings published trials to the present form, schema and hashes: `python benchmarks/rehash.py STUDY...` in place.
+
+`python benchmarks/rehash.py RESULTS... -o STUDY` takes run folders that older code left and publishes them.
+
+A field that a configuration lacks was added later, and a column that a row lacks was not recorded: CONFIG and ROW say
+which value tells what such a trial did. Anything else that does not fit is an error. Metrics are never touched.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from dqrun.config import RunConfig
+from dqrun.data.fingerprint import fingerprint
+from dqrun.errors import DqrunError, ResultsError
+from dqrun.protocol import Trial, cell_hash, run_id, trial_hash, warm_start_of
+from dqrun.report.publish import publish, write_runs
+from dqrun.report.rows import Configuration, Run, config_of
+from dqrun.report.study import CONFIGS, is_study, read_study
+from dqrun.report.study_page import write_page
+from dqrun.row import check_row, hyperparameters
+
+CONFIG: dict[str, tuple[Any, str]] = {
+    "dataset.degree_statistics": ("training", "degrees were standardised by the training graphs"),
+    "method.observer.percentile": ("symmetric", "percentiles were as far from both ends"),
+    "method.weight_observer.percentile": ("symmetric", "percentiles were as far from both ends"),
+    "method.collapsed_range": ("zero", "a range that was a point was widened to zero"),
+    "method.step": ("observed", "there were no learned steps"),
+    "method.delay_epochs": (0, "quantisation was on from the first epoch"),
+    "method.observe_epochs": (0, "learned steps began with the first epoch that quantised"),
+    "train.warm_start": ("none", "every trial began with parameters drawn from its seed"),
+    "train.fine_tune": ({}, "there was no warm start to fine-tune after"),
+    "train.bn_reestimation": (0, "batch norms had their running averages"),
+    "plan.exact": ([], "no site was made exact beyond the rules of the plan"),
+    "plan.rules.*.headroom": (None, "ranges had no headroom"),
+}
+"""Fields of the configuration that trials may lack, with the value that says what they did, and why."""
+
+ROW: dict[str, tuple[Any, str]] = {
+    "log": ("", "logs of failed trials are not published"),
+    "test_metric_integer": (None, "there were no integer programs"),
+    "integer_agreement": (None, "there were no integer programs"),
+    "integer_agreement_float32": (None, "there were no integer programs"),
+    "processor": ("", "it was not recorded"),
+    "kernels": ("", "which ran was not recorded"),
+    "setup_seconds": (None, "it was not measured apart: `seconds` has it"),
+    "data_fingerprint": ("", "it was not recorded"),
+    "tags": ("", "there were none"),
+    "notes": ("", "there were none"),
+}
+"""Columns that rows may lack."""
+
+
+def converted(run: Run) -> Run:
+    """A run with all fields and columns of today, and the hashes that today's code gives them."""
+    config, trial = _config(json.dumps(run.config), run.configuration.path), Trial(run.row["seed"], run.row["fold"])
+    mark = fingerprint(config.dataset)
+    start = warm_start_of(config)
+    row = {name: value for name, (value, _) in ROW.items()} | _renamed(run.row) | hyperparameters(config)
+    row |= {"cell_hash": cell_hash(config, mark), "config_hash": trial_hash(config, trial, mark)}
+    row |= {"run_id": run_id(config, trial, mark), "started_from": run_id(start, trial, mark) if start else ""}
+    return replace(run, row=check_row(row), own=Configuration(run.configuration.path, json.dumps(asdict(config))))
+
+
+@cache
+def _config(text: str, path: Path) -> RunConfig:
+    """The configuration with its lacking fields; `text` is JSON."""
+    tree = json.loads(text)
+    for name, (value, _) in CONFIG.items():
+        _set_default(tree, name.split("."), value)
+    return config_of(Run({}, path.parent, Configuration(path, json.dumps(tree))))
+
+
+def _renamed(row: dict[str, Any]) -> dict[str, Any]:
+    """Before integer_agreement_float32 was a column, integer_agreement was what it is."""
+    if "integer_agreement_float32" in row or "integer_agreement" not in row:
+        return row
+    return {**row, "integer_agreement": None, "integer_agreement_float32": row["integer_agreement"]}
+
+
+def _set_default(tree: dict[str, Any], path: Sequence[str], value: Any) -> None:
+    name, *rest = path
+    if not rest:
+        tree.setdefault(name, value)
+        return
+    for part in tree.values() if name == "*" else [tree.get(name)]:
+        if isinstance(part, dict):
+            _set_default(part, rest, value)
+
+
+def raw_runs(folder: Path) -> list[Run]:
+    """The rows and configurations of a study, or of run folders, whichever code wrote them."""
+    if is_study(folder):
+        study, complaints = read_study(folder)
+        if complaints:
+            raise ResultsError(complaints[0])
+        return [
+            Run(row, folder, Configuration(folder / CONFIGS, study.configs[row["cell_hash"]])) for row in study.rows
+        ]
+    return [Run(json.loads(path.read_bytes()), path.parent) for path in sorted(folder.glob("runs/*/row.json"))]
+
+
+def rehash(folder: Path) -> int:
+    """Converts a published folder in place; returns the number of its trials."""
+    runs = [converted(run) for run in raw_runs(folder)]
+    write_runs(folder, runs)
+    for old in ("runs", "summary.csv"):
+        if (folder / old).exists():
+            shutil.rmtree(folder / old) if (folder / old).is_dir() else (folder / old).unlink()
+    write_page(folder)
+    return len(runs)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Converts, and says how many trials; returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER")
+    parser.add_argument("-o", dest="output", type=Path, metavar="STUDY")
+    arguments = parser.parse_args(argv)
+    try:
+        if arguments.output is None:
+            for folder in arguments.folders:
+                print(f"{folder}: {rehash(folder)} trials")
+        else:
+            runs = [converted(run) for folder in arguments.folders for run in raw_runs(folder)]
+            said = publish(runs, arguments.output)
+            write_page(arguments.output)
+            print(f"{arguments.output}: {', '.join(f'{count} {what}' for what, count in said.items())}")
+    except DqrunError as error:
+        print(f"rehash: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
