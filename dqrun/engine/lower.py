@@ -22,7 +22,6 @@ from dqrun.engine.operations import (
 )
 from dqrun.engine.program import Program
 from dqrun.engine.sites import TrainedSites
-from dqrun.errors import ConfigError
 from dqrun.kernels.integer import CodeGrid, Epilogue, quantize
 from dqrun.nn import GNN, GATLayer, GCNLayer, GINLayer
 from dqrun.nn import Linear as FloatLinear

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -30,7 +31,7 @@ def make_run(row: Row, tmp_path: Path) -> MakeRun:
     def make(**fields: Any) -> Run:
         made = asdict(replace(row, **fields))
         cell = [made[name] for name in ("dataset", "model", "quant", "method", "plan", "estimator")]
-        made["cell_hash"] = fields.get("cell_hash", "-".join(map(str, cell)))
+        made["cell_hash"] = fields.get("cell_hash", re.sub(r"[^\w.-]", "_", "-".join(map(str, cell))))
         made["config_hash"] = fields.get("config_hash", f"{made['cell_hash']}-{made['seed']}-{made['fold']}")
         made["run_id"] = fields.get("run_id", made["config_hash"])
         return Run(made, tmp_path / "nowhere" / "runs" / made["run_id"])
