@@ -1,9 +1,9 @@
 """Programs as files: their structure as JSON, weights and numbers per channel as tensors, in a `container`.
 
 Nothing in a file is executed, and nothing is taken for granted: fields have the types that the operations declare, and
-what comes out must be a program (`validation`). Weights of up to 4 bits are packed. Numbers per channel are float64 in a
-program; they are written as float32 where that loses nothing (biases and batch norms are float32): a loaded program is
-the saved one, bit by bit. docs/integer_engine.md describes the format.
+what comes out must be a program (`validation`). Weights of up to 4 bits are packed. Numbers per channel are float64 in
+a program; they are written as float32 where that loses nothing (biases and batch norms are float32): a loaded program
+is the saved one, bit by bit. docs/integer_engine.md describes the format.
 """
 
 from __future__ import annotations

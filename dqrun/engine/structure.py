@@ -12,8 +12,8 @@ from dqrun.graph import CSR, Graph
 def build_graph(edge_index: Tensor, num_nodes: int, batch: Tensor | None, self_loops: bool) -> Graph:
     """Checks and orders edges (int64 [2, E], row 0 the source) of nodes 0..num_nodes - 1.
 
-    batch: int64 [N], ids 0..G-1 in ascending order without gaps, or None: one graph. `self_loops`: loops of the input are replaced by one per node, as
-    PyG's `gcn_norm` and `GATConv` do. Raises DataError for tensors that do not fit.
+    batch: int64 [N], ids 0..G-1 in ascending order without gaps, or None: one graph. `self_loops`: loops of the input
+    are replaced by one per node, as PyG's `gcn_norm` and `GATConv` do. Raises DataError for tensors that do not fit.
     """
     require_dense("edge_index", edge_index)
     if edge_index.dtype != torch.int64 or edge_index.dim() != 2 or edge_index.size(0) != 2:

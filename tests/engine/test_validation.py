@@ -168,7 +168,7 @@ def test_sums_of_products_stay_within_int32() -> None:
         return Program((Quantize("x", "a", inputs, BYTES), last), False)
 
     wide(most)
-    with pytest.raises(ConfigError, match="^a must keep sums of products within 2147483647, the int32 range, got"):
+    with pytest.raises(ConfigError, match=r"^a must keep sums of products within 2147483647, the int32 range, got"):
         wide(most + 1)
 
 
@@ -176,7 +176,7 @@ def test_attention_of_many_heads_does_not_take_their_square() -> None:
     heads = 5000
     vectors = Attention("a", "b", torch.ones(2, heads, 1), 0.2, True, epilogue(BYTES))
     operations = Quantize("x", "a", heads, BYTES), vectors, Linear("b", "logits", weight(2, heads), 2, epilogue(None))
-    with pytest.raises(ConfigError, match="b.attention must have H H C <= 16777216, got 25000000"):
+    with pytest.raises(ConfigError, match=r"b\.attention must have H H C <= 16777216, got 25000000"):
         Program(operations, True)
 
 

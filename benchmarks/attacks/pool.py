@@ -1,0 +1,118 @@
+"""A worker process that judges damaged files one after another, and is started again when one of them ends it.
+
+An attack is a module with `judge(path) -> str`, which says what came of one file; the words in HARMLESS are fine. The
+worker has a bound of memory, and fills memory that it frees or gets with bytes that change, so that what is read
+outside of an array differs from run to run.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import resource
+import select
+import subprocess
+import sys
+import tempfile
+import traceback
+from collections import Counter
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+HARMLESS = ("refused", "ran")
+PATIENCE = 120  # seconds for one file
+MEMORY = 3 * 2**30  # bytes of address space beyond what the worker has when it begins
+M_PERTURB = -6
+
+
+def fill_memory(byte: int) -> None:
+    """Makes the C library fill memory that is taken or freed from now on (glibc; elsewhere nothing happens)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).mallopt(M_PERTURB, byte)
+
+
+def bound_memory(extra: int = MEMORY) -> None:
+    """Lets this process take `extra` bytes of address space more than it has."""
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
+    limit = pages * resource.getpagesize() + extra
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+
+
+def verdict(judge: Callable[[Path], str], path: Path) -> str:
+    """What came of a file, in one line."""
+    try:
+        return judge(path)
+    except MemoryError:
+        return "memory"
+    except Exception as error:
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        return f"traceback {type(error).__name__} in {Path(place.filename).name}:{place.lineno}: {error}".split("\n")[0]
+
+
+def serve(judge: Callable[[Path], str]) -> None:
+    """Answers each line of standard input, the path of a file, with a line of standard output, a JSON text."""
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # whatever prints, prints to standard error
+    print(json.dumps("ready"), file=answers, flush=True)
+    bound_memory()
+    for line in sys.stdin:
+        print(json.dumps(verdict(judge, Path(line.rstrip("\n")))), file=answers, flush=True)
+
+
+class Worker:
+    """The process `python SCRIPT --serve`."""
+
+    def __init__(self, script: str) -> None:
+        self.script = script
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def ask(self, path: Path) -> str:
+        """The verdict on a file; a signal or a timeout of the process is one too."""
+        if self.process is None:
+            self.process = subprocess.Popen(
+                [sys.executable, self.script, "--serve"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            )
+            ready = self._answer()
+            assert ready == "ready", ready
+        assert self.process.stdin is not None
+        self.process.stdin.write(f"{path}\n".encode())
+        self.process.stdin.flush()
+        return self._answer()
+
+    def _answer(self) -> str:
+        assert self.process is not None and self.process.stdout is not None
+        if not select.select([self.process.stdout], [], [], PATIENCE)[0]:
+            self.close()
+            return f"hung for {PATIENCE} s"
+        line = self.process.stdout.readline()
+        if line:
+            return str(json.loads(line))
+        code = self.process.wait()
+        self.process = None
+        return f"signal {-code}" if code < 0 else f"exit {code}"
+
+    def close(self) -> None:
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
+
+def attack(script: str, name: str, files: Iterable[bytes]) -> int:
+    """Judges all files, prints what failed and a line of counts; returns the exit code."""
+    counts: Counter[str] = Counter()
+    worker = Worker(script)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "file"
+        for i, content in enumerate(files):
+            path.write_bytes(content)
+            found = worker.ask(path)
+            counts[found.split()[0]] += 1
+            if found.split()[0] not in HARMLESS:
+                print(f"{name} {i}: {found}", flush=True)
+        worker.close()
+    bad = sum(count for word, count in counts.items() if word not in HARMLESS)
+    told = ", ".join(f"{count} {word}" for word, count in sorted(counts.items()))
+    print(f"{sum(counts.values())} {name}: {told}; {bad} failures")
+    return int(bad > 0)

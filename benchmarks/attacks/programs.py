@@ -1,0 +1,259 @@
+"""Damaged program files: `python benchmarks/attacks/programs.py [--count N] [--seed S]`.
+
+Small programs (GIN, GCN, GAT; INT8 and INT4; of nodes and of graphs) are changed: one in five byte by byte, the others
+in their structure, shapes and numbers, with checksums made anew. Each is loaded and, where it loads, run on a small
+batch.
+
+A failure is: a signal, a hang, an error that is no single line of dqrun's own, memory beyond the bound, a result that
+changes with what lies in unused memory, a compiled kernel that gives other codes than its definition in plain torch, or
+an attention whose codes leave their grid. Exit code 1 with a failure.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import json
+import random
+import sys
+import tempfile
+import zlib
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load, save
+
+sys.path.insert(0, str(Path(__file__).parent))
+import pool
+
+from dqrun import kernels
+from dqrun.build import build_model, uses_self_loops
+from dqrun.compose import load_configs
+from dqrun.engine import Program, load_program
+from dqrun.engine.container import FORMAT, STREAMS
+from dqrun.engine.lower import lower
+from dqrun.engine.operations import INPUT, Attention, Operation, Value
+from dqrun.engine.structure import build_graph
+from dqrun.errors import DataError
+from dqrun.graph import Graph
+from dqrun.kernels.integer import Codes
+
+NODES, EDGES, CHANNELS = 23, 70, 5
+WIDTH = {"i1": 1, "u1": 1, "f4": 4, "f8": 8}
+EXTREMES: tuple[Any, ...] = (
+    *(0, 1, 2, 3, 4, 8, 9, 15, 255, -1, 2**20, 2**31, 2**53, 10**30, 0.5, 1.0, -1.0, 1e-45, 1e38, 1e308, 1e-320),
+    *("", "x", "logits", "none", "relu", "elu", "max", "nan", "inf", "1e-50", None, True, False, [], {}, ["f4", 1]),
+)
+
+
+@cache
+def whole_files() -> tuple[bytes, ...]:
+    """The programs that are damaged."""
+    found = []
+    torch.manual_seed(0)
+    for model in ("gin", "gcn", "gat"):
+        for quant, dataset, more in (
+            ("int8", "reddit_binary", ("model.norm=batch", "model.residual=true")),
+            ("int4", "cora", ("model.norm=none",)),
+        ):
+            words = (f"dataset={dataset}", f"model={model}", f"quant={quant}", "plan=integer", "model.layers=2")
+            heads = ("model.heads=2",) if model == "gat" else ()
+            (config,) = load_configs([*words, "model.hidden=8", *heads, *more])
+            network = build_model(config, CHANNELS, 0, 3)
+            graph = build_graph(*structure(), uses_self_loops(config.model))
+            for _ in range(3):
+                network(torch.randn(NODES, CHANNELS), graph)
+            with tempfile.TemporaryDirectory() as folder:
+                lower(network.eval(), {"run": "r0"}).save(Path(folder) / "a.dqp")
+                found.append((Path(folder) / "a.dqp").read_bytes())
+    return tuple(found)
+
+
+def structure() -> tuple[torch.Tensor, int, torch.Tensor]:
+    """Edges, number of nodes and batch vector of three graphs."""
+    generator = torch.Generator().manual_seed(1)
+    return torch.randint(NODES, (2, EDGES), generator=generator), NODES, torch.arange(NODES) * 3 // NODES
+
+
+def mutants(count: int, seed: int) -> Iterator[bytes]:
+    """Damaged files, always the same for a seed."""
+    random_ = random.Random(seed)
+    for _ in range(count):
+        whole = random_.choice(whole_files())
+        yield bytewise(whole, random_) if random_.random() < 0.2 else renewed(whole, random_)
+
+
+def bytewise(data: bytes, random_: random.Random) -> bytes:
+    """Bytes changed, cut off, removed or repeated; checksums are those of before."""
+    start, length = random_.randrange(len(data)), random_.choice((1, 1, 2, 8, 100))
+    piece = data[start : start + length]
+    other = bytes(byte ^ random_.randrange(256) for byte in piece)
+    return random_.choice((data[:start], data[:start] + other, data[:start] + piece * 2)) + (
+        data[start + length :] if random_.random() < 0.9 else b""
+    )
+
+
+def renewed(data: bytes, random_: random.Random) -> bytes:
+    """Structure, shapes and numbers changed in one to three places; the container is as a writer would make it."""
+    stored = load(data)
+    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    tree = json.loads(zlib.decompress(base64.b85decode(header["__metadata__"][FORMAT])))
+    streams = {name: bytearray(zlib.decompress(stored[name].numpy().tobytes())) for name in stored}
+    for _ in range(random_.choice((1, 1, 2, 3))):
+        if random_.random() < 0.35:
+            change_numbers(streams[random_.choice(sorted(streams))], random_)
+        else:
+            tree = changed_tree(tree, random_)
+    if isinstance(tree, dict) and random_.random() < 0.8:
+        resize(tree, streams, random_)
+    content = {
+        name: torch.frombuffer(bytearray(zlib.compress(bytes(stream))), dtype=torch.uint8)
+        for name, stream in streams.items()
+        if stream
+    }
+    return save(content, {FORMAT: base64.b85encode(zlib.compress(json.dumps(tree).encode())).decode()})
+
+
+def change_numbers(stream: bytearray, random_: random.Random) -> None:
+    """Some bytes of all weights or numbers: random ones, or all bits (NaN, the largest code)."""
+    for _ in range(random_.choice((1, 4, 64))):
+        if stream:
+            stream[random_.randrange(len(stream))] = random_.choice((0, 127, 128, 255, random_.randrange(256)))
+
+
+def places(tree: Any) -> list[tuple[Any, Any]]:
+    """Each list or object of a tree with one of its keys."""
+    keys = range(len(tree)) if isinstance(tree, list) else list(tree) if isinstance(tree, dict) else ()
+    return [(tree, key) for key in keys] + [place for key in keys for place in places(tree[key])]
+
+
+def changed_tree(tree: Any, random_: random.Random) -> Any:
+    """One value of a structure replaced, removed, repeated or exchanged for another of the same structure."""
+    found = places(tree)
+    if not found:
+        return random_.choice(EXTREMES)
+    owner, key = random_.choice(found)
+    other_owner, other_key = random_.choice(found)
+    other = json.loads(json.dumps(other_owner[other_key]))
+    value, way = owner[key], random_.random()
+    if type(value) is int and way < 0.5:
+        owner[key] = random_.choice((value + 1, value - 1, value * 2, value // 2, -value))
+    elif isinstance(value, str) and way < 0.6:
+        texts = [place[0][place[1]] for place in found if isinstance(place[0][place[1]], str)]
+        owner[key] = random_.choice(texts)
+    elif way < 0.7:
+        owner[key] = random_.choice(EXTREMES)
+    elif way < 0.8:
+        owner[key] = other
+    elif way < 0.9 and isinstance(owner, list):
+        owner.insert(key, other if random_.random() < 0.3 else json.loads(json.dumps(value)))
+    else:
+        del owner[key]
+    return tree
+
+
+def resize(tree: dict[str, Any], streams: dict[str, bytearray], random_: random.Random) -> None:
+    """Declares and fills the streams as the changed shapes need them, where these are of a reasonable size."""
+    sizes = {1: 0, 4: 0}
+    for owner, key in places(tree):
+        spec = owner[key]
+        if isinstance(spec, list) and spec and str(spec[0]) in WIDTH and all(type(size) is int for size in spec[1:]):
+            count = WIDTH[spec[0]]
+            for size in spec[1:]:
+                count *= max(size, 0)
+            sizes[1 if count and WIDTH[spec[0]] == 1 else 4] += count
+    if sum(sizes.values()) > 2**20:
+        return
+    tree["words"] = [sizes[1], sizes[4] // 4]
+    for width, name in STREAMS.items():
+        stream = streams.setdefault(name, bytearray())
+        stream += random_.randbytes(max(0, sizes[width] - len(stream)))
+        del stream[sizes[width] :]
+
+
+def judge(path: Path) -> str:
+    """What comes of a program file: "refused" or "ran", else what is wrong."""
+    pool.fill_memory(random.randrange(1, 256))
+    try:
+        program = load_program(path)
+    except DataError as error:
+        return "refused" if "\n" not in str(error) else f"lines {error!r}"
+    x, edges, nodes, batch = features(program), *structure()
+    try:
+        graph = program.graph(edges, nodes, batch)
+        logits = program(x, edges, batch)
+    except DataError as error:
+        return f"input {error}"
+    rows = 3 if program.signature.graph_level else nodes
+    if logits.shape != (rows, program.signature.out_channels) or not bool(logits.isfinite().all()):
+        return f"wrong logits {list(logits.shape)}"
+    return agree(program, x, graph)
+
+
+def features(program: Program) -> torch.Tensor:
+    """Features of the small batch, as the program takes them."""
+    generator = torch.Generator().manual_seed(2)
+    if program.signature.num_categories:
+        return torch.randint(program.signature.num_categories, (NODES,), generator=generator)
+    return 10 * torch.randn(NODES, program.signature.in_channels, generator=generator)
+
+
+def agree(program: Program, x: torch.Tensor, graph: Graph) -> str:
+    """Runs each operation by its definition, and compiled twice on the same input with other bytes in free memory."""
+    values: dict[str, Value] = {INPUT: x}
+    for operation in program.operations:
+        found = []
+        for byte in (0x55, 0xAA):
+            pool.fill_memory(byte)
+            found.append(raw(operation.run(values, graph)))
+        with kernels.use("reference"):
+            values[operation.target] = operation.run(values, graph)
+        problem = difference(operation, values[operation.target], *found)
+        if problem:
+            return f"wrong {problem} of {type(operation).__name__}"
+    return "ran"
+
+
+def difference(operation: Operation, expected: Value, first: torch.Tensor, second: torch.Tensor) -> str:
+    """What is wrong with the results of a compiled operation, or ""."""
+    if not same(first, second):
+        return "result that changes with free memory"
+    if not isinstance(operation, Attention):
+        return "" if same(first, raw(expected)) else "codes"
+    if isinstance(expected, Codes) and int(first.max()) > expected.grid.top:
+        return "codes beyond the grid"
+    return "" if first.shape == raw(expected).shape else "shape"
+
+
+def same(first: torch.Tensor, second: torch.Tensor) -> bool:
+    """Whether two results are equal, NaN included."""
+    return first.shape == second.shape and torch.equal(first.nan_to_num(7.25), second.nan_to_num(7.25))
+
+
+def raw(value: Value) -> torch.Tensor:
+    """The codes, one in a byte, or the logits."""
+    return value.unpack() if isinstance(value, Codes) else value
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--count", type=int, default=8000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--serve", action="store_true", help="judge the files that standard input names")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    if arguments.serve:
+        with tempfile.TemporaryDirectory() as folder:  # compiles all kernels before memory is bounded
+            for i, data in enumerate(whole_files()):
+                (path := Path(folder) / f"{i}.dqp").write_bytes(data)
+                assert judge(path) == "ran", judge(path)
+        pool.serve(judge)
+        return 0
+    return pool.attack(__file__, "programs", mutants(arguments.count, arguments.seed))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
