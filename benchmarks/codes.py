@@ -6,7 +6,6 @@ have it, hardly anything passes. `benchmarks/tables.py` makes the table of docs/
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from dqrun.checkpoint import load_model
 from dqrun.graph import dense
 from dqrun.quant import Quantizer, named_sites
 from dqrun.report.networks import Datasets
+from dqrun.row import read_row
 
 
 class CodeCount:
@@ -42,7 +42,7 @@ class CodeCount:
 def largest_shares(run: Path, datasets: Datasets) -> dict[str, Any]:
     """What names a run, and the share of the most common code of each layer's aggregate, first layer first."""
     model, config = load_model(run / "model.safetensors")
-    row = json.loads((run / "row.json").read_text(encoding="utf-8"))
+    row = read_row(run / "row.json")
     data = datasets.trial(config, row["fold"])
     counts: dict[str, CodeCount] = {}
     for name, site in named_sites(model):

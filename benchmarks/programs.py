@@ -37,6 +37,7 @@ from dqrun.kernels.integer import Codes
 from dqrun.nn import GNN
 from dqrun.quant import named_sites
 from dqrun.report.networks import Datasets
+from dqrun.row import read_row
 from dqrun.tasks import Task
 from dqrun.verbs.export import said
 
@@ -157,7 +158,7 @@ def main() -> None:
     datasets, results = Datasets(), []
     for path in sorted(path for folder in arguments.folders for path in Path(folder).glob("runs/*/model.safetensors")):
         model, config = load_model(path)
-        row = json.loads((path.parent / "row.json").read_text(encoding="utf-8"))
+        row = read_row(path.parent / "row.json")
         name = f"{row['dataset']} {row['model'].upper()} {row['quant'].upper()}"
         found = {
             "run": name,

@@ -64,7 +64,7 @@ def converted(run: Run) -> Run:
     config, trial = _config(json.dumps(run.config), run.configuration.path), Trial(run.row["seed"], run.row["fold"])
     mark = fingerprint(config.dataset)
     start = warm_start_of(config)
-    row = {name: value for name, (value, _) in ROW.items()} | _renamed(run.row) | hyperparameters(config)
+    row = {name: value for name, (value, _) in ROW.items()} | renamed(run.row) | hyperparameters(config)
     row |= {"cell_hash": cell_hash(config, mark), "config_hash": trial_hash(config, trial, mark)}
     row |= {"run_id": run_id(config, trial, mark), "started_from": run_id(start, trial, mark) if start else ""}
     return replace(run, row=check_row(row), own=Configuration(run.configuration.path, json.dumps(asdict(config))))
@@ -79,7 +79,7 @@ def _config(text: str, path: Path) -> RunConfig:
     return config_of(Run({}, path.parent, Configuration(path, json.dumps(tree))))
 
 
-def _renamed(row: dict[str, Any]) -> dict[str, Any]:
+def renamed(row: dict[str, Any]) -> dict[str, Any]:
     """Before integer_agreement_float32 was a column, integer_agreement was what it is."""
     if "integer_agreement_float32" in row or "integer_agreement" not in row:
         return row

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 import subprocess
 from collections.abc import Callable
 from dataclasses import replace
@@ -202,3 +203,27 @@ def test_results_are_few_files(repository: Path) -> None:
     command = ["git", "-C", str(repository), "ls-files", "results"]
     listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
     assert 25 <= len(listed) < 500
+
+
+def test_published_results_are_what_they_were(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """benchmarks/unchanged.py finds nothing in the repository, and finds one changed digit."""
+    monkeypatch.syspath_prepend(str(repository / "benchmarks"))
+    import unchanged
+
+    lines = unchanged.DIGESTS.read_text(encoding="utf-8").splitlines()
+    assert len(lines) == 142 and sum(len(line.split()) - 1 for line in lines) == 2972
+    assert unchanged.lost(lines, unchanged.PUBLISHED) == []
+    shutil.copytree(unchanged.PUBLISHED / "integer", tmp_path / "integer")
+    of_study = [line for line in lines if line.startswith("integer: ")]
+    assert unchanged.lost(of_study, tmp_path) == []
+    table = tmp_path / "integer" / "trials.csv"
+    text = table.read_text(encoding="utf-8")
+    (run, *_), _ = load_runs([tmp_path / "integer"])
+    table.write_text(text.replace(f",{run.row['seconds']!r},", ",0.5,", 1), encoding="utf-8")
+    assert unchanged.lost(of_study, tmp_path) == []
+    differing = [f"integer: {run.row['run_id']} differs in seconds"]
+    assert unchanged.compared(unchanged.PUBLISHED / "integer", tmp_path / "integer") == (246, differing)
+    table.write_text(text.replace(f",{run.row['test_metric']!r},", ",0.5,", 1), encoding="utf-8")
+    assert len(unchanged.lost(of_study, tmp_path)) == 1
