@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from pathlib import Path
-
 from dqrun.build import build_model, uses_self_loops
 from dqrun.config import DataConfig, RunConfig
 from dqrun.data.dataset import GraphDataset, load_dataset
@@ -15,17 +12,18 @@ from dqrun.report.rows import Run, config_of
 
 
 class Datasets:
-    """Loads each dataset once, from where the run had it or, on another machine, from where this one has it."""
+    """Loads each dataset once, from the folders of whoever looks at the runs, whatever folders their configurations
+    name: results may come from somebody else, and only the reader's own cache is written to."""
 
-    def __init__(self) -> None:
-        self._loaded: dict[str, GraphDataset] = {}
+    def __init__(self, data: DataConfig | None = None) -> None:
+        """`data`: folders of the cache and the mirror; None: those of the environment."""
+        self._data, self._loaded = data or DataConfig(), dict[str, GraphDataset]()
 
     def of(self, config: RunConfig) -> GraphDataset:
         """Raises ConfigError or DataError where the dataset is not to be had here."""
-        data = usable_here(config.data)
-        key = repr((config.dataset, data))
+        key = repr(config.dataset)
         if key not in self._loaded:
-            self._loaded[key] = load_dataset(config.dataset, data)
+            self._loaded[key] = load_dataset(config.dataset, self._data)
         return self._loaded[key]
 
     def trial(self, config: RunConfig, fold: int | None) -> TrialData:
@@ -35,14 +33,6 @@ class Datasets:
         return TrialData.build(
             dataset, split, config.dataset, config.train.batch_size, uses_self_loops(config.model), "cpu"
         )
-
-
-def usable_here(data: DataConfig) -> DataConfig:
-    """The run's folders where they exist, else this machine's (DQRUN_DATA, DQRUN_DATA_MIRROR, the platform's cache)."""
-    there = {name: getattr(data, name) for name in ("root", "mirror")}
-    return replace(
-        data, **{name: None for name, path in there.items() if path and not Path(path).expanduser().is_dir()}
-    )
 
 
 def costs_of(run: Run, datasets: Datasets) -> Costs:

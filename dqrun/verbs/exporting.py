@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dqrun.checkpoint import load_features, load_model
-from dqrun.config import DatasetConfig, RunConfig
+from dqrun.config import DataConfig, DatasetConfig, RunConfig
 from dqrun.data.dataset import load_dataset
 from dqrun.data.features import FeatureRule
 from dqrun.data.splits import split_for
@@ -54,5 +54,5 @@ def fit_features(folder: Path, config: RunConfig) -> FeatureRule:
         fold = json.loads((folder / "row.json").read_text())["fold"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{folder / 'row.json'} must name the fold of the trial ({error})") from None
-    dataset = load_dataset(config.dataset, config.data)
+    dataset = load_dataset(config.dataset, DataConfig())
     return FeatureRule.fit(dataset, split_for(dataset, config.protocol, fold), config.dataset)

@@ -1,9 +1,12 @@
 """From run folders to datasets, networks and costs."""
 
+from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from dqrun.config import DataConfig
-from dqrun.report.networks import Datasets, costs_of, usable_here
+from dqrun.report.networks import Datasets, costs_of
 from dqrun.report.rows import Run, config_of, load_runs
 
 
@@ -30,6 +33,11 @@ def test_graph_tasks_cost_per_mean_graph(trained: Path) -> None:
     assert dataset.num_graphs == 20
 
 
-def test_folders_of_another_machine_are_replaced_by_this_ones(tmp_path: Path) -> None:
-    assert usable_here(DataConfig("/no/such/root", "/no/such/mirror")) == DataConfig(None, None)
-    assert usable_here(DataConfig(str(tmp_path), None)) == DataConfig(str(tmp_path), None)
+def test_folders_that_a_run_names_are_not_used(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[DataConfig] = []
+    monkeypatch.setattr("dqrun.report.networks.load_dataset", lambda dataset, data: asked.append(data))
+    config = config_of(run_of(trained, "threads", "fp32"))
+    foreign = replace(config, data=DataConfig(root=str(tmp_path), mirror=str(tmp_path)))
+    Datasets().of(foreign)
+    Datasets(DataConfig(root="mine")).of(foreign)
+    assert asked == [DataConfig(), DataConfig(root="mine")]
