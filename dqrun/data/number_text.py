@@ -28,6 +28,13 @@ def canonical_text(content: bytes) -> bytes:
     return text + b"\n" if text else b""
 
 
+def float32(values: NDArray[np.float64]) -> NDArray[np.float32] | None:
+    """The same numbers rounded to float32, or None where one of them is not finite there."""
+    with np.errstate(over="ignore"):
+        rounded = values.astype(np.float32)
+    return rounded if bool(np.isfinite(rounded).all()) else None
+
+
 def read_numbers(path: Path, text: bytes, kind: str, columns: int | None = None) -> NDArray[Any]:
     """The comma-separated numbers of a canonical text, [lines, columns]: int64 (kind `i`) or float32 (kind `f`).
 
@@ -54,7 +61,7 @@ def _parsed(text: bytes, kind: str) -> NDArray[Any] | None:
     values: NDArray[Any] = frame.to_numpy()
     if kind == "i":
         return values.copy()  # pandas' own is read-only
-    return values.astype(np.float32) if bool((np.abs(values) <= np.finfo(np.float32).max).all()) else None
+    return float32(values)
 
 
 def _explained(path: Path, text: bytes, kind: str, columns: int | None) -> DataError:
@@ -76,4 +83,4 @@ def _fits(value: str, kind: str) -> bool:
         return False
     if kind == "i":
         return len(value) <= 20 and -(2**63) <= int(value) < 2**63
-    return abs(float(value)) <= float(np.finfo(np.float32).max)
+    return float32(np.array([float(value)])) is not None

@@ -16,7 +16,7 @@ from torch import Tensor
 from dqrun.config import DataConfig, DatasetConfig
 from dqrun.data.dataset import GraphDataset, load_dataset
 from dqrun.data.features import FeatureRule
-from dqrun.data.graph_files import is_graph_file, read_graph_files
+from dqrun.data.unlabelled import is_graph_file, load_unlabelled
 from dqrun.engine import Program
 from dqrun.errors import ConfigError, DataError, ResultsError
 from dqrun.groups import config_folder
@@ -31,7 +31,7 @@ def find_graphs(words: Sequence[str], program: Program) -> GraphDataset:
         raise DataError("the program does not say how features are made: dqrun export writes one that does")
     trained_on, (first, *rest) = DatasetConfig(**known), words
     if rest or is_graph_file(first):
-        return read_graph_files([Path(word) for word in words], trained_on.task)
+        return load_unlabelled([Path(word) for word in words], trained_on.task).dataset
     return load_dataset(find_config(first, trained_on), DataConfig())
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+from dqrun.data.arrays import GraphArrays
 from dqrun.errors import DataError
 
 Ints = NDArray[np.int64]
@@ -18,28 +20,64 @@ Place = Callable[[int], str]  # names the file and the line (or array element) o
 
 @dataclass(frozen=True)
 class UserGraphs:
-    """Checked content of a folder with G graphs, N nodes and E edges."""
+    """Checked content of a folder or file with G graphs, N nodes and E edges."""
 
     source: Ints  # [E] row of a node
     target: Ints  # [E] row of a node
     node_graph: Ints  # [N] graph of each node, each of 0..G-1 at least once, in any order
     x: Floats | None  # [N, F]
-    y: NDArray[Any]  # [G] or [N]: int64 classes or float32 targets
-    num_classes: int  # 0 for regression
-    parts: dict[str, Ints] | None  # ids of train, val and test: graphs, or nodes for node tasks
+    node_ids: Ints  # [N] as the user calls the nodes
+    graph_ids: Ints  # [G] as the user calls the graphs
+    y: NDArray[Any] = field(default_factory=lambda: np.zeros(0, np.float32))  # [G] or [N]: classes or float32 targets
+    num_classes: int = 0  # 0 for regression, or without labels
+    parts: dict[str, Ints] | None = None  # ids of train, val and test: graphs, or nodes for node tasks
+    category: Ints | None = None  # [N]
+
+    def labelled(self, y: NDArray[Any], num_classes: int, parts: dict[str, Ints] | None) -> UserGraphs:
+        """The same graphs with labels, and with the user's split."""
+        return replace(self, y=y, num_classes=num_classes, parts=parts)
+
+    @property
+    def order(self) -> Ints:
+        """Rows of the nodes grouped by graph, in the order of the file within each, int64 [N]."""
+        return np.argsort(self.node_graph, kind="stable")
+
+    def arrays(self, is_node_task: bool, warnings: tuple[str, ...] = ()) -> GraphArrays:
+        """The graphs one after the other; without labels each has target 0."""
+        order, counts = self.order, np.bincount(self.node_graph)
+        local = np.empty_like(order)
+        local[order] = np.arange(order.size) - np.repeat(np.cumsum(counts) - counts, counts)
+        edge_graph = self.node_graph[self.source]
+        edges = np.argsort(edge_graph, kind="stable")
+        y = self.y if self.y.size else np.zeros(order.size if is_node_task else counts.size, np.float32)
+        parts = {name: torch.from_numpy(ids) for name, ids in (self.parts or {}).items()}
+        return GraphArrays(
+            edge_index=torch.from_numpy(np.stack([local[self.source[edges]], local[self.target[edges]]])),
+            node_counts=torch.from_numpy(counts),
+            edge_counts=torch.from_numpy(np.bincount(edge_graph, minlength=counts.size)),
+            y=torch.from_numpy(y),
+            num_classes=self.num_classes,
+            x=None if self.x is None else torch.from_numpy(self.x[order]),
+            category=None if self.category is None else torch.from_numpy(self.category[order]),
+            warnings=warnings,
+            **parts,
+        )
 
 
 def targets(values: NDArray[Any], regression: bool, place: Place) -> tuple[NDArray[Any], int]:
     """Labels (numbers, one per row) as float32 targets, or int64 classes with their number.
 
-    Raises DataError for an empty file, a value that is not finite, a class that is no integer >= 0, and a gap: all
-    of 0..C-1 must occur, C >= 2.
+    Raises DataError for an empty file, a target that float32 does not hold, a class that is no integer >= 0, and a
+    gap: all of 0..C-1 must occur, C >= 2.
     """
     if values.size == 0:
         raise DataError(f"{place(0)}: no label is there")
-    first_bad(~np.isfinite(values), place, "label must be a finite number", values)
     if regression:
-        return values.astype(np.float32), 0
+        with np.errstate(over="ignore"):
+            y = values.astype(np.float32)
+        first_bad(~np.isfinite(y), place, "label must be a finite number in float32", values)
+        return y, 0
+    first_bad(~np.isfinite(values), place, "label must be a finite number", values)
     first_bad((values < 0) | (values != np.floor(values)), place, "label must be an integer >= 0", values)
     y = values.astype(np.int64)
     classes = np.unique(y)
@@ -50,6 +88,21 @@ def targets(values: NDArray[Any], regression: bool, place: Place) -> tuple[NDArr
     if classes.size < 2:
         raise DataError(f"{place(0)}: labels must have at least 2 classes, got only {y[0]}")
     return y, int(classes.size)
+
+
+def edge_warnings(graphs: UserGraphs) -> tuple[str, ...]:
+    """A line each for edges that stand in the file more than once, and for edges without their reverse."""
+    num_nodes = graphs.node_graph.size
+    once = np.unique(graphs.source * num_nodes + graphs.target)
+    ends = np.sort(np.stack([once // num_nodes, once % num_nodes]), axis=0)
+    pairs, directions = np.unique(ends[0] * num_nodes + ends[1], return_counts=True)
+    one_way = int(((directions == 1) & (pairs // num_nodes != pairs % num_nodes)).sum())
+    lines = []
+    if repeated := graphs.source.size - once.size:
+        lines.append(f"{repeated} of {graphs.source.size} edges repeat an earlier one, and each counts")
+    if one_way:
+        lines.append(f"{one_way} of {once.size} edges go in one direction only: list both for an undirected edge")
+    return tuple(lines)
 
 
 def first_bad(bad: NDArray[np.bool_], place: Place, rule: str, values: NDArray[Any] | None = None) -> None:

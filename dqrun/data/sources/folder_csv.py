@@ -8,53 +8,90 @@ import numpy as np
 import pandas as pd
 
 from dqrun.data.sources.folder_content import Ints, UserGraphs, first_bad, targets
-from dqrun.data.sources.folder_table import Table
+from dqrun.data.sources.folder_table import ID, NUMBER, WORD, Table
 from dqrun.data.splits import PARTS
 from dqrun.errors import DataError
 
 
 def read_graphs(folder: Path, regression: bool) -> UserGraphs:
     """Many graphs with a label each; graphs and nodes keep the order of `graphs.csv` and `nodes.csv`."""
-    graphs = Table.read(folder / "graphs.csv", ("graph", "label"), ("split",))
-    nodes = Table.read(folder / "nodes.csv", ("graph", "node"), None)
-    edges = Table.read(folder / "edges.csv", ("graph", "source", "target"))
+    kinds = {"graph": ID, "label": NUMBER if regression else ID, "split": WORD}
+    graphs = Table.read(folder / "graphs.csv", kinds, optional=("split",))
+    y, num_classes = targets(graphs.values["label"], regression, graphs.place)
+    return graph_structure(folder, graphs).labelled(y, num_classes, _parts(graphs))
+
+
+def graph_structure(folder: Path, graphs: Table | None) -> UserGraphs:
+    """The graphs that `nodes.csv` and `edges.csv` hold, without labels.
+
+    `graphs`: the table that lists them; None: they are those that `nodes.csv` names, in the order of their first nodes.
+    """
+    nodes = Table.read(folder / "nodes.csv", {"graph": ID, "node": ID}, others=NUMBER)
+    edges = Table.read(folder / "edges.csv", {"graph": ID, "source": ID, "target": ID})
     for name in ("label", "split"):
-        if name in nodes.frame.columns:
+        if name in nodes:
             raise DataError(f"{nodes.path}: line 1: column {name} belongs in graphs.csv for graph tasks")
-    _no_repeats(graphs, "graph")
-    known = pd.Index(graphs.integers("graph"))
-    y, num_classes = targets(graphs.numbers("label"), regression, graphs.place)
-    node_graph = _rows_of(nodes, known, "graph")
-    sizes = np.bincount(node_graph, minlength=len(known))
-    first_bad(sizes == 0, graphs.place, "graph must have a node in nodes.csv", known.to_numpy())
-    keys = pd.MultiIndex.from_arrays([node_graph, nodes.integers("node")])
-    first_bad(keys.duplicated(), nodes.place, "node must be listed once in its graph", nodes.frame["node"].to_numpy())
-    edge_graph = _rows_of(edges, known, "graph")
+    if graphs is None:
+        known, listed = pd.Index(pd.unique(nodes.ids("graph"))), nodes.path.name
+    else:
+        _no_repeats(graphs, "graph")
+        known, listed = pd.Index(graphs.ids("graph")), graphs.path.name
+    node_graph = _rows_of(nodes, known, listed)
+    if graphs is not None:
+        empty = np.bincount(node_graph, minlength=len(known)) == 0
+        first_bad(empty, graphs.place, "graph must have a node in nodes.csv", known.to_numpy())
+    keys = pd.MultiIndex.from_arrays([node_graph, nodes.ids("node")])
+    first_bad(keys.duplicated(), nodes.place, "node must be listed once in its graph", nodes.values["node"])
+    edge_graph = _rows_of(edges, known, listed)
     source, target = (
-        _found(edges, keys, pd.MultiIndex.from_arrays([edge_graph, edges.integers(end)]), end)
+        _found(edges, keys, pd.MultiIndex.from_arrays([edge_graph, edges.ids(end)]), end)
         for end in ("source", "target")
     )
-    x = nodes.features(nodes.columns_besides("graph", "node"))
-    return UserGraphs(source, target, node_graph, x, y, num_classes, _parts(graphs))
+    return UserGraphs(
+        source=source,
+        target=target,
+        node_graph=node_graph,
+        x=nodes.features("graph", "node"),
+        node_ids=nodes.ids("node"),
+        graph_ids=known.to_numpy(dtype=np.int64),
+    )
 
 
 def read_nodes(folder: Path) -> UserGraphs:
     """One graph whose nodes have labels; nodes keep the order of `nodes.csv`."""
-    nodes = Table.read(folder / "nodes.csv", ("node", "label"), None)
-    edges = Table.read(folder / "edges.csv", ("source", "target"))
+    nodes = node_table(folder, ID)
+    y, num_classes = targets(nodes.values["label"], False, nodes.place)
+    return node_structure(folder, nodes).labelled(y, num_classes, _parts(nodes))
+
+
+def node_table(folder: Path, labels: str, optional: tuple[str, ...] = ("split",)) -> Table:
+    """`nodes.csv` of a node task; `labels`: the kind of its labels."""
+    return Table.read(folder / "nodes.csv", {"node": ID, "label": labels, "split": WORD}, optional, others=NUMBER)
+
+
+def node_structure(folder: Path, nodes: Table) -> UserGraphs:
+    """The one graph of a node task, without labels."""
+    edges = Table.read(folder / "edges.csv", {"source": ID, "target": ID})
     _no_repeats(nodes, "node")
-    keys = pd.Index(nodes.integers("node"))
-    y, num_classes = targets(nodes.numbers("label"), False, nodes.place)
-    source, target = (_found(edges, keys, pd.Index(edges.integers(end)), end) for end in ("source", "target"))
-    x = nodes.features(nodes.columns_besides("node", "label", "split"))
-    return UserGraphs(source, target, np.zeros(y.size, dtype=np.int64), x, y, num_classes, _parts(nodes))
+    if not len(nodes):
+        raise DataError(f"{nodes.path}: must list a node")
+    keys = pd.Index(nodes.ids("node"))
+    source, target = (_found(edges, keys, pd.Index(edges.ids(end)), end) for end in ("source", "target"))
+    return UserGraphs(
+        source=source,
+        target=target,
+        node_graph=np.zeros(len(nodes), dtype=np.int64),
+        x=nodes.features("node", "label", "split"),
+        node_ids=nodes.ids("node"),
+        graph_ids=np.zeros(1, dtype=np.int64),
+    )
 
 
-def _rows_of(table: Table, known: pd.Index, column: str) -> Ints:
-    """Row in graphs.csv of the graph that each row names."""
-    values = table.integers(column)
+def _rows_of(table: Table, known: pd.Index, listed: str) -> Ints:
+    """Position of the graph that each row names."""
+    values = table.ids("graph")
     rows: Ints = known.get_indexer(pd.Index(values)).astype(np.int64)
-    first_bad(rows < 0, table.place, f"{column} must be listed in graphs.csv", values)
+    first_bad(rows < 0, table.place, f"graph must be listed in {listed}", values)
     return rows
 
 
@@ -62,18 +99,18 @@ def _found(edges: Table, keys: pd.Index, ends: pd.Index, column: str) -> Ints:
     """Row in nodes.csv of one end of each edge."""
     rows: Ints = keys.get_indexer(ends).astype(np.int64)
     missing = f"{column} must be a node of nodes.csv" + (", in the same graph" if keys.nlevels > 1 else "")
-    first_bad(rows < 0, edges.place, missing, edges.frame[column].to_numpy())
+    first_bad(rows < 0, edges.place, missing, edges.values[column])
     return rows
 
 
 def _no_repeats(table: Table, column: str) -> None:
     """Raises DataError for the second row of one id; says so when the two rows put it into different parts."""
-    ids = table.integers(column)
+    ids = table.ids(column)
     repeated = np.flatnonzero(pd.Index(ids).duplicated())
     if not repeated.size:
         return
     row = int(repeated[0])
-    if "split" in table.frame.columns:
+    if "split" in table:
         split = table.words("split", PARTS)
         first = split[int(np.flatnonzero(ids == ids[row])[0])]
         if first != split[row]:
@@ -83,7 +120,7 @@ def _no_repeats(table: Table, column: str) -> None:
 
 def _parts(table: Table) -> dict[str, Ints] | None:
     """Rows of each part of the column `split`, or None without that column."""
-    if "split" not in table.frame.columns:
+    if "split" not in table:
         return None
     words = table.words("split", PARTS)
     parts = {name: np.flatnonzero(words == name) for name in PARTS}

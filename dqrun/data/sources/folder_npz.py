@@ -1,8 +1,7 @@
-"""A user's folder with one NumPy archive, `data.npz`."""
+"""A user's NumPy archive, `data.npz`: arrays whose types and sizes are what docs/folder_format.md says."""
 
 from __future__ import annotations
 
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dqrun.data.archives import member_bytes, open_archive, read_npy
 from dqrun.data.sources.folder_content import Floats, Ints, Place, UserGraphs, first_bad, targets
 from dqrun.data.splits import PARTS
 from dqrun.errors import DataError
@@ -18,43 +18,43 @@ ARRAYS = ("edge_index", "y", "x", "batch", *PARTS)
 
 
 def read_npz(path: Path, is_node_task: bool, regression: bool) -> UserGraphs:
-    """The content of an archive; its arrays are those of docs/folder_format.md."""
-    archive = _Archive.open(path)
+    """The content of an archive for training."""
+    archive = Archive.open(path)
     y, num_classes = targets(archive.numbers("y", 1), regression, archive.place("y"))
     if is_node_task and "batch" in archive.arrays:
         raise DataError(f"{path}: batch belongs to graph tasks; node classification has one graph")
     node_graph = np.zeros(y.size, dtype=np.int64) if is_node_task else _node_graph(archive, y.size)
-    edges = archive.integers("edge_index", 2)
-    if edges.shape[0] != 2:
-        raise DataError(f"{path}: edge_index must have shape [2, E], got {list(edges.shape)}")
-    outside = (edges[0] >= node_graph.size) | (edges[1] >= node_graph.size)
-    place = archive.place("edge_index")
-    first_bad(outside, place, f"an edge must join nodes 0..{node_graph.size - 1}", edges.T)
-    first_bad(node_graph[edges[0]] != node_graph[edges[1]], place, "an edge must join nodes of one graph", edges.T)
-    x = _features(archive, node_graph.size)
-    return UserGraphs(edges[0], edges[1], node_graph, x, y, num_classes, _parts(archive, y.size))
+    return npz_structure(archive, node_graph).labelled(y, num_classes, _parts(archive, y.size))
 
 
 @dataclass(frozen=True)
-class _Archive:
+class Archive:
     """Arrays of one file, with checks that name the array and the element."""
 
     path: Path
     arrays: dict[str, NDArray[Any]]
 
     @classmethod
-    def open(cls, path: Path) -> _Archive:
+    def open(cls, path: Path) -> Archive:
+        """Raises DataError for a file that cannot be read, is no archive of numbers, or holds other arrays."""
         try:
-            with path.open("rb") as file:
-                archive = np.load(file, allow_pickle=False)
-                if not isinstance(archive, np.lib.npyio.NpzFile):
-                    raise ValueError("it holds a single array")
-                arrays = {name: archive[name] for name in archive.files}
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-            raise DataError(f"{path}: not a NumPy archive ({' '.join(str(error).split())})") from error
-        for name in arrays:
-            if name not in ARRAYS:
-                raise DataError(f"{path}: arrays must be among {', '.join(ARRAYS)}, got {name}")
+            archive = open_archive(path.read_bytes())
+            names = {name.removesuffix(".npy"): name for name in archive.namelist()}
+            for name in names:
+                if name not in ARRAYS:
+                    raise DataError(f"{path}: arrays must be among {', '.join(ARRAYS)}, got {name[:40]}")
+            arrays = {}
+            for name, member in names.items():
+                try:
+                    arrays[name] = read_npy(member_bytes(archive, member))
+                except ValueError as error:
+                    raise DataError(f"{path}: {name}: {error}") from None
+        except FileNotFoundError:
+            raise DataError(f"{path}: no such file") from None
+        except OSError as error:
+            raise DataError(f"{path}: cannot be read: {error.strerror}") from None
+        except ValueError as error:
+            raise DataError(f"{path}: not a NumPy archive ({error})") from None
         return cls(path, arrays)
 
     def place(self, name: str) -> Place:
@@ -77,12 +77,35 @@ class _Archive:
         values = self.numbers(name, dimensions)
         if values.dtype.kind == "f":
             raise DataError(f"{self.path}: {name} must hold integers, got {values.dtype}")
-        lowest = values if dimensions == 1 else values.min(axis=0)
+        with np.errstate(over="ignore"):
+            result = values.astype(np.int64)  # uint64 beyond int64 becomes negative
+        lowest = result if dimensions == 1 else result.min(axis=0, initial=0)
         first_bad(lowest < 0, self.place(name), "must be >= 0", lowest)
-        return values.astype(np.int64)
+        return result
 
 
-def _node_graph(archive: _Archive, num_graphs: int) -> Ints:
+def npz_structure(archive: Archive, node_graph: Ints, graph_ids: Ints | None = None) -> UserGraphs:
+    """The graphs without labels. `node_graph`: [N] graph of each node, 0..G-1; `graph_ids`: [G] the user's names."""
+    edges = archive.integers("edge_index", 2)
+    if edges.shape[0] != 2:
+        raise DataError(f"{archive.path}: edge_index must have shape [2, E], got {list(edges.shape)}")
+    if not node_graph.size:
+        raise DataError(f"{archive.path}: must hold a node")
+    outside = (edges[0] >= node_graph.size) | (edges[1] >= node_graph.size)
+    place = archive.place("edge_index")
+    first_bad(outside, place, f"an edge must join nodes 0..{node_graph.size - 1}", edges.T)
+    first_bad(node_graph[edges[0]] != node_graph[edges[1]], place, "an edge must join nodes of one graph", edges.T)
+    return UserGraphs(
+        source=edges[0],
+        target=edges[1],
+        node_graph=node_graph,
+        x=_features(archive, node_graph.size),
+        node_ids=np.arange(node_graph.size),
+        graph_ids=np.arange(int(node_graph.max()) + 1) if graph_ids is None else graph_ids,
+    )
+
+
+def _node_graph(archive: Archive, num_graphs: int) -> Ints:
     """The array `batch`: the graph of each node."""
     batch = archive.integers("batch", 1)
     first_bad(batch >= num_graphs, archive.place("batch"), f"must name one of the {num_graphs} graphs of y", batch)
@@ -91,21 +114,24 @@ def _node_graph(archive: _Archive, num_graphs: int) -> Ints:
     return batch
 
 
-def _features(archive: _Archive, num_nodes: int) -> Floats | None:
+def _features(archive: Archive, num_nodes: int) -> Floats | None:
     """The array `x`, float32 [N, F], or None."""
     if "x" not in archive.arrays:
         return None
     x = archive.numbers("x", 2)
     if len(x) != num_nodes:
         raise DataError(f"{archive.path}: x must have {num_nodes} rows, one per node, got {len(x)}")
-    broken = np.argwhere(~np.isfinite(x))
+    with np.errstate(over="ignore"):
+        rounded = x.astype(np.float32)
+    broken = np.argwhere(~np.isfinite(rounded))
     if broken.size:
         row, column = broken[0]
-        raise DataError(f"{archive.path}: x[{row}, {column}]: features must be finite numbers, got {x[row, column]}")
-    return x.astype(np.float32)
+        rule = "must be a finite number in float32"
+        raise DataError(f"{archive.path}: x[{row}, {column}] {rule}, got {x[row, column]}")
+    return rounded
 
 
-def _parts(archive: _Archive, members: int) -> dict[str, Ints] | None:
+def _parts(archive: Archive, members: int) -> dict[str, Ints] | None:
     """The arrays `train`, `val` and `test`: all or none; ids of graphs, or of nodes for node tasks."""
     present = [name for name in PARTS if name in archive.arrays]
     if not present:

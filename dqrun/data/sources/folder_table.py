@@ -1,11 +1,18 @@
-"""`Table`: one CSV file of a user's folder, whose checks name the file and the line."""
+"""`Table`: one CSV file of a user's folder, each column with the type that is declared for it.
+
+A quick reader (pandas with declared types) takes files without a fault. Whatever it refuses goes to a reader that goes
+line by line: it is slow, names the first fault, and accepts what is right in spite of its looks (quotes, ids as 1.0).
+"""
 
 from __future__ import annotations
 
 import csv
+import io
+import re
 import warnings
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +20,18 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from dqrun.data.number_text import EXACT_FLOATS, canonical_text, float32
 from dqrun.data.sources.folder_content import Floats, Ints, first_bad
 from dqrun.errors import DataError
+
+ID, NUMBER, WORD = "id", "number", "word"
+"""Kinds of columns: integers (int64), finite numbers (float32), text."""
+
+_DTYPES: dict[str, type] = {ID: np.int64, NUMBER: np.float64, WORD: str}
+_INTEGER = re.compile(r"[+-]?[0-9]+(\.0*)?")
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+LF = b"\n"
+_UNPRINTABLE = bytes(range(9)) + bytes(range(11, 32)) + b"\x7f"  # all but tab and line feed
 
 
 @dataclass(frozen=True)
@@ -22,87 +39,199 @@ class Table:
     """A CSV file with a header; blank lines are dropped, line numbers are those of the file."""
 
     path: Path
-    frame: pd.DataFrame
-    lines: Ints  # [rows] line of each row, the header is line 1
+    values: Mapping[str, NDArray[Any]]  # int64, float32 or object (text) [rows], by column
+    lines: Callable[[], Ints]  # line of each row, the header is line 1; worked out when asked for
 
     @classmethod
-    def read(cls, path: Path, required: Collection[str], optional: Collection[str] | None = ()) -> Table:
-        """Reads a file whose header must hold `required` and, besides, only `optional` (None: anything).
+    def read(cls, path: Path, kinds: Mapping[str, str], optional: Collection[str] = (), others: str = "") -> Table:
+        """Reads a file whose header must hold the columns of `kinds`, but for those in `optional`.
 
-        Raises DataError for a file that is missing, is no CSV table, or has other columns.
+        `kinds`: kind of each column. `others`: kind of further columns; empty: there must be none. Raises DataError,
+        naming line and column, for a file that is missing or is no table, other columns, and values of another kind.
         """
-        try:
-            _check_header(path, required, optional)
-            with warnings.catch_warnings():
-                warnings.simplefilter("error", pd.errors.ParserWarning)  # a first row longer than the header
-                frame = pd.read_csv(
-                    path, index_col=False, skipinitialspace=True, skip_blank_lines=False, low_memory=False,
-                    encoding="utf-8-sig",
-                )  # fmt: skip
-        except FileNotFoundError:
-            raise DataError(f"{path}: the file is missing") from None
-        except pd.errors.ParserWarning:
-            raise DataError(f"{path}: line 2: the row has more values than the header has columns") from None
-        except (OSError, ValueError) as error:  # pandas' parser errors are ValueErrors
-            raise DataError(f"{path}: not a CSV table ({' '.join(str(error).split())})") from error
-        frame.columns = frame.columns.str.strip()
-        filled = frame.notna().any(axis=1)
-        return cls(path, frame[filled], np.flatnonzero(filled.to_numpy()) + 2)
+        text = _text(path)
+        first, _, body = text.partition(b"\n")
+        if b'"' not in body:
+            header = _checked_header(path, next(csv.reader([first.decode()]), []), kinds, optional, others)
+            if (values := _quickly(body, header)) is not None:
+                return cls(path, values, lambda: _filled_lines(body))
+        return cls._slowly(path, text, kinds, optional, others)
+
+    @classmethod
+    def _slowly(
+        cls, path: Path, text: bytes, kinds: Mapping[str, str], optional: Collection[str], others: str
+    ) -> Table:
+        """Line by line; raises DataError for the first value that breaks a rule."""
+        rows = _rows(path, text)
+        _, names = next(rows, (1, []))
+        header = _checked_header(path, names, kinds, optional, others)
+        columns: dict[str, list[Any]] = {name: [] for name in header}
+        lines = []
+        for line, row in rows:
+            if len(row) != len(header):
+                rule = f"must have {len(header)} values, one for each column of the header"
+                raise DataError(f"{path}: line {line}: {rule}, got {len(row)}")
+            for (name, kind), value in zip(header.items(), row, strict=True):
+                columns[name].append(_converted(path, line, name, kind, value))
+            lines.append(line)
+        dtypes = {ID: np.int64, NUMBER: np.float32, WORD: object}
+        values = {name: np.array(column, dtype=dtypes[header[name]]) for name, column in columns.items()}
+        return cls(path, values, lambda: np.array(lines, dtype=np.int64))
 
     def __len__(self) -> int:
-        return len(self.lines)
+        return len(next(iter(self.values.values()), ()))
+
+    def __contains__(self, column: str) -> bool:
+        return column in self.values
+
+    @cached_property
+    def _lines(self) -> Ints:
+        return self.lines()
 
     def place(self, row: int) -> str:
         """File and line of a row, for an error."""
-        return f"{self.path}: line {self.lines[row] if len(self) else 2}"
+        return f"{self.path}: line {self._lines[row] if len(self) else 2}"
 
-    def integers(self, column: str) -> Ints:
+    def ids(self, column: str) -> Ints:
         """A column of integers >= 0, int64 [rows]."""
-        values = self.frame[column]
-        if values.dtype != np.int64:
-            numbers = self.numbers(column)
-            first_bad(numbers != np.floor(numbers), self.place, f"{column} must be an integer", values.to_numpy())
-            values = pd.Series(numbers.astype(np.int64))
-        result: Ints = values.to_numpy(dtype=np.int64)
+        result: Ints = self.values[column]
         first_bad(result < 0, self.place, f"{column} must be >= 0", result)
         return result
 
-    def numbers(self, column: str) -> NDArray[np.float64]:
-        """A column of finite numbers, float64 [rows]."""
-        values = self.frame[column]
-        if values.dtype == bool:  # pandas reads the words True and False so
-            values = values.astype(str)
-        numbers: NDArray[np.float64] = pd.to_numeric(values, errors="coerce").to_numpy(dtype=np.float64)
-        first_bad(~np.isfinite(numbers), self.place, f"{column} must be a finite number", values.to_numpy())
-        return numbers
-
-    def features(self, columns: list[str]) -> Floats | None:
-        """Several columns of finite numbers, float32 [rows, columns]; None where there are no columns."""
-        if not columns:
-            return None
-        return np.stack([self.numbers(column) for column in columns], axis=1).astype(np.float32)
-
     def words(self, column: str, allowed: Collection[str]) -> NDArray[Any]:
         """A column of words, object [rows]; an empty cell gives an empty word."""
-        values: NDArray[Any] = self.frame[column].fillna("").astype(str).str.strip().to_numpy(dtype=object)
+        values = self.values[column]
         wrong = ~np.isin(values.astype(str), ["", *allowed])
         first_bad(wrong, self.place, f"{column} must be {', '.join(allowed)} or empty", values)
         return values
 
-    def columns_besides(self, *names: str) -> list[str]:
-        """The other columns, in the order of the file."""
-        return [str(column) for column in self.frame.columns if column not in names]
+    def features(self, *besides: str) -> Floats | None:
+        """The columns but for `besides`, in the order of the file, float32 [rows, columns]; None for none."""
+        columns = [values for name, values in self.values.items() if name not in besides]
+        return np.stack(columns, axis=1) if columns else None
 
 
-def _check_header(path: Path, required: Collection[str], optional: Collection[str] | None) -> None:
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        header = [name.strip() for name in next(csv.reader(file), [])]
+def _text(path: Path) -> bytes:
+    """The content of a file, in UTF-8, with LF line ends."""
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise DataError(f"{path}: the file is missing") from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from None
+    text = canonical_text(content).replace(b"\r", b"\n")
+    try:
+        text.decode()
+    except UnicodeDecodeError as error:
+        line = text.count(b"\n", 0, error.start) + 1
+        raise DataError(f"{path}: line {line}: the file must be text in UTF-8") from None
+    if len(text.translate(None, _UNPRINTABLE)) < len(text):
+        place = next(i for i, byte in enumerate(text) if byte in _UNPRINTABLE)
+        raise DataError(f"{path}: line {text.count(LF, 0, place) + 1}: must hold no control characters")
+    return text
+
+
+def _checked_header(
+    path: Path, names: list[str], kinds: Mapping[str, str], optional: Collection[str], others: str
+) -> dict[str, str]:
+    """The kind of each column of a header, in its order."""
+    header: dict[str, str] = {}
+    required = [name for name in kinds if name not in optional]
+    for name in (name.strip() for name in names):
+        if not name or name in header:
+            raise DataError(f"{path}: line 1: each column must have a name of its own, got {name!r}")
+        header[name] = kinds.get(name, others)
     for name in required:
         if name not in header:
             raise DataError(f"{path}: line 1: column {name} is missing, the header must hold {', '.join(required)}")
-    for position, name in enumerate(header):
-        if not name or name in header[:position]:
-            raise DataError(f"{path}: line 1: each column must have a name of its own, got {name!r}")
-        if optional is not None and name not in required and name not in optional:
-            allowed = ", ".join((*required, *optional))
-            raise DataError(f"{path}: line 1: columns must be among {allowed}, got {name}")
+    for name, kind in header.items():
+        if not kind:
+            raise DataError(f"{path}: line 1: columns must be among {', '.join(kinds)}, got {name}")
+    return header
+
+
+def _quickly(body: bytes, header: Mapping[str, str]) -> dict[str, NDArray[Any]] | None:
+    """All columns at once, or None where something is not as it should be. `body`: without quotes."""
+    if not _is_spelled_well(body, header):
+        return None
+    frame = _parsed(body, dict(enumerate(_DTYPES[kind] for kind in header.values())), len(header))
+    if frame is None or body.count(b",") != (len(header) - 1) * len(frame):  # pandas fills short rows, cuts long ones
+        return None
+    found: dict[str, NDArray[Any]] = {}
+    for place, (name, kind) in enumerate(header.items()):
+        column = frame[place]
+        if kind == WORD:
+            found[name] = column.astype(object).str.strip().to_numpy(dtype=object)
+        elif kind == ID:
+            found[name] = column.to_numpy(dtype=np.int64).copy()
+        else:
+            numbers = float32(column.to_numpy(dtype=np.float64))
+            if numbers is None:
+                return None
+            found[name] = numbers
+    return found
+
+
+def _parsed(body: bytes, dtypes: dict[int, type], width: int) -> pd.DataFrame | None:
+    """The columns that `dtypes` names by their place, or None where pandas meets what it does not take."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # a first row longer than the header, and numbers that do not fit
+            frame: pd.DataFrame = pd.read_csv(
+                io.BytesIO(body), header=None, index_col=False, names=range(width), usecols=list(dtypes), dtype=dtypes,
+                na_filter=False, skipinitialspace=True, quoting=csv.QUOTE_NONE, low_memory=False, **EXACT_FLOATS,
+            )  # fmt: skip
+            return frame
+    except (ValueError, OverflowError, Warning):  # pandas' parser errors are ValueErrors
+        return None
+
+
+def _is_spelled_well(body: bytes, header: Mapping[str, str]) -> bool:
+    """Whether numbers are written as numbers, and integers as integers.
+
+    pandas takes True for 1, and reads 9007199254740993.0 and 1e-400 as integers by way of floats.
+    """
+    kinds = set(header.values())
+    letters = body.translate(None, b"0123456789+-, \t\n")
+    if not letters or kinds == {WORD}:
+        return True
+    if WORD not in kinds and letters.translate(None, b".eE"):
+        return False
+    doubtful = {ID, NUMBER} if WORD in kinds else {ID}
+    places = {place: kind for place, kind in enumerate(header.values()) if kind in doubtful}
+    frame = _parsed(body, dict.fromkeys(places, str), len(header))
+    patterns = {ID: r"[+-]?[0-9]+[ \t]*", NUMBER: f"{_NUMBER.pattern}[ \t]*"}
+    return frame is not None and all(
+        bool(frame[place].str.fullmatch(patterns[kind]).all()) for place, kind in places.items()
+    )
+
+
+def _rows(path: Path, text: bytes) -> Iterator[tuple[int, list[str]]]:
+    """Line and values of each row that has one; the line of a row is where it ends."""
+    reader = csv.reader(io.StringIO(text.decode(), newline=""), skipinitialspace=True, strict=True)
+    try:
+        for row in reader:
+            if any(value.strip() for value in row):
+                yield reader.line_num, row
+    except csv.Error as error:
+        raise DataError(f"{path}: line {reader.line_num}: not a CSV table ({error})") from None
+
+
+def _converted(path: Path, line: int, name: str, kind: str, value: str) -> Any:
+    """One value as the kind of its column."""
+    if kind == WORD:
+        return value.strip()
+    value = value.strip(" \t")
+    if kind == ID and _INTEGER.fullmatch(value) and len(value) < 1000:
+        number = int(value.partition(".")[0])
+        if -(2**63) <= number < 2**63:
+            return number
+    if kind == NUMBER and _NUMBER.fullmatch(value) and (numbers := float32(np.array([float(value)]))) is not None:
+        return numbers[0]
+    rule = "an integer" if kind == ID else "a finite number in float32"
+    raise DataError(f"{path}: line {line}: {name} must be {rule}, got {value[:40] or 'nothing'}")
+
+
+def _filled_lines(body: bytes) -> Ints:
+    """Line in the file of each line of `body`, which begins with line 2, that is not blank."""
+    return np.flatnonzero([bool(line.strip()) for line in body.split(b"\n")]) + 2

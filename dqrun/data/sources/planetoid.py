@@ -12,7 +12,7 @@ from scipy.sparse import csr_matrix
 from dqrun.config import DataConfig, DatasetConfig
 from dqrun.data.arrays import GraphArrays
 from dqrun.data.dataset import GraphDataset
-from dqrun.data.number_text import read_numbers
+from dqrun.data.number_text import float32, read_numbers
 from dqrun.data.raw_files import RawContent, RawFiles, load_raw, unreadable
 from dqrun.data.unpickling import array, csr, unpickle
 from dqrun.errors import ConfigError, DataError
@@ -133,9 +133,10 @@ def _matrix(raw: RawContent, prefix: str, part: str) -> NDArray[np.float32]:
             raise ValueError(f"it must hold a matrix, got shape {list(dense.shape)}")
     except ValueError as error:
         raise unreadable(path, error) from error
-    if not bool((np.abs(dense) <= np.finfo(np.float32).max).all()):
+    values = float32(dense.astype(np.float64))
+    if values is None:
         raise DataError(f"{path}: values must be finite numbers in float32")
-    return dense.astype(np.float32)
+    return values
 
 
 def _unpickled(raw: RawContent, file: str) -> Any:

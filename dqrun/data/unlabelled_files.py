@@ -1,0 +1,251 @@
+"""The formats of graphs to predict: each reader gives the graphs and, where there are some, labels as text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load
+from torch import Tensor
+
+from dqrun.data.archives import read_npy
+from dqrun.data.sources.folder import archive_of
+from dqrun.data.sources.folder_content import Floats, Ints, UserGraphs
+from dqrun.data.sources.folder_csv import graph_structure, node_structure, node_table
+from dqrun.data.sources.folder_npz import Archive, npz_structure
+from dqrun.data.sources.folder_table import ID, NUMBER, WORD, Table
+from dqrun.data.torch_files import LazyTensor, PyGObject, SparseTensor, as_tensor, read_torch
+from dqrun.errors import DataError
+
+Labels = list[str] | None
+USED = ("x", "edge_index", "batch", "y", "num_nodes")
+MOST_NODES_PER_EDGE = 100  # where nothing but edges says how many nodes there are
+
+
+def read_folder(folder: Path, is_node_task: bool) -> tuple[UserGraphs, Labels]:
+    """A folder in dqrun's format."""
+    archive = archive_of(folder)
+    if archive is not None:
+        return read_archive(archive, is_node_task)
+    if is_node_task:
+        nodes = node_table(folder, WORD, optional=("label", "split"))
+        return node_structure(folder, nodes), _column(nodes)
+    path = folder / "graphs.csv"
+    if not path.is_file():
+        return graph_structure(folder, None), None
+    graphs = Table.read(path, {"graph": ID, "label": WORD, "split": WORD}, optional=("label", "split"))
+    return graph_structure(folder, graphs), _column(graphs)
+
+
+def _column(table: Table) -> Labels:
+    return table.values["label"].tolist() if "label" in table else None
+
+
+def read_archive(path: Path, is_node_task: bool) -> tuple[UserGraphs, Labels]:
+    """An archive with the arrays of `data.npz`."""
+    archive = Archive.open(path)
+    if "batch" in archive.arrays:
+        graph_ids, node_graph = np.unique(archive.integers("batch", 1), return_inverse=True)
+    else:
+        graph_ids, node_graph = np.zeros(1, np.int64), np.zeros(_num_nodes_of(archive, is_node_task), np.int64)
+    labels = None
+    if "y" in archive.arrays:
+        labels = _labels_of(archive.numbers("y", 1), node_graph.size if is_node_task else graph_ids)
+    return npz_structure(archive, node_graph, graph_ids), labels
+
+
+def _num_nodes_of(archive: Archive, is_node_task: bool) -> int:
+    """Nodes of an archive with one graph."""
+    if "x" in archive.arrays:
+        return len(archive.numbers("x", 2))
+    if is_node_task and "y" in archive.arrays:
+        return archive.numbers("y", 1).size
+    return _nodes_of_edges(archive.path, archive.integers("edge_index", 2))
+
+
+def _nodes_of_edges(path: Path, edges: NDArray[Any]) -> int:
+    """The highest node that an edge names, and those below."""
+    number = int(edges.max()) + 1 if edges.size else 0
+    if number > MOST_NODES_PER_EDGE * edges.shape[1]:
+        raise DataError(f"{path}: x or batch must say how many nodes there are: edges name node {number - 1}")
+    return number
+
+
+def _labels_of(y: NDArray[Any], members: int | Ints) -> list[str]:
+    """Labels of nodes 0..n-1, or of the graphs that `members` names, as text."""
+    texts = [str(value) for value in y.tolist()]
+    places = range(members) if isinstance(members, int) else members.tolist()
+    return [texts[place] if place < len(texts) else "" for place in places]
+
+
+def read_edges_and_features(edges: Path, features: Path) -> UserGraphs:
+    """One graph as two tables."""
+    table = Table.read(edges, {"source": ID, "target": ID}, others=WORD)
+    x = _feature_table(features)
+    return _graphs(features, np.stack([table.ids("source"), table.ids("target")]), x, np.zeros(len(x), np.int64))
+
+
+def _feature_table(path: Path) -> NDArray[Any]:
+    """Features [N, F], or integers [N] as categories."""
+    if path.suffix.lower() == ".csv":
+        features = Table.read(path, {}, others=NUMBER).features()
+        if features is None:
+            raise DataError(f"{path}: line 1: a header with one column per feature is missing")
+        return features
+    try:
+        return read_npy(path.read_bytes())
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise DataError(f"{path}: {error}") from None
+
+
+def read_tensors(path: Path, is_node_task: bool) -> tuple[UserGraphs, Labels]:
+    """A file of tensors: named ones, PyG's `Data` or `Batch`, or a list of `Data`."""
+    try:
+        content = path.read_bytes()
+        found = load(content) if path.suffix.lower() == ".safetensors" else _unpacked(read_torch(content))
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise DataError(f"{path}: must hold tensors and nothing else: {error}") from None
+    except Exception:  # safetensors has an error of its own
+        raise DataError(f"{path}: must hold tensors and nothing else: it is truncated or malformed") from None
+    named = _joined(path, found) if isinstance(found, list) else found
+    edges = _array(path, "edge_index", named, "iu", 2)
+    if edges.shape[0] != 2:
+        raise DataError(f"{path}: edge_index must be [2, E], got {list(edges.shape)}")
+    x = None if named.get("x") is None else _array(path, "x", named, "biuf", 0)
+    batch = _array(path, "batch", named, "iu", 1) if named.get("batch") is not None else None
+    if batch is None:
+        batch = np.zeros(_number(path, named, x, edges), np.int64)
+    graph_ids, node_graph = np.unique(batch.astype(np.int64), return_inverse=True)
+    graphs = _graphs(path, edges.astype(np.int64), x, node_graph, graph_ids)
+    return graphs, _tensor_labels(named.get("y"), graphs, is_node_task)
+
+
+def _unpacked(found: Any) -> Any:
+    """Named tensors, or a list of them: one for each graph."""
+    if isinstance(found, list | tuple) and found and all(isinstance(each, PyGObject | dict) for each in found):
+        return [_unpacked(each) for each in found]
+    found = found.mapping if isinstance(found, PyGObject) else found
+    if not isinstance(found, dict):
+        raise ValueError("a Data, a list of Data or a dictionary of tensors was expected")
+    wanted = {str(name): value for name, value in found.items() if name in USED}
+    return {
+        name: as_tensor(value) if isinstance(value, LazyTensor | SparseTensor) else value
+        for name, value in wanted.items()
+    }
+
+
+def _joined(path: Path, graphs: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Graphs given one by one, as one set of tensors with `batch`; `y` is there where each graph has one value."""
+    numbers: list[int] = []
+    edges, features, labels = [], [], []
+    for place, graph in enumerate(graphs):
+        where = f"{path}: graph {place}"
+        if graph.get("batch") is not None:
+            raise DataError(f"{where}: must be one graph, without batch")
+        own = _array(where, "edge_index", graph, "iu", 2)
+        x = None if graph.get("x") is None else _array(where, "x", graph, "biuf", 0)
+        number = _number(where, graph, x, own)
+        _check_edges(where, own, number)
+        if number == 0:
+            raise DataError(f"{where}: must have a node")
+        edges.append(torch.from_numpy(own + sum(numbers)))
+        numbers.append(number)
+        features.append(x)
+        labels.append(graph.get("y"))
+    if len({None if x is None else (x.dtype.kind == "f", x.shape[1:]) for x in features}) > 1:
+        raise DataError(f"{path}: all graphs must have equally many features of one kind, or none")
+    joined: dict[str, Any] = {
+        "edge_index": torch.cat(edges, dim=1),
+        "batch": torch.arange(len(numbers)).repeat_interleave(torch.tensor(numbers)),
+    }
+    if given := [x for x in features if x is not None]:
+        joined["x"] = torch.from_numpy(np.concatenate(given))
+    if all(isinstance(label, Tensor | int | float) for label in labels):
+        joined["y"] = torch.cat([torch.as_tensor(label).flatten() for label in labels])
+    return joined
+
+
+def _array(where: Path | str, name: str, named: dict[str, Any], kinds: str, dimensions: int) -> NDArray[Any]:
+    """A tensor as an array: of one of these kinds, and with so many dimensions (0: any)."""
+    value = named.get(name)
+    if not isinstance(value, Tensor):
+        raise DataError(f"{where}: must hold a tensor {name!r}, got {', '.join(named) or 'none'}")
+    array: NDArray[Any] = (value.float() if value.dtype in (torch.bfloat16, torch.float16) else value).numpy()
+    if array.dtype.kind not in kinds or (dimensions and array.ndim != dimensions):
+        rule = "integers" if kinds == "iu" else "numbers"
+        shape = f" in {dimensions} dimensions" if dimensions else ""
+        raise DataError(f"{where}: {name} must hold {rule}{shape}, got {value.dtype} {list(value.shape)}")
+    return array
+
+
+def _number(where: Path | str, named: dict[str, Any], x: NDArray[Any] | None, edges: NDArray[Any]) -> int:
+    """Number of nodes of one graph."""
+    if x is not None and x.ndim:
+        return len(x)
+    given = named.get("num_nodes")
+    if isinstance(given, int) and 0 < given <= MOST_NODES_PER_EDGE * (edges.shape[-1] + 10):
+        return given
+    return _nodes_of_edges(Path(where), edges)
+
+
+def _check_edges(where: Path | str, edges: NDArray[Any], number: int) -> None:
+    if edges.size and not 0 <= int(edges.min()) <= int(edges.max()) < number:
+        got = f"{int(edges.min())}..{int(edges.max())}"
+        raise DataError(f"{where}: edge_index must name nodes in 0..{number - 1}, got {got}")
+
+
+def _graphs(
+    path: Path, edges: Ints, x: NDArray[Any] | None, node_graph: Ints, graph_ids: Ints | None = None
+) -> UserGraphs:
+    """Checks that edges and features fit the nodes; integers with one column are categories as well."""
+    number = node_graph.size
+    if not number:
+        raise DataError(f"{path}: must hold a node")
+    _check_edges(path, edges, number)
+    crossing = np.flatnonzero(node_graph[edges[0]] != node_graph[edges[1]])
+    if crossing.size:
+        raise DataError(f"{path}: edge_index[{crossing[0]}]: an edge must join nodes of one graph of batch")
+    features, category = (None, None) if x is None else _features(path, x, number)
+    return UserGraphs(
+        source=edges[0],
+        target=edges[1],
+        node_graph=node_graph,
+        x=features,
+        category=category,
+        node_ids=np.arange(number),
+        graph_ids=np.zeros(1, np.int64) if graph_ids is None else graph_ids.astype(np.int64),
+    )
+
+
+def _features(path: Path, x: NDArray[Any], number: int) -> tuple[Floats, Ints | None]:
+    """Features float32 [N, F], and categories [N] where x is one integer >= 0 per node."""
+    columns = x.reshape(len(x), -1) if x.ndim == 1 and x.dtype.kind in "biu" else x
+    if columns.ndim != 2 or len(columns) != number:
+        rule = f"x must be [{number}, F], a row per node, or integers [{number}]"
+        raise DataError(f"{path}: {rule}, got {list(x.shape)}")
+    with np.errstate(over="ignore"):
+        rounded = columns.astype(np.float32)
+    if (broken := np.argwhere(~np.isfinite(rounded))).size:
+        row, column = broken[0]
+        rule = "must be a finite number in float32"
+        raise DataError(f"{path}: x[{row}, {column}] {rule}, got {columns[row, column]}")
+    whole = columns.dtype.kind in "biu" and columns.shape[1] == 1 and int(columns.min()) >= 0
+    return rounded, columns[:, 0].astype(np.int64) if whole else None
+
+
+def _tensor_labels(y: Any, graphs: UserGraphs, is_node_task: bool) -> Labels:
+    """Labels as text, where there is one for each graph, or for each node."""
+    if not isinstance(y, Tensor) or y.dtype in (torch.bfloat16, torch.float16):
+        return None
+    values = y.flatten().tolist()
+    if len(values) == (graphs.node_graph.size if is_node_task else graphs.graph_ids.size):
+        return [str(value) for value in values]
+    return None
