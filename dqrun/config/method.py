@@ -51,7 +51,9 @@ class ProtectionConfig:
     p_min: float = doc("probability of protection of the node with the lowest in-degree, [0, 1]", 0.0)
     p_max: float = doc("probability of protection of the node with the highest in-degree, [p_min, 1]", 0.0)
     per_layer: bool = doc("draw a mask for each layer (else one mask for the whole forward pass)", False)
-    exempt: list[str] = doc("globs over site names that quantise protected rows all the same, e.g. ['**.mlp.**']", [])
+    exempt: list[str] = doc(
+        "globs, as in plan.rules, of sites that quantise protected rows all the same, e.g. ['**.mlp.**']", []
+    )
 
     def validate(self) -> None:
         for name in ("p_min", "p_max"):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dqrun.config.rules import doc, require, require_one_of
+from dqrun.config.rules import doc, require, require_in, require_one_of
 
+# Sizes beyond these are typing mistakes: building such a network takes minutes, or all memory.
+LARGEST = {"layers": 1000, "hidden": 65_536, "heads": 65_536, "out_heads": 1024, "mlp_layers": 100}
 MODELS = ("gcn", "gat", "gin")
 
 
@@ -14,11 +16,11 @@ class ModelConfig:
     """The network (`model.*`)."""
 
     name: str = doc(f"architecture: {', '.join(MODELS)}")
-    layers: int = doc("number of message-passing layers, >= 1")
-    hidden: int = doc("channels of a hidden layer (GAT: of all heads together), >= 1")
-    heads: int = doc("GAT: attention heads of a hidden layer, >= 1; must divide hidden", 1)
-    out_heads: int = doc("GAT: attention heads of a last layer that gives the logits (averaged), >= 1", 1)
-    mlp_layers: int = doc("GIN: linear layers of each layer's MLP, >= 1", 2)
+    layers: int = doc("number of message-passing layers, 1..1000")
+    hidden: int = doc("channels of a hidden layer (GAT: of all heads together), 1..65536")
+    heads: int = doc("GAT: attention heads of a hidden layer; must divide hidden", 1)
+    out_heads: int = doc("GAT: attention heads of a last layer that gives the logits (averaged), 1..1024", 1)
+    mlp_layers: int = doc("GIN: linear layers of each layer's MLP, 1..100", 2)
     norm: str = doc("normalisation after each hidden layer: none, batch", "none")
     mlp_norm: bool = doc("GIN: batch norm as the last operation of each MLP (after its ReLU)", False)
     activation: str = doc("activation after each hidden layer: relu, elu, none", "relu")
@@ -44,8 +46,8 @@ class ModelConfig:
         require_one_of("model.activation", self.activation, ("relu", "elu", "none"))
         require_one_of("model.encoder", self.encoder, ("none", "linear"))
         require_one_of("model.readout", self.readout, ("mean", "sum", "max"))
-        for name in ("layers", "hidden", "heads", "out_heads", "mlp_layers"):
-            require(getattr(self, name) >= 1, f"model.{name}", "be >= 1", getattr(self, name))
+        for name, most in LARGEST.items():
+            require_in(f"model.{name}", getattr(self, name), 1, most)
         for name in ("input_dropout", "dropout", "attention_dropout", "head_dropout"):
             require(0 <= getattr(self, name) < 1, f"model.{name}", "be in [0, 1)", getattr(self, name))
         require(self.hidden % self.heads == 0, "model.heads", f"divide model.hidden={self.hidden}", self.heads)

@@ -33,9 +33,14 @@ class PlanConfig:
     name: str = doc("name in tables: paper, integer, or your own")
     rules: dict[str, SiteRule] = field(
         default_factory=dict,
-        metadata={"doc": "site glob -> rule, in order, the last match wins; sites without a match are quantised"},
+        metadata={
+            "doc": "glob -> rule, in order, the last match wins; sites without a match are quantised. A glob names "
+            "sites, or parts of the network and so all their sites; * stays within a dotted part, ** spans parts"
+        },
     )
-    exact: list[str] = doc("globs of further sites to leave in FP32, for the shell: plan.exact=['head.*']", [])
+    exact: list[str] = doc(
+        "globs of further sites, or parts of the network, to leave in FP32, for the shell: plan.exact=['head.*']", []
+    )
 
     def validate(self) -> None:
         require_label("plan.name", self.name)

@@ -24,6 +24,10 @@ def require(ok: bool, name: str, rule: str, value: object) -> None:
         raise ConfigError.rule(name, rule, value)
 
 
+def require_in(name: str, value: int, lowest: int, highest: int) -> None:
+    require(lowest <= value <= highest, name, f"be in {lowest}..{highest}", value)
+
+
 def require_label(name: str, value: str) -> None:
     require(re.fullmatch(r"\w+", value) is not None, name, "consist of letters, digits and _", value)
 

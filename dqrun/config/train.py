@@ -6,10 +6,12 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from dqrun.config.rules import doc, require, require_one_of
+from dqrun.config.rules import doc, require, require_in, require_one_of
 
 SCHEDULES = ("none", "step", "plateau")
 STARTS = ("none", "fp32")
+LARGEST_SEED = 2**32 - 1  # of numpy and scikit-learn
+MOST_TRIALS = 100_000
 
 
 @dataclass
@@ -17,17 +19,18 @@ class ProtocolConfig:
     """Which trials make one number (`protocol.*`)."""
 
     name: str = doc("seeds (same split, other seeds) or kfold (stratified folds)")
-    trials: int = doc("name=seeds: number of trials, >= 1", 1)
-    first_seed: int = doc("seed of the first trial, >= 0; kfold uses it for each fold", 0)
-    num_folds: int = doc("name=kfold: number of folds, >= 3", 10)
+    trials: int = doc(f"name=seeds: number of trials, 1..{MOST_TRIALS}", 1)
+    first_seed: int = doc("seed of the first trial, 0..2^32 - 1; kfold uses it for each fold", 0)
+    num_folds: int = doc(f"name=kfold: number of folds, 3..{MOST_TRIALS}", 10)
     folds: list[int] | None = doc("name=kfold: the folds to run; null: all", None)
-    split_seed: int = doc("seed of the folds or of a random split", 12345)
+    split_seed: int = doc("seed of the folds or of a random split, 0..2^32 - 1", 12345)
 
     def validate(self) -> None:
         require_one_of("protocol.name", self.name, ("seeds", "kfold"))
-        require(self.trials >= 1, "protocol.trials", "be >= 1", self.trials)
-        require(self.first_seed >= 0, "protocol.first_seed", "be >= 0", self.first_seed)
-        require(self.num_folds >= 3, "protocol.num_folds", "be >= 3", self.num_folds)
+        require_in("protocol.trials", self.trials, 1, MOST_TRIALS)
+        require_in("protocol.first_seed", self.first_seed, 0, LARGEST_SEED)
+        require_in("protocol.num_folds", self.num_folds, 3, MOST_TRIALS)
+        require_in("protocol.split_seed", self.split_seed, 0, LARGEST_SEED)
         if self.folds is not None:
             inside = bool(self.folds) and all(0 <= fold < self.num_folds for fold in self.folds)
             require(inside, "protocol.folds", f"list folds in 0..{self.num_folds - 1}", self.folds)

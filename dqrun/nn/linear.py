@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dqrun import kernels
+from dqrun.errors import ConfigError
 from dqrun.graph import Rows
 from dqrun.quant import Site, Sites
 
@@ -38,7 +39,10 @@ class BatchNorm(nn.Module):
         self.sites = Sites(output=Site())
 
     def forward(self, x: Tensor, keep: Tensor | None = None, relu: bool = False) -> Tensor:
-        """float32 [N, C] -> [N, C]; a training step needs N >= 2; `relu`: a ReLU follows."""
+        """float32 [N, C] -> [N, C]; `relu`: a ReLU follows. Raises ConfigError for N < 2 in training."""
+        if self.training and x.size(0) < 2:
+            rule = "put 2 or more nodes into each training batch, which batch norm needs"
+            raise ConfigError.rule("train.batch_size", rule, x.size(0))
         return self.sites.output(self.norm(x), keep, relu=relu)
 
 

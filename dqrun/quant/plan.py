@@ -22,11 +22,14 @@ from dqrun.quant.site import Site, named_sites
 def _pattern(glob: str) -> re.Pattern[str]:
     parts = re.split(r"(\*\*\.|\*\*|\*|\?)", glob)
     special = {"**.": r"(?:.*\.)?", "**": ".*", "*": r"[^.]*", "?": r"[^.]"}
-    return re.compile("".join(special.get(part, re.escape(part)) for part in parts))
+    return re.compile("".join(special.get(part, re.escape(part)) for part in parts) + r"(?:\..*)?")
 
 
 def matches(name: str, glob: str) -> bool:
-    """Whether a site name fits a glob: `*` stays within one dotted part, `**` spans parts."""
+    """Whether a glob names a site or a module that holds it: `*` stays within one dotted part, `**` spans parts.
+
+    `head.0.input` is named by `**.input`, `head.*.*`, and, with its module, by `head.0`, `head.*`, `head`.
+    """
     return _pattern(glob).fullmatch(name) is not None
 
 

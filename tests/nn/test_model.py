@@ -8,7 +8,8 @@ import torch
 from dqrun import kernels
 from dqrun.build import build_network, uses_self_loops
 from dqrun.config import MethodConfig, ModelConfig, ObserverConfig, PlanConfig, QuantConfig, SiteRule
-from dqrun.graph import Graph
+from dqrun.errors import ConfigError
+from dqrun.graph import CSR, Graph
 from dqrun.nn import GNN
 from dqrun.quant import QuantPlan, named_sites
 
@@ -49,6 +50,18 @@ def test_shapes(random_graph: Make, name: str, graph_level: bool, categories: in
     graph = random_graph(self_loops=uses_self_loops(model_config))
     x = torch.randint(5, (30,)) if categories else torch.randn(30, 6)
     assert model(x, graph).shape == ((2, 3) if graph_level else (30, 3))
+
+
+@pytest.mark.parametrize("options", [{"norm": "batch"}, {"mlp_norm": True}])
+def test_a_training_batch_of_one_node_is_refused_where_there_are_batch_norms(options: dict[str, object]) -> None:
+    graph = Graph(
+        CSR.from_edge_index(torch.tensor([[0], [0]]), 1), torch.tensor([0, 1]), torch.tensor([0]), torch.ones(1)
+    )
+    model = build_network(config("gin", **options), 6, 0, 3, graph_level=True)
+    message = r"^train\.batch_size must put 2 or more nodes into each training batch, which batch norm needs, got 1$"
+    with pytest.raises(ConfigError, match=message):
+        model(torch.randn(1, 6), graph)
+    assert model.eval()(torch.randn(1, 6), graph).shape == (1, 3)
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -26,7 +26,11 @@ NAIVE = MethodConfig(name="naive")
         ("**.input", "input", True),
         ("**", "head.0.weight", True),
         ("head.?.weight", "head.1.weight", True),
-        ("head", "head.1.weight", False),
+        ("head", "head.1.weight", True),
+        ("head.*", "head.1.weight", True),
+        ("layers.?.mlp", "layers.0.mlp.1.weight", True),
+        ("hea", "head.1.weight", False),
+        ("layers.*.output", "layers.0.mlp.2.output", False),
     ],
 )
 def test_globs(glob: str, name: str, fits: bool) -> None:

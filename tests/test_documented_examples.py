@@ -1,0 +1,52 @@
+"""What docs/configuration.md gives as an example can be typed: it composes, and a network is built with it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from dqrun.build import build_model
+from dqrun.compose import load_configs
+from dqrun.fields import list_fields
+from dqrun.groups import config_folder, list_groups
+
+ASSIGNMENT = re.compile(r"((?:\w+\.)*\w+)=(\[[^\]]*\]|[^\s,;:()]+)")
+ALTERNATIVES = re.compile(r"e\.g\. (\[[^\]]*\])(?: or (\[[^\]]*\]))?")
+NEEDS = {"dataset.source=folder": ["dataset.path=graphs"]}
+FIELDS, GROUPS = list_fields(), list_groups([config_folder()])
+
+
+def examples() -> Iterator[str]:
+    """As one types them: `name=ray` of `launcher.address` is about `launcher.name`."""
+    for field in FIELDS.values():
+        for name, value in ASSIGNMENT.findall(field.meaning):
+            parts = field.name.split(".")[:-1]
+            within = [".".join([*parts[:depth], name]) for depth in range(len(parts), 0, -1)]
+            known = next((full for full in [*within, name] if full in FIELDS), name)
+            yield f"{known}={value}"
+        for found in ALTERNATIVES.findall(field.meaning):
+            yield from (f"{field.name}={value}" for value in found if value)
+
+
+EXAMPLES = sorted(set(examples()))
+
+
+def test_examples_are_found() -> None:
+    expected = {
+        "plan.exact=['head.*']",
+        "model.head=[2, 4]",
+        "launcher.name=ray",
+        "train.schedule.name=step",
+        "threads=0",
+    }
+    assert expected <= set(EXAMPLES)
+    assert all(example.split("=")[0] in FIELDS.keys() | GROUPS.keys() for example in EXAMPLES)
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_it_composes_and_applies(example: str) -> None:
+    words = ["dataset=threads", "model=gin", "model.hidden=8", "quant=int8", *NEEDS.get(example, []), example]
+    (config,) = load_configs(words)
+    build_model(config, in_channels=1, num_categories=0, out_channels=2)
