@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,6 +23,7 @@ from dqrun.nn import GNN
 from dqrun.protocol import Trial, canonical, cell_hash, run_id, trial_hash
 from dqrun.provenance import git_revision, processor, versions
 from dqrun.results import MODEL, Results
+from dqrun.resume import STATE
 from dqrun.row import Row, hyperparameters, write_row
 from dqrun.tasks import Task
 from dqrun.training import Fit
@@ -40,6 +42,8 @@ class Outcome:
     features: FeatureRule | None
     log: str
     """What is known of a failure; empty for a result."""
+    state: bytes | None = None
+    """The state of training at its end, where it is to be kept."""
 
 
 def failed(config: RunConfig, trial: Trial, reason: str, log: str) -> Outcome:
@@ -115,8 +119,11 @@ def placed(outcome: Outcome, results: Results) -> Outcome:
     return replace(outcome, row=replace(outcome.row, run_id=name, log=f"runs/{name}/{LOG}" if outcome.log else ""))
 
 
-def record(outcome: Outcome, config: RunConfig, results: Results) -> None:
-    """Writes a trial's folder; raises TrialFailed on a full disk."""
+def record(outcome: Outcome, config: RunConfig, results: Results, confirm: Callable[[], None] = lambda: None) -> None:
+    """Writes a trial's folder; raises TrialFailed on a full disk.
+
+    `confirm` is called at the very end, and raises an error when another process has taken the trial over.
+    """
     row = outcome.row
     with results.writing(row.run_id) as folder:
         write_config(folder / "config.yaml", config)
@@ -127,7 +134,10 @@ def record(outcome: Outcome, config: RunConfig, results: Results) -> None:
         if outcome.model is not None and row.status == "done":
             assert outcome.shapes is not None and outcome.features is not None
             save_model(folder / MODEL, outcome.model, config, outcome.shapes, outcome.features)
+            if outcome.state is not None:
+                (folder / STATE).write_bytes(outcome.state)
         write_row(folder, row)
+        confirm()
 
 
 def write_config(path: Path, config: RunConfig) -> None:

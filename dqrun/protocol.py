@@ -26,7 +26,7 @@ INCIDENTAL = (
     "tags", "notes",
 )  # fmt: skip
 INCIDENTAL_PROTOCOL = ("trials", "folds", "first_seed")
-INCIDENTAL_TRAIN = ("checkpoint_minutes",)
+INCIDENTAL_TRAIN = ("checkpoint_minutes", "keep_state", "continue_from")
 INCIDENTAL_DATASET = ("path",)  # where a user's folder lies: its content counts, see `fingerprint`
 # Fields that are younger than the first published rows, and what trials without them did.
 YOUNGER: dict[str, Any] = {

@@ -6,7 +6,6 @@ import errno
 import re
 import secrets
 import shutil
-import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -14,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from filelock import FileLock
 
 from dqrun.durable import clear_parts, replacing, sync_folder, sync_tree
 from dqrun.errors import ResultsError, TrialFailed
@@ -24,6 +22,10 @@ from dqrun.row import TRIAL_COLUMNS, read_row
 
 MODEL = "model.safetensors"
 """The trained network in a run's folder."""
+TABLES = ("trials.csv", "summary.csv")
+_GONE = ".gone-"
+_REBUILDS = 4
+"""Times that tables are written at most because rows came meanwhile."""
 CELL_COLUMNS = [
     "dataset", "task", "model", "quant", "weight_bits", "activation_bits", "method", "estimator", "observer", "p_min",
     "p_max", "plan", "protocol", "metric", "higher_is_better",
@@ -113,6 +115,8 @@ class Results:
         """Removes what a killed process left of writing a trial's folder; for the holder of the trial's lock.
 
         When it was killed between moving an old folder aside and putting the new one in its place, the old comes back.
+        A process that stands still may go on at any moment: a folder is renamed before it is removed, so that the
+        process can't put a half-removed one in its place, and fails.
         """
         left = re.compile(
             rf"\.(old-)?(?P<run>{re.escape(run_id)}([0-9a-f]{{8}})?)-[^-]+"
@@ -120,9 +124,19 @@ class Results:
         for folder in self.runs.iterdir():
             if (match := left.fullmatch(folder.name)) is None:
                 continue
-            if match[1] and not (self.runs / match["run"]).exists():
-                folder.rename(self.runs / match["run"])
+            comes_back = match[1] and not (self.runs / match["run"]).exists()
+            gone = self.runs / f"{_GONE}{secrets.token_hex(6)}"
+            with suppress(OSError):
+                folder.rename(self.runs / match["run"] if comes_back else gone)
+            shutil.rmtree(gone, ignore_errors=True)
+
+    def clear_removed(self) -> None:
+        """Removes what a killed process left of removing folders and of writing tables."""
+        for folder in self.runs.glob(f"{_GONE}*"):
             shutil.rmtree(folder, ignore_errors=True)
+        with suppress(OSError):
+            for table in TABLES:
+                clear_parts(self.root / table)
 
     def drop_old_checkpoint(self, run_id: str) -> None:
         """Removes a checkpoint that is older than the trial's row, when its writer was killed before it could."""
@@ -146,22 +160,35 @@ class Results:
     def rebuild_tables(self) -> list[str]:
         """Writes trials.csv and summary.csv from the run folders, atomically; returns complaints on damaged rows.
 
-        Raises TrialFailed on a full disk: the tables then lack the last trial, its folder does not.
+        There is no lock that a process which stands still would keep from all others. Instead the folders are looked
+        at again when the tables are written, and if a row came or changed meanwhile all is done again: a process
+        that goes on after a long time does not leave the tables of long ago. Where rows come faster than tables are
+        written, whoever records the last one writes the last tables. Raises TrialFailed on a full disk: the tables then
+        lack the last trial, its folder does not.
         """
-        try:
-            with self._tables_lock():
-                rows, complaints = self.read_rows()
-                frame = pd.DataFrame(rows, columns=TRIAL_COLUMNS)
-                _write_csv(frame, self.root / "trials.csv")
-                _write_csv(summarise(frame), self.root / "summary.csv")
-        except OSError as error:
-            raise self._cannot_write(self.root, error) from None
+        for turn in range(1, _REBUILDS + 1):
+            before = self._rows_on_disk()
+            rows, complaints = self.read_rows()
+            frame = pd.DataFrame(rows, columns=TRIAL_COLUMNS)
+            try:
+                for table, content in zip(TABLES, (frame, summarise(frame)), strict=True):
+                    _write_csv(content, self.root / table)
+            except OSError as error:
+                if isinstance(error, FileNotFoundError) and turn < _REBUILDS:
+                    continue  # a sweep that begins took the half-written table for a dead process's
+                raise self._cannot_write(self.root, error) from None
+            if self._rows_on_disk() == before:
+                break
         return complaints
 
-    def _tables_lock(self) -> FileLock:
-        path = self.root / ".tables.lock"
-        path.touch()
-        return FileLock(path, mode=stat.S_IMODE(path.stat().st_mode))  # it would take the group's permission away
+    def _rows_on_disk(self) -> set[tuple[str, int, int, int]]:
+        """Every row.json with its inode, size and time: another set, other rows."""
+        found = set()
+        for path in self.runs.glob("*/row.json"):
+            with suppress(OSError):
+                about = path.stat()
+                found.add((path.parent.name, about.st_ino, about.st_size, about.st_mtime_ns))
+        return found
 
     def _cannot_write(self, path: Path, error: OSError) -> TrialFailed | ResultsError:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -221,6 +248,5 @@ def _replace_folder(source: Path, target: Path) -> None:
 
 def _write_csv(frame: pd.DataFrame, path: Path) -> None:
     """Replaces a table; what a user wrote is no formula in it."""
-    clear_parts(path)
     with replacing(path) as part:
         frame.map(for_csv).to_csv(part, index=False, encoding="utf-8")

@@ -36,7 +36,7 @@ def run_plan(configs: Sequence[RunConfig], progress: Progress, parts: Sequence[s
     plan = make_plan(configs, parts)
     folders = list({results.root: results for results in plan.cells.values()}.values())
     for results in folders:
-        tidy(results)
+        progress.complain(tidy(results))
     progress.plan(plan.describe(), len(plan.to_do), len(plan.known))
     try:
         launch(plan, progress)

@@ -66,11 +66,13 @@ class Training:
 
 
 class Keeper(Protocol):
-    """What may put a training back to where it was interrupted, and is told after each epoch where it is."""
+    """What may put a training back to where one stopped, and is told after each epoch, and at the end, where it is."""
 
     def restore(self, training: Training) -> None: ...
 
     def keep(self, training: Training) -> None: ...
+
+    def end(self, training: Training) -> None: ...
 
 
 def fit(
@@ -102,6 +104,8 @@ def fit(
     if keeper is not None:
         keeper.restore(training)
     for number in range(len(result.history) + 1, config.epochs + 1):
+        if should_end(training, config, delay_epochs):
+            break
         delayed = number <= delay_epochs
         if delay_epochs or observe_epochs:
             observed = number <= delay_epochs + observe_epochs
@@ -122,10 +126,11 @@ def fit(
             result.best = epoch
             result.state = {name: value.detach().clone() for name, value in model.state_dict().items()}
         report(epoch)
-        if lower_rate(training, config, delayed) or should_stop(result.history, config, delay_epochs):
-            break
+        lower_rate(training, delayed)
         if keeper is not None:
             keeper.keep(training)
+    if keeper is not None:
+        keeper.end(training)
     return result
 
 
@@ -138,17 +143,23 @@ def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimiz
     return optimizer
 
 
-def lower_rate(training: Training, config: TrainConfig, delayed: bool) -> bool:
-    """Follows the schedule after an epoch and returns whether training ends; plateaus count after the delay."""
+def lower_rate(training: Training, delayed: bool) -> None:
+    """Follows the schedule after an epoch; plateaus count after the delay."""
     scheduler = training.scheduler
     if isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
-        if delayed:
-            return False
-        scheduler.step(training.result.history[-1].val_loss)
-        return bool(training.optimizer.param_groups[0]["lr"] < config.schedule.min_lr)
-    if scheduler is not None:
+        if not delayed:
+            scheduler.step(training.result.history[-1].val_loss)
+    elif scheduler is not None:
         scheduler.step()
-    return False
+
+
+def should_end(training: Training, config: TrainConfig, delay_epochs: int) -> bool:
+    """Whether training ends before its last epoch: its rate has fallen below the least one, or `should_stop`."""
+    history = training.result.history
+    plateau = isinstance(training.scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau)
+    if plateau and len(history) > delay_epochs and training.optimizer.param_groups[0]["lr"] < config.schedule.min_lr:
+        return True
+    return should_stop(history, config, delay_epochs)
 
 
 def train_epoch(

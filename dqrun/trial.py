@@ -84,7 +84,7 @@ def run_trial(
     measured["seconds"] = here + checkpoints.earlier_seconds
     measured["setup_seconds"] = time.perf_counter() - began - here
     row = make_row(config, trial, result, model, measured)
-    return Outcome(row, result, model, shapes, data.rule, log=row.reason)
+    return Outcome(row, result, model, shapes, data.rule, row.reason, checkpoints.end_state)
 
 
 @contextmanager

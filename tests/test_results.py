@@ -4,13 +4,16 @@ import errno
 import json
 import math
 import os
+import shutil
 import stat
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 
+from dqrun import results as module
 from dqrun.errors import ResultsError, TrialFailed
 from dqrun.results import Results, ci95, summarise
 from dqrun.row import HYPERPARAMETERS, TRIAL_COLUMNS, Row, write_row
@@ -54,11 +57,49 @@ def test_tables_are_rebuilt_from_folders(tmp_path: Path, row: Row) -> None:
     assert cell["test_std"] == pytest.approx(std)
     assert cell["test_ci95"] == pytest.approx(4.302652729911275 * std / math.sqrt(3))  # t of 2 degrees of freedom
     assert sorted(path.name for path in results.root.iterdir()) == [
-        ".tables.lock",
         "runs",
         "summary.csv",
         "trials.csv",
     ]
+
+
+def test_tables_are_written_again_when_a_row_came_meanwhile(
+    tmp_path: Path, row: Row, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after a process that stood still between reading the rows and writing the tables."""
+    results = Results(tmp_path)
+    store(results, row)
+    write = module._write_csv
+
+    def stand_still(*arguments: Any) -> None:
+        if not (results.runs / "r1").exists():
+            store(results, replace(row, run_id="r1"))
+        write(*arguments)
+
+    monkeypatch.setattr(module, "_write_csv", stand_still)
+    assert results.rebuild_tables() == []
+    assert list(pd.read_csv(tmp_path / "trials.csv")["run_id"]) == ["r0", "r1"]
+    assert list(pd.read_csv(tmp_path / "summary.csv")["trials"]) == [2]
+
+
+def test_tables_survive_a_sweep_that_clears_up(tmp_path: Path, row: Row, monkeypatch: pytest.MonkeyPatch) -> None:
+    results = Results(tmp_path)
+    store(results, row)
+    write = module._write_csv
+    calls = []
+
+    def cleared(frame: pd.DataFrame, path: Path) -> None:
+        calls.append(path.name)
+        if len(calls) == 1:
+            raise FileNotFoundError(2, "No such file")
+        write(frame, path)
+
+    monkeypatch.setattr(module, "_write_csv", cleared)
+    results.rebuild_tables()
+    assert calls == ["trials.csv", "trials.csv", "summary.csv"]
+    shutil.rmtree(tmp_path)
+    with pytest.raises(ResultsError, match="could not write"):
+        results.rebuild_tables()
 
 
 def test_one_trial_has_no_interval() -> None:
@@ -131,8 +172,9 @@ def test_leftovers_of_a_killed_process(tmp_path: Path, row: Row) -> None:
     (results.runs / ".r0-xyz").mkdir()
     (results.runs / ".r01-xyz").mkdir()  # another trial's, not ours to remove
     (tmp_path / ".trials.123.part.csv").touch()
+    (results.runs / ".gone-0123").mkdir()
     results.clear_leftovers("r0")
-    results.rebuild_tables()
+    results.clear_removed()
     assert sorted(path.name for path in results.runs.iterdir()) == [".r01-xyz", "r0"]
     assert results.row("r0", "aa") is not None and not (tmp_path / ".trials.123.part.csv").exists()
 

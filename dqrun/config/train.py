@@ -91,6 +91,16 @@ class TrainConfig:
     checkpoint_minutes: float = doc(
         "a trial that is interrupted loses at most this many minutes of training, >= 0; 0: no checkpoints", 5.0
     )
+    keep_state: bool = doc(
+        "keep the state of training at its end in the run's folder (some three times the network), from which more "
+        "epochs can go on",
+        False,
+    )
+    continue_from: str | None = doc(
+        "run folder that kept its state: training goes on from there and gives the bits of one that began anew; all "
+        "else but the number of epochs must be the same; null: begin anew",
+        None,
+    )
     warm_start: str = doc(
         "where a quantised trial's parameters begin: none (drawn from the seed), fp32 (those of the FP32 trial of the "
         "same dataset, model, training settings, seed and fold, which is run first unless its run is there)",

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 
 from dqrun.report.meter import count
 from dqrun.report.progress import Progress
 from dqrun.results import Results
-from dqrun.sweep.locks import read_owner
+from dqrun.sweep.locks import LockFault, read_owner
 from dqrun.sweep.plan import Plan, PlannedTrial
 from dqrun.sweep.worker import Worker
 
@@ -39,7 +40,10 @@ def launch(plan: Plan, progress: Progress) -> None:
 
 def tell_whom_we_wait_for(busy: list[PlannedTrial], progress: Progress) -> None:
     """Says, once for each set of owners, who runs what is left."""
-    owners = {read_owner(Results(planned.root).lock_path(planned.name)) for planned in busy}
+    owners = set()
+    for planned in busy:
+        with suppress(LockFault, OSError):
+            owners.add(read_owner(Results(planned.root).lock_path(planned.name)))
     names = sorted({str(owner) for owner in owners if owner is not None})
     if names:
         progress.note(f"waiting for {', '.join(names)}, which runs what is left ({count(len(busy), 'trial')} at first)")

@@ -18,23 +18,34 @@ from __future__ import annotations
 
 import errno
 import os
+import re
+import stat
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 
-from dqrun.errors import DqrunError
+from dqrun.errors import DqrunError, ResultsError
 from dqrun.sweep.owner import Owner
 
 HEARTBEAT = 10.0
 STALE = 120.0
 _TRIES = 100  # for a folder that others remove; each of them has to come between two calls to lose one
+_LONGEST = 10_000  # bytes of a lock
+_DO_NOT_WAIT = getattr(os, "O_NONBLOCK", 0)  # for the other end of a pipe that has a lock's name
+_LEFTOVER = re.compile(r"\.?(?P<lock>.+\.lock)\.[0-9a-z.]+")
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
 class LockLost(DqrunError):
     """Another process took this one's lock over; what it was doing must not be recorded."""
+
+
+class LockFault(DqrunError):
+    """Something that is no lock, a folder for example, has the name of one; it is left alone."""
+
+    exit_code = 2
 
 
 class LockFile:
@@ -47,6 +58,7 @@ class LockFile:
     def acquire(self, dead: str = "") -> bool:
         """Takes the lock if it is free or stale and returns whether this object now holds it. Never waits.
 
+        Raises OSError where no lock can be written, LockFault where something else has the lock's name.
         `dead`: label of a task that is known to have died, whose lock is stale whatever its age.
         """
         new = Owner.new(self.label)
@@ -73,7 +85,10 @@ class LockFile:
 
     def is_mine(self) -> bool:
         """Whether the lock is still this object's."""
-        owner = read_owner(self.path)
+        try:
+            owner = read_owner(self.path)
+        except LockFault:
+            return False
         return self.mine is not None and owner is not None and owner.token == self.mine.token
 
     def touch(self) -> bool:
@@ -90,7 +105,7 @@ class LockFile:
         """
         if self.mine is None:
             return
-        with suppress(OSError), _permission_to_change(self.path, self.mine.token) as allowed:
+        with suppress(OSError, LockFault), _permission_to_change(self.path, self.mine.token) as allowed:
             if allowed:
                 _remove_leftovers(self.path, keep=f"{self.path.name}.{self.mine.token}")
                 self.path.unlink()
@@ -112,17 +127,27 @@ def _permission_to_change(path: Path, token: str) -> Iterator[bool]:
 
 
 def read_owner(path: Path) -> Owner | None:
-    """The owner of a lock, or None when there is no lock. An unreadable lock gets an owner of unknown place."""
+    """The owner of a lock, or None when there is no lock. A damaged lock gets an owner of unknown place.
+
+    Raises LockFault for what is no file that can be read, such as a folder.
+    """
     try:
-        with path.open() as file:
-            text = file.read()
-            number = os.fstat(file.fileno()).st_ino
+        handle = os.open(path, os.O_RDONLY | _DO_NOT_WAIT)
     except FileNotFoundError:
         return None
+    except OSError as error:
+        raise LockFault(f"{path} is no lock ({error.strerror}): remove it") from None
     try:
-        return Owner.from_json(text)
+        about = os.fstat(handle)
+        if not stat.S_ISREG(about.st_mode):
+            raise LockFault(f"{path} is no lock but a folder or device: remove it")
+        content = os.read(handle, _LONGEST)
+    finally:
+        os.close(handle)
+    try:
+        return Owner.from_json(content.decode())
     except ValueError:
-        return Owner(token=f"damaged{number}", host="an unknown machine", machine="", pid=0, started="")
+        return Owner(token=f"damaged{about.st_ino}", host="", machine="", pid=0, started="")
 
 
 def is_stale(path: Path, owner: Owner) -> bool:
@@ -151,11 +176,11 @@ def _write_into_folder(file: Path, text: str) -> None:
     """Writes a file in a folder that may not be there yet, and that any sweep that ends removes while it is empty."""
     for _ in range(_TRIES - 1):
         with suppress(FileNotFoundError):
-            file.write_text(text)
+            file.write_text(text, encoding="utf-8")
             return
         with suppress(FileExistsError):  # mkdir found the folder, and then not any more
             file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(text)
+    file.write_text(text, encoding="utf-8")
 
 
 def _link(file: Path, path: Path) -> bool:
@@ -167,7 +192,7 @@ def _link(file: Path, path: Path) -> bool:
     except OSError as error:
         if error.errno not in _NO_LINKS:
             raise
-        return _create(file.read_text(), path)
+        return _create(file.read_text(encoding="utf-8"), path)
     return True
 
 
@@ -177,7 +202,7 @@ def _create(text: str, path: Path) -> bool:
         handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
     except FileExistsError:
         return False
-    with os.fdopen(handle, "w") as file:
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
         file.write(text)
     return True
 
@@ -187,16 +212,20 @@ def _remove_leftovers(path: Path, keep: str) -> None:
     for other in path.parent.iterdir():
         name = other.name.removeprefix(".")
         if name.startswith(f"{path.name}.") and not name.startswith(keep):
-            other.unlink(missing_ok=True)
+            with suppress(OSError):  # gone by now, or a folder, which is none of ours
+                other.unlink()
 
 
 def remove_orphans(folder: Path) -> None:
-    """Removes what killed processes left of locks that are gone."""
+    """Removes what killed processes left of locks that are gone; what is none of theirs stays."""
     for path in folder.glob("*"):
-        base = path.with_name(path.name.removeprefix(".").partition(".lock")[0] + ".lock")
-        owner = None if base == path or base.exists() else read_owner(path)
-        if owner is not None and is_stale(path, owner):
-            path.unlink(missing_ok=True)
+        found = _LEFTOVER.fullmatch(path.name)
+        if found is None or (folder / found["lock"]).exists():
+            continue
+        with suppress(OSError, LockFault):
+            owner = read_owner(path)
+            if owner is not None and is_stale(path, owner):
+                path.unlink(missing_ok=True)
 
 
 class Heartbeat:
@@ -221,8 +250,12 @@ class Heartbeat:
             raise LockLost("another process took this trial over")
 
     def confirm(self) -> None:
-        """Raises LockLost unless the lock is this process's at this moment."""
-        if not self._lock.is_mine():
+        """Raises LockLost unless the lock is this process's at this moment, ResultsError where that can't be read."""
+        try:
+            mine = self._lock.is_mine()
+        except OSError as error:
+            raise ResultsError(f"could not read {self._lock.path}: {error.strerror}") from None
+        if not mine:
             raise LockLost("another process took this trial over")
 
     def _beat(self) -> None:

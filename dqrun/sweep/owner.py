@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import uuid
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
+
+_TOKEN = re.compile("[0-9a-f]{12}")  # it becomes a part of file names
 
 
 @dataclass(frozen=True)
@@ -18,7 +21,7 @@ class Owner:
     token: str  # unique to this acquisition
     host: str
     machine: str  # process numbers mean the same within one machine: host name, boot and process namespace
-    pid: int
+    pid: int  # 0: unknown
     started: str  # of the process, in clock ticks since boot: tells it from a later one with its number; "" unknown
     label: str = ""  # of the launched task that acquired it, so that its launcher can tell that it died
 
@@ -32,9 +35,15 @@ class Owner:
     def from_json(cls, text: str) -> Owner:
         """The inverse of `to_json`; raises ValueError for anything else."""
         try:
-            return cls(**json.loads(text))
-        except TypeError as error:
+            owner = cls(**json.loads(text))
+        except (TypeError, RecursionError) as error:
             raise ValueError(f"not a lock: {error}") from None
+        texts = (owner.token, owner.host, owner.machine, owner.started, owner.label)
+        if not all(isinstance(value, str) for value in texts) or not _TOKEN.fullmatch(owner.token):
+            raise ValueError("not a lock: its texts are none, or its token no hexadecimal number")
+        if type(owner.pid) is not int or not 0 < owner.pid < 2**31:
+            raise ValueError(f"not a lock: {owner.pid!r} is no process")
+        return owner
 
     def to_json(self) -> str:
         """One line of JSON."""
@@ -46,7 +55,7 @@ class Owner:
         return self.machine == machine() and not _lives(self.pid, self.started)
 
     def __str__(self) -> str:
-        return f"process {self.pid} on {self.host}"
+        return f"process {self.pid} on {self.host}" if self.pid else "an owner that its damaged lock does not name"
 
 
 @cache

@@ -6,6 +6,7 @@ import logging
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,14 +14,16 @@ from typing import Any
 from dqrun.config import RunConfig
 from dqrun.cores import use_threads
 from dqrun.data.dataset import GraphDataset, load_dataset
+from dqrun.data.fingerprint import fingerprint
 from dqrun.errors import DqrunError, ResultsError, TrialFailed
 from dqrun.memory import keep_freed_memory
 from dqrun.outcome import Outcome, failed, placed, record
+from dqrun.protocol import trial_hash
 from dqrun.provenance import versions
 from dqrun.report.progress import Progress
 from dqrun.results import Results
-from dqrun.resume import Checkpoints, Identity
-from dqrun.sweep.locks import Heartbeat, LockFile, LockLost, read_owner, remove_orphans
+from dqrun.resume import Checkpoints, Identity, forget_checkpoint
+from dqrun.sweep.locks import Heartbeat, LockFault, LockFile, LockLost, read_owner, remove_orphans
 from dqrun.sweep.plan import PlannedTrial
 from dqrun.tracking import tracked
 from dqrun.training import Epoch
@@ -63,45 +66,64 @@ class Worker:
             return None
         lock = LockFile(results.lock_path(planned.name), self.label)
         try:
-            if not lock.acquire():
+            if not _acquired(lock):
                 log.info("%s is run by %s", planned.name, read_owner(lock.path) or "another process")
                 return None
-        except OSError as error:
-            raise ResultsError(f"could not write {lock.path}: {error.strerror}") from None
+        except LockFault as error:
+            return _unlockable(planned, error)
+        log.info("%s begins", planned.name)
         try:
             with Heartbeat(lock) as beat:
                 return self._run_locked(planned, results, beat, None if start is None else start.row)
-        except LockLost:
+        except DqrunError as error:
+            if not isinstance(error, LockLost) and lock.is_mine():
+                raise
+            self.progress.note(f"{planned.name}: another process took it over while this one stood still")
+            self._forget_late_checkpoint(planned, results)
             return None
         finally:
             lock.release()
 
-    def record_death(self, planned: PlannedTrial, reason: str, log: str, label: str) -> Finished | None:
+    def _forget_late_checkpoint(self, planned: PlannedTrial, results: Results) -> None:
+        """Removes a checkpoint that this process wrote after another one had recorded the trial."""
+        lock = LockFile(results.lock_path(planned.name), self.label)
+        with suppress(OSError, LockFault):
+            if planned.finished(results) is None or not lock.acquire():
+                return  # the other one is still at it, and removes it at its end
+            try:
+                forget_checkpoint(results.checkpoint_path(planned.name))
+            finally:
+                lock.release()
+
+    def record_death(self, planned: PlannedTrial, reason: str, text: str, label: str) -> Finished | None:
         """Records that the task `label`, which ran a trial, has died; None when another process is at the trial now."""
         results = self._results(planned)
         row = planned.finished(results)
         if row is not None:  # it died after its work was done
             return Finished(row, here=True)
         lock = LockFile(results.lock_path(planned.name), self.label)
-        if not lock.acquire(dead=label):
-            return None
+        try:
+            if not _acquired(lock, dead=label):
+                return None
+        except LockFault as error:
+            return _unlockable(planned, error)
         try:
             results.clear_leftovers(planned.name)
-            return self._record(failed(planned.config, planned.trial, reason, log), planned, results)
+            return self._record(failed(planned.config, planned.trial, reason, text), planned, results)
         finally:
             lock.release()
 
     def _run_locked(
         self, planned: PlannedTrial, results: Results, beat: Heartbeat, start: dict[str, Any] | None
     ) -> Finished:
+        results.clear_leftovers(planned.name)  # before the look: what another has half in place becomes no row after it
         row = planned.finished(results)
         if row is not None:  # recorded between the first look and the lock
             return Finished(row, here=False)
-        results.clear_leftovers(planned.name)
         if start is not None and start["status"] != "done":
             reason = one_line(f"its FP32 trial {start['run_id']} failed: {start['reason']}")
             return self._record(failed(planned.config, planned.trial, reason, start["reason"]), planned, results)
-        checkpoints = self._checkpoints(planned, results)
+        checkpoints = self._checkpoints(planned, results, beat)
         try:
             folder = None if start is None else results.runs / start["run_id"]
             outcome = self._outcome(planned, checkpoints, beat, folder)
@@ -112,8 +134,7 @@ class Worker:
                 raise
             reason = f"{error}" if isinstance(error, DqrunError) else f"{type(error).__name__}: {error}"
             outcome = failed(planned.config, planned.trial, one_line(reason), traceback.format_exc())
-        beat.confirm()
-        return self._record(outcome, planned, results)
+        return self._record(outcome, planned, results, beat.confirm)
 
     def _outcome(self, planned: PlannedTrial, checkpoints: Checkpoints, beat: Heartbeat, start: Path | None) -> Outcome:
         config, trial = planned.config, planned.trial
@@ -132,23 +153,26 @@ class Worker:
             track.row(outcome.row)
         return outcome
 
-    def _record(self, outcome: Outcome, planned: PlannedTrial, results: Results) -> Finished:
+    def _record(
+        self, outcome: Outcome, planned: PlannedTrial, results: Results, confirm: Callable[[], None] = lambda: None
+    ) -> Finished:
         """Writes the folder and the tables, then forgets the checkpoint; a full disk fails the trial, unrecorded."""
         outcome = placed(outcome, results)
         row = vars(outcome.row)
         try:
-            record(outcome, planned.config, results)
-            self._checkpoints(planned, results).remove()
+            record(outcome, planned.config, results, confirm)
+            forget_checkpoint(results.checkpoint_path(planned.name))
             self.progress.complain(results.rebuild_tables())
         except TrialFailed as error:
             row = {**row, "status": "failed", "reason": str(error), "log": ""}
         return Finished(row, here=True)
 
-    def _checkpoints(self, planned: PlannedTrial, results: Results) -> Checkpoints:
-        config = planned.config
-        identity = Identity(planned.config_hash, **versions())
+    def _checkpoints(self, planned: PlannedTrial, results: Results, beat: Heartbeat) -> Checkpoints:
+        def identity_of(config: RunConfig) -> Identity:
+            return Identity(trial_hash(config, planned.trial, fingerprint(config.dataset)), **versions())
+
         path = results.checkpoint_path(planned.name)
-        return Checkpoints(path, config.train.checkpoint_minutes, identity, config.device, self._warn(planned))
+        return Checkpoints(path, planned.config, identity_of, self._warn(planned), beat.confirm)
 
     def _warn(self, planned: PlannedTrial) -> Callable[[str], None]:
         return lambda text: self.progress.complain([f"{planned.name}: {text}"])
@@ -167,19 +191,40 @@ class Worker:
         return self._datasets[key]
 
 
+def _acquired(lock: LockFile, dead: str = "") -> bool:
+    """As `LockFile.acquire`; raises ResultsError, which names the file, where no lock can be written."""
+    try:
+        return lock.acquire(dead)
+    except OSError as error:
+        raise ResultsError(f"could not write {lock.path}: {error.strerror}") from None
+
+
+def _unlockable(planned: PlannedTrial, error: LockFault) -> Finished:
+    """The failure of a trial in whose lock's place lies something else: nobody may record it."""
+    row = failed(planned.config, planned.trial, one_line(str(error)), "").row
+    return Finished({**vars(row), "log": ""}, here=True)
+
+
 def one_line(text: str) -> str:
     """The first line that says something, cut to a length that fits a table."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return lines[0][:300] if lines else ""
 
 
-def tidy(results: Results) -> None:
-    """Clears up after processes that were killed in this results folder, and removes its work folders when empty."""
+def tidy(results: Results) -> list[str]:
+    """Clears up after processes that were killed in this results folder, and removes its work folders when empty.
+
+    Returns complaints on what has the name of a lock and is none.
+    """
+    complaints = []
     for path in sorted(results.locks.glob("*.lock")):
         lock = LockFile(path)
         try:
             if not lock.acquire():
                 continue
+        except LockFault as error:
+            complaints.append(str(error))
+            continue
         except OSError:  # a full disk; the next sweep will find the lock
             continue
         name = path.name.removesuffix(".lock")
@@ -187,8 +232,10 @@ def tidy(results: Results) -> None:
         results.drop_old_checkpoint(name)
         lock.release()
     remove_orphans(results.locks)
+    results.clear_removed()
     for folder in (results.locks, results.checkpoints):
         try:
             folder.rmdir()
         except OSError:  # in use, or never made
             continue
+    return complaints

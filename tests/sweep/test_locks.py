@@ -10,7 +10,17 @@ from pathlib import Path
 
 import pytest
 
-from dqrun.sweep.locks import STALE, Heartbeat, LockFile, LockLost, is_stale, read_owner, remove_orphans
+from dqrun.errors import ResultsError
+from dqrun.sweep.locks import (
+    STALE,
+    Heartbeat,
+    LockFault,
+    LockFile,
+    LockLost,
+    is_stale,
+    read_owner,
+    remove_orphans,
+)
 from dqrun.sweep.owner import Owner
 
 
@@ -111,6 +121,61 @@ def test_a_damaged_lock_counts_as_taken_until_it_is_old(path: Path) -> None:
     assert not LockFile(path).acquire()
     os.utime(path, (1.0, 1.0))
     assert LockFile(path).acquire()
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe", b"{}", b"[" * 20000, b'{"token": 3}'])
+def test_whatever_a_damaged_lock_holds(path: Path, content: bytes) -> None:
+    path.parent.mkdir()
+    path.write_bytes(content)
+    assert not LockFile(path).acquire()
+    os.utime(path, (1.0, 1.0))
+    assert LockFile(path).acquire() and names(path) == ["r0.lock"]
+
+
+def test_a_folder_or_a_pipe_in_the_place_of_a_lock_is_named_and_left_alone(path: Path) -> None:
+    path.mkdir(parents=True)
+    with pytest.raises(LockFault, match=r"r0\.lock is no lock but a folder or device: remove it"):
+        LockFile(path).acquire()
+    path.rmdir()
+    os.mkfifo(path)
+    os.utime(path, (1.0, 1.0))
+    with pytest.raises(LockFault, match="is no lock"):
+        LockFile(path).acquire()
+    path.unlink()
+    path.symlink_to(path)
+    with pytest.raises(LockFault, match="is no lock"):
+        LockFile(path).acquire()
+    assert names(path) == ["r0.lock"]
+
+
+def test_foreign_things_beside_a_lock_do_not_matter(path: Path) -> None:
+    path.with_name("r0.lock.old").mkdir(parents=True)
+    path.with_name("notes.txt").write_text("mine")
+    os.utime(path.with_name("notes.txt"), (1.0, 1.0))
+    lock = LockFile(path)
+    assert lock.acquire() and lock.is_mine()
+    lock.release()
+    remove_orphans(path.parent)
+    assert names(path) == ["notes.txt", "r0.lock.old"]
+
+
+def test_a_lock_that_became_a_folder_is_lost(path: Path) -> None:
+    lock = LockFile(path)
+    lock.acquire()
+    path.unlink()
+    path.mkdir()
+    assert not lock.is_mine() and not lock.touch()
+    lock.release()
+    assert names(path) == ["r0.lock"]
+
+
+def test_a_file_system_that_fails_is_told_when_a_lock_is_confirmed(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(self: LockFile) -> bool:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(LockFile, "is_mine", fail)
+    with pytest.raises(ResultsError, match=r"could not read .*r0\.lock: Input/output error"):
+        Heartbeat(LockFile(path)).confirm()
 
 
 def test_without_hard_links(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 """Owners of locks: who they are, and when they are known to be dead."""
 
+import json
 import subprocess
 import sys
 from dataclasses import replace
@@ -15,8 +16,23 @@ def test_a_round_trip() -> None:
     assert Owner.new().token != owner.token
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"token": "a"}', "3"])
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"token": "a"}', "3", "[" * 100_000])
 def test_what_is_no_owner(text: str) -> None:
+    with pytest.raises(ValueError):
+        Owner.from_json(text)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        *({"token": token} for token in ("../../etc", "a/b", "", 3, "0123456789aB")),
+        *({"pid": pid} for pid in ("1", 0, -1, True, 1.0, None, 2**40)),
+        *({name: None} for name in ("host", "machine", "started", "label")),
+        {"more": 1},
+    ],
+)
+def test_a_damaged_value_is_no_owner(damage: dict[str, object]) -> None:
+    text = json.dumps(json.loads(Owner.new().to_json()) | damage)
     with pytest.raises(ValueError):
         Owner.from_json(text)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -137,7 +138,7 @@ def test_killed_and_started_again_it_gives_the_same_row(
             raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(Progress, "_plain_lines", lambda *_: die)
+        patch.setattr(Progress, "trial", lambda *_: nullcontext(die))
         with pytest.raises(Killed):
             run_all(configs, quiet=True)
     assert run_all(configs, quiet=True) == 0
@@ -155,10 +156,10 @@ def test_a_start_that_cannot_be_recorded_is_no_endless_wait(
     """A full disk leaves no row behind: what depends on it fails too, instead of waiting for the row."""
     record = module.record
 
-    def full(outcome: object, config: RunConfig, folder: Results) -> None:
+    def full(outcome: object, config: RunConfig, folder: Results, confirm: Callable[[], None]) -> None:
         if config.quant.is_fp32:
             raise module.TrialFailed("no space left")
-        record(outcome, config, folder)  # type: ignore[arg-type]
+        record(outcome, config, folder, confirm)  # type: ignore[arg-type]
 
     monkeypatch.setattr(module, "record", full)
     assert run_all(make(*WARM), quiet=True) == 1

@@ -8,9 +8,13 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
+from dqrun import outcome
+from dqrun import results as results_module
 from dqrun.config import RunConfig
 from dqrun.errors import DataError, ResultsError
 from dqrun.report.progress import Progress
@@ -52,7 +56,7 @@ def test_a_trial_is_run_once_and_leaves_nothing_but_its_folder(
     tidy(results)
     folder = f"runs/{planned.name}"
     assert files(results) == [
-        *(".tables.lock", f"{folder}/config.yaml", f"{folder}/history.csv", f"{folder}/model.safetensors"),
+        *(f"{folder}/config.yaml", f"{folder}/history.csv", f"{folder}/model.safetensors"),
         *(f"{folder}/row.json", "summary.csv", "trials.csv"),
     ]
     assert sorted(path.name for path in results.root.iterdir() if path.is_dir()) == ["runs"]
@@ -79,6 +83,64 @@ def test_a_stolen_lock_stops_the_trial_and_records_nothing(
     monkeypatch.setattr(module, "run_trial", slow)
     assert worker.attempt(planned) is None
     assert results.row(planned.name, planned.config_hash) is None
+
+
+def taken_over(results: Results, planned: PlannedTrial) -> None:
+    """What another process does when this one stands still: it runs the trial from its beginning to its end."""
+    path = results.lock_path(planned.name)
+    os.utime(path, (1.0, 1.0))
+    finished = Worker(Progress(quiet=True)).attempt(planned)
+    assert finished is not None and finished.here and not path.exists()
+
+
+MOMENTS = {
+    "an epoch": (module.Heartbeat, "check"),
+    "a checkpoint": (torch, "save"),
+    "the folder is written": (Results, "writing"),
+    "the row is written": (outcome, "write_row"),
+    "the folder gets its name": (results_module, "_replace_folder"),
+}
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_process_that_stood_still_lets_go_of_its_trial_and_leaves_nothing(
+    moment: str, worker: Worker, planned: PlannedTrial, results: Results, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process takes the trial over, and ends it, just before this one goes on at some moment."""
+    place, name = MOMENTS[moment]
+    go_on, stood = getattr(place, name), []
+
+    def stand_still(*arguments: Any, **named: Any) -> Any:
+        if not stood:
+            stood.append(moment)
+            taken_over(results, planned)
+        return go_on(*arguments, **named)
+
+    monkeypatch.setattr(place, name, stand_still)
+    assert worker.attempt(planned) is None and stood
+    row = planned.finished(results)
+    assert row is not None and row["status"] == "done"
+    assert worker.attempt(planned) == module.Finished(row, here=False), "the row is the other's"
+    tidy(results)
+    assert files(results) == sorted(
+        ["summary.csv", "trials.csv"]
+        + [f"runs/{planned.name}/{file}" for file in ("config.yaml", "history.csv", "model.safetensors", "row.json")]
+    )
+
+
+def test_a_folder_in_the_place_of_a_lock_costs_its_trial_alone(
+    worker: Worker, planned: PlannedTrial, results: Results
+) -> None:
+    path = results.lock_path(planned.name)
+    path.mkdir(parents=True)
+    finished = worker.attempt(planned)
+    assert finished is not None and finished.row["status"] == "failed"
+    assert finished.row["reason"] == f"{path} is no lock but a folder or device: remove it"
+    assert worker.record_death(planned, "died", "", "task").row["status"] == "failed"  # type: ignore[union-attr]
+    assert tidy(results) == [finished.row["reason"]] and files(results) == []
+    path.rmdir()
+    finished = worker.attempt(planned)
+    assert finished is not None and finished.row["status"] == "done"
 
 
 def test_any_error_is_a_failure_with_a_log(
@@ -163,7 +225,7 @@ def test_a_disk_too_full_for_a_lock_ends_the_sweep_in_one_line(
     lock = LockFile(results.lock_path("other"))
     lock.acquire()
 
-    def full(*_: object) -> None:
+    def full(*_: object, **named: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(Path, "write_text", full)
