@@ -30,9 +30,9 @@ from dqrun.row import check_row, hyperparameters
 
 CONFIG: dict[str, tuple[Any, str]] = {
     "dataset.degree_statistics": ("training", "degrees were standardised by the training graphs"),
-    "method.observer.percentile": ("symmetric", "percentiles were as far from both ends"),
-    "method.weight_observer.percentile": ("symmetric", "percentiles were as far from both ends"),
-    "method.collapsed_range": ("zero", "a range that was a point was widened to zero"),
+    "method.observer.percentile": ("symmetric", "both ends were of the same rank, each from its side"),
+    "method.weight_observer.percentile": ("symmetric", "both ends were of the same rank, each from its side"),
+    "method.collapsed_range": ("zero", "where a range held zero alone, all values became 0"),
     "method.step": ("observed", "there were no learned steps"),
     "method.delay_epochs": (0, "quantisation was on from the first epoch"),
     "method.observe_epochs": (0, "learned steps began with the first epoch that quantised"),

@@ -7,6 +7,10 @@ from pathlib import Path
 import pytest
 
 from dqrun.errors import ConfigError, DqrunError
+from dqrun.report.cells import make_cells
+from dqrun.report.published import matches
+from dqrun.report.rows import load_runs
+from dqrun.report.study import flat
 
 COMMAND = "dqrun compare results/published/citation dataset=Cora method=dq model=gcn"
 
@@ -65,3 +69,32 @@ def test_the_script_writes_the_page(pages, tmp_path: Path, capsys: pytest.Captur
     assert pages.main([str(file)]) == 0 and "1 blocks, unchanged" in capsys.readouterr().out
     file.write_text("<!-- $ ls -->\n<!-- end -->\n")
     assert pages.main([str(file)]) == 2 and "must be dqrun compare" in capsys.readouterr().err
+
+
+def test_what_agrees_with_the_paper(repository: Path) -> None:
+    """The list in docs/reproduction.md of cells whose mean is a published deviation or more away from the paper's."""
+    runs, _ = load_runs([repository / "results" / "published" / "citation"])
+    of_paper = [match for match in matches(make_cells(runs, [])) if match.published.source.startswith("DQ (ICLR2021)")]
+    assert len(of_paper) == 17 and {match.published.mark for match in of_paper} == {"recalled"}
+    apart = {
+        match.cell.label(("dataset", "model", "quant")): match.difference / match.published.std for match in of_paper
+    }
+    assert {name: round(value, 1) for name, value in apart.items() if abs(value) > 1} == {
+        "CiteSeer gin fp32": 1.6,
+        "Cora gcn int4": 1.0,
+        "Cora gat int4": 2.4,
+        "CiteSeer gin int4": 2.6,
+    }
+
+
+def test_post_training_quantisation_has_the_settings_of_its_baseline(repository: Path) -> None:
+    runs, _ = load_runs([repository / "results" / "published" / "citation"])
+    settings = {}
+    for cell in make_cells(runs, []):
+        if cell.text("method") in ("none", "ptq"):
+            tree = cell.runs[0].config or {}
+            settings[cell.label(("dataset", "model", "quant"))] = flat({"model": tree["model"], "train": tree["train"]})
+    others = {name for name, own in settings.items() if own != settings[f"{name.rpartition(' ')[0]} fp32"]}
+    assert others == {"CiteSeer gat int4"}
+    assert settings["CiteSeer gat int4"]["train.weight_decay"] == 5e-4
+    assert settings["CiteSeer gat fp32"]["train.weight_decay"] == 2e-3

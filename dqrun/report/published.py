@@ -78,11 +78,15 @@ def matches(cells: Sequence[Cell]) -> list[Match]:
     ]
 
 
+METHODS = {"dq_released": "dq"}
+"""Methods of dqrun that published numbers know by the name of another."""
+
+
 def _key(cell: Cell) -> tuple[str, str, float | None, str, str]:
     row = cell.runs[0].row
     weights, activations = row.get("weight_bits") or 32, row.get("activation_bits") or 32
     bits = float(weights) if weights == activations else None  # of w4a8 nobody published anything
-    return _name(row["dataset"]), row["model"], bits, row["method"], cell.metric
+    return _name(row["dataset"]), row["model"], bits, METHODS.get(row["method"], row["method"]), cell.metric
 
 
 def _name(dataset: str) -> str:

@@ -31,6 +31,7 @@ def test_matched_by_dataset_model_width_method_and_metric(make_cell: Callable[..
     assert found(weight_bits=8, activation_bits=8) == pytest.approx([0.817])
     assert found(weight_bits=4, activation_bits=8) == []
     assert 0.812 in found(weight_bits=None, activation_bits=None, method="none", quant="fp32")
+    assert found(method="dq_released") == found()
     assert found(dataset="CIFAR10") == pytest.approx([0.511])
     assert found(method="ptq") == found(dataset="mine") == found(metric="mae") == []
 
