@@ -69,7 +69,6 @@ def multiply(templates: list[Path], count: int, results: Path) -> None:
         row = json.loads((source / "row.json").read_text(encoding="utf-8"))
         config = yaml.load((source / "config.yaml").read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
         config["train"]["lr"] = 0.001 * (1 + cell // len(templates))
-        config["seed"] = seed
         row |= {"seed": seed, "config_hash": f"{number:064x}", "cell_hash": f"{cell:064x}", "run_id": f"run-{number}"}
         row |= {"test_metric": round(float(generator.random()), 3)}
         folder = results / "runs" / row["run_id"]

@@ -18,7 +18,10 @@ GROUPS = ("dataset", "model", "quant", "method", "plan", "protocol")
 """Columns of the rows that name a choice which sets many fields; the fields begin with the same word."""
 
 MOST = 5
-"""Fields, or cells, that one warning names."""
+"""Fields, values or cells that one warning names."""
+
+MANY = 12
+"""Cells whose configurations are read in full to tell in what they differ."""
 
 PROTOCOL = ("protocol.name", "protocol.num_folds", "protocol.split_seed")
 
@@ -64,12 +67,8 @@ def incomplete(cells: Sequence[Cell]) -> list[str]:
 def sharing(place: str, cells: Sequence[Cell]) -> str:
     """Says by which fields of their configuration cells differ that stand in one place of a table."""
     found = distinguishing(cells)
-    named = [
-        f"{name} ({', '.join(dict.fromkeys(text_of(value) or '(none)' for value in values))})"
-        for name, values in list(found.items())[:MOST]
-    ]
-    more = f" and {len(found) - MOST} more" if len(found) > MOST else ""
-    by = f": they differ in {', '.join(named)}{more}" if named else ""
+    named = [f"{name} ({_some([text_of(value) or '(none)' for value in values])})" for name, values in found.items()]
+    by = f": they differ in {_some(named)}" if named else ""
     return f"{place}: {len(cells)} configurations, a line each{by}"
 
 
@@ -94,9 +93,21 @@ def distinguishing(cells: Sequence[Cell]) -> dict[str, list[Any]]:
 def differing(cells: Sequence[Cell]) -> dict[str, list[Any]]:
     """Dotted fields in which the configurations of cells differ, but for those that leave their results what they are.
 
-    Each with its value in every cell, None where it has none.
+    Each with its value in every cell, None where it has none. Whether a choice had an effect takes long to tell: of
+    more than MANY cells, those tell it that have the first two values of a field.
     """
-    trees = [flat(_effective(cell.runs[0])) for cell in cells]
+    written = _unequal([flat(cell.runs[0].config or {}) for cell in cells])
+    if len(cells) <= MANY:
+        return _unequal([flat(_effective(cell.runs[0])) for cell in cells]) if written else {}
+    chosen: dict[int, None] = {}
+    for values in written.values():
+        texts = list(map(repr, values))
+        chosen |= dict.fromkeys((0, next(i for i, text in enumerate(texts) if text != texts[0])))
+    effective = differing([cells[i] for i in list(chosen)[:MANY]])
+    return {name: values for name, values in written.items() if name in effective}
+
+
+def _unequal(trees: Sequence[dict[str, Any]]) -> dict[str, list[Any]]:
     names = dict.fromkeys(name for tree in trees for name in tree)
     values = {name: [tree.get(name) for tree in trees] for name in names if not _incidental(name)}
     return {name: found for name, found in values.items() if len({repr(value) for value in found}) > 1}
@@ -117,7 +128,10 @@ def _incidental(name: str) -> bool:
 
 
 def _listed(names: Sequence[str], values: Sequence[object]) -> str:
+    return _some([f"{name} {value}" for name, value in zip(names, values, strict=True)])
+
+
+def _some(texts: Sequence[str]) -> str:
     """`int4 dq 10, int8 dq 9 and 2 more`; what is equal stands there once."""
-    texts = list(dict.fromkeys(f"{name} {value}" for name, value in zip(names, values, strict=True)))
-    more = f" and {len(texts) - MOST} more" if len(texts) > MOST else ""
-    return ", ".join(texts[:MOST]) + more
+    each = list(dict.fromkeys(texts))
+    return ", ".join(each[:MOST]) + (f" and {len(each) - MOST} more" if len(each) > MOST else "")

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -16,41 +14,9 @@ from dqrun.graph import Batch, dense
 from dqrun.nn import GNN, GINLayer
 from dqrun.quant import Phase, Sites
 from dqrun.quant.plan import set_phase
+from dqrun.report.degree_bins import NodeErrors
 from dqrun.report.networks import Datasets
 from dqrun.report.rows import Run
-
-
-@dataclass(frozen=True)
-class NodeErrors:
-    """What a trained network does at each of n nodes.
-
-    `degree`: int64 [n], edges that enter it (self-loops that the layer added left out). `squared`: float64 [n], mean
-    over channels of the squared difference between the last layer's aggregate, fake-quantised and FP32 (the same
-    weights without quantisers). `power`: float64 [n], mean over channels of the squared FP32 aggregate. `hit`,
-    `hit_fp32`: bool [n], whether the prediction is right with and without quantisers; None for graph tasks.
-    """
-
-    degree: np.ndarray
-    squared: np.ndarray
-    power: np.ndarray
-    hit: np.ndarray | None
-    hit_fp32: np.ndarray | None
-
-
-@dataclass(frozen=True)
-class ByDegree:
-    """Bins of in-degree (0, 1, 2, 3-4, 5-8, ...): `low`, `high` inclusive, the number of nodes, and means in each bin.
-
-    `error`: root of the mean squared difference, relative to the root mean square of the FP32 aggregate over all
-    nodes. `accuracy`, `accuracy_fp32`: shares, or None for graph tasks. Bins without a node are left out.
-    """
-
-    low: list[int]
-    high: list[int]
-    nodes: list[int]
-    error: list[float]
-    accuracy: list[float] | None
-    accuracy_fp32: list[float] | None
 
 
 def node_errors(run: Run, datasets: Datasets, part: str) -> NodeErrors:
@@ -104,24 +70,3 @@ def _aggregated(layer: nn.Module) -> Iterator[list[Tensor]]:
         yield seen
     finally:
         handle.remove()
-
-
-def bin_by_degree(errors: NodeErrors) -> ByDegree:
-    """Means over the nodes of each bin."""
-    upper = 1 << np.arange(max(1, int(errors.degree.max(initial=0)).bit_length()) + 1)
-    edges = np.concatenate([[-1, 0], upper])  # bin k holds degrees in (edges[k], edges[k + 1]]
-    place = np.searchsorted(edges, errors.degree, side="left") - 1
-    present = np.unique(place)
-    typical = float(errors.power.mean()) or 1.0
-
-    def means(values: np.ndarray) -> list[float]:
-        return [float(values[place == k].mean()) for k in present]
-
-    return ByDegree(
-        low=[int(edges[k]) + 1 for k in present],
-        high=[int(edges[k + 1]) for k in present],
-        nodes=[int((place == k).sum()) for k in present],
-        error=[(value / typical) ** 0.5 for value in means(errors.squared)],
-        accuracy=None if errors.hit is None else means(errors.hit),
-        accuracy_fp32=None if errors.hit_fp32 is None else means(errors.hit_fp32),
-    )

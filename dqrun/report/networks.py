@@ -12,12 +12,17 @@ from dqrun.report.rows import Run, config_of
 
 
 class Datasets:
-    """Loads each dataset once, from the folders of whoever looks at the runs, whatever folders their configurations
-    name: results may come from somebody else, and only the reader's own cache is written to."""
+    """Loads each dataset and counts the costs of each network once.
+
+    Data come from the folders of whoever looks at the runs, whatever folders their configurations name: results may
+    come from somebody else, and only the reader's own cache is written to.
+    """
 
     def __init__(self, data: DataConfig | None = None) -> None:
         """`data`: folders of the cache and the mirror; None: those of the environment."""
-        self._data, self._loaded = data or DataConfig(), dict[str, GraphDataset]()
+        self._data = data or DataConfig()
+        self._loaded: dict[str, GraphDataset] = {}
+        self._costs: dict[str, Costs] = {}
 
     def of(self, config: RunConfig) -> GraphDataset:
         """Raises ConfigError or DataError where the dataset is not to be had here."""
@@ -34,12 +39,21 @@ class Datasets:
             dataset, split, config.dataset, config.train.batch_size, uses_self_loops(config.model), "cpu"
         )
 
+    def costs(self, run: Run) -> Costs:
+        """The costs of one forward pass of the run's network: over the graph of a node task, per mean graph otherwise.
 
-def costs_of(run: Run, datasets: Datasets) -> Costs:
-    """The costs of one forward pass of the run's network: over the graph of a node task, per mean graph otherwise."""
-    config = config_of(run)
-    data = datasets.trial(config, run.row.get("fold"))
-    shapes = (data.in_channels, data.num_categories, data.out_channels)
-    packed = data.packed
-    size = Size(packed.num_nodes / packed.num_graphs, packed.num_edges / packed.num_graphs)
-    return costs(build_model(config, *shapes), size)
+        Raises DataError or ConfigError where configuration or dataset are not to be had.
+        """
+        parts = {name: (run.config or {}).get(name) for name in ("dataset", "model", "quant", "method", "plan")}
+        key = repr((parts, run.row.get("data_fingerprint")))
+        if key not in self._costs:
+            self._costs[key] = self._counted(run)
+        return self._costs[key]
+
+    def _counted(self, run: Run) -> Costs:
+        config = config_of(run)
+        data = self.trial(config, run.row.get("fold"))
+        shapes = (data.in_channels, data.num_categories, data.out_channels)
+        packed = data.packed
+        size = Size(packed.num_nodes / packed.num_graphs, packed.num_edges / packed.num_graphs)
+        return costs(build_model(config, *shapes), size)

@@ -94,7 +94,7 @@ def pictures(comparison: Comparison, arguments: argparse.Namespace) -> list[Sect
         return lambda: plot.draw_pareto(cells, rows, columns, x, latency, datasets)
 
     draws: list[tuple[str, str, Callable[[], plot.Drawn]]] = [
-        ("Means", "bars", lambda: (bars.draw(cells, rows, columns), [])),
+        ("Means", "bars", lambda: bars.draw(cells, rows, columns)),
         ("Test metric against mean width", "pareto --x bits", pareto("bits")),
         ("Test metric against model size", "pareto --x bytes", pareto("bytes")),
         ("Test metric against bit-operations", "pareto --x bitops", pareto("bitops")),

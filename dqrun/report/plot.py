@@ -17,8 +17,10 @@ from dqrun.report.comparison import by_place
 from dqrun.report.files import write_atomically
 from dqrun.report.latency import latency_of, read_latencies
 from dqrun.report.plots.pareto import COSTS, Cost
-from dqrun.report.plots.style import FORMATS, encode, require_matplotlib, styled
+from dqrun.report.plots.series import selected
+from dqrun.report.plots.style import FORMATS, encode, field_label, require_matplotlib, styled
 from dqrun.report.select import require_fields, split_fields
+from dqrun.report.text import unit_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -31,6 +33,8 @@ KINDS = {
     "pareto": "metric against bits, bytes, bit-operations or latency, with the Pareto front",
     "degree": "quantisation error and accuracy against in-degree (needs model.safetensors and the dataset)",
 }
+NETWORKS = 60
+"""Trained networks that `degree` loads at most: each is loaded and run twice."""
 Drawn = tuple["Figure", list[str]]
 
 
@@ -83,7 +87,7 @@ def picture(arguments: argparse.Namespace, cells: list[Cell], rows: list[str], c
     if arguments.kind == "bars":
         from dqrun.report.plots import bars
 
-        return bars.draw(cells, rows, columns, arguments.spread), []
+        return bars.draw(cells, rows, columns, arguments.spread)
     if arguments.kind == "curves":
         from dqrun.report.plots import curves
 
@@ -120,6 +124,7 @@ def draw_pareto(
 
     if (x == "latency") != (latency is not None):
         raise ConfigError("--x latency and --latency FILE go together")
+    cells, left_out = selected(cells, rows, columns)
     values, warnings = cost_values(cells, x, latency, datasets)
     known = [(cell, value) for cell, value in zip(cells, values, strict=True) if not math.isnan(value)]
     if not known:
@@ -131,7 +136,8 @@ def draw_pareto(
             f"{len(cells) - len(known)} of {len(cells)} configurations have no {x} and are not in the picture"
         )
     chosen, costs = [cell for cell, _ in known], [value for _, value in known]
-    return pareto.draw(chosen, costs, COSTS.get(x) or Cost(x), rows, columns), warnings
+    cost = COSTS.get(x) or Cost(field_label(x), unit_of(x)[0])
+    return pareto.draw(chosen, costs, cost, rows, columns), left_out + warnings
 
 
 def cost_values(
@@ -144,13 +150,13 @@ def cost_values(
     if x not in COSTS:
         require_fields("--x", [x], [cell.runs[0] for cell in cells])
         return [_mean_of_field(cell, x) for cell in cells], []
-    from dqrun.report.networks import Datasets, costs_of
+    from dqrun.report.networks import Datasets
 
     name = {"bits": "mean_bits", "bytes": "model_bytes", "bitops": "bit_operations"}.get(x, "bit_operations_product")
     datasets, values, warnings = datasets or Datasets(), [], []
     for cell in cells:
         try:
-            values.append(float(getattr(costs_of(cell.firsts[0], datasets), name)))
+            values.append(float(getattr(datasets.costs(cell.firsts[0]), name)))
         except DqrunError as error:
             values.append(math.nan)
             warnings.append(str(error))
@@ -170,16 +176,20 @@ def draw_degree(
     cells: list[Cell], rows: list[str], columns: list[str], part: str, datasets: Datasets | None = None
 ) -> Drawn:
     """`datasets`: the ones loaded so far. Raises ResultsError where no trial has a model file and a dataset."""
-    from dqrun.report.degrees import bin_by_degree, node_errors
+    from dqrun.report.degrees import node_errors
     from dqrun.report.networks import Datasets
     from dqrun.report.plots import degree
 
+    cells, left_out = selected(cells, rows, columns, NETWORKS)
     datasets, found, warnings = datasets or Datasets(), {}, []
+    most = max(1, NETWORKS // len(cells))
+    if any(len(cell.done) > most for cell in cells):
+        left_out.append(f"of each configuration {most} trials at most are in the picture")
     for cell in cells:
         trials = []
-        for run in cell.firsts:
+        for run in cell.firsts[:most]:
             try:
-                trials.append(bin_by_degree(node_errors(run, datasets, part)))
+                trials.append(node_errors(run, datasets, part))
             except DataError as error:
                 warnings.append(str(error))
         if trials:
@@ -188,4 +198,5 @@ def draw_degree(
         raise ResultsError(f"no network of the chosen trials can be looked into: {warnings[0]}")
     if len(warnings) > 1:
         warnings = [f"{len(warnings)} trials are not in the picture, the first because {warnings[0]}"]
-    return degree.draw([cell for cell in cells if id(cell) in found], found, rows, columns, part), warnings
+    shown = [cell for cell in cells if id(cell) in found]
+    return degree.draw(shown, found, rows, columns, part), left_out + warnings

@@ -97,3 +97,18 @@ def test_warnings_stay_short(make_cell: Callable[..., Cell]) -> None:
     cells = [make_cell(*[0.5] * (i + 1), method=f"m{i}") for i in range(9)]
     (warning,) = unequal("g", cells, COLUMNS)
     assert warning == "g: trials differ: int4 m0 1, int4 m1 2, int4 m2 3, int4 m3 4, int4 m4 5 and 4 more"
+
+
+def test_many_configurations_are_told_apart_by_some_of_them(write_run: WriteRun, tmp_path: Path) -> None:
+    (config,) = load_configs(["quant=int4"])
+    for i in range(20):
+        train = replace(config.train, lr=0.001 * (i + 1), bn_reestimation=i // 15)
+        folder = write_run(run_id=f"r{i:02}", cell_hash=f"c{i}")
+        method = replace(config.method, observe_epochs=i % 2)  # without effect: its steps are not learned
+        OmegaConf.save(OmegaConf.structured(replace(config, train=train, method=method)), folder / "config.yaml")
+    cells = cells_of(tmp_path)
+    found = differing(cells)
+    assert list(found) == ["train.lr", "train.bn_reestimation"]
+    assert found["train.bn_reestimation"] == [0] * 15 + [1] * 5
+    text = sharing("a", cells)
+    assert "train.lr (0.001, 0.002, 0.003, 0.004, 0.005 and 15 more), train.bn_reestimation (0, 1)" in text

@@ -1,13 +1,11 @@
-"""Errors by in-degree, on trained networks and by hand."""
+"""Errors at nodes, of trained networks."""
 
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
 import pytest
 
 from dqrun.errors import DataError
-from dqrun.report.degrees import NodeErrors, bin_by_degree, node_errors
+from dqrun.report.degrees import node_errors
 from dqrun.report.networks import Datasets
 from dqrun.report.rows import Run, config_of, load_runs
 
@@ -43,29 +41,6 @@ def test_graph_tasks_have_errors_only(trained: Path) -> None:
     data = datasets.trial(config_of(run), None)
     nodes = sum(batch.graph.num_nodes for batch in data.batches("test"))
     assert errors.hit is None and len(errors.degree) == nodes and (errors.squared > 0).any()
-
-
-def test_bins_equal_those_of_pandas() -> None:
-    generator = np.random.default_rng(0)
-    degree = generator.integers(0, 70, 500)
-    squared, power, hit = generator.random(500), generator.random(500), generator.random(500) < 0.5
-    found = bin_by_degree(NodeErrors(degree, squared, power, hit, ~hit))
-    frame = pd.DataFrame({"degree": degree, "squared": squared, "hit": hit})
-    edges = [-1, 0, 1, 2, 4, 8, 16, 32, 64, 128]
-    groups = frame.groupby(pd.cut(frame["degree"], edges), observed=True)
-    assert found.nodes == groups.size().tolist() and sum(found.nodes) == 500
-    assert found.error == pytest.approx(((groups["squared"].mean() / power.mean()) ** 0.5).tolist())
-    assert found.accuracy == pytest.approx(groups["hit"].mean().tolist())
-    assert found.accuracy_fp32 == pytest.approx((1 - groups["hit"].mean()).tolist())
-    pairs = list(zip(found.low, found.high, strict=True))
-    assert pairs == [(0, 0), (1, 1), (2, 2), (3, 4), (5, 8), (9, 16), (17, 32), (33, 64), (65, 128)]
-
-
-@pytest.mark.parametrize("degree", [0, 1, 2, 1024, 1025])
-def test_every_degree_has_a_bin(degree: int) -> None:
-    one = np.array([1.0])
-    found = bin_by_degree(NodeErrors(np.array([degree]), one, one, None, None))
-    assert found.low[0] <= degree <= found.high[0] and found.error == [1.0] and found.accuracy is None
 
 
 def test_a_run_without_a_model(tmp_path: Path) -> None:

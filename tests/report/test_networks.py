@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from dqrun.config import DataConfig
-from dqrun.report.networks import Datasets, costs_of
+from dqrun.errors import DataError
+from dqrun.report.networks import Datasets
 from dqrun.report.rows import Run, config_of, load_runs
 
 
@@ -17,11 +18,11 @@ def run_of(folder: Path, dataset: str, quant: str) -> Run:
 def test_costs_of_a_run(trained: Path) -> None:
     datasets = Datasets()
     run = run_of(trained, "network", "fp32")
-    found = costs_of(run, datasets)
+    found = datasets.costs(run)
     assert found.model_bytes == 4 * run.row["parameters"]
     hidden = config_of(run).model.hidden
     assert found.macs == 40 * (2 * hidden + hidden * 2) + (78 + 40) * (hidden + 2)  # 78 edges and 40 self-loops
-    assert costs_of(run_of(trained, "network", "int4"), datasets).mean_bits == 4
+    assert datasets.costs(run_of(trained, "network", "int4")).mean_bits == 4
 
 
 def test_graph_tasks_cost_per_mean_graph(trained: Path) -> None:
@@ -29,7 +30,7 @@ def test_graph_tasks_cost_per_mean_graph(trained: Path) -> None:
     run = run_of(trained, "threads", "fp32")
     dataset = datasets.of(config_of(run))
     assert dataset is datasets.of(config_of(run_of(trained, "threads", "int4")))
-    assert costs_of(run, datasets).macs < costs_of(run, datasets).macs * dataset.num_graphs
+    assert datasets.costs(run).macs < datasets.costs(run).macs * dataset.num_graphs
     assert dataset.num_graphs == 20
 
 
@@ -41,3 +42,20 @@ def test_folders_that_a_run_names_are_not_used(trained: Path, tmp_path: Path, mo
     Datasets().of(foreign)
     Datasets(DataConfig(root="mine")).of(foreign)
     assert asked == [DataConfig(), DataConfig(root="mine")]
+
+
+def test_networks_that_differ_in_training_only_are_counted_once(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    datasets, first, second = Datasets(), run_of(trained, "network", "int4"), run_of(trained, "network", "int4")
+    assert second.config is not None
+    second.config["train"]["lr"] = 0.5
+    found = datasets.costs(first)
+    monkeypatch.setattr(Datasets, "trial", None)
+    assert datasets.costs(second) is found
+    second.config["model"]["hidden"] = 5
+    with pytest.raises(TypeError):
+        datasets.costs(second)
+
+
+def test_a_run_without_a_configuration(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"config\.yaml can't be read"):
+        Datasets().costs(Run({"fold": None}, tmp_path))

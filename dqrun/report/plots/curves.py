@@ -11,8 +11,9 @@ import numpy as np
 
 from dqrun.errors import ResultsError
 from dqrun.report.cells import Cell
-from dqrun.report.order import ordered_labels
-from dqrun.report.plots.style import by_label, explain, legend, looks, metric_label, panels
+from dqrun.report.order import natural
+from dqrun.report.plots.series import Look, Series, selected
+from dqrun.report.plots.style import explain, legend, metric_label, panels, title
 from dqrun.report.text import unit_of
 
 if TYPE_CHECKING:
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 QUANTITIES = ("train_loss", "val_loss", "val_metric")
+POINTS = 500
+"""Epochs that a curve shows at most, evenly spread; a panel has fewer pixels."""
+MOST_TRIALS = 50
+"""Histories that a curve is the mean of at most."""
 Histories = dict[str, np.ndarray]  # column of history.csv -> [trials, epochs]
 
 
@@ -28,35 +33,38 @@ def draw(cells: Sequence[Cell], rows: Sequence[str], columns: Sequence[str]) -> 
 
     Raises ResultsError where no trial has one.
     """
+    cells, warnings = selected(cells, rows, columns)
     found = {id(cell): read_histories(cell) for cell in cells}
-    lacking = sum(len(cell.done) - len(found[id(cell)].get("epoch", ())) for cell in cells)
+    lacking = sum(min(len(cell.done), MOST_TRIALS) - len(found[id(cell)].get("epoch", ())) for cell in cells)
     with_curves = [cell for cell in cells if found[id(cell)]]
     if not with_curves:
         raise ResultsError("no run folder of the chosen trials holds a readable history.csv: no curves to draw")
-    groups = sorted({tuple(cell.text(name) for name in [*rows, "metric"]) for cell in with_curves})
+    groups = sorted({tuple(cell.text(name) for name in [*rows, "metric"]) for cell in with_curves}, key=natural)
     figure, grid = panels(len(groups), len(QUANTITIES), 2.9, 2.4)
-    style, order = looks(with_curves, columns), ordered_labels(with_curves, columns)
+    series, handles = Series(with_curves, rows, columns), {}
     for line, group in zip(grid, groups, strict=True):
         here = [c for c in with_curves if tuple(c.text(name) for name in [*rows, "metric"]) == group]
-        for label, name, cell in by_label(here, columns, order):
+        for cell in series.sorted(here):
             for panel, quantity in zip(line, QUANTITIES, strict=True):
                 scale = unit_of(cell.metric)[0] if quantity == "val_metric" else 1.0
-                _curve(panel, found[id(cell)], quantity, scale, style[label].color, style[label].line, name)
+                handles[series.name(cell)] = _curve(panel, found[id(cell)], quantity, scale, series.look(cell))
         _labels(line, group)
-    legend(figure, [panel for line in grid for panel in line])
+    legend(figure, {name: handles[name] for name in series.looks})
     note = "line: mean of the trials, up to the epoch that all of them reached; band: ± standard deviation"
     explain(figure, note)
-    warning = f"{lacking} trials without a readable history.csv are not in the curves"
-    return figure, [warning] if lacking else []
+    if lacking:
+        warnings.append(f"{lacking} trials without a readable history.csv are not in the curves")
+    return figure, warnings
 
 
-def _curve(panel: Axes, history: Histories, quantity: str, scale: float, color: str, line: str, name: str) -> None:
+def _curve(panel: Axes, history: Histories, quantity: str, scale: float, look: Look) -> object:
     values = history[quantity] * scale
     epochs, center = history["epoch"][0], values.mean(axis=0)
-    panel.plot(epochs, center, line, color=color, linewidth=1.4, label=name)
+    (curve,) = panel.plot(epochs, center, look.line, color=look.color, linewidth=1.4)
     if len(values) > 1:
         spread = values.std(axis=0, ddof=1)
-        panel.fill_between(epochs, center - spread, center + spread, color=color, alpha=0.18, linewidth=0)
+        panel.fill_between(epochs, center - spread, center + spread, color=look.color, alpha=0.18, linewidth=0)
+    return curve
 
 
 def _labels(line: Sequence[Axes], group: Sequence[str]) -> None:
@@ -68,7 +76,7 @@ def _labels(line: Sequence[Axes], group: Sequence[str]) -> None:
         panel.set_ylabel(name)
         panel.set_xlim(left=1)
         _cut_outliers(panel)
-    line[0].set_title(" ".join(group[:-1]), loc="left", fontweight="bold")
+    title(line[0], " ".join(group[:-1]))
 
 
 def _cut_outliers(panel: Axes) -> None:
@@ -86,20 +94,28 @@ def _cut_outliers(panel: Axes) -> None:
 
 
 def read_histories(cell: Cell) -> Histories:
-    """The columns of history.csv of the finished trials, [trials, epochs], cut to the shortest; {} without any."""
-    tables = [table for run in cell.firsts if (table := read_history(run.folder / "history.csv")) is not None]
+    """The columns of history.csv of the finished trials, [trials, epochs], cut to the shortest; {} without any.
+
+    Of many trials the first MOST_TRIALS, of many epochs POINTS, the last among them.
+    """
+    runs = cell.firsts[:MOST_TRIALS]
+    tables = [table for run in runs if (table := read_history(run.folder / "history.csv")) is not None]
     if not tables:
         return {}
     shortest = min(len(table["epoch"]) for table in tables)
-    return {name: np.stack([table[name][:shortest] for table in tables]) for name in ("epoch", *QUANTITIES)}
+    shown = np.unique(np.linspace(0, shortest - 1, min(shortest, POINTS)).round().astype(int))
+    return {name: np.stack([table[name][shown] for table in tables]) for name in ("epoch", *QUANTITIES)}
 
 
 def read_history(path: Path) -> Histories | None:
     """One history.csv as columns, or None where it is missing, empty or damaged."""
+    names = ("epoch", *QUANTITIES)
     try:
         with path.open(encoding="utf-8", newline="") as file:
-            lines = list(csv.DictReader(file))
-        columns = {name: np.array([float(line[name]) for line in lines]) for name in ("epoch", *QUANTITIES)}
-    except (OSError, ValueError, KeyError, TypeError):
+            lines = csv.reader(file)
+            header = next(lines, [])
+            places = [header.index(name) for name in names]
+            rows = [[float(line[place]) for place in places] for line in lines]
+    except (OSError, ValueError, IndexError, csv.Error):
         return None
-    return columns if lines else None
+    return dict(zip(names, np.array(rows).T, strict=True)) if rows else None

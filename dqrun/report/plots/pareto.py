@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dqrun.report.cells import Cell
-from dqrun.report.order import ordered_labels
-from dqrun.report.plots.style import MARKERS, explain, legend, looks, metric_label, panels
-from dqrun.report.text import unit_of
+from dqrun.report.order import natural
+from dqrun.report.plots.series import Series
+from dqrun.report.plots.style import explain, legend, metric_label, panels, title
+from dqrun.report.text import for_picture, unit_of
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-    from dqrun.report.plots.style import Look
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,11 @@ COSTS = {
     "bitops_product": Cost("Bit-operations per graph (10⁶)", 1e-6, note="MACs x width x width"),
     "latency": Cost("Latency (ms)", 1e3),
 }
-ROOM = 1.6  # factor beyond the outer points: some tick of 1, 2, 5, 10, ... is then always in sight
+MARGIN = 1.6  # factor beyond the outer points: some tick of 1, 2, 5, 10, ... is then always in sight
+MARKERS = ("o", "^", "D", "v", "P", "X", "*", "<", ">")
+"""Of models. No square is among them: in the legend, squares are colours."""
+SIZE, STEP = 6.0, 5.0  # of a marker, and what each further one that stands around it adds, in points
+TOUCHING = 0.02  # of a panel's width and height: markers so near lie on one another
 Point = tuple[float, float]
 
 
@@ -55,39 +59,63 @@ def draw(
 ) -> Figure:
     """A panel per dataset and metric; colour: configuration, marker: what is left of the row's fields (the model).
 
+    Points of the front have a grey disc. Where points lie on one another, the outer ones are rings around the inner.
     `values`: the cost of each cell, finite.
     """
-    groups = sorted({(cell.text("dataset"), cell.metric) for cell in cells})
+    groups = sorted({(cell.text("dataset"), cell.metric) for cell in cells}, key=natural)
     across = min(3, len(groups))
     figure, grid = panels(math.ceil(len(groups) / across), across, 3.6, 2.9)
     flat = [panel for line in grid for panel in line]
-    style = looks(cells, columns)
+    series = Series(cells, rows, columns)
     rest = [name for name in rows if name != "dataset"]
     kinds = sorted({cell.label(rest) for cell in cells})
+    marker = {kind: MARKERS[i % len(MARKERS)] for i, kind in enumerate(kinds)}
     cost_of = {id(cell): value * cost.factor for cell, value in zip(cells, values, strict=True)}
     for panel, group in zip(flat, groups, strict=False):
-        here = [cell for cell in cells if (cell.text("dataset"), cell.metric) == group]
-        scale = unit_of(group[1])[0]
-        points = [(cost_of[id(cell)], cell.mean * scale) for cell in here]
-        _front(panel, pareto_front(points, bool(here[0].higher_is_better)))
-        for cell, (x, y) in zip(here, points, strict=True):
-            marker, color = MARKERS[kinds.index(cell.label(rest)) % len(MARKERS)], style[cell.label(columns)].color
-            error = None if math.isnan(cell.ci95) else cell.ci95 * scale
-            panel.errorbar(x, y, yerr=error, fmt=marker, color=color, markersize=6, elinewidth=1, capsize=2)
+        here = series.sorted([cell for cell in cells if (cell.text("dataset"), cell.metric) == group])
+        points = [(cost_of[id(cell)], cell.mean * unit_of(group[1])[0]) for cell in here]
         _axes(panel, points, group, cost)
+        front = pareto_front(points, bool(here[0].higher_is_better))
+        _front(panel, front)
+        for i in sorted(range(len(here)), key=lambda i: points[i] in front):  # the front is drawn last, on top
+            _point(panel, here[i], points[i], marker[here[i].label(rest)], series, _inside(panel, points, i, front))
     for panel in flat[len(groups) :]:
         panel.set_visible(False)
-    _name(flat[0], ordered_labels(cells, columns), style, kinds)
-    legend(figure, flat[:1])
+    legend(figure, _handles(series, marker))
     counted = f"; bit-operations: {cost.note}" if cost.note else ""
-    explain(figure, f"points: mean, 95 % interval (cut where it leaves the panel); grey: Pareto front{counted}")
+    note = (
+        "points: mean, 95 % interval (cut where it leaves the panel), rings where points coincide; grey: Pareto front"
+    )
+    explain(figure, note + counted)
     return figure
 
 
 def _front(panel: Axes, front: Sequence[Point]) -> None:
-    """Steps: at each cost the best that is to be had for it."""
+    """Steps: at each cost the best that is to be had for it; and a disc behind each of its points."""
     xs, ys = zip(*front, strict=True)
-    panel.step(xs, ys, where="post", color="#999999", linewidth=3, alpha=0.5, zorder=1)
+    panel.step(xs, ys, where="post", color="#999999", linewidth=3, alpha=0.5, zorder=1, solid_capstyle="butt")
+    panel.plot(xs, ys, "o", color="#cccccc", markersize=2.6 * SIZE, markeredgewidth=0, zorder=1.5)
+
+
+def _inside(panel: Axes, points: Sequence[Point], i: int, front: Sequence[Point]) -> int:
+    """How many points lie on point i and are drawn inside its ring: the front's innermost, then by place."""
+    places = panel.transAxes.inverted().transform(panel.transData.transform(points))
+
+    def rank(k: int) -> tuple[bool, int]:
+        return points[k] in front, k
+
+    near = [k for k in range(len(points)) if abs(places[k] - places[i]).max() < TOUCHING]
+    return sum(rank(k) > rank(i) for k in near)
+
+
+def _point(panel: Axes, cell: Cell, point: Point, marker: str, series: Series, inside: int) -> None:
+    """A mean with its interval; a ring where other points lie inside it."""
+    color = series.look(cell).color
+    error = None if math.isnan(cell.ci95) else cell.ci95 * unit_of(cell.metric)[0]
+    panel.errorbar(
+        *point, yerr=error, fmt=marker, color=color, markersize=SIZE + STEP * inside, markeredgewidth=1.6,
+        markerfacecolor="none" if inside else color, elinewidth=1, capsize=2, capthick=1, zorder=3 - 0.01 * inside,
+    )  # fmt: skip
 
 
 def _axes(panel: Axes, points: Sequence[Point], group: tuple[str, str], cost: Cost) -> None:
@@ -100,19 +128,22 @@ def _axes(panel: Axes, points: Sequence[Point], group: tuple[str, str], cost: Co
     xs = [x for x, _ in points]
     if min(xs) > 0:  # a field of the rows may be anything
         panel.set_xscale("log")
-        panel.set_xlim(min(xs) / ROOM, max(xs) * ROOM)
+        panel.set_xlim(min(xs) / MARGIN, max(xs) * MARGIN)
         panel.xaxis.set_major_locator(FixedLocator(cost.ticks) if cost.ticks else LogLocator(subs=(1.0, 2.0, 5.0)))
         panel.xaxis.set_major_formatter(FuncFormatter(lambda tick, _: f"{tick:g}"))
         panel.xaxis.set_minor_locator(NullLocator())
-    panel.set_title(group[0], loc="left", fontweight="bold")
+    title(panel, group[0])
     panel.set_xlabel(cost.label)
     panel.set_ylabel(metric_label(group[1]))
 
 
-def _name(panel: Axes, order: Sequence[str], style: dict[str, Look], kinds: Sequence[str]) -> None:
-    """Entries of the legend: a colour per configuration, a marker per model."""
-    for label in order:
-        panel.plot([], [], "s", color=style[label].color, label=label or "all")
-    if len(kinds) > 1:
-        for i, kind in enumerate(kinds):
-            panel.plot([], [], MARKERS[i % len(MARKERS)], color="#777777", fillstyle="none", label=kind)
+def _handles(series: Series, markers: Mapping[str, str]) -> dict[str, Artist]:
+    """Entries of the legend: a colour per configuration, a marker per model where there are several."""
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    handles: dict[str, Artist] = {name: Patch(color=look.color) for name, look in series.looks.items()}
+    if len(markers) > 1:
+        hollow = {"linestyle": "none", "color": "#555555", "fillstyle": "none"}
+        handles |= {for_picture(kind): Line2D([], [], marker=marker, **hollow) for kind, marker in markers.items()}  # type: ignore[arg-type]
+    return handles

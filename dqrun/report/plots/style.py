@@ -1,31 +1,23 @@
-"""What all pictures share: palette, panels, legend and saving."""
+"""What all pictures share: panels, legend, settings and saving."""
 
 from __future__ import annotations
 
 import io
+import os
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from dqrun.errors import ConfigError
-from dqrun.report.cells import Cell
-from dqrun.report.order import ordered_labels
+from dqrun.report.text import for_picture, unit_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 FORMATS = {".png": "png", ".svg": "svg", ".pdf": "pdf"}
-
-# Okabe and Ito's palette, which people with any colour vision can tell apart; black is kept for FP32, and its yellow
-# is left out, being faint on white. Markers and line styles say the same once more.
-PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-REFERENCE = "#000000"
-MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-LINES = ("-", "--", "-.", ":")
 
 RC: dict[Any, Any] = {  # matplotlib types its keys as a long list of literals
     "font.size": 9.0,
@@ -35,48 +27,18 @@ RC: dict[Any, Any] = {  # matplotlib types its keys as a long list of literals
     "grid.color": "#dddddd",
     "grid.linewidth": 0.6,
     "axes.axisbelow": True,
+    "hatch.linewidth": 0.5,
     "legend.frameon": False,
     "svg.hashsalt": "dqrun",  # the same picture has the same bytes
     "pdf.fonttype": 42,  # text stays text
+    "text.parse_math": False,  # a $ in a name is a $
 }
-
-
-@dataclass(frozen=True)
-class Look:
-    """How one label is drawn in all panels of a picture."""
-
-    color: str
-    marker: str
-    line: str
 
 
 def require_matplotlib() -> None:
     """Raises ConfigError where the extra is not installed."""
     if find_spec("matplotlib") is None:
         raise ConfigError("pictures need matplotlib, the extra 'plots': pip install 'dqrun[plots]'")
-
-
-def looks(cells: Sequence[Cell], columns: Sequence[str]) -> dict[str, Look]:
-    """A look for each label, widest first: FP32 black, the others by place in the palette."""
-    labels = ordered_labels(cells, columns)
-    reference = {cell.label(columns) for cell in cells if cell.text("quant") == "fp32"}
-    found, place = {}, 0
-    for label in labels:
-        if label in reference:
-            found[label] = Look(REFERENCE, MARKERS[0], LINES[0])
-            continue
-        color = PALETTE[place % len(PALETTE)]
-        found[label] = Look(color, MARKERS[(place + 1) % len(MARKERS)], LINES[place // len(PALETTE) % len(LINES)])
-        place += 1
-    return found
-
-
-def by_label(cells: Sequence[Cell], columns: Sequence[str], order: Sequence[str]) -> Iterator[tuple[str, str, Cell]]:
-    """Label, name in the legend and cell; configurations that share a label are numbered, so that none hides one."""
-    for label in order:
-        same = [cell for cell in cells if cell.label(columns) == label]
-        for i, cell in enumerate(same):
-            yield label, f"{label or 'all'} ({i + 1})" if len(same) > 1 else label or "all", cell
 
 
 def panels(rows: int, columns: int, width: float, height: float) -> tuple[Figure, list[list[Axes]]]:
@@ -88,15 +50,19 @@ def panels(rows: int, columns: int, width: float, height: float) -> tuple[Figure
     return figure, [list(line) for line in grid]
 
 
-def legend(figure: Figure, axes: Sequence[Axes]) -> None:
-    """One legend above all panels, each name once."""
-    handles: dict[str, Any] = {}
-    for panel in axes:
-        for handle, name in zip(*panel.get_legend_handles_labels(), strict=True):
-            handles.setdefault(name, handle)
+def legend(figure: Figure, handles: Mapping[str, Any]) -> None:
+    """One legend above all panels: what is drawn, by name."""
     if handles:
-        columns = min(len(handles), max(2, int(figure.get_figwidth() / 1.3)))
-        figure.legend(list(handles.values()), list(handles), loc="outside upper center", ncols=columns)
+        longest = max(map(len, handles))
+        columns = max(1, min(len(handles), int(figure.get_figwidth() / (0.5 + 0.075 * longest))))
+        figure.legend(
+            list(handles.values()), list(map(for_picture, handles)), loc="outside upper center", ncols=columns
+        )
+
+
+def title(panel: Axes, text: str) -> None:
+    """A panel's name, above its left end."""
+    panel.set_title(for_picture(text), loc="left", fontweight="bold")
 
 
 def explain(figure: Figure, text: str) -> None:
@@ -107,7 +73,13 @@ def explain(figure: Figure, text: str) -> None:
 
 def metric_label(metric: str, part: str = "Test") -> str:
     """`Test accuracy (%)`; an error is in the unit of its target."""
-    return f"{part} accuracy (%)" if metric == "accuracy" else f"{part} {metric.upper()} (target's unit)"
+    return f"{part} accuracy (%)" if metric == "accuracy" else for_picture(f"{part} {metric.upper()} (target's unit)")
+
+
+def field_label(name: str) -> str:
+    """`seconds (s)`, `peak_bytes (MiB)`: a numeric field of the rows with its unit, where it has one."""
+    unit = unit_of(name)[2].strip()
+    return for_picture(f"{name} ({unit})" if unit else name)
 
 
 def encode(figure: Figure, form: str) -> bytes:
@@ -121,10 +93,26 @@ def encode(figure: Figure, form: str) -> bytes:
 
 @contextmanager
 def styled() -> Iterator[None]:
-    """matplotlib's settings inside a `with` block, whatever the user's own are."""
-    import matplotlib
+    """matplotlib's settings inside a `with` block, whatever the user's own are.
 
+    Pictures are drawn by matplotlib's objects, without pyplot and its windows: no backend is chosen, and one that
+    MPLBACKEND names (a notebook's) is not loaded.
+    """
+    with _environment("MPLBACKEND", "agg"):  # read when matplotlib is imported first, and refused then
+        import matplotlib
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(RC)
         yield
+
+
+@contextmanager
+def _environment(name: str, value: str) -> Iterator[None]:
+    old = os.environ.get(name)
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        os.environ.pop(name)
+        if old is not None:
+            os.environ[name] = old

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from dqrun.errors import ResultsError
@@ -12,6 +13,7 @@ from dqrun.report.rows import load_runs
 pytest.importorskip("matplotlib")
 
 from dqrun.report.plots import curves
+from dqrun.report.plots.series import Series
 
 WriteRun = Callable[..., Path]
 HEADER = "epoch,train_loss,val_loss,val_metric,lr,seconds\n"
@@ -34,6 +36,14 @@ def test_means_up_to_the_shortest(write_run: WriteRun, tmp_path: Path) -> None:
     assert (train, val, metric) == ([2.0, 3.0], [3.0, 4.0], [50.0, 50.0])
     assert figure.axes[0].get_title(loc="left") == "threads gin"
     assert figure.axes[2].get_ylabel() == "Validation accuracy (%)"
+    (band,) = figure.axes[0].collections
+    heights = band.get_paths()[0].vertices[:, 1]  # type: ignore[union-attr,index]
+    assert (heights.min(), heights.max()) == pytest.approx((2 - 2**0.5, 3 + 2**0.5))
+    look = Series(cells_of(tmp_path), ["dataset", "model"], ["quant", "method"]).looks["int4 dq"]
+    (line,) = figure.axes[0].get_lines()
+    assert (line.get_color(), line.get_linestyle()) == (look.color, look.line)
+    assert line.get_xdata().tolist() == [1.0, 2.0]  # type: ignore[union-attr]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["int4 dq"]
 
 
 def test_trials_without_a_history_are_counted(write_run: WriteRun, tmp_path: Path) -> None:
@@ -57,3 +67,37 @@ def test_outliers_are_cut_and_named(write_run: WriteRun, tmp_path: Path) -> None
     (write_run() / "history.csv").write_text(history(losses))
     panel = curves.draw(cells_of(tmp_path), ["dataset"], [])[0].axes[0]
     assert panel.get_ylim()[1] < 3 and [text.get_text() for text in panel.texts] == ["cut: values up to 5e+03"]
+
+
+def test_long_and_many_histories_are_sampled(write_run: WriteRun, tmp_path: Path) -> None:
+    for seed in range(curves.MOST_TRIALS + 2):
+        (write_run(seed=seed) / "history.csv").write_text(history([float(i) for i in range(1200 if seed else 1300)]))
+    (cell,) = cells_of(tmp_path)
+    found = curves.read_histories(cell)
+    assert found["epoch"].shape == (curves.MOST_TRIALS, curves.POINTS)
+    epochs = found["epoch"][0]
+    assert epochs[0] == 1 and epochs[-1] == 1200 and np.diff(epochs).min() >= 2 and np.diff(epochs).max() <= 3
+    assert (found["train_loss"] == epochs - 1).all()
+    assert curves.draw([cell], ["dataset"], [])[1] == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "epoch,train_loss\n1,2\n", HEADER + "1,2\n", HEADER + "1,2,3,x,5,6\n", HEADER, "\xff\x00", HEADER + '"'],
+)
+def test_damaged_histories(tmp_path: Path, text: str) -> None:
+    (tmp_path / "history.csv").write_bytes(text.encode("latin-1"))
+    assert curves.read_history(tmp_path / "history.csv") is None
+
+
+def test_a_table_of_many_columns_is_read_at_once(tmp_path: Path) -> None:
+    names = [f"c{i}" for i in range(20_000)]
+    lines = [
+        ",".join([*names, "epoch,train_loss,val_loss,val_metric"]),
+        ",".join(["0"] * 20_000 + ["1", "2", "3", "4"]),
+    ]
+    (tmp_path / "history.csv").write_text("\n".join(lines))
+    found = curves.read_history(tmp_path / "history.csv")
+    assert found is not None and {name: values.tolist() for name, values in found.items()} == {
+        "epoch": [1.0], "train_loss": [2.0], "val_loss": [3.0], "val_metric": [4.0],
+    }  # fmt: skip

@@ -1,56 +1,76 @@
-"""Looks, labels and files of pictures."""
+"""What all pictures share."""
 
 import importlib.util
-from collections.abc import Callable
+import subprocess
+import sys
+from typing import Any
 
 import pytest
 
 from dqrun.errors import ConfigError
-from dqrun.report.cells import Cell
 from dqrun.report.plots import style
+from dqrun.report.text import for_picture
 
 pytest.importorskip("matplotlib")
 
 
-def cells_of(make_cell: Callable[..., Cell]) -> list[Cell]:
-    bits = {"fp32": None, "int8": 8, "int4": 4}
-    return [
-        make_cell(0.5, quant=quant, method="none" if quant == "fp32" else method, weight_bits=bits[quant],
-                  activation_bits=bits[quant])
-        for quant in ("int4", "int8", "fp32")
-        for method in ("naive", "dq")
-    ]  # fmt: skip
-
-
-def test_labels_go_from_wide_to_narrow(make_cell: Callable[..., Cell]) -> None:
-    labels = style.ordered_labels(cells_of(make_cell), ["quant", "method"])
-    assert labels == ["fp32", "int8 dq", "int8 naive", "int4 dq", "int4 naive"]
-
-
-def test_each_label_has_a_look_of_its_own(make_cell: Callable[..., Cell]) -> None:
-    looks = style.looks(cells_of(make_cell), ["quant", "method"])
-    assert looks["fp32"].color == style.REFERENCE and len(set(looks.values())) == len(looks)
-    many = [make_cell(0.5, method=f"m{i}") for i in range(20)]
-    assert len(set(style.looks(many, ["method"]).values())) == 20
-
-
-def test_configurations_with_one_label_are_numbered(make_cell: Callable[..., Cell]) -> None:
-    cells = [make_cell(0.5, method="dq"), make_cell(0.6, method="dq"), make_cell(0.7, method="naive")]
-    names = [name for _, name, _ in style.by_label(cells, ["method"], ["dq", "naive"])]
-    assert names == ["dq (1)", "dq (2)", "naive"]
+def picture(name: str = "a") -> Any:
+    with style.styled():
+        figure, ((panel,),) = style.panels(1, 1, 2, 2)
+        style.legend(figure, {name: panel.plot([0, 1], [0, 1])[0]})
+        style.title(panel, name)
+        panel.set_xticks([0], [for_picture(name)])
+        style.explain(figure, "a note that is too long for the width of so small a figure")
+    return figure
 
 
 @pytest.mark.parametrize(("form", "start"), [("png", b"\x89PNG"), ("svg", b"<?xml"), ("pdf", b"%PDF")])
 def test_the_same_picture_has_the_same_bytes(form: str, start: bytes) -> None:
-    def picture() -> bytes:
-        with style.styled():
-            figure, ((panel,),) = style.panels(1, 1, 2, 2)
-            panel.plot([0, 1], [0, 1], label="a")
-            style.legend(figure, [panel])
-            style.explain(figure, "a note that is too long for the width of so small a figure")
-        return style.encode(figure, form)
+    first = style.encode(picture(), form)
+    assert first.startswith(start) and first == style.encode(picture(), form) != style.encode(picture("b"), form)
 
-    assert picture().startswith(start) and picture() == picture()
+
+@pytest.mark.parametrize("name", ["$", "$x$", r"$\frac{", "_hidden", "a\x1b[31m\n", "<b>&", "$a_b^c$ 5 %"])
+def test_any_name_is_drawn_as_it_is(name: str) -> None:
+    figure = picture(name)
+    assert style.encode(figure, "svg") and style.encode(figure, "pdf")
+    (entry,) = figure.legends[0].get_texts()
+    assert entry.get_text() == for_picture(name) and not entry.get_parse_math()
+    assert figure.axes[0].get_title(loc="left") == for_picture(name)
+
+
+def test_panels_have_their_size() -> None:
+    figure, grid = style.panels(2, 3, 2.0, 1.5)
+    assert figure.get_size_inches().tolist() == [6.0, 3.5] and [len(line) for line in grid] == [3, 3]
+
+
+def test_notes_are_broken_to_the_width() -> None:
+    note = picture().get_supxlabel()
+    assert "\n" in note and max(map(len, note.splitlines())) <= 34
+
+
+@pytest.mark.parametrize(
+    ("name", "label"),
+    [("seconds", "seconds (s)"), ("peak_bytes", "peak_bytes (MiB)"), ("seed", "seed"), ("test_metric", "test_metric")],
+)
+def test_fields_have_their_unit(name: str, label: str) -> None:
+    assert style.field_label(name) == label
+
+
+def test_metrics_have_their_unit() -> None:
+    assert style.metric_label("accuracy") == "Test accuracy (%)"
+    assert style.metric_label("mae", "Validation") == "Validation MAE (target's unit)"
+
+
+@pytest.mark.parametrize("backend", ["module://matplotlib_inline.backend_inline", "nonsense"])
+def test_a_backend_of_the_environment_is_not_used(backend: str) -> None:
+    code = (
+        "import os; from dqrun.report.plots import style\n"
+        "with style.styled():\n  figure, _ = style.panels(1, 1, 1, 1)\n"
+        f"assert style.encode(figure, 'png') and os.environ['MPLBACKEND'] == {backend!r}\n"
+        "import sys; assert 'matplotlib.pyplot' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], env={"MPLBACKEND": backend}, check=True)
 
 
 def test_without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
