@@ -26,6 +26,7 @@ from dqrun.errors import ConfigError
 from dqrun.fields import list_fields, nearest_field, suggestion
 from dqrun.groups import config_folders, list_groups
 from dqrun.overrides import Groups, check, parse, split_sweep
+from dqrun.preset_text import require_text
 from dqrun.protocol import canonical
 
 CONFIG_NAME = "run"
@@ -90,7 +91,9 @@ def load_jobs(overrides: Sequence[str], *, multirun: bool = False, config_dir: s
         words = parse(overrides, session.config_loader)
         if multirun:
             words = [*parse(_preset_sweep(session, words, groups), session.config_loader), *words]
-        return distinct([_load_job(session, job, groups, multirun) for job in split_sweep(words, multirun)])
+        jobs = distinct([_load_job(session, job, groups, multirun) for job in split_sweep(words, multirun)])
+    require_text(folders[:-1], {choice for job in jobs for choice in job.choices.items()})
+    return jobs
 
 
 def _preset_sweep(session: Hydra, overrides: Sequence[Override], groups: Groups) -> list[str]:

@@ -16,21 +16,25 @@ from hydra.errors import HydraException
 from dqrun.errors import ConfigError
 from dqrun.fields import DICTIONARIES, suggestion
 from dqrun.groups import OPTIONAL_GROUPS
+from dqrun.quoting import quoted
 
 Groups = Mapping[str, Sequence[str]]
 
 
 def parse(texts: Sequence[str], loader: ConfigLoader) -> list[Override]:
-    """The overrides in `texts`; raises ConfigError with the first that is not `key=value`."""
+    """The overrides in `texts`, text fields as they were typed; ConfigError with the first that is not `key=value`."""
     parser = OverridesParser.create(config_loader=loader)
     return [_parse_one(parser, text) for text in texts]
 
 
 def _parse_one(parser: OverridesParser, text: str) -> Override:
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise ConfigError(f"override {text!r} must be text in the encoding of the terminal")
+    words = quoted(text)
     try:
-        (override,) = parser.parse_overrides([text])
+        (override,) = parser.parse_overrides([words])
     except HydraException as error:
-        reason = str(error).removeprefix(f"Error parsing override '{text}'\n").splitlines()[0]
+        reason = str(error).removeprefix(f"Error parsing override '{words}'\n").splitlines()[0]
         raise ConfigError(f"override {text!r} is not of the form key=value that Hydra reads: {reason}") from error
     if not override.key_or_group:
         raise ConfigError(f"override {text!r} names no field")

@@ -57,7 +57,7 @@ def run_trial(
     """
     began = time.perf_counter() if began is None else began
     task, split = Task(config.dataset.task), split_for(dataset, config.protocol, trial.fold)
-    with kernels.use(config.kernels), forked_rng(trial.seed):
+    with kernels.use(config.kernels), kernels.ran() as ran, forked_rng(trial.seed):
         data = TrialData.build(
             dataset, split, config.dataset, config.train.batch_size, uses_self_loops(config.model), config.device
         )
@@ -80,7 +80,7 @@ def run_trial(
         if config.evaluate.engine == "integer" and "test" in parts and "reason" not in measured:
             with failing(measured):
                 measured |= asdict(evaluate_integer(model, data.batches("test"), task))
-    measured["data_fingerprint"] = data_fingerprint(dataset)
+    measured |= {"data_fingerprint": data_fingerprint(dataset), "kernels": ran.name}
     measured["seconds"] = here + checkpoints.earlier_seconds
     measured["setup_seconds"] = time.perf_counter() - began - here
     row = make_row(config, trial, result, model, measured)

@@ -166,7 +166,7 @@ def test_a_mistake_is_one_line(override: str, message: str) -> None:
 
 def test_a_sweep_is_checked_to_its_end() -> None:
     _check_message(["quant=int8,int5"], "quant must be one of ..., got 'int5'; did you mean 'int8'?", multirun=True)
-    _check_message(["model.hidden=8,-1"], "model.hidden must be >= 1, got -1", multirun=True)
+    _check_message(["model.hidden=8,-1"], "model.hidden must be in 1..65536, got -1", multirun=True)
     _check_message(
         ["model.hidden=interval(1,3)"], "model.hidden=interval(1,3) is no list of values: ...", multirun=True
     )

@@ -13,6 +13,7 @@ from dqrun import trial as module
 from dqrun.compose import load_configs
 from dqrun.config import RunConfig
 from dqrun.data.dataset import GraphDataset, load_dataset
+from dqrun.data.fingerprint import data_fingerprint
 from dqrun.errors import TrialFailed
 from dqrun.outcome import Outcome
 from dqrun.protocol import Trial
@@ -97,6 +98,14 @@ def test_seconds_are_of_training_and_the_rest_is_set_up(
     config = config_of("plan=integer", "quant=int8", "evaluate.engine=integer", "threads=1")
     row = run(config, dataset, tmp_path).row
     assert (row.seconds, row.setup_seconds) == (31000, 123)
+
+
+def test_a_row_names_its_data_and_the_kernels_that_ran(
+    dataset: GraphDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "warm_up", lambda *rest: None)
+    row = run(config_of(), dataset, tmp_path).row
+    assert row.kernels == "reference" and row.data_fingerprint == data_fingerprint(dataset)
 
 
 def test_a_metric_that_is_not_finite_is_a_failure(

@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from dqrun.config.rules import doc, require, require_one_of
+from dqrun.config.rules import LARGEST_SEED, doc, require, require_in, require_name, require_one_of
 
 DATASET_SOURCES = ("planetoid", "tu", "zinc", "gnn_benchmark", "threads", "folder")
 FEATURES = ("given", "degree", "category", "auto")
@@ -68,11 +68,13 @@ class DatasetConfig:
     seed: int = doc("source=threads: seed of the generator", 0)
 
     def validate(self) -> None:
+        require_name("dataset.name", self.name)
         require_one_of("dataset.source", self.source, DATASET_SOURCES)
         require_one_of("dataset.task", self.task, TASKS)
         require_one_of("dataset.features", self.features, FEATURES)
         require_one_of("dataset.degree_statistics", self.degree_statistics, DEGREE_STATISTICS)
         require(self.max_one_hot_degree >= 0, "dataset.max_one_hot_degree", "be >= 0", self.max_one_hot_degree)
-        require(self.graphs >= 10, "dataset.graphs", "be >= 10", self.graphs)
+        require_in("dataset.graphs", self.graphs, 10, 1_000_000)
+        require_in("dataset.seed", self.seed, 0, LARGEST_SEED)
         if self.source == "folder":
             require(self.path is not None, "dataset.path", "name a folder for dataset=folder", self.path)

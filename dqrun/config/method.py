@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from dqrun.config.rules import doc, require, require_label, require_one_of
+from dqrun.config.rules import doc, require, require_name, require_one_of
 
 ESTIMATORS = ("ste", "clipped", "clipped_ends")
 OBSERVER_UPDATES = ("widen", "average", "latest")
@@ -101,7 +101,7 @@ class MethodConfig:
     post_training: bool = doc("train in FP32, then calibrate on training data and quantise", False)
 
     def validate(self) -> None:
-        require_label("method.name", self.name)
+        require_name("method.name", self.name)
         require_one_of("method.estimator", self.estimator, ESTIMATORS)
         self.observer.validate("method.observer")
         self.weight_observer.validate("method.weight_observer")

@@ -48,6 +48,7 @@ class ModelConfig:
         require_one_of("model.readout", self.readout, ("mean", "sum", "max"))
         for name, most in LARGEST.items():
             require_in(f"model.{name}", getattr(self, name), 1, most)
+        require(len(self.head) <= 100, "model.head", "hold at most 100 divisors", self.head)
         for name in ("input_dropout", "dropout", "attention_dropout", "head_dropout"):
             require(0 <= getattr(self, name) < 1, f"model.{name}", "be in [0, 1)", getattr(self, name))
         require(self.hidden % self.heads == 0, "model.heads", f"divide model.hidden={self.hidden}", self.heads)

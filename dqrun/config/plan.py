@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from dqrun.config.rules import doc, require, require_label
+from dqrun.config.rules import doc, require, require_name
 
 
 @dataclass
@@ -43,6 +43,6 @@ class PlanConfig:
     )
 
     def validate(self) -> None:
-        require_label("plan.name", self.name)
+        require_name("plan.name", self.name)
         for glob, rule in self.rules.items():
             rule.validate(f"plan.rules.{glob}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from dqrun.config.dataset import DataConfig, DatasetConfig
@@ -11,7 +11,7 @@ from dqrun.config.method import MethodConfig
 from dqrun.config.model import ModelConfig
 from dqrun.config.plan import PlanConfig
 from dqrun.config.quant import QuantConfig
-from dqrun.config.rules import doc, require, require_one_of
+from dqrun.config.rules import doc, require, require_in, require_one_of, require_sane
 from dqrun.config.train import EvaluateConfig, ProtocolConfig, TrainConfig
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class RunConfig:
             getattr(self, part).validate()
         require_one_of("track", self.track, TRACKERS)
         require_one_of("device", self.device, ("cpu", "cuda"))
-        require(self.jobs >= 0, "jobs", "be >= 0", self.jobs)
+        require_in("jobs", self.jobs, 0, 10_000)
         sequential = self.launcher.name == "plain"
         require(
             not sequential or self.jobs <= 1, "jobs", "be 0 or 1 with launcher=plain (launcher=parallel)", self.jobs
@@ -89,16 +89,15 @@ class RunConfig:
         require(self.threads >= 0, "threads", "be >= 0", self.threads)
         require_one_of("kernels", self.kernels, ("auto", "reference", "cpu"))
         require_one_of("evaluate.engine", self.evaluate.engine, ("float", "integer"))
-        for tag in self.tags:
-            require(
-                re.fullmatch(r"[\w.:/+@-]+", tag) is not None, "tags", "be words of letters, digits and _-.:/+@", tag
-            )
+        words = all(re.fullmatch(r"[\w.:/+@-]+", tag) for tag in self.tags)
+        require(words, "tags", "be words of letters, digits and _ - . : / + @", self.tags)
         if self.evaluate.engine == "integer":
             self._validate_integer()
         if not self.quant.is_fp32:
             self._validate_options()
         if self.dataset.task == "node_classification":
             require(self.protocol.name == "seeds", "protocol.name", "be seeds for node tasks", self.protocol.name)
+        require_sane(asdict(self))
 
     @property
     def starts_warm(self) -> bool:

@@ -6,11 +6,10 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from dqrun.config.rules import doc, require, require_in, require_one_of
+from dqrun.config.rules import LARGEST_SEED, doc, require, require_in, require_one_of
 
 SCHEDULES = ("none", "step", "plateau")
 STARTS = ("none", "fp32")
-LARGEST_SEED = 2**32 - 1  # of numpy and scikit-learn
 MOST_TRIALS = 100_000
 
 
