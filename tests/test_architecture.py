@@ -40,7 +40,20 @@ NEEDS_NO_NETWORKS = {
 
 FRONT_DESK = {
     *("cli", "completion", "compose", "composition_errors", "config", "docs", "errors"),
-    *("fields", "groups", "help", "hydra_flags", "names", "overrides", "protocol", "streams", "verbosity", "waiting"),
+    *(
+        "fields",
+        "groups",
+        "help",
+        "hydra_flags",
+        "names",
+        "overrides",
+        "preset_text",
+        "protocol",
+        "quoting",
+        "streams",
+        "verbosity",
+        "waiting",
+    ),
     *("arguments", "bench/__init__", "bench/cli", "bench/command", "bench/inference_cli"),
     *("tune/__init__", "tune/cli", "tune/space"),
     *("cores", "durable", "interrupts", "verbs/__init__"),
