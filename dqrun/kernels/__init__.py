@@ -59,7 +59,7 @@ def fake_quantize(
     """Rounds to the grid and back: (q - zero_point) * scale with q = clamp(round(x * (1 / scale)) + zero_point).
 
     Clamped to [qmin, qmax]; half rounds to even, all in x's precision, as `torch.fake_quantize_per_tensor_affine`;
-    infinite x takes the end codes, NaN stays NaN.
+    infinite x takes the end codes, NaN stays NaN and its gradient passes.
 
     x: [N, ...]. scale: float32 0-d. zero_point: int32 0-d. keep: bool [N] or None, rows passed unchanged with identity
     gradient. estimator, the gradient with respect to x elsewhere: "ste" identity; "clipped" zero where the unclamped

@@ -61,7 +61,7 @@ class _FakeQuantize(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         step = None if ctx.slope is None else (grad * ctx.slope).sum()
-        grad = grad if ctx.passes is None else grad * ctx.passes
+        grad = grad if ctx.passes is None else grad.where(ctx.passes, 0.0)
         return (grad, step, None, None, None, None, None)
 
 
@@ -71,8 +71,8 @@ def gradient_codes(qmin: int, qmax: int, estimator: str) -> tuple[int, int]:
 
 
 def _passes(code: Tensor, low: int, high: int, exact: Tensor | None) -> Tensor:
-    inside = (code >= low) & (code <= high)
-    return inside if exact is None else inside | exact
+    outside = (code < low) | (code > high)  # NaN is not
+    return ~outside if exact is None else ~outside | exact
 
 
 def _step_slope(x: Tensor, scale: Tensor, low: Tensor, high: Tensor, exact: Tensor | None) -> Tensor:

@@ -40,10 +40,10 @@ def round_to_grid(x: Any, grid: GridValues) -> Any:
 
 @inner
 def passes(x: Any, grid: GridValues) -> Any:
-    """Whether the gradient of one value passes."""
+    """Whether the gradient of one value passes; that of NaN does."""
     inverse, _, zero_point, _, _, low, high = grid
     code = np.rint(x * inverse) + zero_point
-    return (code >= low) & (code <= high)
+    return not ((code < low) | (code > high))
 
 
 def width_of(x: Tensor) -> int:

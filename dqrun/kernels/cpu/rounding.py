@@ -37,7 +37,7 @@ def _round_flagged(
     """As `_round`; flags[i - block]: whether the gradient of element i passes."""
     for i in range(first, last):
         rounded = round_to_grid(x[i], grid)
-        flags[i - block] = passes(x[i], grid) & (rounded >= least)
+        flags[i - block] = passes(x[i], grid) & (not rounded < least)
         if rounded < floor:
             rounded = floor
         y[i] = rounded
@@ -48,7 +48,7 @@ def _copy(x: Any, y: Any, flags: Any, block: int, first: int, last: int, floor: 
     """As `_round_flagged` for elements that stay exact."""
     for i in range(first, last):
         value = x[i]
-        flags[i - block] = value >= least
+        flags[i - block] = not value < least
         if value < floor:
             value = floor
         y[i] = value
@@ -74,7 +74,7 @@ def _round_chosen(
         value = x[first + i]
         rounded, exact = round_to_grid(value, grid), not chosen(np.uint32(np.uint32(i) + start), high, threshold)
         result = value if exact else rounded
-        flags[first - block + i] = (passes(value, grid) | exact) & (result >= least)
+        flags[first - block + i] = (passes(value, grid) | exact) & (not result < least)
         y[first + i] = floor if result < floor else result
 
 

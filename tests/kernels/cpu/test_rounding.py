@@ -17,12 +17,28 @@ grids = st.sampled_from([(0, -8, 7), (3, 0, 15), (-100, -128, 127), (1, -2, 1)])
 noises = st.sampled_from([None, Noise(0.5, 1, 2**32 - 2), Noise(0.1, 2**32 - 3, 7)])
 
 
-def run(version, x: Tensor, *args) -> tuple[Tensor, Tensor]:
+def upstream(size: int, special: bool = False) -> Tensor:
+    """A gradient of either sign; `special`: some of it infinite."""
+    gradient = torch.arange(1.0, size + 1)
+    gradient[3::5] *= -1
+    if special:
+        gradient[1::5] = torch.inf
+    return gradient
+
+
+def run(version, x: Tensor, *args, special: bool = False) -> tuple[Tensor, Tensor]:
     leaf = x.clone().requires_grad_()
     y = version.fake_quantize(leaf, *args)
-    y.backward(torch.arange(1.0, x.numel() + 1).view_as(x))
+    y.backward(upstream(x.numel(), special).view_as(x))
     assert leaf.grad is not None
     return y.detach(), leaf.grad
+
+
+def require_equal_bits(ours: Tensor, theirs: Tensor) -> None:
+    """The same numbers, and the same sign of zero; of a NaN the sign and the payload may differ."""
+    assert torch.equal(ours.isnan(), theirs.isnan())
+    known = ~ours.isnan()
+    assert torch.equal(ours[known].view(torch.int32), theirs[known].view(torch.int32))
 
 
 @pytest.mark.parametrize("version", [cpu, reference])
@@ -31,7 +47,7 @@ def test_is_torchs_bit_for_bit(version, x: Tensor, scale: Tensor, grid: tuple[in
     zero_point, qmin, qmax = torch.tensor(grid[0], dtype=torch.int32), grid[1], grid[2]
     leaf = x.clone().requires_grad_()
     expected = torch.fake_quantize_per_tensor_affine(leaf, scale, zero_point, qmin, qmax)
-    expected.backward(torch.arange(1.0, x.numel() + 1))
+    expected.backward(upstream(x.numel()))
     y, gradient = run(version, x, scale, zero_point, qmin, qmax, None, "clipped")
     assert torch.equal(y, expected)
     assert leaf.grad is not None and torch.equal(gradient, leaf.grad)
@@ -39,18 +55,22 @@ def test_is_torchs_bit_for_bit(version, x: Tensor, scale: Tensor, grid: tuple[in
 
 @given(
     st.integers(0, 5), st.sampled_from([(), (1,), (7,), (3, 2)]), scales, grids,
-    st.sampled_from(["ste", "clipped", "clipped_ends"]), st.booleans(), st.booleans(), noises, st.integers(0, 999),
+    st.sampled_from(["ste", "clipped", "clipped_ends"]), st.booleans(), st.booleans(), noises, st.booleans(),
+    st.integers(0, 999),
 )  # fmt: skip
 def test_is_the_reference_bit_for_bit(
     rows: int, shape: tuple[int, ...], scale: Tensor, grid: tuple[int, int, int], estimator: str, kept: bool,
-    relu: bool, noise: Noise | None, seed: int,
+    relu: bool, noise: Noise | None, special: bool, seed: int,
 ) -> None:  # fmt: skip
     generator = torch.Generator().manual_seed(seed)
     x = torch.randn(rows, *shape, generator=generator) * 10 * scale
+    if special:
+        at = torch.randint(4, x.shape, generator=generator)
+        x = torch.tensor([torch.nan, torch.inf, -torch.inf, -0.0])[at].where(x < 0, x)
     keep = torch.rand(rows, generator=generator) < 0.5 if kept else None
     args = (scale, torch.tensor(grid[0], dtype=torch.int32), grid[1], grid[2], keep, estimator, relu, noise)
-    for ours, theirs in zip(run(cpu, x, *args), run(reference, x, *args), strict=True):
-        assert torch.equal(ours, theirs)
+    for ours, theirs in zip(*(run(version, x, *args, special=special) for version in (cpu, reference)), strict=True):
+        require_equal_bits(ours, theirs)
 
 
 @pytest.mark.usefixtures("num_threads")
