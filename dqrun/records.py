@@ -25,11 +25,17 @@ def read_json(path: Path) -> Any:
     if status.st_size > _MAX_BYTES:
         raise ValueError(f"it is larger than {_MAX_BYTES} bytes")
     try:
-        return json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse, object_pairs_hook=_once)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"it is not JSON: {error}") from None
+        return parse_json(path.read_text(encoding="utf-8"))
     except UnicodeDecodeError:
         raise ValueError("it is not text in UTF-8") from None
+
+
+def parse_json(text: str) -> Any:
+    """What a JSON text holds, strictly; raises ValueError in one line."""
+    try:
+        return json.loads(text, parse_constant=_refuse, object_pairs_hook=_once)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"it is not JSON: {error}") from None
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
 

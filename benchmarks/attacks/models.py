@@ -1,0 +1,177 @@
+"""Damaged model files: `python benchmarks/attacks/models.py [--count N] [--seed S]`.
+
+Files of small trained networks (GIN, GCN, GAT; FP32, INT8, INT4, learned steps) are changed: byte by byte, in their
+metadata (fields removed, exchanged, of other types, of extreme values), and in their tensors (shapes, types, names,
+numbers that are not finite). Each is opened by what opens model files: the loader, the warm start and the lowering of
+`dqrun export`.
+
+A failure is: a signal, a hang, an error that is no single line of dqrun's own, memory beyond the bound, or a network or
+program with numbers that are not finite. Exit code 1 with a failure.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import sys
+import tempfile
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import load, save
+
+sys.path.insert(0, str(Path(__file__).parent))
+import pool
+from programs import EXTREMES, bytewise, places, structure
+
+from dqrun.build import build_model, uses_self_loops
+from dqrun.checkpoint import Shapes, load_features, load_model, load_parameters, save_model
+from dqrun.compose import load_configs
+from dqrun.data.features import FeatureRule
+from dqrun.engine.lower import lower
+from dqrun.engine.structure import build_graph
+from dqrun.errors import DqrunError
+
+CHANNELS = 5
+NETWORKS = (
+    ("model=gin", "quant=int8", "plan=integer", "model.norm=batch"),
+    ("model=gin", "quant=fp32"),
+    ("model=gcn", "quant=int4", "plan=integer", "model.norm=none"),
+    ("model=gcn", "quant=int8", "method.step=learned"),
+    ("model=gat", "quant=int8", "plan=integer", "model.heads=2"),
+)
+
+
+@cache
+def whole_files() -> tuple[bytes, ...]:
+    """The model files that are damaged."""
+    found = []
+    torch.manual_seed(0)
+    for words in NETWORKS:
+        (config,) = load_configs(["dataset=reddit_binary", *words, "model.hidden=4", "model.layers=2"])
+        network = build_model(config, CHANNELS, 0, 2)
+        edges, nodes, batch = structure()
+        for _ in range(2):
+            network(torch.randn(nodes, CHANNELS), build_graph(edges, nodes, batch, uses_self_loops(config.model)))
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "a"
+            save_model(path, network, config, Shapes(CHANNELS, 0, 2), FeatureRule("given", CHANNELS))
+            found.append(path.read_bytes())
+    return tuple(found)
+
+
+def mutants(count: int, seed: int) -> Iterator[bytes]:
+    """Damaged files, always the same for a seed."""
+    random_ = random.Random(seed)
+    for _ in range(count):
+        whole = random_.choice(whole_files())
+        yield bytewise(whole, random_) if random_.random() < 0.3 else rewritten(whole, random_)
+
+
+def rewritten(data: bytes, random_: random.Random) -> bytes:
+    """Metadata and tensors changed in one to three places, as a whole safetensors file."""
+    tensors = load(data)
+    with tempfile.NamedTemporaryFile() as file:
+        Path(file.name).write_bytes(data)
+        with safe_open(file.name, framework="pt") as opened:
+            metadata: dict[str, str] = dict(opened.metadata())
+    for _ in range(random_.choice((1, 1, 2, 3))):
+        if random_.random() < 0.5:
+            change_metadata(metadata, random_)
+        elif tensors:
+            change_tensors(tensors, random_)
+    return save(tensors, metadata)
+
+
+def change_metadata(metadata: dict[str, str], random_: random.Random) -> None:
+    """An entry removed or made no JSON, or one value in it removed, exchanged or extreme."""
+    name = random_.choice(sorted(metadata) or ["format"])
+    way = random_.random()
+    if way < 0.1:
+        metadata.pop(name, None)
+    elif way < 0.2 or name == "format":
+        metadata[name] = random_.choice(("", "{", "[]", "null", "NaN", '{"a": 1}', "[" * 5000, metadata.get(name, "")))
+    else:
+        try:
+            tree = json.loads(metadata[name])
+        except (ValueError, KeyError, RecursionError):
+            return
+        found = places(tree)
+        if not found:
+            return
+        (owner, key), (other_owner, other_key) = random_.choice(found), random_.choice(found)
+        if random_.random() < 0.3:
+            del owner[key]
+        else:
+            other: Any = other_owner[other_key]
+            owner[key] = random_.choice((*EXTREMES, float("nan"), json.loads(json.dumps(other)), str(owner[key])))
+        metadata[name] = json.dumps(tree)
+
+
+def change_tensors(tensors: dict[str, torch.Tensor], random_: random.Random) -> None:
+    """A tensor removed, renamed, of another shape or type, or with other numbers."""
+    name = random_.choice(sorted(tensors))
+    tensor, way = tensors[name], random_.random()
+    if way < 0.15:
+        del tensors[name]
+    elif way < 0.3:
+        tensors[random_.choice((name + "x", "a\x1b[2J", random_.choice(sorted(tensors))))] = tensors.pop(name).clone()
+    elif way < 0.45:
+        tensors[name] = random_.choice(
+            (tensor.flatten()[:-1], tensor.unsqueeze(0), tensor.repeat(2, *[1] * tensor.dim()))
+        )
+        tensors[name] = tensors[name].clone()
+    elif way < 0.6:
+        tensors[name] = tensor.to(random_.choice((torch.float64, torch.float16, torch.int8, torch.bool, torch.int64)))
+    elif tensor.is_floating_point() and tensor.numel():
+        flat = tensor.clone().flatten()
+        flat[random_.randrange(flat.numel())] = random_.choice(
+            (torch.nan, torch.inf, -torch.inf, -1.0, 0.0, 3e38, 1e-45)
+        )
+        tensors[name] = flat.view(tensor.shape)
+
+
+def judge(path: Path) -> str:
+    """What comes of a model file: "refused" or "ran", else what is wrong."""
+    try:
+        model, config = load_model(path)
+        load_features(path)
+        load_parameters(path, build_model(config, CHANNELS, 0, 2))
+    except DqrunError as error:
+        return "refused" if "\n" not in str(error) else f"lines {error!r}"
+    for name, tensor in model.state_dict().items():
+        if ".quantizer." not in name and tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+            return f"numbers {name} of a network that was taken"
+    try:
+        program = lower(model)
+    except DqrunError as error:
+        return "ran" if "\n" not in str(error) else f"lines {error!r}"
+    edges, nodes, batch = structure()
+    logits = program(torch.randn(nodes, program.signature.in_channels), edges, batch)
+    return "ran" if bool(logits.isfinite().all()) else "numbers of a program that was taken"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--count", type=int, default=500)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--serve", action="store_true", help="judge the files that standard input names")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    if arguments.serve:
+        with tempfile.TemporaryDirectory() as folder:  # compiles all kernels before memory is bounded
+            for i, data in enumerate(whole_files()):
+                (path := Path(folder) / str(i)).write_bytes(data)
+                assert judge(path) == "ran", judge(path)
+        pool.serve(judge)
+        return 0
+    return pool.attack(__file__, "models", mutants(arguments.count, arguments.seed))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
