@@ -92,14 +92,17 @@ def targets(values: NDArray[Any], regression: bool, place: Place) -> tuple[NDArr
 
 def edge_warnings(graphs: UserGraphs) -> tuple[str, ...]:
     """A line each for edges that stand in the file more than once, and for edges without their reverse."""
-    num_nodes = graphs.node_graph.size
-    once = np.unique(graphs.source * num_nodes + graphs.target)
-    ends = np.sort(np.stack([once // num_nodes, once % num_nodes]), axis=0)
-    pairs, directions = np.unique(ends[0] * num_nodes + ends[1], return_counts=True)
-    one_way = int(((directions == 1) & (pairs // num_nodes != pairs % num_nodes)).sum())
+    source, target, num_nodes = graphs.source, graphs.target, graphs.node_graph.size
+    pair = np.minimum(source, target) * num_nodes + np.maximum(source, target)
+    key = 2 * pair + (source > target)
+    key.sort()
+    once = key[np.diff(key, prepend=-1) != 0]
+    changes = np.diff(once // 2, prepend=-1, append=-1) != 0
+    alone = once[changes[:-1] & changes[1:]] // 2  # pairs of which one direction is there
+    one_way = int((alone // num_nodes != alone % num_nodes).sum())
     lines = []
-    if repeated := graphs.source.size - once.size:
-        lines.append(f"{repeated} of {graphs.source.size} edges repeat an earlier one, and each counts")
+    if repeated := source.size - once.size:
+        lines.append(f"{repeated} of {source.size} edges repeat an earlier one, and each counts")
     if one_way:
         lines.append(f"{one_way} of {once.size} edges go in one direction only: list both for an undirected edge")
     return tuple(lines)

@@ -154,36 +154,36 @@ def _quickly(body: bytes, header: Mapping[str, str]) -> dict[str, NDArray[Any]] 
     """All columns at once, or None where something is not as it should be. `body`: without quotes."""
     if not _is_spelled_well(body, header):
         return None
-    frame = _parsed(body, dict(enumerate(_DTYPES[kind] for kind in header.values())), len(header))
-    if frame is None or body.count(b",") != (len(header) - 1) * len(frame):  # pandas fills short rows, cuts long ones
-        return None
     found: dict[str, NDArray[Any]] = {}
-    for place, (name, kind) in enumerate(header.items()):
-        column = frame[place]
-        if kind == WORD:
-            found[name] = column.astype(object).str.strip().to_numpy(dtype=object)
-        elif kind == ID:
-            found[name] = column.to_numpy(dtype=np.int64).copy()
-        else:
-            numbers = float32(column.to_numpy(dtype=np.float64))
-            if numbers is None:
-                return None
-            found[name] = numbers
-    return found
+    for kind in dict.fromkeys(header.values()):
+        names = [name for name in header if header[name] == kind]
+        block = _block(body, header, kind, _DTYPES[kind])
+        if block is None or body.count(b",") != (len(header) - 1) * len(
+            block
+        ):  # pandas fills short rows, cuts long ones
+            return None
+        if kind == NUMBER and (block := float32(block)) is None:
+            return None
+        found |= zip(names, np.ascontiguousarray(block.T), strict=True)
+    return {name: found[name] for name in header}
 
 
-def _parsed(body: bytes, dtypes: dict[int, type], width: int) -> pd.DataFrame | None:
-    """The columns that `dtypes` names by their place, or None where pandas meets what it does not take."""
+def _block(body: bytes, header: Mapping[str, str], kind: str, dtype: type) -> NDArray[Any] | None:
+    """The columns of one kind, [rows, columns], or None where pandas meets what it does not take."""
+    places = [place for place, its_kind in enumerate(header.values()) if its_kind == kind]
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")  # a first row longer than the header, and numbers that do not fit
-            frame: pd.DataFrame = pd.read_csv(
-                io.BytesIO(body), header=None, index_col=False, names=range(width), usecols=list(dtypes), dtype=dtypes,
+            frame = pd.read_csv(
+                io.BytesIO(body), header=None, index_col=False, names=range(len(header)), usecols=places, dtype=dtype,
                 na_filter=False, skipinitialspace=True, quoting=csv.QUOTE_NONE, low_memory=False, **EXACT_FLOATS,
             )  # fmt: skip
-            return frame
     except (ValueError, OverflowError, Warning):  # pandas' parser errors are ValueErrors
         return None
+    words: NDArray[Any] = frame.to_numpy(dtype=object if dtype is str else dtype)
+    if dtype is not str:
+        return words
+    return np.array([[word.strip() for word in row] for row in words.tolist()], dtype=object).reshape(words.shape)
 
 
 def _is_spelled_well(body: bytes, header: Mapping[str, str]) -> bool:
@@ -193,17 +193,18 @@ def _is_spelled_well(body: bytes, header: Mapping[str, str]) -> bool:
     """
     kinds = set(header.values())
     letters = body.translate(None, b"0123456789+-, \t\n")
-    if not letters or kinds == {WORD}:
+    if not letters:
         return True
     if WORD not in kinds and letters.translate(None, b".eE"):
         return False
-    doubtful = {ID, NUMBER} if WORD in kinds else {ID}
-    places = {place: kind for place, kind in enumerate(header.values()) if kind in doubtful}
-    frame = _parsed(body, dict.fromkeys(places, str), len(header))
-    patterns = {ID: r"[+-]?[0-9]+[ \t]*", NUMBER: f"{_NUMBER.pattern}[ \t]*"}
-    return frame is not None and all(
-        bool(frame[place].str.fullmatch(patterns[kind]).all()) for place, kind in places.items()
-    )
+    doubtful = {ID: _INTEGER, NUMBER: _NUMBER} if WORD in kinds else {ID: _INTEGER}
+    for kind, pattern in doubtful.items():
+        words = _block(body, header, kind, str) if kind in kinds else ()
+        if words is None or any(
+            ("." in word and kind == ID) or not pattern.fullmatch(word) for row in words for word in row
+        ):
+            return False
+    return True
 
 
 def _rows(path: Path, text: bytes) -> Iterator[tuple[int, list[str]]]:
