@@ -73,12 +73,15 @@ def _dispatch(arguments: list[str]) -> int:
 
 
 def _train(flags: argparse.Namespace) -> int:
-    from dqrun.compose import load_configs
+    from dqrun.compose import load_jobs
+    from dqrun.groups import config_folders, list_groups
+    from dqrun.recipes import recipe_advice
 
-    configs = load_configs(flags.overrides, multirun=flags.multirun, config_dir=flags.config_dir)
+    jobs = load_jobs(flags.overrides, multirun=flags.multirun, config_dir=flags.config_dir)
+    groups = list_groups(config_folders(flags.config_dir))
     from dqrun.run import run_all  # imports torch: only now that the command line is right
 
-    return run_all(configs, quiet=flags.quiet)
+    return run_all([job.config for job in jobs], quiet=flags.quiet, advice=[recipe_advice(job, groups) for job in jobs])
 
 
 def _print_help(config_dir: str | None) -> None:

@@ -15,13 +15,15 @@ from dqrun.sweep.worker import tidy
 from dqrun.tracking import require_tool
 
 
-def run_all(configs: list[RunConfig], *, quiet: bool = False) -> int:
+def run_all(configs: list[RunConfig], *, quiet: bool = False, advice: Sequence[str] = ()) -> int:
     """Runs every trial of every configuration that has no row yet; returns 1 when one failed, else 0.
 
     Each finished trial is a folder under `results.dir` as soon as it ends, so that the same command, killed at any
-    moment and started again, runs what is missing only.
+    moment and started again, runs what is missing only. `advice`: lines that the user is told first.
     """
     progress = Progress(quiet)
+    for line in advice:
+        progress.note(line)
     plan = run_plan(configs, progress)
     progress.summary(plan.cells)
     return 1 if any(row["status"] != "done" for row in progress.rows) else 0

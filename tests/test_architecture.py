@@ -54,7 +54,7 @@ FRONT_DESK = {
         "verbosity",
         "waiting",
     ),
-    *("arguments", "bench/__init__", "bench/cli", "bench/command", "bench/inference_cli"),
+    *("arguments", "recipes", "bench/__init__", "bench/cli", "bench/command", "bench/inference_cli"),
     *("tune/__init__", "tune/cli", "tune/space"),
     *("cores", "durable", "interrupts", "verbs/__init__"),
 }

@@ -24,7 +24,7 @@ class Recorder(types.ModuleType):
         self.quiet: bool | None = None
         self.outcome: int | BaseException = 0
 
-    def run_all(self, configs: list[RunConfig], *, quiet: bool) -> int:
+    def run_all(self, configs: list[RunConfig], *, quiet: bool, advice: list[str]) -> int:
         self.configs, self.quiet = configs, quiet
         if isinstance(self.outcome, BaseException):
             raise self.outcome
