@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from dqrun.errors import ConfigError, DqrunError
@@ -69,6 +71,39 @@ def test_the_script_writes_the_page(pages, tmp_path: Path, capsys: pytest.Captur
     assert pages.main([str(file)]) == 0 and "1 blocks, unchanged" in capsys.readouterr().out
     file.write_text("<!-- $ ls -->\n<!-- end -->\n")
     assert pages.main([str(file)]) == 2 and "must be dqrun compare" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("study", "command"),
+    [
+        ("citation", "dqrun compare results/published/citation --published --spread both --format markdown"),
+        (
+            "reddit_binary",
+            "dqrun compare results/published/reddit_binary plan.exact=[] --published --spread both --format",
+        ),
+    ],
+)
+def test_numbers_in_the_page_are_those_of_the_rows(repository: Path, study: str, command: str) -> None:
+    """Means, deviations and counts, computed by pandas from trials.csv and not by `dqrun compare`."""
+    trials = pd.read_csv(repository / "results" / "published" / study / "trials.csv", keep_default_na=False)
+    if "plan.exact" in trials:
+        trials = trials[trials["plan.exact"] == "[]"]
+    cells = trials.astype({"test_metric": float}).groupby(["dataset", "model", "quant", "method"])["test_metric"]
+    wanted = {key: (100 * values.mean(), 100 * values.std(), len(values)) for key, values in cells}
+    page = (repository / "docs" / "reproduction.md").read_text(encoding="utf-8")
+    header, _, *lines = (
+        page.partition(f"<!-- $ dqrun compare {command}")[2].partition("\n\n")[2].partition("\n\n")[0].splitlines()
+    )
+    columns = [name.strip() for name in header.strip("|").split("|")][3:]
+    found = {}
+    for line in lines:
+        dataset, model, metric, *texts = (cell.strip() for cell in line.strip("|").split("|"))
+        assert metric == "accuracy"
+        for column, text in zip(columns, texts, strict=True):
+            quant, _, method = column.partition(" ")
+            mean, std, count = re.fullmatch(r"\**(\d+\.\d+) % ± (\d+\.\d+), CI .* \((\d+)\)\**", text).groups()
+            found[dataset, model, quant, method or "none"] = (float(mean), float(std), int(count))
+    assert found == {key: pytest.approx(values, abs=0.0051) for key, values in wanted.items()}
 
 
 def test_what_agrees_with_the_paper(repository: Path) -> None:

@@ -8,6 +8,8 @@ from torch_geometric.utils import add_self_loops, remove_self_loops
 
 from dqrun.graph import CSR, Graph
 from dqrun.nn import GATLayer, GCNLayer, GINLayer
+from dqrun.nn.propagate import propagate
+from dqrun.quant import Grid, Observer, Phase, Quantizer
 
 EDGES = {
     "path": ([[0, 1, 1, 2, 2, 3, 3, 4], [1, 0, 2, 1, 3, 2, 4, 3]], 5),
@@ -58,23 +60,47 @@ def seed() -> None:
     torch.manual_seed(0)
 
 
+@pytest.fixture
+def per_edge(monkeypatch: pytest.MonkeyPatch) -> list[CSR]:
+    """The graphs over which GCN layers have summed messages with a weight per edge."""
+    calls: list[CSR] = []
+
+    def counted(csr: CSR, *arguments: object) -> Tensor:
+        calls.append(csr)
+        return propagate(csr, *arguments)
+
+    monkeypatch.setattr("dqrun.nn.gcn.propagate", counted)
+    return calls
+
+
 @pytest.mark.parametrize("name", EDGES)
-def test_gcn_equals_pyg(name: str) -> None:
+def test_gcn_equals_pyg(name: str, per_edge: list[CSR]) -> None:
     layer, conv = GCNLayer(6, 5), GCNConv(6, 5)
     with torch.no_grad():
         layer.weight.copy_(conv.lin.weight.t())
         layer.bias.copy_(nn.init.normal_(conv.bias))
     check(layer, conv, name)
+    assert per_edge == []
 
 
+@pytest.mark.parametrize("site", ["message", "edge_weight"])
 @pytest.mark.parametrize("name", EDGES)
-def test_gcn_per_edge_form_equals_pyg(name: str) -> None:
-    """The form with a weight per edge, which plans with quantised messages use, computes the same."""
+def test_gcn_per_edge_form_equals_pyg(name: str, site: str, per_edge: list[CSR]) -> None:
+    """The form with a weight per edge, which plans with quantised messages use, computes the same.
+
+    The quantiser observes and does not round. That it saw the messages, or their weights, shows which form ran.
+    """
     layer, conv = GCNLayer(6, 5), GCNConv(6, 5)
-    layer.sites.message.quantizer = Bypass()
+    observing = Quantizer(Grid(8), Observer(0.0, "latest"))
+    observing.phase = Phase.CALIBRATE
+    getattr(layer.sites, site).quantizer = observing
     with torch.no_grad():
         layer.weight.copy_(conv.lin.weight.t())
+        layer.bias.copy_(nn.init.normal_(conv.bias))
     check(layer, conv, name)
+    assert len(per_edge) == 1 and observing.observer.has_seen
+    if site == "edge_weight":
+        assert observing.observer.high == pytest.approx(per_edge[0].symmetric_weight.max().item())
 
 
 @pytest.mark.parametrize("concat", [True, False])
@@ -102,17 +128,3 @@ def test_gin_equals_pyg(name: str, norm: bool) -> None:
             ours.weight.copy_(theirs.weight)
             ours.bias.copy_(theirs.bias)
     check(layer, conv, name)
-
-
-class Bypass(nn.Module):
-    """A quantiser that does nothing."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        from dqrun.quant import Phase
-
-        self.phase = Phase.BYPASS
-        self.noisy = False
-
-    def forward(self, x: Tensor, keep: Tensor | None = None, multiplicity: Tensor | None = None) -> Tensor:
-        return x
