@@ -41,6 +41,10 @@ class SearchProgress(Progress):
         top = "" if best is None or best.value is None else f", best {best.value:.4f} (trial {best.number})"
         self.say(f"{search.name}: trial {tried.number}, {len(search.tried())} of {search.budget}: {shown}{top}")
 
+    def warn(self, text: str) -> None:
+        """A line, even when quiet: something on the disk is damaged."""
+        self.complain([text])
+
     def say(self, text: str) -> None:
         """A line, unless quiet."""
         if not self.quiet:
@@ -73,7 +77,7 @@ def run_searches(searches: Sequence[Search], progress: SearchProgress) -> None:
     """Asks, trains and tells until all budgets are spent; the settings of a round are one sweep, by any launcher."""
     while True:
         count = settings_at_once([search.config for search in searches])
-        asked = [(search, number) for search in searches for number in search.ask(count)]
+        asked = [(search, number) for search in searches for number in search.ask(count, progress.say, progress.warn)]
         if not asked:
             return
         run_plan([search.config_of(number) for search, number in asked], progress, PARTS)
@@ -98,7 +102,7 @@ def finish(searches: Sequence[Search], options: argparse.Namespace, progress: Se
         if best is None:
             failed.append(search.name)
             continue
-        folder = Path(options.output or options.config_dir or search.storage.parent / "configs")
+        folder = Path(options.output or options.config_dir or search.folder / "configs")
         preset = write_preset(search, best, folder, argv)
         settings = " ".join(f"{name.split('.', 1)[1]}={value:g}" for name, value in best.values.items())
         shown = "failed" if default.value is None else f"{default.value:.4f}"

@@ -11,7 +11,8 @@ from omegaconf import OmegaConf
 
 from dqrun.compose import Job, load_configs
 from dqrun.data.fingerprint import fingerprint
-from dqrun.errors import DqrunError
+from dqrun.durable import write_text
+from dqrun.errors import DqrunError, ResultsError
 from dqrun.protocol import INCIDENTAL, cell_hash, trials
 from dqrun.provenance import git_revision, versions
 from dqrun.tune.space import get
@@ -22,13 +23,20 @@ STATED = ("dataset", "model", "quant", "method", "plan")
 
 
 def write_preset(search: Search, best: Tried, folder: Path, command: list[str]) -> Path:
-    """Writes `FOLDER/experiment/STUDY.yaml` and makes sure that it composes to the best trial's configuration."""
+    """Writes `FOLDER/experiment/STUDY.yaml` and makes sure that it composes to the best trial's configuration.
+
+    Raises ResultsError where it can't be written.
+    """
     path = folder / "experiment" / f"{search.name}.yaml"
-    path.parent.mkdir(parents=True, exist_ok=True)
     tree: dict[str, Any] = {"defaults": _defaults(search.job)}
     for name, value in {**_typed(search.job), **best.values}.items():
         _put(tree, name.split("."), value)
-    path.write_text(f"# @package _global_\n{_provenance(search, best, command)}{OmegaConf.to_yaml(tree)}")
+    text = f"# @package _global_\n{_provenance(search, best, command)}{OmegaConf.to_yaml(tree)}"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_text(path, text)
+    except OSError as error:
+        raise ResultsError(f"could not write {path}: {error.strerror}") from None
     (config,) = load_configs([f"experiment={search.name}"], config_dir=str(folder))
     mark = fingerprint(config.dataset)
     wanted = search.config_of(best.number)
@@ -68,7 +76,7 @@ def _provenance(search: Search, best: Tried, command: list[str]) -> str:
         f"The best of {len(tried)} settings by validation {metric}: {best.value:.6g}, mean of {count} trials"
         f" (the default: {'failed' if default is None else f'{default:.6g}'}). Test data was not read.",
         f"Found by: dqrun tune {shlex.join(command)}",
-        f"Study {search.name} in {search.storage}, trial {best.number}; {datetime.now(UTC):%Y-%m-%d}.",
+        f"Study {search.name} in {search.rounds.folder}, trial {best.number}; {datetime.now(UTC):%Y-%m-%d}.",
         f"Searched: {'; '.join(dimension.describe() for dimension in search.space)}.",
         f"dqrun {known['dqrun_version']} {git_revision()}, torch {known['torch_version']}, PyG {known['pyg_version']}.",
     ]

@@ -1,25 +1,27 @@
-"""One search: an Optuna study in an SQLite file, asked for settings and told what validation says of them."""
+"""One search: rounds of settings that Optuna suggests, and what validation says of them.
+
+Optuna keeps nothing: for each round a study in memory is filled with the settings and results so far.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from dqrun.compose import Job
 from dqrun.config import ResultsConfig, RunConfig
 from dqrun.data.fingerprint import fingerprint
+from dqrun.errors import ResultsError
 from dqrun.extras import require
 from dqrun.names import path_name
 from dqrun.protocol import canonical, cell_hash, named_trials, trials
 from dqrun.results import Results
 from dqrun.tasks import Task
+from dqrun.tune.rounds import Rounds, Settings
 from dqrun.tune.space import Dimension, values_of, with_values
-
-DATABASE = "studies.db"
 
 
 @dataclass(frozen=True)
@@ -37,77 +39,99 @@ class Search:
     """A study over one configuration. Equal configuration, space and protocol: the same study, which goes on."""
 
     def __init__(self, job: Job, space: Sequence[Dimension], budget: int, folder: Path) -> None:
-        optuna = require("optuna", "tune", "dqrun tune")
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self.job, self.space, self.budget, self._optuna = job, list(space), budget, optuna
+        self._optuna = require("optuna", "tune", "dqrun tune")
+        self._optuna.logging.set_verbosity(self._optuna.logging.WARNING)
+        self.job, self.space, self.budget, self.folder = job, list(space), budget, folder
         self.config = replace(job.config, results=ResultsConfig(dir=str(folder)))
         self.task = Task(self.config.dataset.task)
         self.name = study_name(self.config, self.space)
-        self.storage = folder / DATABASE
-        folder.mkdir(parents=True, exist_ok=True)
-        self._study: Any = optuna.create_study(
-            storage=f"sqlite:///{self.storage}",
-            study_name=self.name,
-            direction="maximize" if self.task.higher_is_better else "minimize",
-            load_if_exists=True,
-        )
+        self.rounds = Rounds(folder, self.name, self.space)
+        self._asked: list[Settings] = []
+        self._ended: dict[int, Tried] = {}
 
     @property
     def left(self) -> int:
-        """Trials of the budget that are not asked for yet."""
-        return max(0, self.budget - len(self._study.trials))
+        """Settings of the budget that are not asked for yet."""
+        return max(0, self.budget - sum(self.rounds.sizes().values()))
 
-    def ask(self, count: int) -> list[int]:
-        """Numbers of the trials to run next: those that were interrupted, else up to `count` new ones.
+    def ask(self, count: int, say: Callable[[str], None], complain: Callable[[str], None]) -> list[int]:
+        """Numbers of the settings to try next: those that lack rows, else a new round of up to `count`.
 
-        Suggestions depend on the trials so far alone, so that a search that was stopped goes on as if it had not been.
+        `say` gets a line on waiting for another process, `complain` one on a damaged file.
         """
-        running = [t.number for t in self._study.trials if t.state == self._optuna.trial.TrialState.RUNNING]
-        return running or [self._ask_one() for _ in range(min(count, self.left))]
+        with self.rounds.alone(say):
+            known = self.rounds.read(complain)
+            self._asked = [settings for of_round in known for settings in of_round]
+            self._ended = {number: tried for number, tried in self._ended.items() if number < len(self._asked)}
+            pending = [number for number in range(len(self._asked)) if self.look(number) is None]
+            if pending:
+                return pending
+            lost = self.rounds.sizes().get(len(known), 0)
+            size = lost or min(count, self.budget - len(self._asked))
+            if size <= 0:
+                return []
+            self.rounds.write(len(known), new := self._suggest(size))
+        self._asked += new
+        return list(range(len(self._asked) - size, len(self._asked)))
 
-    def _ask_one(self) -> int:
-        so_far = len(self._study.trials)
-        self._study.sampler = self._optuna.samplers.TPESampler(
-            seed=so_far, n_startup_trials=max(1, min(10, self.budget // 3))
-        )
-        if so_far == 0:
-            self._study.enqueue_trial({dimension.name: dimension.default for dimension in self.space})
-        trial = self._study.ask()
-        for dimension in self.space:
-            trial.suggest_float(dimension.name, dimension.low, dimension.high, log=dimension.log)
-        number: int = trial.number
-        return number
+    def _suggest(self, size: int) -> list[Settings]:
+        """New settings, from those so far and their results alone."""
+        optuna, known = self._optuna, len(self._asked)
+        sign = "maximize" if self.task.higher_is_better else "minimize"
+        study = optuna.create_study(direction=sign)
+        ranges = {d.name: optuna.distributions.FloatDistribution(d.low, d.high, log=d.log) for d in self.space}
+        states = optuna.trial.TrialState
+        for tried, settings in zip(self.tried(), self._asked, strict=True):
+            state = states.FAIL if tried.value is None else states.COMPLETE
+            ended = optuna.trial.create_trial(params=settings, distributions=ranges, value=tried.value, state=state)
+            study.add_trial(ended)
+        new = []
+        for number in range(known, known + size):
+            if number == 0:
+                study.enqueue_trial({dimension.name: dimension.default for dimension in self.space})
+            startup = max(1, min(10, self.budget // 3))
+            study.sampler = optuna.samplers.TPESampler(seed=number, n_startup_trials=startup)
+            new.append(study.ask(ranges).params)
+        return new
 
     def values(self, number: int) -> dict[str, float]:
-        """Field values of a trial; none for the first, which is the default to the last digit."""
-        if number == 0:
-            return {}
-        return values_of(self.space, self._study.trials[number].params, self.config)
+        """Field values of settings; none for the first, which are the defaults to the last digit."""
+        return values_of(self.space, self._asked[number], self.config) if number else {}
 
     def config_of(self, number: int) -> RunConfig:
-        """The configuration of a trial; its rows go to the search's own folder."""
+        """The configuration of settings; its rows go to the search's own folder."""
         config: RunConfig = with_values(self.config, self.values(number))
         config.validate()
         return config
 
+    def look(self, number: int) -> Tried | None:
+        """What became of settings by their rows, a failed row being a failure; None while rows are missing."""
+        if number not in self._ended:
+            config = self.config_of(number)
+            results, mark = Results(config.results.dir), fingerprint(config.dataset)
+            rows = [results.row(name, own) for _, name, own in named_trials(config, mark)]
+            found = [row for row in rows if row is not None]
+            if len(found) < len(rows):
+                return None
+            failed = any(row["status"] != "done" for row in found)
+            value = None if failed else sum(row["val_metric"] for row in found) / len(found)
+            self._ended[number] = Tried(number, self.values(number), value)
+        return self._ended[number]
+
     def tell(self, number: int) -> Tried:
-        """Reads a trial's rows and passes their mean validation metric on; a failed row makes a failed trial."""
-        config = self.config_of(number)
-        results, mark = Results(config.results.dir), fingerprint(config.dataset)
-        rows = [results.row(name, own) for _, name, own in named_trials(config, mark)]
-        found = [row["val_metric"] for row in rows if row is not None and row["status"] == "done"]
-        value = sum(found) / len(found) if len(found) == len(rows) else None
-        state = self._optuna.trial.TrialState.FAIL if value is None else None
-        self._study.tell(number, value, state=state, skip_if_finished=True)
-        return Tried(number, self.values(number), value)
+        """What became of settings that were tried; raises ResultsError where that could not be recorded."""
+        tried = self.look(number)
+        if tried is None:
+            raise ResultsError(f"trial {number} of {self.name} could not be recorded in {self.folder}")
+        return tried
 
     def tried(self) -> list[Tried]:
-        """All trials that have ended."""
-        ended = [trial for trial in self._study.trials if trial.state.is_finished()]
-        return [Tried(trial.number, self.values(trial.number), trial.value) for trial in ended]
+        """All settings that have ended."""
+        looked = [self.look(number) for number in range(len(self._asked))]
+        return [tried for tried in looked if tried is not None]
 
     def best(self) -> Tried | None:
-        """The trial with the best validation metric, the first of equals; None when all have failed."""
+        """The settings with the best validation metric, the first of equals; None when all have failed."""
         sign = -1 if self.task.higher_is_better else 1
         found = [tried for tried in self.tried() if tried.value is not None]
         return min(found, key=lambda tried: (sign * (tried.value or 0.0), tried.number), default=None)
