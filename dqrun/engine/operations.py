@@ -90,7 +90,7 @@ class Aggregate:
 
 @dataclass(frozen=True)
 class Attention:
-    """GAT's attention over codes [N, heads * channels]: a float island, coefficients and weighted sums in float32.
+    """GAT's attention over codes [N, heads * channels]: coefficients and weighted sums in float32.
 
     `attention`: float32 [2, heads, channels], of the source and of the target. `concat`: heads side by side, else mean.
     """

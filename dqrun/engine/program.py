@@ -122,11 +122,11 @@ class Program:
         return last.epilogue.multiplier.abs()
 
     @property
-    def float_islands(self) -> list[str]:
-        """What is computed in floats between integer operations, and why."""
-        from dqrun.engine.summary import float_islands
+    def in_floats(self) -> list[str]:
+        """All that is not integer: what is computed, in which type, and for which results."""
+        from dqrun.engine.summary import in_floats
 
-        return float_islands(self)
+        return in_floats(self)
 
     def summary(self, num_nodes: int = 1, num_edges: int = 1, num_graphs: int = 1) -> str:
         """A table of operations, widths, bytes, MACs and bit-operations for a batch of the given size."""

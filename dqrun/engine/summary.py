@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import TYPE_CHECKING
 
 from dqrun.engine.operations import (
-    LOGITS,
     Aggregate,
     Attention,
     Linear,
@@ -17,22 +16,17 @@ from dqrun.engine.operations import (
     result_channels,
     result_grid,
 )
+from dqrun.kernels import work
 from dqrun.kernels.integer import CodeGrid
+from dqrun.kernels.work import FP32, Total, Work
 
 if TYPE_CHECKING:
     from dqrun.engine.program import Program
 
-FLOAT_BITS = 32
-ONE_BIT = 1  # an edge without a weight counts as a product with a one-bit weight
-
 
 @dataclass(frozen=True)
 class Cost:
-    """One operation on a batch: `macs` counts products with their sum, in a sum over edges or nodes the sums.
-
-    `mean_bit_operations`: MACs x (w_bits + a_bits) / 2, as in Degree-Quant and its successors; `bit_operations`: MACs x
-    w_bits x a_bits, as in the literature on mixed precision. `input_bits`, `output_bits`: of codes, 32 for floats.
-    """
+    """One operation on a batch. `input_bits`, `weight_bits`, `output_bits`: of codes, 32 for floats, 0 for none."""
 
     kind: str
     target: str
@@ -41,15 +35,7 @@ class Cost:
     output_bits: int
     weight_bytes: int
     output_bytes: int
-    macs: int
-
-    @property
-    def mean_bit_operations(self) -> float:
-        return self.macs * (self.weight_bits + self.input_bits) / 2
-
-    @property
-    def bit_operations(self) -> int:
-        return self.macs * self.weight_bits * self.input_bits
+    work: Total
 
 
 def costs(program: Program, num_nodes: int, num_edges: int, num_graphs: int) -> list[Cost]:
@@ -58,56 +44,86 @@ def costs(program: Program, num_nodes: int, num_edges: int, num_graphs: int) -> 
     grids: dict[str, CodeGrid | None] = {}
     rows, found = num_nodes, []
     for operation in program.operations:
-        macs = _macs_per_row(operation) * rows + _macs_per_edge(operation) * edges
+        bits = _bits(grids.get(operation.source))
+        done = Total.of(works(operation, rows, edges, bits))
         rows = num_graphs if isinstance(operation, Readout) else rows
         grids[operation.target] = result_grid(operation)
         found.append(
             Cost(
                 kind=type(operation).__name__.lower(),
                 target=operation.target,
-                input_bits=_bits(grids.get(operation.source)),
+                input_bits=bits,
                 weight_bits=_weight_bits(operation),
                 output_bits=_bits(grids[operation.target]),
                 weight_bytes=stored_bytes(operation),
                 output_bytes=rows * _row_bytes(grids[operation.target], result_channels(operation)),
-                macs=macs,
+                work=done,
             )
         )
     return found
 
 
+def works(operation: Operation, rows: int, edges: int, bits: int) -> tuple[Work, ...]:
+    """The counted work of an operation over rows (and edges) of codes of `bits`."""
+    if isinstance(operation, Linear):
+        outputs, inputs = operation.weight.codes.shape
+        return (work.linear(rows, inputs, outputs, bits, operation.weight_bits),)
+    if isinstance(operation, Aggregate) and operation.self_weight is not None:
+        return (work.edge_sum_with_own(edges, rows, operation.channels, bits),)
+    if isinstance(operation, Aggregate):
+        return (work.edge_sum(edges, operation.channels, bits),)
+    if isinstance(operation, Attention):
+        return work.attention(edges, rows, operation.attention.numel() // 2, bits)
+    return (work.readout(rows, operation.channels, bits),) if isinstance(operation, Readout) else ()
+
+
 def summarise(program: Program, num_nodes: int, num_edges: int, num_graphs: int) -> str:
-    """The costs as a table with totals, and the float islands."""
+    """The costs as a table with totals, and what is not integer."""
     listed = costs(program, num_nodes, num_edges, num_graphs)
     header = ("operation", "result", "in", "w", "out", "weight B", "result B", "MACs", "bitops mean", "bitops w*a")
     lines: list[tuple[str, ...]] = [header]
     for c in listed:
-        figures = (c.weight_bytes, c.output_bytes, c.macs, round(c.mean_bit_operations), c.bit_operations)
+        figures = (c.weight_bytes, c.output_bytes, *_figures(c.work))
         bits = (c.input_bits, c.weight_bits or "-", c.output_bits)
         lines.append((c.kind, c.target, *map(str, bits), *map(str, figures)))
-    totals = (
-        sum(c.weight_bytes for c in listed),
-        "",
-        sum(c.macs for c in listed),
-        round(sum(c.mean_bit_operations for c in listed)),
-        sum(c.bit_operations for c in listed),
-    )
+    whole = Total(*(sum(part) for part in zip(*(astuple(c.work) for c in listed), strict=True)))
+    totals = sum(c.weight_bytes for c in listed), "", *_figures(whole)
     lines.append(("total", "", "", "", "", *map(str, totals)))
     widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
     table = ["  ".join(cell.ljust(size) for cell, size in zip(line, widths, strict=True)).rstrip() for line in lines]
     batch = f"{num_nodes} nodes, {num_edges} edges, {num_graphs} graphs"
-    return "\n".join([batch, *table, *(f"float island: {island}" for island in float_islands(program))])
+    return "\n".join([batch, *table, *(f"in floats: {line}" for line in in_floats(program))])
 
 
-def float_islands(program: Program) -> list[str]:
-    """What is computed in floats between integer operations."""
-    islands = []
+def in_floats(program: Program) -> list[str]:
+    """What is not integer, from first to last: what is computed, in which type, and for which results.
+
+    All else is sums and products of codes in int32, and copies of codes.
+    """
+    found: dict[str, list[str]] = {}
     for operation in program.operations:
-        if isinstance(operation, Attention):
-            islands.append(f"{operation.target}: attention logits, softmax and weighted sum (float32)")
-        if operation.target == LOGITS:
-            islands.append(f"{LOGITS}: result of the last integer sum (float32)")
-    return islands
+        for what in float_parts(operation):
+            found.setdefault(what, []).append(operation.target)
+    return [f"{what}: {', '.join(targets)}" for what, targets in found.items()]
+
+
+def float_parts(operation: Operation) -> list[str]:
+    """The parts of an operation that are computed in floats."""
+    if isinstance(operation, Quantize):
+        return ["rounding of features (float32)"]
+    if isinstance(operation, Lookup):
+        return []
+    parts = []
+    if isinstance(operation, Attention):
+        parts.append("attention logits, softmax and weighted sum (float32)")
+    if isinstance(operation, Aggregate) and operation.self_weight is not None:
+        parts.append("1 + eps times a node's own codes, added to its sum (float64)")
+    if isinstance(operation, Readout) and operation.mode == "mean":
+        parts.append("division of a sum by the number of nodes (float64)")
+    if isinstance(operation, Linear | Aggregate) and operation.degree_scale:
+        parts.append("factor d^-1/2 of a row (root in float32, product in float64)")
+    coded = operation.epilogue.grid is not None
+    return [*parts, "requantisation (float64)" if coded else "logits (float64, rounded to float32)"]
 
 
 def stored_bytes(operation: Operation) -> int:
@@ -120,32 +136,18 @@ def stored_bytes(operation: Operation) -> int:
     return operation.attention.nbytes if isinstance(operation, Attention) else 0
 
 
-def _macs_per_row(operation: Operation) -> int:
-    if isinstance(operation, Linear):
-        return operation.weight.codes.numel()
-    if isinstance(operation, Attention):
-        return operation.attention.numel()  # the two halves of the logit
-    if isinstance(operation, Readout) or (isinstance(operation, Aggregate) and operation.self_weight is not None):
-        return operation.channels
-    return 0
-
-
-def _macs_per_edge(operation: Operation) -> int:
-    if isinstance(operation, Attention):
-        return operation.attention.numel() // 2
-    return operation.channels if isinstance(operation, Aggregate) else 0
+def _figures(total: Total) -> tuple[int, ...]:
+    return tuple(round(value) for value in astuple(total))
 
 
 def _weight_bits(operation: Operation) -> int:
     if isinstance(operation, Linear):
         return operation.weight_bits
-    if isinstance(operation, Quantize | Lookup):
-        return 0
-    return FLOAT_BITS if isinstance(operation, Attention) else ONE_BIT
+    return FP32 if isinstance(operation, Attention) else 0
 
 
 def _bits(grid: CodeGrid | None) -> int:
-    return FLOAT_BITS if grid is None else grid.bits
+    return FP32 if grid is None else grid.bits
 
 
 def _row_bytes(grid: CodeGrid | None, channels: int) -> int:

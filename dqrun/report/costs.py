@@ -1,17 +1,18 @@
 """What a network costs: model size, mean width and bit-operations, counted from its layers and the size of its graphs.
 
-Multiplications and additions of linear maps and of aggregation are counted; biases, activations, batch norms, softmax
-and readouts are not. A site that is exact has width 32.
+What operations cost is `kernels.work`, which programs use too: a network and its program cost the same. A site that is
+exact has width 32.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import singledispatch
-from math import prod
 
 from torch import nn
 
+from dqrun.kernels import work
+from dqrun.kernels.work import FP32, Total, Work
 from dqrun.nn.gat import GATLayer
 from dqrun.nn.gcn import GCNLayer
 from dqrun.nn.gin import GINLayer
@@ -19,8 +20,6 @@ from dqrun.nn.linear import MLP, BatchNorm, Embedding, Linear
 from dqrun.nn.model import GNN, Head
 from dqrun.quant import Site, named_sites
 from dqrun.quant.plan import split_parameters
-
-FP32 = 32
 
 
 @dataclass(frozen=True)
@@ -37,26 +36,10 @@ class Size:
 
 
 @dataclass(frozen=True)
-class Operation:
-    """Multiply-accumulates with the widths of their operands in bits: two, or one where values are only added up."""
-
-    macs: float
-    operands: tuple[int, ...]
-
-    @property
-    def bit_operations(self) -> float:
-        return self.macs * sum(self.operands) / len(self.operands)
-
-    @property
-    def bit_operations_product(self) -> float:
-        return self.macs * prod(self.operands)
-
-
-@dataclass(frozen=True)
 class Part:
     """What a module computes, and the activations that are operands, as (number of values, bits)."""
 
-    operations: tuple[Operation, ...] = ()
+    operations: tuple[Work, ...] = ()
     activations: tuple[tuple[float, int], ...] = ()
 
     def __add__(self, other: Part) -> Part:
@@ -70,8 +53,8 @@ class Costs:
     model_bytes: float  # parameters: quantised ones at their width, the others in FP32
     mean_bits: float  # of all values that are operands, weights and activations, each counted once
     macs: float
-    bit_operations: float  # sum of MACs x mean width of the operands (MixQ's convention; FP32: 32)
-    bit_operations_product: float  # sum of MACs x width x width (FP32: 1024); x width where values are only added
+    bit_operations: float  # as in `Work`, and as the next one
+    bit_operations_product: float
 
 
 def costs(model: GNN, size: Size) -> Costs:
@@ -81,19 +64,33 @@ def costs(model: GNN, size: Size) -> Costs:
         parts += count(model.encoder, size)
     sites = dict(named_sites(model))
     for i, layer in enumerate(model.layers):
-        state = sites.get(f"states.{i}")  # of networks that round the node tensor once, for all who read it
-        parts += count(layer, replace(size, bits=FP32 if state is None else width(state)))
+        parts += count(layer, replace(size, bits=_state_width(sites, i)))
+    if model.readout is not None:
+        last, bits = _out_channels(model.layers[-1]), _state_width(sites, len(model.layers))
+        parts += Part((work.readout(size.nodes, last, bits),), ((size.nodes * last, bits),))
     if model.head is not None:
         parts += count(model.head, Size(size.graphs, 0.0))
     weights = weight_widths(model)
-    tensors = [*parts.activations, *weights]
+    tensors, total = [*parts.activations, *weights], Total.of(parts.operations)
     return Costs(
         model_bytes=_parameter_bits(model, weights) / 8,
         mean_bits=sum(number * bits for number, bits in tensors) / sum(number for number, _ in tensors),
-        macs=sum(operation.macs for operation in parts.operations),
-        bit_operations=sum(operation.bit_operations for operation in parts.operations),
-        bit_operations_product=sum(operation.bit_operations_product for operation in parts.operations),
+        macs=total.macs,
+        bit_operations=total.bit_operations,
+        bit_operations_product=total.bit_operations_product,
     )
+
+
+def _state_width(sites: dict[str, Site], i: int) -> int:
+    """Bits of node tensor i, for networks that round it once for all that read it."""
+    return width(sites[f"states.{i}"]) if f"states.{i}" in sites else FP32
+
+
+def _out_channels(layer: nn.Module) -> int:
+    if isinstance(layer, GINLayer):
+        return [each.weight.size(0) for each in layer.mlp if isinstance(each, Linear)][-1]
+    assert isinstance(layer, GCNLayer | GATLayer)
+    return layer.bias.numel()
 
 
 def width(site: Site) -> int:
@@ -127,7 +124,8 @@ def count(module: nn.Module, size: Size) -> Part:
 def _(module: Linear, size: Size) -> Part:
     out_channels, in_channels = module.weight.shape
     rows, bits = size.nodes * in_channels, min(size.bits, width(module.sites.input))
-    return Part((Operation(rows * out_channels, (bits, width(module.sites.weight))),), ((rows, bits),))
+    product = work.linear(size.nodes, in_channels, out_channels, bits, width(module.sites.weight))
+    return Part((product,), ((rows, bits),))
 
 
 @count.register
@@ -152,11 +150,11 @@ def _(module: GCNLayer, size: Size) -> Part:
     in_channels, out_channels = module.weight.shape
     rows_in, rows_out = size.nodes * in_channels, size.nodes * out_channels
     bits = min(size.bits, width(sites.input))
-    matmul = Operation(rows_in * out_channels, (bits, width(sites.weight)))
+    matmul = work.linear(size.nodes, in_channels, out_channels, bits, width(sites.weight))
     activations = ((rows_in, bits), (rows_out, width(sites.features)))
     if sites.edge_weight.exact and sites.message.exact:  # a plain sum, see GCNLayer
-        return Part((matmul, Operation(size.edges * out_channels, (width(sites.features),))), activations)
-    gather = Operation(size.edges * out_channels, (width(sites.features), width(sites.edge_weight)))
+        return Part((matmul, work.edge_sum(size.edges, out_channels, width(sites.features))), activations)
+    gather = work.edge_sum(size.edges, out_channels, width(sites.features), width(sites.edge_weight))
     return Part((matmul, gather), (*activations, (size.edges, width(sites.edge_weight))))
 
 
@@ -166,10 +164,10 @@ def _(module: GATLayer, size: Size) -> Part:
     in_channels, channels = module.weight.shape
     rows_in, rows = size.nodes * in_channels, size.nodes * channels
     bits = min(size.bits, width(sites.input))
+    widths = width(sites.attention), width(sites.coefficient)
     operations = (
-        Operation(rows_in * channels, (bits, width(sites.weight))),
-        Operation(2 * rows, (width(sites.features), width(sites.attention))),
-        Operation(size.edges * channels, (width(sites.features), width(sites.coefficient))),
+        work.linear(size.nodes, in_channels, channels, bits, width(sites.weight)),
+        *work.attention(size.edges, size.nodes, channels, width(sites.features), *widths),
     )
     coefficients = (size.edges * module.heads, width(sites.coefficient))
     return Part(operations, ((rows_in, bits), (rows, width(sites.features)), coefficients))
@@ -179,6 +177,6 @@ def _(module: GATLayer, size: Size) -> Part:
 def _(module: GINLayer, size: Size) -> Part:
     channels = next(each.weight.size(1) for each in module.mlp if isinstance(each, Linear))
     bits = min(size.bits, width(module.sites.input), width(module.sites.message))
-    gather = Operation(size.edges * channels, (bits,))
+    gather = work.edge_sum_with_own(size.edges, size.nodes, channels, bits)
     # The sum is wider than its terms: what the MLP multiplies has the width of its own site.
     return Part((gather,), ((size.nodes * channels, bits),)) + count(module.mlp, replace(size, bits=FP32))

@@ -39,7 +39,7 @@ def export(folder: Path, output: Path) -> list[str]:
     size = output.stat().st_size
     return [
         f"{output}: {size} bytes, {size / fp32:.3f} of the FP32 weights ({fp32}); {config.quant.label}",
-        f"{len(program.operations)} operations, in floats: {', '.join(program.float_islands)}",
+        f"{len(program.operations)} operations, in floats: {'; '.join(program.in_floats)}",
     ]
 
 

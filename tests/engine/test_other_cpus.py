@@ -36,7 +36,7 @@ print(len(theirs))
 
 @pytest.mark.parametrize("bits", [4, 8])
 def test_a_cpu_with_avx2_gives_the_same_codes(trained: Callable[..., Any], tmp_path: Path, bits: int) -> None:
-    """GIN's operations (the others' too, but for GAT's float island), by compiled kernels and by the reference."""
+    """GIN's operations (the others' too, but for GAT's attention), by compiled kernels and by the reference."""
     path = tmp_path / "gin.dqp"
     lower(trained("gin", bits, bits, layers=1, mlp_norm=True, residual=True, hidden=5)).save(path)
     environment = os.environ | {"NUMBA_CPU_NAME": "x86-64-v3", "NUMBA_CPU_FEATURES": ""}

@@ -70,7 +70,7 @@ def attention(
 ) -> Codes | Tensor:
     """acc[i] = sum over the edges of target i of alpha[e] * (h[col[e]] - zero_point), then the epilogue.
 
-    A float island: alpha is the softmax over the edges of i and, per head, of leaky_relu(a_source . h_col + a_target .
+    In floats: alpha is the softmax over the edges of i and, per head, of leaky_relu(a_source . h_col + a_target .
     h_i), h in real numbers; alpha and the sum are float32. h: [N, H * C]. a_source, a_target: float32 [H, C] (float64
     takes the reference, in float64). negative_slope: in [0, 1]. concat: heads side by side, acc [N, H * C], else their
     mean, [N, C]. h's scale is the multiplier's affair: acc is in steps of h's codes.

@@ -1,0 +1,77 @@
+"""The work of each operation: multiply-accumulates (MACs) and the widths of their operands; counted nowhere else.
+
+`engine.summary` asks for each operation of a program, `report.costs` for each layer of a network that may have no
+program. Linear maps, sums over edges and readouts are counted; biases, activations, batch norms, softmax, rounding and
+requantisation are not. Rows, edges and graphs may be means, hence floats.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from math import prod
+
+FP32 = 32
+
+
+@dataclass(frozen=True)
+class Work:
+    """Multiply-accumulates with the widths of their operands in bits: two, or one where values are only added up."""
+
+    macs: float
+    operands: tuple[int, ...]
+
+    @property
+    def bit_operations(self) -> float:
+        """MACs x mean width of the operands, as in Degree-Quant's successors (MixQ); FP32: 32."""
+        return self.macs * sum(self.operands) / len(self.operands)
+
+    @property
+    def bit_operations_product(self) -> float:
+        """MACs x product of the widths, as in the literature on mixed precision; FP32: 1024, or 32 for sums."""
+        return self.macs * prod(self.operands)
+
+
+@dataclass(frozen=True)
+class Total:
+    """The sums of a list of `Work`."""
+
+    macs: float
+    bit_operations: float
+    bit_operations_product: float
+
+    @classmethod
+    def of(cls, works: Iterable[Work]) -> Total:
+        listed = list(works)
+        return cls(
+            sum(work.macs for work in listed),
+            sum(work.bit_operations for work in listed),
+            sum(work.bit_operations_product for work in listed),
+        )
+
+
+def linear(rows: float, inputs: int, outputs: int, bits: int, weight_bits: int) -> Work:
+    """x W^T: values of `bits` times weights."""
+    return Work(rows * inputs * outputs, (bits, weight_bits))
+
+
+def edge_sum(edges: float, channels: int, bits: int, weight_bits: int | None = None) -> Work:
+    """Sum over edges: an addition per edge and channel, or a product where edges have weights."""
+    return Work(edges * channels, (bits,) if weight_bits is None else (bits, weight_bits))
+
+
+def edge_sum_with_own(edges: float, rows: float, channels: int, bits: int) -> Work:
+    """GIN's sum over edges: a node's own row counts as one edge more."""
+    return edge_sum(edges + rows, channels, bits)
+
+
+def attention(
+    edges: float, rows: float, channels: int, bits: int, vector_bits: int = FP32, coefficient_bits: int = FP32
+) -> tuple[Work, Work]:
+    """GAT: two products of each row with the attention vectors, and a weighted sum over edges; H C channels."""
+    return Work(2 * rows * channels, (bits, vector_bits)), edge_sum(edges, channels, bits, coefficient_bits)
+
+
+def readout(rows: float, channels: int, bits: int) -> Work:
+    """An addition (or comparison) per row and channel."""
+    return Work(rows * channels, (bits,))
