@@ -1,0 +1,256 @@
+"""Breaks functions by one operator each and says whether the tests notice.
+
+    python benchmarks/mutation.py [quant] [protocol] [report] [kernels] [--per-function 1] [--seed 0] [--most N]
+
+For each public function of the parts that are named (all by default) one operator or constant is drawn and changed:
+`<` becomes `<=`, `+` becomes `-`, `and` becomes `or`, `True` becomes `False`, `3` becomes `4`. The tests of that part
+then run in a copy of the checkout until one fails. Prints a line per change that no test noticed, and the share that
+was noticed; writes nothing else. The tests must pass before anything is changed. Takes some 20 minutes on two cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import contextlib
+import io
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+ROOT = Path(__file__).parents[1]
+PARTS = {
+    "quant": ("dqrun/quant", ["tests/quant", "tests/methods", "tests/nn"]),
+    "protocol": ("dqrun/protocol.py", ["tests/test_protocol.py"]),
+    "report": ("dqrun/report", ["tests/report"]),
+    "kernels": ("dqrun/kernels", ["tests/kernels"]),
+}
+"""Of each part: its source, and the tests that should notice a change of it."""
+
+OPERATORS: dict[type[ast.AST], type[ast.AST]] = {
+    ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq,
+    ast.Is: ast.IsNot, ast.IsNot: ast.Is, ast.In: ast.NotIn, ast.NotIn: ast.In,
+    ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Add, ast.Div: ast.Mult, ast.FloorDiv: ast.Mult,
+    ast.Mod: ast.Mult, ast.Pow: ast.Mult, ast.LShift: ast.RShift, ast.RShift: ast.LShift,
+    ast.BitAnd: ast.BitOr, ast.BitOr: ast.BitAnd, ast.And: ast.Or, ast.Or: ast.And,
+}  # fmt: skip
+LONGEST = 300.0
+"""Seconds after which the tests count as failed: the change made an endless loop."""
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A file with one change."""
+
+    file: Path  # relative to the checkout
+    function: str
+    line: int
+    change: str
+    source: str
+
+
+def functions(tree: ast.Module) -> Iterator[tuple[str, ast.FunctionDef]]:
+    """Public functions and methods of a module with their dotted names; `__init__` and `__post_init__` count."""
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
+            yield node.name, node
+        elif isinstance(node, ast.ClassDef):
+            for inner in node.body:
+                if isinstance(inner, ast.FunctionDef) and (inner.name[0] != "_" or inner.name.startswith("__")):
+                    yield f"{node.name}.{inner.name}", inner
+
+
+def places(function: ast.FunctionDef) -> list[tuple[ast.AST, str, int]]:
+    """Nodes with something to change: the node, its field, and the index of an operator of a comparison."""
+    found: list[tuple[ast.AST, str, int]] = []
+    annotations = {id(part) for node in ast.walk(function) for part in _annotations(node)}
+    # Text of errors and formats is no operator: changing it breaks no rule that a test should hold.
+    silent = {id(part) for node in ast.walk(function) if isinstance(node, ast.Raise | ast.JoinedStr | ast.Assert)
+              for part in ast.walk(node)}  # fmt: skip
+    for statement in function.body:
+        for node in ast.walk(statement):
+            if id(node) in annotations or id(node) in silent:
+                continue
+            if isinstance(node, ast.Compare):
+                found += [(node, "ops", i) for i, op in enumerate(node.ops) if type(op) in OPERATORS]
+            elif isinstance(node, ast.BinOp | ast.AugAssign | ast.BoolOp) and type(node.op) in OPERATORS:
+                found.append((node, "op", 0))
+            elif isinstance(node, ast.Constant) and type(node.value) in (bool, int, float):
+                found.append((node, "value", 0))
+            elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not | ast.USub):
+                found.append((node, "operand", 0))
+    return found
+
+
+def _annotations(node: ast.AST) -> Iterator[ast.AST]:
+    parts = [getattr(node, name, None) for name in ("annotation", "returns")]
+    for part in parts:
+        if isinstance(part, ast.AST):
+            yield from ast.walk(part)
+
+
+def change(node: ast.AST, field: str, index: int) -> str:
+    """Changes a node in place and says how."""
+    before = ast.unparse(node)
+    if isinstance(node, ast.Compare):
+        node.ops[index] = OPERATORS[type(node.ops[index])]()  # type: ignore[call-overload]
+    elif field == "op":
+        node.op = OPERATORS[type(node.op)]()  # type: ignore[attr-defined]
+    elif isinstance(node, ast.Constant):
+        node.value = (not node.value) if isinstance(node.value, bool) else node.value + 1  # type: ignore[operator]
+    elif isinstance(node, ast.UnaryOp):
+        node.op = ast.UAdd() if isinstance(node.op, ast.USub) else ast.Not()
+        if isinstance(node.op, ast.Not):
+            node.operand = ast.UnaryOp(ast.Not(), node.operand)
+    return f"{before}  ->  {ast.unparse(node)}"
+
+
+def mutants(part: str, per_function: int, seed: int) -> list[Mutant]:
+    """The changes of one part, the same for the same seed."""
+    place_of_part = ROOT / PARTS[part][0]
+    made = []
+    for file in sorted(place_of_part.rglob("*.py")) if place_of_part.is_dir() else [place_of_part]:
+        text = file.read_text(encoding="utf-8")
+        for name, function in functions(ast.parse(text)):
+            generator = random.Random(f"{seed} {file.relative_to(ROOT)} {name}")
+            count = len(places(function))
+            for place in generator.sample(range(count), min(per_function, count)):
+                tree = ast.parse(text)
+                fresh = dict(functions(tree))[name]
+                node, field, index = places(fresh)[place]
+                said = change(node, field, index)
+                line = getattr(node, "lineno", fresh.lineno)
+                made.append(
+                    Mutant(file.relative_to(ROOT), name, line, said, ast.unparse(ast.fix_missing_locations(tree)))
+                )
+    return made
+
+
+def copy_checkout(folder: Path) -> None:
+    """The files of the checkout that git knows, published results included: tests read them."""
+    names = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True).stdout
+    for name in filter(None, names.decode().split("\0")):
+        if (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, folder / name)
+
+
+def tests_of(part: str, file: Path | None) -> list[str]:
+    """Paths of tests, those that mirror a source file first."""
+    own: list[str] = []
+    if file is not None:
+        below = file.relative_to("dqrun")
+        mirror = Path("tests") / below.with_name(f"test_{below.name}")
+        own = [str(mirror)] if (ROOT / mirror).is_file() else []
+    return own + PARTS[part][1]
+
+
+def tests_pass(folder: Path, tests: list[str]) -> bool:
+    """Runs tests in a fork of this process, which has the heavy packages loaded already."""
+    process = os.fork()
+    if process == 0:
+        _run_pytest(folder, tests)
+    end = time.monotonic() + LONGEST
+    while time.monotonic() < end:
+        done, status = os.waitpid(process, os.WNOHANG)
+        if done:
+            return os.waitstatus_to_exitcode(status) == 0
+        time.sleep(0.02)
+    os.killpg(process, signal.SIGKILL)
+    os.waitpid(process, 0)
+    return False
+
+
+def _run_pytest(folder: Path, tests: list[str]) -> NoReturn:
+    """Ends this process with 0 where all tests pass."""
+    code = 1
+    try:
+        os.setsid()
+        os.chdir(folder)
+        os.environ["PYTHONPATH"] = str(folder)
+        sys.path.insert(0, str(folder))
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            import pytest
+
+            code = int(pytest.main(["-x", "-q", "-p", "no:cacheprovider", *tests]))
+    finally:
+        os._exit(code)
+
+
+def notices(folder: Path, part: str, mutant: Mutant) -> bool:
+    """Whether a test fails while the change stands in the copy."""
+    target = folder / mutant.file
+    original, status = target.read_bytes(), target.stat()
+    target.write_text(mutant.source, encoding="utf-8")
+    try:
+        return not tests_pass(folder, tests_of(part, mutant.file))
+    finally:
+        target.write_bytes(original)
+        os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))  # compiled kernels are kept by this time
+
+
+def score(folder: Path, part: str, args: argparse.Namespace) -> tuple[int, int]:
+    """The number of changes that were noticed, and of all."""
+    if not tests_pass(folder, tests_of(part, None)):
+        sys.exit(f"{part}: the tests fail before anything is changed")
+    chosen = mutants(part, args.per_function, args.seed)
+    if args.most is not None and len(chosen) > args.most:
+        chosen = random.Random(args.seed).sample(chosen, args.most)
+    noticed = 0
+    for mutant in chosen:
+        if notices(folder, part, mutant):
+            noticed += 1
+        else:
+            print(f"  {mutant.file}:{mutant.line} {mutant.function}: {mutant.change}", flush=True)
+    print(
+        f"{part}: {noticed} of {len(chosen)} changes noticed, {100 * noticed / max(1, len(chosen)):.1f} %", flush=True
+    )
+    return noticed, len(chosen)
+
+
+def main() -> None:
+    """Reads the command line, breaks the parts one after the other."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="*", help=f"{', '.join(PARTS)}; none: all")
+    parser.add_argument("--per-function", type=int, default=1)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--most", type=int, help="draw so many changes of a part, not all")
+    args = parser.parse_args()
+    for part in args.parts:
+        if part not in PARTS:
+            parser.error(f"a part must be one of {', '.join(PARTS)}, got {part!r}")
+    os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
+    sys.dont_write_bytecode = True
+    preload()
+    with tempfile.TemporaryDirectory() as name:
+        copy_checkout(Path(name))
+        for part in args.parts or PARTS:
+            score(Path(name), part, args)
+
+
+def preload() -> None:
+    """Loads what all tests load, but nothing of dqrun itself."""
+    import matplotlib
+    import numba
+    import numpy
+    import pandas
+    import pytest
+    import scipy.stats
+    import sklearn.model_selection
+    import torch
+
+    assert all((matplotlib, numba, numpy, pandas, pytest, scipy, sklearn, torch))
+    assert not any(module == "dqrun" or module.startswith("dqrun.") for module in sys.modules)
+
+
+if __name__ == "__main__":
+    main()
