@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -89,8 +90,7 @@ class RunConfig:
         require(self.threads >= 0, "threads", "be >= 0", self.threads)
         require_one_of("kernels", self.kernels, ("auto", "reference", "cpu"))
         require_one_of("evaluate.engine", self.evaluate.engine, ("float", "integer"))
-        words = all(re.fullmatch(r"[\w.:/+@-]+", tag) for tag in self.tags)
-        require(words, "tags", "be words of letters, digits and _ - . : / + @", self.tags)
+        require_tags("tags", self.tags)
         if self.evaluate.engine == "integer":
             self._validate_integer()
         if not self.quant.is_fp32:
@@ -129,6 +129,12 @@ class RunConfig:
         widths = quant.weight_bits is not None and quant.activation_bits is not None
         require(widths, name, f"be float for quant={quant.label}", engine)
         require(self.device == "cpu", name, f"be float for device={self.device}", engine)
+
+
+def require_tags(name: str, tags: Sequence[str]) -> None:
+    """Raises ConfigError for text that can't be a tag; `name` is the field or option that gives them."""
+    words = all(re.fullmatch(r"[\w.:/+@-]+", tag) for tag in tags)
+    require(words, name, "be words of letters, digits and _ - . : / + @", list(tags))
 
 
 def schema() -> DictConfig:

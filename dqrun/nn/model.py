@@ -75,16 +75,24 @@ class GNN(nn.Module):
 
     def forward(self, x: Rows, graph: Graph) -> Tensor:
         """Features float32 [N, F] (or int64 [N] for an embedding) -> logits [N, C] or, with a readout, [G, C]."""
+        return self.classify(self.embed(x, graph), graph)
+
+    def embed(self, x: Rows, graph: Graph) -> Rows:
+        """What logits are made of: the last node states [N, H] or, with a readout, the pooled ones [G, H]."""
         if self.encoder is not None:
             x = self.encoder(x, graph.layer(0).keep)
         x = self._state(0, x, graph)
         for i in range(self.num_hidden):
             x = self._state(i + 1, self._hidden(i, x, graph.layer(i)), graph)
+        return x if self.readout is None else kernels.segment_reduce(dense(x), graph.node_ptr, self.readout)
+
+    def classify(self, states: Rows, graph: Graph) -> Tensor:
+        """Logits of what `embed` gives: by the last layer in node tasks, by the head (if there is one) in others."""
         if self.readout is None:
-            logits: Tensor = self.layers[-1](x, graph.layer(self.num_hidden))
+            logits: Tensor = self.layers[-1](states, graph.layer(self.num_hidden))
             return logits
-        x = kernels.segment_reduce(dense(x), graph.node_ptr, self.readout)
-        return x if self.head is None else self.head(x)
+        pooled = dense(states)
+        return pooled if self.head is None else self.head(pooled)
 
     def _state(self, i: int, x: Rows, graph: Graph) -> Rows:
         """State i. Where edges gather it, its range counts a row once for each of them and once as the node's own."""

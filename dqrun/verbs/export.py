@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dqrun.arguments import VerbParser
-from dqrun.verbs.runs import add_results, find_network
+from dqrun.verbs.folders import add_results, find_network
 
 SUFFIX = ".dqp"
 

@@ -10,7 +10,8 @@ from dqrun.arguments import VerbParser
 from dqrun.report.rows import Run
 from dqrun.report.sheets import Sheet, as_text
 from dqrun.report.text import for_terminal, text_of
-from dqrun.verbs.runs import add_results, find_trial
+from dqrun.verbs.folders import add_results
+from dqrun.verbs.runs import find_trial
 
 EPOCH_COLUMNS = ("epoch", "train_loss", "val_loss", "val_metric", "lr")
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dqrun.arguments import VerbParser
+from dqrun.config.run import require_tags
 from dqrun.errors import ConfigError
 from dqrun.report.text import for_terminal
 from dqrun.verbs.runs import add_choice, chosen
@@ -61,9 +62,7 @@ def changed(row: dict[str, Any], add: Sequence[str], drop: Sequence[str], note: 
 
 
 def _words(option: str, text: str | None) -> list[str]:
-    """Words of a comma list; raises ConfigError for one with blanks or nothing in it."""
+    """Tags of a comma list; raises ConfigError for one that is none."""
     words = [] if text is None else text.split(",")
-    for word in words:
-        if not word.strip() or word.split() != [word] or not word.isprintable():
-            raise ConfigError.rule(option, "list words without blanks, separated by commas", text)
+    require_tags(option, words)
     return words

@@ -164,14 +164,17 @@ def test_mistakes_of_predict(program_file: Path, tmp_path: Path, capsys: pytest.
         return failure(capsys, "predict", *arguments)
 
     none, text = tmp_path / "none", tmp_path / "text.dqp"
-    rule = "must be a program file that can be read"
-    assert line(none, "--dataset", "threads") == f"dqrun: {none} {rule} (there is none)"
-    assert line(tmp_path, "--dataset", "threads") == f"dqrun: {tmp_path} {rule} (is a directory)"
+    rule = "RUN must be a run folder with model.safetensors"
+    assert line(none, "--dataset", "threads").startswith(f"dqrun: {rule}") and none.name in str(none)
+    assert line(tmp_path, "--dataset", "threads").endswith(f"got {str(tmp_path)!r}; a program's file ends in .dqp")
+    assert line(f"{none}.dqp", "--dataset", "threads").endswith(
+        "must be a program file that can be read (there is none)"
+    )
     text.write_text("not a program")
     foreign = f"dqrun: {text} is not a program file of format dqrun-program-3: dqrun export writes one"
     assert line(text, "--dataset", "threads") == foreign
     assert "--dataset must name a folder, a graph file, threads or one of" in line(program_file, "--dataset", "nothing")
-    assert "no such file" in line(program_file, "--dataset", tmp_path / "e.csv", tmp_path / "x.npy")
+    assert "e.csv: no such file" in line(program_file, "--dataset", tmp_path / "e.csv", tmp_path / "x.npy")
     assert "arguments are required: --dataset" in line(program_file)
     assert "--threads must be >= 1, got 0" in line(program_file, "--dataset", "threads", "--threads", 0)
     unwritable = tmp_path / "missing" / "p.csv"

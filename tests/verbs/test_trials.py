@@ -88,7 +88,7 @@ def test_mistakes_are_one_line(three: Path, capsys: Capture) -> None:
         (["rm"], "required: RUN|FILTER; dqrun rm --help lists the options"),
         (["rm", "done0"], "give -y where nobody can answer"),
         (["tag", "done0"], "needs what to change"),
-        (["tag", "done0", "--add", "two words"], "--add must list words without blanks"),
+        (["tag", "done0", "--add", "two words"], "--add must be words of letters, digits"),
         (["tag", "done0", "--add", "a", "--results", "nowhere"], "must be a results folder"),
     ]:
         error = output(capsys, *words, code=2)

@@ -1,0 +1,37 @@
+"""How verbs name the folder of a run: by its path, or by its name in the results folder."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from dqrun.errors import ResultsError
+
+NETWORK = "model.safetensors"
+
+
+def add_results(parser: argparse.ArgumentParser) -> None:
+    """The option that names the results folder."""
+    parser.add_argument("--results", metavar="DIR", default="results", help="results folder (default: results)")
+
+
+def find_folder(run: str, results: Path) -> Path | None:
+    """The folder of a run, given by its path or by its name in a results folder; None where there is none."""
+    for folder in (Path(run).expanduser(), results.expanduser() / "runs" / run):
+        try:
+            if folder.is_dir() and folder.parent.name == "runs":
+                return folder.resolve()
+        except (OSError, ValueError):  # no name of a file: too long, with a null character
+            continue
+    return None
+
+
+def find_network(run: str, results: Path) -> Path:
+    """The folder of a run that left its network, given by path or name; raises ResultsError where there is none."""
+    for folder in (Path(run).expanduser(), results.expanduser() / "runs" / run):
+        try:
+            if (folder / NETWORK).is_file():
+                return folder.resolve()
+        except (OSError, ValueError):
+            continue
+    raise ResultsError(f"RUN must be a run folder with {NETWORK}, or a name in {results / 'runs'}, got {run!r}")
