@@ -14,6 +14,7 @@ import pytest
 
 from dqrun.cli import main
 from dqrun.compose import load_configs
+from dqrun.data.fingerprint import fingerprint
 from dqrun.outcome import write_config
 from dqrun.protocol import Trial, cell_hash, run_id, trial_hash, trials
 from dqrun.report import study_page
@@ -43,8 +44,9 @@ def write(tmp_path: Path, row: Row) -> Write:
         (config,) = load_configs([*words.split(), "method=dq", f"results.dir={tmp_path / into}", "data.root=/data/a/b"])
         trial = trials(config.protocol)[0]
         trial = Trial(trial.seed + index, trial.fold)
-        hashes = {"config_hash": trial_hash(config, trial), "cell_hash": cell_hash(config)}
-        name = run_id(config, trial)
+        mark = fingerprint(config.dataset)
+        hashes = {"config_hash": trial_hash(config, trial, mark), "cell_hash": cell_hash(config, mark)}
+        name = run_id(config, trial, mark)
         folder = tmp_path / into / "runs" / name
         folder.mkdir(parents=True)
         write_config(folder / "config.yaml", config)
@@ -144,7 +146,7 @@ def test_what_is_refused_leaves_the_study_as_it_is(
         "path": "row.reason names a path of its machine: /home/me",
         "dirty": "comes from code that no commit holds (git_revision abc+): run it again",
         "foreign": "config.yaml does not fit this version of dqrun",
-        "changed": "config.yaml is not the configuration whose hash its row has",
+        "changed": "config.yaml and the data that it names do not have the hash that the row has",
     }
     for source, message in wanted.items():
         assert publish(study, source) == 2
@@ -164,6 +166,22 @@ def test_every_published_trial_has_its_command(
     (tmp_path / "commands").unlink() if commands is None else (tmp_path / "commands").write_text(commands)
     assert publish(study, "work") == 2 and message in capsys.readouterr().err
     assert not (study / "trials.csv").exists()
+
+
+def test_data_of_ones_own(study: Path, write: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Their content stands in the hash; where they lay is not published."""
+    data = tmp_path / "network"
+    data.mkdir()
+    (data / "nodes.csv").write_text("node\n")
+    words = f"dataset=folder dataset.task=node_classification dataset.path={data} model=gcn quant=int4"
+    (tmp_path / "commands").write_text(f"dqrun {words} method=dq\n")
+    write(words)
+    assert publish(study, "work") == 0
+    (run,) = runs_in(study)
+    assert run.value("dataset.path") is None and str(tmp_path) not in (study / "configs.yaml").read_text()
+    (data / "nodes.csv").write_text("node\n0\n")
+    assert publish(study, "work") == 2
+    assert "config.yaml and the data that it names do not have the hash" in capsys.readouterr().err
 
 
 def test_a_results_folder_is_no_study(write: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -107,7 +107,7 @@ def _published(run: Run) -> Run:
     config, trial = config_of(run), Trial(run.row["seed"], run.row["fold"])
     mark = fingerprint(config.dataset)
     if (cell_hash(config, mark), trial_hash(config, trial, mark)) != (run.row["cell_hash"], run.row["config_hash"]):
-        raise DataError(f"{run.configuration.path} is not the configuration whose hash its row has")
+        raise DataError(f"{run.configuration.path} and the data that it names do not have the hash that the row has")
     row = {**run.row, "log": ""}
     for name, value in flat({"row": row, "config": identity(config)}).items():
         if found := _PATH.search(str(value)):
