@@ -1,0 +1,174 @@
+"""A reader and interpreter of program files in numpy, written from "Files" of docs/integer_engine.md alone."""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+import zlib
+from typing import Any
+
+import numpy as np
+
+TYPES = {"i1": np.int8, "u1": np.uint8, "f4": np.float32, "f8": np.float64}
+F4 = np.float32
+
+
+class File:
+    """The structure of a file, and its tensors in order."""
+
+    def __init__(self, data: bytes) -> None:
+        length = int.from_bytes(data[:8], "little")
+        header = json.loads(data[8 : 8 + length])
+        ((name, text),) = header.pop("__metadata__").items()
+        assert name == "dqrun-program-3"
+        self.structure = json.loads(zlib.decompress(base64.b85decode(text)))
+        self.streams: dict[str, np.ndarray] = {}
+        for (stream, width), count in zip((("codes", 1), ("numbers", 4)), self.structure["words"], strict=True):
+            begin, end = header[stream]["data_offsets"] if stream in header else (0, 0)
+            planes = zlib.decompress(data[8 + length + begin : 8 + length + end]) if end else b""
+            self.streams[stream] = np.frombuffer(planes, np.uint8).reshape(width, count).T.copy()
+
+    def tensor(self, spec: list[Any]) -> np.ndarray:
+        dtype, shape = TYPES[spec[0]], spec[1:]
+        stream = "codes" if dtype().itemsize == 1 else "numbers"
+        words = math.prod(shape) * (2 if spec[0] == "f8" else 1)
+        taken, self.streams[stream] = self.streams[stream][:words], self.streams[stream][words:]
+        return taken.copy().reshape(-1).view(dtype).reshape(shape)
+
+
+class Grid:
+    def __init__(self, plain: list[Any]) -> None:
+        self.bits, scale, self.zero, spare = plain
+        self.scale = float(scale) if isinstance(scale, str) else float(F4(scale))
+        self.top = 2**self.bits - 1 - spare
+
+
+def unpacked(stored: np.ndarray, channels: int) -> np.ndarray:
+    """Two codes in a byte: low bits of all bytes, then the high ones."""
+    return np.concatenate([stored & 15, stored >> 4], 1)[:, :channels]
+
+
+def rows(stored: np.ndarray, channels: int, grid: Grid) -> np.ndarray:
+    return unpacked(stored, channels) if grid.bits <= 4 else stored
+
+
+class Program:
+    """Runs a file. Values are pairs of codes (int64) and their grid."""
+
+    def __init__(self, data: bytes) -> None:
+        file = File(data)
+        self.self_loops, self.operations = file.structure["self_loops"], file.structure["operations"]
+        for operation in self.operations:
+            kind = operation["kind"]
+            if kind == "Lookup":
+                operation["table"]["codes"] = file.tensor(operation["table"]["codes"])
+            if kind == "Linear":
+                stored = file.tensor(operation["weight"]["codes"])
+                packed = operation["weight_bits"] <= 4
+                signed = unpacked(stored, operation["weight"]["inputs"]).astype(np.int64) - 8 if packed else stored
+                operation["weight"] = signed.astype(np.int64)
+            if kind == "Attention":
+                operation["attention"] = file.tensor(operation["attention"])
+            epilogue = operation.get("epilogue", {})
+            for part in ("multiplier", "bias", "gain", "offset"):
+                if part in epilogue:
+                    epilogue[part] = file.tensor(epilogue[part]).astype(np.float64)
+        assert not any(len(stream) for stream in file.streams.values())
+
+    def run(self, x: np.ndarray, edges: np.ndarray, graph_of: np.ndarray) -> dict[str, Any]:
+        """All values by name: codes, and `logits` in float32."""
+        nodes = len(x)
+        if self.self_loops:
+            loops = np.arange(nodes)
+            edges = np.concatenate([edges[:, edges[0] != edges[1]], np.stack([loops, loops])], 1)
+        degree = np.bincount(edges[1], minlength=nodes).astype(F4)
+        with np.errstate(divide="ignore"):
+            self.root = np.where(degree > 0, F4(1) / np.sqrt(degree), F4(0)).astype(np.float64)
+        self.edges, self.graph_of, self.values = edges, graph_of, {"x": (x, None)}
+        for operation in self.operations:
+            source, grid = self.values[operation["source"]]
+            self.values[operation["target"]] = getattr(self, operation["kind"].lower())(operation, source, grid)
+        return {name: codes for name, (codes, _) in self.values.items() if name != "x"}
+
+    def quantize(self, operation: dict[str, Any], x: np.ndarray, _: None) -> tuple[np.ndarray, Grid]:
+        grid = Grid(operation["grid"])
+        codes = np.rint(x * (F4(1) / F4(grid.scale))) + F4(grid.zero)
+        return np.clip(codes, 0, grid.top).astype(np.int64), grid
+
+    def lookup(self, operation: dict[str, Any], x: np.ndarray, _: None) -> tuple[np.ndarray, Grid]:
+        table, grid = operation["table"], Grid(operation["table"]["grid"])
+        return rows(table["codes"], table["channels"], grid)[x].astype(np.int64), grid
+
+    def linear(self, operation: dict[str, Any], q: np.ndarray, grid: Grid) -> Any:
+        return self.epilogue(operation, (q - grid.zero) @ operation["weight"].T)
+
+    def aggregate(self, operation: dict[str, Any], q: np.ndarray, grid: Grid) -> Any:
+        centred = q - grid.zero
+        acc = np.zeros_like(centred)
+        np.add.at(acc, self.edges[1], centred[self.edges[0]])
+        own = operation["self_weight"]
+        return self.epilogue(operation, acc if own is None else acc + own * centred.astype(np.float64))
+
+    def readout(self, operation: dict[str, Any], q: np.ndarray, grid: Grid) -> Any:
+        centred, mode = q - grid.zero, operation["mode"]
+        parts = [centred[self.graph_of == graph] for graph in range(self.graph_of.max() + 1)]
+        how = {"sum": lambda part: part.sum(0), "max": lambda part: part.max(0)}
+        acc = [part.sum(0) / np.float64(len(part)) if mode == "mean" else how[mode](part) for part in parts]
+        return self.epilogue(operation, np.stack(acc))
+
+    def attention(self, operation: dict[str, Any], q: np.ndarray, grid: Grid) -> Any:
+        vectors, (source, target) = operation["attention"], self.edges
+        _, heads, channels = vectors.shape
+        centred = (q - grid.zero).astype(F4).reshape(len(q), heads, channels)
+        halves = [(centred * F4(grid.scale) * vector).sum(-1) for vector in vectors]
+        logit = halves[0][source] + halves[1][target]
+        logit = np.where(logit > 0, logit, logit * F4(operation["negative_slope"]))
+        acc = np.zeros_like(centred)
+        for i in range(len(q)):
+            here = target == i
+            if here.any():
+                weight = np.exp(logit[here] - logit[here].max(0))
+                acc[i] = ((weight / weight.sum(0))[:, :, None] * centred[source[here]]).sum(0)
+        acc = acc.reshape(len(q), -1) if operation["concat"] else acc.mean(1)
+        return self.epilogue(operation, acc.astype(np.float64))
+
+    def epilogue(self, operation: dict[str, Any], acc: np.ndarray) -> Any:
+        e = operation["epilogue"]
+        m, b, g, o = (e.get(part) for part in ("multiplier", "bias", "gain", "offset"))
+        pre_relu, activation = e.get("pre_relu", False), e.get("activation", "none")
+        grid = Grid(e["grid"]) if "grid" in e else None
+        in_steps = grid is not None and activation != "elu"
+        t = 1 / grid.scale if grid is not None else 1.0
+        if in_steps:
+            if g is not None and pre_relu:
+                g, o = g * t, o * t
+            elif g is not None:
+                b, m, g, o = (o if b is None else b * g + o) * t, m * g * t, None, None
+            else:
+                m, b = m * t, None if b is None else b * t
+        v = acc.astype(np.float64)
+        v = v * self.root[:, None] if operation.get("degree_scale", False) else v
+        v = v * m
+        v = v if b is None else v + b
+        v = np.maximum(v, 0) if pre_relu else v
+        v = v if g is None else v * g + o
+        v = np.maximum(v, 0) if activation == "relu" else v
+        v = np.where(v > 0, v, exp(np.minimum(v, 0)) - 1) if activation == "elu" else v
+        if operation.get("residual", ""):
+            codes, beside = self.values[operation["residual"]]
+            v = v + (codes - beside.zero) * (beside.scale * t if in_steps else beside.scale)
+        if grid is None:
+            return v.astype(F4), None
+        steps = v if in_steps else v * t
+        return np.clip(np.rint(steps) + grid.zero, 0, grid.top).astype(np.int64), grid
+
+
+def exp(v: np.ndarray) -> np.ndarray:
+    v = np.maximum(v, -700.0)
+    n = np.rint(v * 1.4426950408889634)
+    r = (v - n * 6.93147180369123816490e-01) - n * 1.90821492927058770002e-10
+    p = np.full_like(r, 1 / math.factorial(13))
+    for k in range(12, -1, -1):
+        p = p * r + 1 / math.factorial(k)
+    return np.ldexp(p, n.astype(np.int64))
