@@ -1,4 +1,4 @@
-"""Strict reading of records: JSON or lines of a table whose fields a dataclass declares. Nothing is guessed."""
+"""Strict reading of small files: JSON, YAML, lines of a table whose fields a dataclass declares. Nothing is guessed."""
 
 from __future__ import annotations
 
@@ -15,19 +15,25 @@ from typing import Any, get_args, get_type_hints
 from dqrun.fields import describe_type
 
 _MAX_BYTES = 1 << 20
+_MAX_NODES = 10_000
 
 
-def read_json(path: Path) -> Any:
-    """What a small JSON file holds; raises OSError, or ValueError in one line for any other file."""
+def read_text(path: Path) -> str:
+    """The text of a small file; raises OSError, or ValueError in one line for any other file."""
     status = path.stat()
     if not stat.S_ISREG(status.st_mode):  # reading a pipe would wait for ever
         raise ValueError("it is no regular file")
     if status.st_size > _MAX_BYTES:
         raise ValueError(f"it is larger than {_MAX_BYTES} bytes")
     try:
-        return parse_json(path.read_text(encoding="utf-8"))
+        return path.read_text(encoding="utf-8")
     except UnicodeDecodeError:
         raise ValueError("it is not text in UTF-8") from None
+
+
+def read_json(path: Path) -> Any:
+    """What a small JSON file holds; raises OSError, or ValueError in one line for any other file."""
+    return parse_json(read_text(path))
 
 
 def parse_json(text: str) -> Any:
@@ -38,6 +44,30 @@ def parse_json(text: str) -> Any:
         raise ValueError(f"it is not JSON: {error}") from None
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+
+
+def parse_yaml(text: str) -> dict[str, Any]:
+    """The mapping that a YAML text holds; raises ValueError in one line for any other text.
+
+    Aliases can make a short text a tree without end: a tree with more than _MAX_NODES values is refused.
+    """
+    import yaml
+
+    try:
+        tree = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:  # dates and numbers raise ValueError
+        raise ValueError(f"it is not YAML: {' '.join(str(error).split())[:200]}") from None
+    if not isinstance(tree, dict) or not all(isinstance(name, str) for name in tree):
+        raise ValueError("it holds no mapping of names")
+    waiting, seen = [tree], 1
+    while waiting:
+        node = waiting.pop()
+        inside = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
+        seen += len(inside)
+        if seen > _MAX_NODES:
+            raise ValueError(f"it has more than {_MAX_NODES} values")
+        waiting += inside
+    return tree
 
 
 def check_types(record: type, values: object) -> dict[str, Any]:

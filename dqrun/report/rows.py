@@ -17,6 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from dqrun.config import RunConfig, schema
 from dqrun.errors import DataError, ResultsError
+from dqrun.records import parse_yaml, read_text
 from dqrun.report.study import CONFIGS, is_study, read_study
 from dqrun.row import Kinship, environment, kinship, read_row
 
@@ -40,14 +41,10 @@ class Configuration:
     @cached_property
     def tree(self) -> dict[str, Any] | None:
         """Plain dictionaries, or None where the file is missing or unreadable."""
-        import yaml
-
         try:
-            text = self.path.read_bytes() if self._text is None else self._text
-            tree = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-        except (OSError, yaml.YAMLError):
+            return parse_yaml(read_text(self.path) if self._text is None else self._text)
+        except (OSError, ValueError):
             return None
-        return tree if isinstance(tree, dict) else None
 
     @cached_property
     def checked(self) -> RunConfig:
