@@ -3,13 +3,15 @@
     python benchmarks/report_time.py [--runs 500 5000] [--keep FOLDER]
 
 Trains a few configurations for an epoch on a graph of 300 nodes, copies each of these runs under other learning rates
-and seeds, with a history of 200 epochs, and prints the seconds of each command, run in a process of its own.
+and seeds, with a history of 200 epochs, and prints the seconds of each command, run in a process of its own, and its
+seconds of CPU, which other work on the machine changes little.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import resource
 import shutil
 import subprocess
 import sys
@@ -93,10 +95,12 @@ def main() -> int:
             results = root / f"results-{count}"
             multiply(templates, count, results)
             for words in (["compare", str(results)], ["report", str(results), "-o", str(root / f"{count}.html")]):
-                start = time.perf_counter()
+                start, used = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
                 command = [sys.executable, "-m", "dqrun", *words]
                 subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-                print(f"{count} runs: dqrun {words[0]} {time.perf_counter() - start:.1f} s", flush=True)
+                wall, now = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
+                cpu = now.ru_utime + now.ru_stime - used.ru_utime - used.ru_stime
+                print(f"{count} runs: dqrun {words[0]} {wall:.1f} s, {cpu:.1f} s of CPU", flush=True)
     return 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import os
 import textwrap
 from collections.abc import Iterator, Mapping
@@ -45,16 +46,17 @@ def panels(rows: int, columns: int, width: float, height: float) -> tuple[Figure
     """A figure of rows x columns panels, each of the given size in inches."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(columns * width, rows * height + 0.5), layout="constrained")
+    figure = Figure(figsize=(columns * width, rows * height + 0.3), layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False)
     return figure, [list(line) for line in grid]
 
 
 def legend(figure: Figure, handles: Mapping[str, Any]) -> None:
-    """One legend above all panels: what is drawn, by name."""
+    """One legend above all panels: what is drawn, by name. The figure grows by the lines that it takes."""
     if handles:
         longest = max(map(len, handles))
         columns = max(1, min(len(handles), int(figure.get_figwidth() / (0.5 + 0.075 * longest))))
+        figure.set_figheight(figure.get_figheight() + 0.17 * math.ceil(len(handles) / columns))
         figure.legend(
             list(handles.values()), list(map(for_picture, handles)), loc="outside upper center", ncols=columns
         )

@@ -41,7 +41,16 @@ def test_any_name_is_drawn_as_it_is(name: str) -> None:
 
 def test_panels_have_their_size() -> None:
     figure, grid = style.panels(2, 3, 2.0, 1.5)
-    assert figure.get_size_inches().tolist() == [6.0, 3.5] and [len(line) for line in grid] == [3, 3]
+    assert figure.get_size_inches().tolist() == pytest.approx([6.0, 3.3]) and [len(line) for line in grid] == [3, 3]
+
+
+def test_a_figure_has_the_height_of_its_legend() -> None:
+    with style.styled():
+        figure, ((panel,),) = style.panels(1, 1, 3.6, 2.9)
+        lines = {f"a long name {i}": panel.plot([0, 1], [0, i])[0] for i in range(32)}
+        style.legend(figure, lines)
+        style.encode(figure, "png")  # warns, an error here, where no place is left for the panel
+    assert panel.get_window_extent().height > 1.5 * figure.dpi
 
 
 def test_notes_are_broken_to_the_width() -> None:
