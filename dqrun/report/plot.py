@@ -128,9 +128,9 @@ def draw_pareto(
     values, warnings = cost_values(cells, x, latency, datasets)
     known = [(cell, value) for cell, value in zip(cells, values, strict=True) if not math.isnan(value)]
     if not known:
-        raise ResultsError(
-            f"--x {x} is known for none of the chosen trials{': ' if warnings else ''}{'; '.join(warnings)}"
-        )
+        more = f" (and {len(warnings) - 1} more)" if len(warnings) > 1 else ""
+        reason = f": {warnings[0]}{more}" if warnings else ""
+        raise ResultsError(f"--x {x} is known for none of the chosen trials{reason}")
     if len(known) < len(cells):
         warnings.append(
             f"{len(cells) - len(known)} of {len(cells)} configurations have no {x} and are not in the picture"

@@ -1,13 +1,18 @@
 """The HTML page: whole, offline, with its commands and warnings."""
 
+import pickle
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 
 from dqrun.cli import main
+from dqrun.compose import load_configs
+from dqrun.config import DataConfig
 
 pytest.importorskip("matplotlib")
 
@@ -57,9 +62,53 @@ def test_what_cannot_be_drawn_says_why(write_run: Callable[..., Path], tmp_path:
     assert main(["report", str(tmp_path / "results"), "seed>=0", "-o", str(out)]) == 0
     text = out.read_text()
     assert len(check(text).addresses) == 1 and text.count("Not drawn: ") == 5
+    reasons = re.findall(r'<p class="missing">(.*)</p>', text)
+    assert len(reasons) == 5 and all(reason.startswith("Not drawn: ") for reason in reasons)  # a line each
     assert "trials differ: int4 &lt;b&gt; 2, int4 dq 1" in text and "&#39;seed&gt;=0&#39;" in text
 
 
 def test_the_file_must_be_html(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["report", str(trained), "-o", "report.pdf"]) == 2
     assert "-o must end in .html, got 'report.pdf'" in capsys.readouterr().err
+
+
+def test_pages_say_what_is_damaged_and_left_out(
+    write_run: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for seed in range(3):
+        write_run(seed=seed, method=f"m{seed}", threads=seed)
+    (write_run(seed=9) / "row.json").write_text("{")
+    monkeypatch.setattr("dqrun.report.plots.series.LABELS", 2)
+    out = tmp_path / "a.html"
+    assert main(["report", str(tmp_path / "results"), "-o", str(out)]) == 0
+    text = out.read_text()
+    assert "row.json is damaged and was skipped" in text and "seeds or folds differ" in text
+    assert "2 of 3 configurations are in the picture" in text
+    assert "Mean ± standard deviation" in text and "<b>70.00 % (1)</b>" in text
+
+
+def test_strangers_results_run_no_code(
+    write_run: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pickles lie wherever a configuration of a stranger may point to; none is loaded, and the page is made."""
+    marker, own = tmp_path / "ran", tmp_path / "own"
+    own.mkdir()
+    for name in ("DQRUN_DATA", "DQRUN_DATA_MIRROR"):  # the reader's folders have no Cora, and nothing is downloaded
+        monkeypatch.setenv(name, str(own))
+
+    class Planted:
+        def __reduce__(self) -> tuple[object, ...]:
+            return Path.touch, (marker,)
+
+    folder = write_run(seed=0)
+    for place in ("cache/Cora/processed", "cache/Cora/raw", "cache/threads/processed", "cache/processed"):
+        (tmp_path / place).mkdir(parents=True)
+        for name in ("data.pt", "ind.cora.x", "pre_filter.pt", "pre_transform.pt"):
+            (tmp_path / place / name).write_bytes(pickle.dumps(Planted()))
+    (folder / "model.safetensors").write_bytes(pickle.dumps(Planted()))
+    (config,) = load_configs(["dataset=cora", "model=gcn", "quant=int4", f"data.root={tmp_path / 'cache'}"])
+    config = replace(config, data=DataConfig(root=str(tmp_path / "cache"), mirror=str(tmp_path / "cache" / "Cora")))
+    OmegaConf.save(OmegaConf.structured(config), folder / "config.yaml")
+    out = tmp_path / "a.html"
+    assert main(["report", str(tmp_path / "results"), "-o", str(out)]) == 0
+    assert not marker.exists() and "is not a readable model file" in out.read_text()

@@ -1,8 +1,8 @@
-"""Paired differences against pandas and scipy, and Holm's correction against its definition."""
+"""Paired differences against pandas and scipy, and Holm's correction against closed testing."""
 
 import math
-from collections.abc import Callable
-from itertools import permutations
+from collections.abc import Callable, Sequence
+from itertools import combinations, permutations
 
 import numpy as np
 import pandas as pd
@@ -31,6 +31,7 @@ def test_differences_equal_those_of_pandas_and_scipy(make_run: MakeRun) -> None:
         if generator.random() < 0.8
     ]
     found, warnings = differences(make_cells(runs, []), NAIVE)
+    assert all(each.is_equal_budget for each in found)
     assert len(found) == 8 and warnings == []
     frame = (
         pd.DataFrame([run.row for run in runs])
@@ -48,16 +49,25 @@ def test_differences_equal_those_of_pandas_and_scipy(make_run: MakeRun) -> None:
         assert each.p_t == pytest.approx(stats.ttest_1samp(delta, 0).pvalue, rel=1e-9)
         assert each.p_wilcoxon == pytest.approx(stats.wilcoxon(delta.round(9)).pvalue, rel=1e-9)
         ps.append(each.p_t)
-    assert [each.p_t_holm for each in found] == pytest.approx(holm(ps))
+    assert [each.p_t_holm for each in found] == pytest.approx(closed_testing(ps))
+    wilcoxon = closed_testing([each.p_wilcoxon for each in found])
+    assert [each.p_wilcoxon_holm for each in found] == pytest.approx(wilcoxon) and wilcoxon != closed_testing(ps)
 
 
-@given(st.lists(st.floats(0, 1), min_size=1, max_size=5))
-def test_holm_is_the_largest_adjusted_p_so_far(ps: list[float]) -> None:
-    corrected = holm(ps)
-    order = np.argsort(ps, kind="stable")
-    for rank, i in enumerate(order):
-        expected = max(min(1.0, (len(ps) - k) * ps[j]) for k, j in enumerate(order[: rank + 1]))
-        assert corrected[i] == pytest.approx(expected)
+def closed_testing(ps: Sequence[float]) -> list[float]:
+    """Holm's adjusted p-values by their meaning, without an order.
+
+    A hypothesis is rejected where each set of hypotheses that holds it is, by Bonferroni's test of the set; so its
+    adjusted p is the largest of these tests' p-values (Marcus, Peritz and Gabriel, 1976; Holm, 1979).
+    """
+    sets = [each for size in range(1, len(ps) + 1) for each in combinations(range(len(ps)), size)]
+    tests = {each: min(1.0, len(each) * min(ps[i] for i in each)) for each in sets}
+    return [max(p for each, p in tests.items() if i in each) for i in range(len(ps))]
+
+
+@given(st.lists(st.floats(0, 1) | st.sampled_from([0.01, 0.02, 0.5]), min_size=1, max_size=6))
+def test_holm_is_closed_testing_with_bonferroni(ps: list[float]) -> None:
+    assert holm(ps) == pytest.approx(closed_testing(ps))
 
 
 def test_holm_does_not_depend_on_the_order_and_leaves_out_missing_tests() -> None:
