@@ -1,0 +1,153 @@
+"""Commands of dqrun for attacks: each runs in a child of this process, which has imported everything beforehand.
+
+A child starts in milliseconds, so that hundreds of commands can be killed. This process runs no kernel itself: a
+child of one that did could not (OpenMP).
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+STALE, HEARTBEAT, POLL = 2.0, 0.2, 0.2
+"""Seconds in the place of those of `dqrun.sweep.locks` and `dqrun.launchers.plain`: attacks don't wait for minutes."""
+
+SMALL = [
+    *("dataset=threads", "dataset.graphs=20", "model=gin", "model.hidden=8", "model.layers=2", "train.epochs=3"),
+    *("train.batch_size=8", "threads=1", "kernels=reference", "train.checkpoint_minutes=1e-9", "results.dir=results"),
+]
+_HEAVY = (
+    "torch._dynamo",
+    "pandas",
+    "scipy.stats",
+    "optuna",
+    "dqrun.run",
+    "dqrun.tune.command",
+    "dqrun.launchers.parallel",
+)
+_IN_WORKERS = (
+    "from dqrun.sweep import locks; locks.STALE = {stale}; locks.Heartbeat.__init__.__defaults__ = ({beat},); "
+    "from dqrun.launchers.serve"
+)
+
+
+def preload() -> None:
+    """Imports what commands need, and shortens their waits."""
+    for name in _HEAVY:
+        importlib.import_module(name)
+    from dqrun.compose import load_configs
+    from dqrun.launchers import plain, pool, processes
+    from dqrun.sweep import locks
+
+    locks.STALE = STALE
+    locks.Heartbeat.__init__.__defaults__ = (HEARTBEAT,)  # type: ignore[misc]
+    plain.POLL = pool.POLL = POLL
+    shortened = _IN_WORKERS.format(stale=STALE, beat=HEARTBEAT)
+    processes._SERVE = processes._SERVE.replace("from dqrun.launchers.serve", shortened)
+    load_configs(SMALL)
+    gc.freeze()  # what is here by now is no child's garbage
+
+
+class Command:
+    """`dqrun WORDS` in the folder `home`, in a process group of its own, its output in `NAME.log` there.
+
+    The child calls `before` and `after` around it.
+    """
+
+    def __init__(
+        self,
+        home: Path,
+        name: str,
+        words: Sequence[str],
+        before: Callable[[], None] = lambda: None,
+        after: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.log = home / f"{name}.log"
+        self._before = self.log.stat().st_size if self.log.exists() else 0
+        self.code: int | None = None
+        sys.stdout.flush()
+        self.pid = os.fork()
+        if self.pid == 0:
+            self._run(home, words, before, after)
+        while os.getpgid(self.pid) != self.pid:  # until the child has its group
+            time.sleep(0.001)
+
+    def _run(self, home: Path, words: Sequence[str], before: Callable[[], None], after: Callable[[], None]) -> NoReturn:
+        """In the child, which does not return."""
+        code = 70
+        try:
+            os.chdir(home)
+            stream = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+            os.dup2(stream, 1)
+            os.dup2(stream, 2)
+            os.setsid()
+            from dqrun.cli import main
+
+            before()
+            code = main(list(words))
+            after()
+        except BaseException:
+            import traceback
+
+            traceback.print_exc()
+        finally:
+            os._exit(code)
+
+    def said(self) -> str:
+        """What this command has printed."""
+        return self.log.read_bytes()[self._before :].decode(errors="replace")
+
+    def ended(self) -> bool:
+        """Whether the process has ended; its exit code, minus the signal if one ended it, is in `code` then."""
+        if self.code is None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid:
+                self.code = os.waitstatus_to_exitcode(status)
+        return self.code is not None
+
+    def wait(self, seconds: float) -> bool:
+        """Waits for the end, at most so long; returns whether it came."""
+        until = time.monotonic() + seconds
+        while not self.ended():
+            if time.monotonic() > until:
+                return False
+            time.sleep(0.01)
+        return True
+
+    def signal(self, number: int, group: bool = False) -> None:
+        """Sends a signal to the process, or to its workers too."""
+        if not self.ended():
+            (os.killpg if group else os.kill)(self.pid, number)
+
+    def left(self, seconds: float = 10.0) -> list[int]:
+        """Processes of the group that have not ended this long after the command."""
+        until = time.monotonic() + seconds
+        while (alive := in_group(self.pid)) and time.monotonic() < until:
+            time.sleep(0.02)
+        return alive
+
+    def end(self) -> None:
+        """Ends all that is left."""
+        for pid in in_group(self.pid):
+            os.kill(pid, signal.SIGKILL)
+        self.wait(10.0)
+
+
+def in_group(group: int) -> list[int]:
+    """The living processes of a process group."""
+    alive = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, _, member = path.read_text().rpartition(")")[2].split()[:3]
+        except OSError:
+            continue
+        if int(member) == group and state not in "ZX":
+            alive.append(int(path.parent.name))
+    return alive
