@@ -94,3 +94,16 @@ def test_a_unit_grid_of_a_range_of_zeros_holds_integers(grid: Grid) -> None:
 def test_bits_outside_are_refused(bits: int) -> None:
     with pytest.raises(ConfigError, match=r"grid\.bits must be in 2\.\.8"):
         Grid(bits)
+
+
+def test_headroom_widens_both_ends() -> None:
+    low, high = torch.tensor(-1.0), torch.tensor(3.0)
+    wide = Grid(4, headroom=0.25).params(low, high)
+    assert wide == Grid(4).params(1.25 * low, 1.25 * high)
+    assert wide[0].item() == pytest.approx(5 / 15)
+    assert Grid(4, symmetric=True, headroom=0.5).params(low, high)[0].item() == pytest.approx(4.5 / 7)
+
+
+def test_symmetric_unsigned_grids_reach_the_upper_end() -> None:
+    scale, zero_point = Grid(4, signed=False, symmetric=True).params(torch.tensor(-9.0), torch.tensor(3.0))
+    assert (scale.item(), zero_point.item()) == (pytest.approx(3 / 15), 0)

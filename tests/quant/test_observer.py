@@ -60,3 +60,22 @@ def test_state_has_a_fixed_shape_and_loads() -> None:
     }
     fresh.load_state_dict(used.state_dict())
     assert torch.equal(fresh.low, used.low) and fresh.has_seen
+
+
+@pytest.mark.parametrize(
+    ("values", "nonzero"), [([2.0], True), ([-2.0], True), ([0.0], False), ([0.0, 3.0], True), ([-3.0, 0.0], True)]
+)
+def test_one_value_was_seen_and_may_be_zero(values: list[float], nonzero: bool) -> None:
+    observer = Observer()
+    assert not observer.has_seen and not observer.has_seen_nonzero
+    feed(observer, values)
+    assert observer.has_seen and observer.has_seen_nonzero is nonzero
+
+
+def test_percentiles_by_rank() -> None:
+    """n = 256, tail 0.01: the 3rd and the 254th, or as `torch.kthvalue` the 2nd and the 253rd."""
+    x = torch.arange(1.0, 257.0).unsqueeze(-1)
+    for percentile, expected in (("symmetric", (3.0, 254.0)), ("kthvalue", (2.0, 253.0))):
+        observer = Observer(tail=0.01, percentile=percentile)
+        observer.observe(x)
+        assert (observer.low.item(), observer.high.item()) == expected

@@ -8,8 +8,8 @@ import torch
 from dqrun.build import build_network
 from dqrun.config import MethodConfig, ModelConfig, ObserverConfig, PlanConfig, ProtectionConfig, QuantConfig, SiteRule
 from dqrun.errors import ConfigError
-from dqrun.quant import QuantPlan, named_sites
-from dqrun.quant.plan import matches
+from dqrun.quant import Phase, QuantPlan, named_sites
+from dqrun.quant.plan import matches, quantizers, set_phase, split_parameters
 
 GIN = ModelConfig(name="gin", layers=2, hidden=4)
 INT4 = QuantConfig(bits=4, weight_bits=4, activation_bits=4)
@@ -112,3 +112,44 @@ def test_initial_weights_do_not_depend_on_the_plan() -> None:
         QuantPlan(quant, NAIVE, PlanConfig(name="all")).apply(model)
         states.append({name: p for name, p in model.named_parameters()})
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[1])
+
+
+def test_a_site_has_what_quant_method_and_rule_say() -> None:
+    quant = replace(INT4, activation_bits=6, symmetric_weights=True)
+    method = replace(
+        NAIVE,
+        estimator="clipped",
+        noise_rate=0.5,
+        collapsed_range="unit",
+        step="learned",
+        observer=ObserverConfig(tail=0.1, update="widen", percentile="kthvalue"),
+        weight_observer=ObserverConfig(update="latest", momentum=0.3),
+    )
+    made = apply(PlanConfig(name="all", rules={"head.0.input": SiteRule(headroom=0.2)}), quant, method)
+    weight, message, headed = (made[name] for name in ("head.0.weight", "layers.0.message", "head.0.input"))
+    assert (weight.grid.bits, weight.grid.symmetric, weight.grid.headroom, weight.is_weight) == (4, True, 0.0, True)
+    assert (weight.observer.rule, weight.observer.percentile) == ("latest", "symmetric")
+    assert (weight.observer.tail, weight.observer.momentum) == (0.0, 0.3)
+    assert (message.grid.bits, message.grid.symmetric, message.grid.collapsed) == (6, False, "unit")
+    assert (message.observer.tail, message.observer.rule, message.observer.percentile) == (0.1, "widen", "kthvalue")
+    assert (message.estimator, message.noise_rate, message.is_weight) == ("clipped", 0.5, False)
+    assert message.step is not None and message.name == "layers.0.message" and headed.grid.headroom == 0.2
+    activations = apply(PlanConfig(name="all"), replace(INT4, symmetric_activations=True))
+    assert activations["layers.0.message"].grid.symmetric and not activations["head.0.weight"].grid.symmetric
+
+
+def test_learned_steps_are_apart_from_the_networks_parameters() -> None:
+    model = build_network(GIN, 3, 0, 2, graph_level=True)
+    own = list(model.parameters())
+    QuantPlan(INT4, replace(NAIVE, step="learned"), PlanConfig(name="all")).apply(model)
+    parameters, steps = split_parameters(model)
+    assert [id(parameter) for parameter in parameters] == [id(parameter) for parameter in own]
+    assert len(steps) == len(list(quantizers(model))) and all(step.dim() == 0 for step in steps)
+    set_phase(model, Phase.OBSERVE)
+    assert all(quantizer.phase is Phase.OBSERVE for quantizer in quantizers(model))
+
+
+def test_apply_returns_the_quantised_sites_in_order() -> None:
+    model = build_network(GIN, 3, 0, 2, graph_level=True)
+    names = QuantPlan(INT4, NAIVE, PlanConfig(name="all", exact=["layers", "states"])).apply(model)
+    assert names == [f"head.{i}.{site}" for i in range(2) for site in ("input", "weight", "output")]
