@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pandas as pd
@@ -10,7 +11,7 @@ from dqrun.report.cells import make_cells
 from dqrun.report.checks import MOST, distinguishing
 from dqrun.report.rows import load_runs
 from dqrun.report.sheets import Sheet, as_text
-from dqrun.report.text import format_mean, text_of
+from dqrun.report.text import format_mean, from_csv, text_of
 from dqrun.results import Results
 
 NAMES = ["dataset", "model", "quant", "method", "plan"]
@@ -23,7 +24,8 @@ def summary_lines(cells: dict[str, Results]) -> pd.DataFrame:
     for cell, results in cells.items():
         if not (results.root / "summary.csv").exists():  # no trial could be recorded
             continue
-        frame = pd.read_csv(results.root / "summary.csv", keep_default_na=False, na_values=[""])
+        text: dict[str, Callable[[str], Any]] = dict.fromkeys(NAMES, from_csv)
+        frame = pd.read_csv(results.root / "summary.csv", keep_default_na=False, na_values=[""], converters=text)
         frames.append(frame[frame["cell_hash"] == cell])
     return pd.concat(frames) if frames else pd.DataFrame()
 
@@ -61,7 +63,7 @@ def format_table(summary: pd.DataFrame, settings: dict[str, str] | None = None) 
                 "test mean +- 95 % CI": format_mean(cell["test_mean"], cell["test_ci95"], cell["metric"]),
                 "validation": format_mean(cell["val_mean"], float("nan"), cell["metric"]),
                 "trials": f"{cell['trials']}{failed}",
-                "s/trial": "-" if pd.isna(cell["seconds"]) else f"{cell['seconds']:.1f}",
+                "s/trial": "-" if pd.isna(cell["seconds_mean"]) else f"{cell['seconds_mean']:.1f}",
             }
         )
     return align(lines)

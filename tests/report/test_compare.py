@@ -64,7 +64,7 @@ def test_the_csv_equals_summary_csv(results: Path, tmp_path: Path) -> None:
     assert main(["compare", str(results), "-o", str(tmp_path / "out.csv")]) == 0
     made, expected = (pd.read_csv(path) for path in (tmp_path / "out.csv", results / "summary.csv"))
     shared = [name for name in expected.columns if name in made.columns]
-    statistics = {"test_mean", "test_std", "test_ci95", "val_ci95"}
+    statistics = {"test_mean", "test_std", "test_ci95", "val_ci95", "epochs_min", "epochs_max", "seconds_mean"}
     assert {*CELL_COLUMNS, "trials", "failed", *statistics} <= {*shared}
     pd.testing.assert_frame_equal(made[shared], expected[shared], rtol=1e-12, check_dtype=False)
 

@@ -42,3 +42,14 @@ def test_cells_of_the_same_names_are_told_apart(write_run: Callable[..., Path], 
     assert "settings" in table and "train.lr=0.2" in table
     only = {cell: results for cell in hashes if cell not in settings}
     assert "settings" not in format_table(summary_lines(only), told_apart(summary_lines(only), only))
+
+
+def test_names_of_the_summary_are_those_of_the_rows(write_run: Callable[..., Path], tmp_path: Path) -> None:
+    for name in ("=1+1", "007", "NA", "'=x"):
+        write_run(seed=0, dataset=name, cell_hash=f"cell{len(name)}{name[-1]}")
+    results = Results(tmp_path / "results")
+    assert results.rebuild_tables() == []
+    hashes = {json.loads(path.read_text())["cell_hash"]: results for path in results.runs.glob("*/row.json")}
+    summary = summary_lines(hashes)
+    assert sorted(summary["dataset"]) == sorted(["=1+1", "007", "NA", "'=x"])
+    assert format_table(summary).splitlines()[1].split()[-1] == "1.5"  # seconds
