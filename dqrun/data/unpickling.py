@@ -41,7 +41,7 @@ _FORBIDDEN = (
 def unpickle(
     content: bytes | io.BytesIO, allowed: Names | None = None, persistent: Callable[[Any], Any] | None = None
 ) -> Any:
-    """The object that a pickle describes: dicts, lists, tuples, sets, numbers, text, bytes, arrays, CSR matrices.
+    """The object that a pickle describes: dicts, lists, tuples, numbers, text, bytes, arrays, CSR matrices.
 
     `allowed`: further names, and what to call for each. `persistent`: gives the object of a persistent id (torch's
     storages); without it there are none. Of a stream one pickle is read. Raises ValueError, with the reason in a line,
@@ -250,6 +250,11 @@ def _empty_list() -> list[Any]:
     return []
 
 
+def _no_bytes() -> bytes:
+    """`bytes()`, as protocol 2 writes empty ones."""
+    return b""
+
+
 def _bytes(text: Any, encoding: Any = "latin1") -> bytes:
     """`codecs.encode`, as protocol 2 writes bytes."""
     if not isinstance(text, str) or encoding != "latin1":
@@ -262,6 +267,7 @@ PLAIN: Names = {
     ("collections", "OrderedDict"): _empty_dict,
     ("__builtin__", "list"): _empty_list,
     ("builtins", "list"): _empty_list,
+    ("__builtin__", "bytes"): _no_bytes,
     ("_codecs", "encode"): _bytes,
     ("numpy", "dtype"): lambda text, *_: _Dtype(text),
     ("numpy", "ndarray"): Constant("ndarray"),

@@ -1,0 +1,167 @@
+"""A second, slow reader of each format, which shares no code with dqrun: what accepted files must have said."""
+
+from __future__ import annotations
+
+import csv
+import io
+import pickle
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load
+from torch_geometric.data import Batch, Data
+from torch_geometric.data.data import DataEdgeAttr, DataTensorAttr
+from torch_geometric.data.storage import GlobalStorage
+
+Facts = dict[str, Any]  # sizes, edges of each graph (sorted pairs), y, x (float32 as Python numbers) or None
+
+
+def facts(node_graph: Sequence[int], edges: Sequence[tuple[int, int]], y: Sequence[Any], x: Any) -> Facts:
+    """`node_graph`: graph of each node; `edges`: between nodes, as numbered there."""
+    graphs = max(node_graph) + 1
+    order = sorted(range(len(node_graph)), key=lambda node: (node_graph[node], node))
+    first = {graph: order.index(next(n for n in order if node_graph[n] == graph)) for graph in set(node_graph)}
+    local = {node: place - first[node_graph[node]] for place, node in enumerate(order)}
+    found: list[list[tuple[int, int]]] = [[] for _ in range(graphs)]
+    for source, target in edges:
+        found[node_graph[source]].append((local[source], local[target]))
+    return {
+        "sizes": [sum(graph == each for each in node_graph) for graph in range(graphs)],
+        "edges": [sorted(each) for each in found],
+        "y": [float(np.float32(value)) for value in y],
+        "x": None if x is None else [[float(np.float32(value)) for value in x[node]] for node in order],
+    }
+
+
+def numbers(content: bytes, kind: type) -> list[list[Any]]:
+    lines = content.decode("utf-8-sig").replace("\r\n", "\n").rstrip().split("\n")
+    return [[kind(word) for word in line.split(",")] for line in lines]
+
+
+def tu(files: dict[str, bytes]) -> Facts:
+    part = {path.split("TOY_")[-1].removesuffix(".txt"): content for path, content in files.items()}
+    node_graph = [row[0] - 1 for row in numbers(part["graph_indicator"], int)]
+    edges = {(a - 1, b - 1) for a, b in numbers(part["A"], int) if a != b}
+    raw = [row[0] for row in numbers(part["graph_labels"], int)]
+    rows: list[list[float]] = [[] for _ in node_graph]
+    if "node_attributes" in part:
+        rows = [row + values for row, values in zip(rows, numbers(part["node_attributes"], float), strict=True)]
+    if "node_labels" in part:
+        columns = zip(*numbers(part["node_labels"], int), strict=True)
+        for column in columns:
+            low, high = min(column), max(column)
+            rows = [
+                row + [float(v == label) for v in range(low, high + 1)] for row, label in zip(rows, column, strict=True)
+            ]
+    return facts(node_graph, sorted(edges), [sorted(set(raw)).index(label) for label in raw], rows if rows[0] else None)
+
+
+class Honest(pickle.Unpickler):
+    """Python's own reader, for the classes that the samples hold."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if module.split(".")[0] not in ("numpy", "scipy", "torch", "collections", "__builtin__", "builtins", "_codecs"):
+            raise pickle.UnpicklingError(module)
+        if module == "builtins" and name != "list":
+            raise pickle.UnpicklingError(name)
+        return super().find_class(module, name)
+
+
+def planetoid(files: dict[str, bytes]) -> Facts:
+    part = {path.split("ind.cora.")[-1]: content for path, content in files.items()}
+    read = {n: Honest(io.BytesIO(part[n]), encoding="latin1").load() for n in ("allx", "tx", "ally", "ty", "graph")}
+    test = [row[0] for row in numbers(part["test.index"], int)]
+    allx, tx = read["allx"].toarray(), read["tx"].toarray()
+    nodes = max(test) + 1
+    x, y = np.zeros((nodes, allx.shape[1])), np.zeros((nodes, read["ally"].shape[1]))
+    x[: len(allx)], y[: len(allx)] = allx, read["ally"]
+    x[test], y[test] = tx, read["ty"]
+    edges = {(a, b) for a, others in read["graph"].items() for b in others if a != b}
+    return facts([0] * nodes, sorted(edges), y.argmax(1).tolist(), x.tolist())
+
+
+def joined(graphs: Sequence[tuple[int, Any, float, Any]]) -> Facts:
+    """Graphs as (nodes, edges, y, x rows)."""
+    node_graph, edges, x = [], [], []
+    for number, (nodes, pairs, _, rows) in enumerate(graphs):
+        edges += [(a + len(node_graph), b + len(node_graph)) for a, b in pairs]
+        node_graph += [number] * nodes
+        x += rows
+    return facts(node_graph, edges, [y for _, _, y, _ in graphs], x)
+
+
+def zinc(files: dict[str, bytes]) -> Facts:
+    graphs = []
+    for part in ("train", "val", "test"):
+        molecules = Honest(io.BytesIO(files[f"ZINC/raw/{part}.pickle"])).load()
+        for number in numbers(files[f"ZINC/raw/{part}.index"], int)[0]:
+            each = molecules[number]
+            pairs = each["bond_type"].nonzero().tolist()
+            types = [[float(kind)] for kind in each["atom_type"].tolist()]
+            graphs.append((len(types), pairs, float(each["logP_SA_cycle_normalized"]), types))
+    return joined(graphs)
+
+
+def gnn_benchmark(files: dict[str, bytes]) -> Facts:
+    (content,) = files.values()
+    graphs = [each for part in torch.load(io.BytesIO(content), weights_only=True) for each in part]
+    rows = [torch.cat([each["x"], each["pos"]], 1).tolist() for each in graphs]
+    pairs = [each["edge_index"].t().tolist() for each in graphs]
+    return joined([(len(row), pair, int(each["y"]), row) for row, pair, each in zip(rows, pairs, graphs, strict=True)])
+
+
+def table(content: bytes) -> list[dict[str, str]]:
+    text = content.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
+    rows = [row for row in csv.reader(io.StringIO(text), skipinitialspace=True) if any(word.strip() for word in row)]
+    return [{name.strip(): word.strip() for name, word in zip(rows[0], row, strict=True)} for row in rows[1:]]
+
+
+def whole(word: str) -> int:
+    value = Decimal(word)
+    assert value == int(value)
+    return int(value)
+
+
+def tables(files: dict[str, bytes]) -> Facts:
+    nodes, edges = table(files["mine/nodes.csv"]), table(files["mine/edges.csv"])
+    graphs = table(files["mine/graphs.csv"]) if "mine/graphs.csv" in files else [{"graph": "0"}]
+    number = {whole(row["graph"]): place for place, row in enumerate(graphs)}
+    key = [(number[whole(row.get("graph", "0"))], whole(row["node"])) for row in nodes]
+    ends = [
+        [key.index((number[whole(row.get("graph", "0"))], whole(row[end]))) for end in ("source", "target")]
+        for row in edges
+    ]
+    labelled = graphs if "label" in graphs[0] else nodes
+    x = [
+        [float(word) for name, word in row.items() if name not in ("graph", "node", "label", "split")] for row in nodes
+    ]
+    pairs = [(source, target) for source, target in ends]
+    return facts([graph for graph, _ in key], pairs, [whole(row["label"]) for row in labelled], x if x[0] else None)
+
+
+def archive(files: dict[str, bytes]) -> Facts:
+    with np.load(io.BytesIO(files["mine/data.npz"]), allow_pickle=False) as found:
+        content = dict(found)
+    x = content["x"].tolist() if "x" in content else None
+    return facts(
+        content["batch"].tolist(), list(zip(*content["edge_index"].tolist(), strict=True)), content["y"].tolist(), x
+    )
+
+
+def tensors(files: dict[str, bytes]) -> Facts:
+    ((name, content),) = files.items()
+    if name.endswith(".safetensors"):
+        found: Any = load(content)
+    else:
+        with torch.serialization.safe_globals([Data, DataEdgeAttr, DataTensorAttr, GlobalStorage]):
+            found = torch.load(io.BytesIO(content), weights_only=True)
+    found = Batch.from_data_list(found) if isinstance(found, list) else found
+    found = found.to_dict() if isinstance(found, Data) else found
+    batch = found.get("batch", torch.zeros(len(found["x"]), dtype=torch.int64)).tolist()
+    ids = sorted(set(batch))
+    pairs = found["edge_index"].t().tolist()
+    x = found["x"].view(len(found["x"]), -1).tolist()
+    return facts([ids.index(graph) for graph in batch], [(a, b) for a, b in pairs], [], x)
