@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from dqrun import __version__
-from dqrun.errors import ConfigError, DqrunError
+from dqrun.errors import ConfigError, DqrunError, printable
 from dqrun.fields import suggestion
 from dqrun.interrupts import exit_code, listening
 from dqrun.streams import forget, standard_streams
@@ -39,9 +39,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         except KeyboardInterrupt as error:
             verb = VERBS.get(arguments[0]) if arguments else None
             return _told(f"interrupted; {verb.interrupted if verb else MAIN_INTERRUPTED}", exit_code(error))
-        except BrokenPipeError:  # the reader went away, as in `dqrun --help | head -1`
+        except (
+            BrokenPipeError
+        ):  # before OSError, of which it is one: the reader went away, as in `dqrun --help | head -1`
             forget(sys.stdout)
             return 1
+        except OSError as error:  # the system refuses a path that a user gave: too long, no permission, a loop of links
+            return _told(printable(f"{error.filename or 'the system'}: {error.strerror or error}"), 2)
 
 
 def _told(text: str, code: int) -> int:

@@ -12,6 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from dqrun.errors import DqrunError
+from dqrun.paths import user_path
 from dqrun.verbs import VERBS, Verb
 
 SHELLS = ("bash", "fish", "zsh")
@@ -55,7 +56,7 @@ def _of_verb(verb: Verb, words: Sequence[str], current: str) -> list[str]:
         return list(before.choices or ())  # without choices the shell offers files
     found = [str(choice) for action in _positionals(parser) for choice in action.choices or ()]
     if verb.takes_runs:
-        found += run_names(Path(_option(words, "--results") or "results").expanduser())
+        found += run_names(user_path(_option(words, "--results") or "results"))
     if verb.takes_overrides:
         found += _hydra(words, current)
     return found

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from dqrun.errors import ConfigError
+from dqrun.paths import user_path
 
 PUBLIC_GROUPS = ("dataset", "model", "quant", "method", "plan", "protocol", "train", "launcher", "experiment", "recipe")
 """The groups in the order in which help and documentation show them; a user's own groups follow."""
@@ -27,7 +28,7 @@ def config_folders(config_dir: str | None) -> list[Path]:
     """The folders with presets, the user's own first; raises ConfigError when that one is no folder."""
     if config_dir is None:
         return [config_folder()]
-    folder = Path(config_dir).expanduser().absolute()
+    folder = user_path(config_dir).absolute()
     if not folder.is_dir():
         raise ConfigError.rule("--config-dir", "be an existing folder", config_dir)
     return [folder, config_folder()]

@@ -16,6 +16,7 @@ import pandas as pd
 
 from dqrun.durable import clear_parts, replacing, sync_folder, sync_tree
 from dqrun.errors import ResultsError, TrialFailed
+from dqrun.paths import user_path
 from dqrun.protocol import NAMED_DIGITS
 from dqrun.report.text import for_csv
 from dqrun.row import TRIAL_COLUMNS, read_row
@@ -40,7 +41,7 @@ class Results:
 
     def __init__(self, root: Path | str) -> None:
         """Creates the folder; raises ResultsError when it can't be written to."""
-        self.root = Path(root).expanduser()
+        self.root = user_path(root)
         self.runs = self.root / "runs"
         self.locks = self.root / ".locks"
         self.checkpoints = self.root / ".checkpoints"

@@ -21,6 +21,7 @@ import torch
 from dqrun.config import RunConfig
 from dqrun.durable import clear_parts, replacing
 from dqrun.errors import ConfigError
+from dqrun.paths import user_path
 from dqrun.protocol import Trial
 from dqrun.training import Epoch, Training
 
@@ -96,7 +97,7 @@ class Checkpoints:
     def _restore_end(self, training: Training, run: str) -> None:
         field = "train.continue_from"
         try:
-            kept = _read(Path(run).expanduser() / STATE)
+            kept = _read(user_path(run) / STATE)
             earlier = [vars(self._identity_of(config)) for config in with_epochs(self._config, kept["epochs"])]
             if kept["identity"] not in earlier:
                 raise ConfigError.rule(field, "name a run that differs in its epochs alone, of the same version", run)

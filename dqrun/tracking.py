@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 from dqrun.config import RunConfig
 from dqrun.extras import require
+from dqrun.paths import user_path
 from dqrun.row import Row
 from dqrun.training import Epoch
 
@@ -98,7 +99,7 @@ def _flat(tree: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
 
 
 def _folder(config: RunConfig, *parts: str) -> Path:
-    path = Path(config.results.dir).expanduser().absolute().joinpath("tracking", *parts)
+    path = user_path(config.results.dir).absolute().joinpath("tracking", *parts)
     path.mkdir(parents=True, exist_ok=True)
     return path
 

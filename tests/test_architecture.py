@@ -15,7 +15,7 @@ ORDER = ("errors", "config", "quant", "nn", "training", "run", "cli")
 
 ALLOWED = {
     "errors": set(),
-    "config": {"errors"},
+    "config": {"errors", "paths"},
     "kernels": {"graph", "errors"},
     "graph": {"errors"},
     "engine": {"nn", "quant", "kernels", "graph", "errors", "durable"},
@@ -56,7 +56,7 @@ FRONT_DESK = {
     ),
     *("arguments", "recipes", "bench/__init__", "bench/cli", "bench/command", "bench/inference_cli"),
     *("tune/__init__", "tune/cli", "tune/space"),
-    *("cores", "durable", "interrupts", "verbs/__init__"),
+    *("cores", "durable", "interrupts", "paths", "verbs/__init__"),
 }
 """Modules and packages that run before a command line is known to be right: none imports torch when it is imported."""
 

@@ -3,7 +3,8 @@
 Each line runs in a process of its own, forked from one that has imported everything, in a fresh copy of a folder with a
 run, a program, graphs, and files that are empty, damaged, pipes, folders or missing. A training that would begin is
 interrupted at once. A failure is: a traceback, an end by a signal, an exit code other than 0, 2 and 130, an error that
-is not told in one last line `dqrun: ...`, a control character in the output, or no answer within ten seconds.
+is not told in one last line `dqrun: ...`, a control character in the output, or no answer within ten seconds of a
+processor's time, or two minutes of waiting.
 
     python benchmarks/attacks/command_lines.py [--count 500] [--seed 0]
 
@@ -14,8 +15,10 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import math
 import os
 import random
+import resource
 import shlex
 import shutil
 import signal
@@ -28,7 +31,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-LIMIT = 10.0
+SECONDS, WAITING = 10, 120.0
 LONGEST = 4000  # characters of an error
 ENDS = (0, 2, 130)
 TINY = ["dataset.graphs=10", "model.hidden=4", "train.epochs=1", "protocol.trials=1", "threads=1"]
@@ -132,7 +135,7 @@ class Ended:
 
     def fault(self) -> str:
         """What is wrong with it, or nothing."""
-        if self.code is None:
+        if self.code in (None, -signal.SIGXCPU):
             return "no answer"
         if self.code < 0:
             return f"ended by signal {-self.code}"
@@ -174,7 +177,7 @@ def attack(folder: Path, count: int, seed: int) -> tuple[Counter[int | None], li
     for words in lines(random.Random(seed), count):
         shutil.rmtree(folder / "here", ignore_errors=True)
         copy(template, folder / "here")
-        ended = run(words, folder / "here", LIMIT)
+        ended = run(words, folder / "here")
         counts[ended.code] += 1
         if ended.fault():
             failures.append((words, ended))
@@ -247,7 +250,7 @@ def copy(template: Path, folder: Path) -> None:
         os.mkfifo(folder / name)
 
 
-def run(words: list[str], folder: Path, limit: float) -> Ended:
+def run(words: list[str], folder: Path) -> Ended:
     """Runs one line in a forked process; the word RUN stands for the name of the run."""
     name = next((folder / "results" / "runs").iterdir()).name
     out, err = folder.with_name("out"), folder.with_name("err")
@@ -256,14 +259,14 @@ def run(words: list[str], folder: Path, limit: float) -> Ended:
     pid = os.fork()
     if pid == 0:
         _child([name if word == "RUN" else word for word in words], folder, out, err)
-    code = _wait(pid, limit)
+    code = _wait(pid)
     texts = [path.read_text(encoding="utf-8", errors="backslashreplace") for path in (out, err)]
     return Ended(code, *texts)
 
 
-def _wait(pid: int, limit: float) -> int | None:
+def _wait(pid: int) -> int | None:
     """The exit code, negative for a signal; None after the limit, when the process is killed."""
-    end = time.monotonic() + limit
+    end = time.monotonic() + WAITING
     while time.monotonic() < end:
         done, status = os.waitpid(pid, os.WNOHANG)
         if done:
@@ -281,6 +284,8 @@ def _child(words: list[str], folder: Path, out: Path, err: Path) -> NoReturn:
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)  # noqa: SIM115
     os.chdir(folder)
+    used = math.ceil(time.process_time())
+    resource.setrlimit(resource.RLIMIT_CPU, (used + SECONDS, used + SECONDS + 5))
     _interrupt_training()
     code = 1
     try:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dqrun.config.rules import LARGEST_SEED, doc, require, require_in, require_name, require_one_of
+from dqrun.paths import user_path
 
 DATASET_SOURCES = ("planetoid", "tu", "zinc", "gnn_benchmark", "threads", "folder")
 FEATURES = ("given", "degree", "category", "auto")
@@ -33,13 +34,13 @@ class DataConfig:
         from platformdirs import user_cache_path
 
         chosen = self.root or os.environ.get("DQRUN_DATA")
-        return Path(chosen).expanduser() if chosen else user_cache_path("dqrun")
+        return user_path(chosen) if chosen else user_cache_path("dqrun")
 
     @property
     def resolved_mirror(self) -> Path | None:
         """The mirror folder, after the environment, or None."""
         chosen = self.mirror or os.environ.get("DQRUN_DATA_MIRROR")
-        return Path(chosen).expanduser() if chosen else None
+        return user_path(chosen) if chosen else None
 
 
 @dataclass

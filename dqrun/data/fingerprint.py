@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dqrun.config import DatasetConfig
+from dqrun.paths import user_path
 
 if TYPE_CHECKING:  # a plan asks for fingerprints before anything heavy is imported
     from torch import Tensor
@@ -27,7 +28,7 @@ def fingerprint(dataset: DatasetConfig) -> str:
     """
     if dataset.source != "folder" or dataset.path is None:
         return ""
-    folder, digest = Path(dataset.path).expanduser(), hashlib.sha256()
+    folder, digest = user_path(dataset.path), hashlib.sha256()
     for name in folder_files(dataset.task):
         state = _state(folder / name)
         if state is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -61,7 +62,7 @@ def load_unlabelled(paths: Sequence[Path], task: str) -> Unlabelled:
     run code, sparse tensors, edges to nodes that are not there, features that float32 does not hold.
     """
     for path in paths:
-        if not path.exists():
+        if not os.path.exists(path):
             raise DataError(f"{path}: no such file or folder")
     first, is_node_task = paths[0], task == "node_classification"
     graphs, labels = _read([Path(path) for path in paths], is_node_task)

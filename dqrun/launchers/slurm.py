@@ -14,6 +14,7 @@ from typing import Any
 from dqrun.config import RunConfig
 from dqrun.extras import require
 from dqrun.launchers.pool import Answer, Died, Job, attempt, drive, tail_of
+from dqrun.paths import user_path
 from dqrun.report.progress import Progress
 from dqrun.sweep.plan import Plan
 
@@ -33,7 +34,7 @@ def launch(plan: Plan, progress: Progress) -> None:
     config = plan.to_do[0].config
     slots = min(config.jobs or len(plan.to_do), len(plan.to_do))
     plan = plan.with_threads(config.launcher.cpus)
-    root = Path(config.results.dir).expanduser().absolute()
+    root = user_path(config.results.dir).absolute()
     folder = Path(tempfile.mkdtemp(prefix=".submitit-", dir=root))
     executor = submitit.AutoExecutor(folder=folder, cluster=config.launcher.cluster)
     executor.update_parameters(**parameters(config))

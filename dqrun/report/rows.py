@@ -17,6 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from dqrun.config import RunConfig, schema
 from dqrun.errors import DataError, ResultsError
+from dqrun.paths import real_path
 from dqrun.records import parse_yaml, read_text
 from dqrun.report.study import CONFIGS, is_study, read_study
 from dqrun.row import Kinship, environment, kinship, read_row
@@ -135,7 +136,7 @@ def load_runs(dirs: Sequence[str | Path]) -> tuple[list[Run], list[str]]:
     counts as done. Raises ResultsError where a folder holds no trials.
     """
     runs, complaints = [], []
-    for folder in dict.fromkeys(Path(name).expanduser().resolve() for name in dirs):
+    for folder in dict.fromkeys(real_path(name) for name in dirs):
         found, damaged = _read_folder(folder)
         runs += found
         complaints += damaged

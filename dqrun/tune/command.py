@@ -12,6 +12,7 @@ from dqrun.compose import load_jobs
 from dqrun.config import RunConfig
 from dqrun.cores import usable_cores
 from dqrun.errors import DqrunError
+from dqrun.paths import user_path
 from dqrun.protocol import trials
 from dqrun.report.progress import Progress
 from dqrun.report.tables import align
@@ -60,7 +61,7 @@ def run_command(options: argparse.Namespace, argv: list[str]) -> int:
     names = options.search.split(",")
     spaces = [space_of(job.config, names) for job in jobs]
     searches = [
-        Search(job, space, options.trials, Path(job.config.results.dir).expanduser() / "tune")
+        Search(job, space, options.trials, user_path(job.config.results.dir) / "tune")
         for job, space in zip(jobs, spaces, strict=True)
     ]
     progress = SearchProgress(options.quiet)

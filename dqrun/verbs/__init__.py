@@ -54,6 +54,12 @@ VERBS = {
     "tag": Verb(
         "dqrun.verbs.tag", "tags and notes of trials: dqrun tag RUN|FILTER --add WORDS [--note TEXT]", _REPEAT, True
     ),
+    "continue": Verb(
+        "dqrun.verbs.continuing",
+        "more epochs of a run that kept its state: dqrun continue RUN train.epochs=N",
+        _KEPT,
+        True,
+    ),
     "rm": Verb("dqrun.verbs.rm", "removes trials: dqrun rm RUN|FILTER [--dry-run]", _REPEAT, True),
     "compare": Verb("dqrun.report.compare", "tables of the results so far: dqrun compare [DIR]", _NOTHING_WRITTEN),
     "plot": Verb(

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
 from dqrun.errors import ResultsError
+from dqrun.paths import real_path, user_path
 
 NETWORK = "model.safetensors"
 
@@ -17,21 +19,15 @@ def add_results(parser: argparse.ArgumentParser) -> None:
 
 def find_folder(run: str, results: Path) -> Path | None:
     """The folder of a run, given by its path or by its name in a results folder; None where there is none."""
-    for folder in (Path(run).expanduser(), results.expanduser() / "runs" / run):
-        try:
-            if folder.is_dir() and folder.parent.name == "runs":
-                return folder.resolve()
-        except (OSError, ValueError):  # no name of a file: too long, with a null character
-            continue
+    for folder in (user_path(run), user_path(results) / "runs" / run):
+        if os.path.isdir(folder) and folder.parent.name == "runs":
+            return real_path(folder)
     return None
 
 
 def find_network(run: str, results: Path) -> Path:
     """The folder of a run that left its network, given by path or name; raises ResultsError where there is none."""
-    for folder in (Path(run).expanduser(), results.expanduser() / "runs" / run):
-        try:
-            if (folder / NETWORK).is_file():
-                return folder.resolve()
-        except (OSError, ValueError):
-            continue
+    for folder in (user_path(run), user_path(results) / "runs" / run):
+        if os.path.isfile(folder / NETWORK):
+            return real_path(folder)
     raise ResultsError(f"RUN must be a run folder with {NETWORK}, or a name in {results / 'runs'}, got {run!r}")

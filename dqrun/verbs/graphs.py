@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from dqrun.data.dataset import GraphDataset, load_dataset
 from dqrun.data.unlabelled import Unlabelled, is_graph_file, load_unlabelled
 from dqrun.errors import ConfigError, DataError
 from dqrun.groups import config_folder
+from dqrun.paths import real_path, user_path
 
 TABLES = ("nodes.csv", "data.npz")
 """A folder with one of these holds graphs."""
@@ -25,20 +27,20 @@ def find_graphs(words: Sequence[str], trained_on: DatasetConfig, say: Callable[[
     """
     (first, *rest), task = words, trained_on.task
     if rest or is_graph_file(first):
-        return load_unlabelled([Path(word).expanduser() for word in words], task)
-    folder, config = Path(first).expanduser(), _named(first, trained_on)
-    if any(_is_file(folder / name) for name in TABLES):
+        return load_unlabelled([user_path(word) for word in words], task)
+    folder, config = user_path(first), _named(first, trained_on)
+    if any(os.path.isfile(folder / name) for name in TABLES):
         if config is not None and not _same(folder, config.path):
             say(f"--dataset {first}: this is the folder {folder}, not the dataset of that name")
         return load_unlabelled([folder], task)
-    if config is None and (len(folder.parts) != 1 or _exists(folder)):
+    if config is None and (len(folder.parts) != 1 or os.path.exists(folder)):
         return load_unlabelled([folder], task)
     if config is None:
         rule = f"name a folder, a graph file, {trained_on.name} or one of {', '.join(_options())}"
         raise ConfigError.rule("--dataset", rule, first)
     _require_level(config, task)
     if config.source == "folder" and config.path is not None:
-        return load_unlabelled([Path(config.path).expanduser()], task)
+        return load_unlabelled([user_path(config.path)], task)
     return _with_positions(load_dataset(config, DataConfig()))
 
 
@@ -76,19 +78,5 @@ def _with_positions(dataset: GraphDataset) -> Unlabelled:
     return Unlabelled(dataset, np.arange(dataset.num_nodes), np.arange(dataset.num_graphs), texts)
 
 
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except OSError:  # no name of a file: too long, a loop of links
-        return False
-
-
-def _exists(path: Path) -> bool:
-    try:
-        return path.exists()
-    except OSError:
-        return False
-
-
 def _same(folder: Path, path: str | None) -> bool:
-    return path is not None and Path(path).expanduser().resolve() == folder.resolve()
+    return path is not None and real_path(path) == real_path(folder)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 
 from dqrun.arguments import VerbParser
+from dqrun.paths import user_path
 from dqrun.report.rows import Run
 from dqrun.report.select import choose, split_words
 from dqrun.report.sheets import Sheet, as_text
@@ -22,7 +22,7 @@ def main(argv: Sequence[str]) -> int:
     """Prints the trials of results folders and studies. Returns the exit code."""
     arguments = build_parser().parse_intermixed_args(argv)
     dirs, filters = split_words(arguments.words)
-    trials = [trial for name in dirs or ["results"] for trial in list_trials(Path(name).expanduser())[0]]
+    trials = [trial for name in dirs or ["results"] for trial in list_trials(user_path(name))[0]]
     found = known_to(filters, choose(trials, filters)) if trials else []
     if arguments.names:
         for trial in found:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,6 +14,7 @@ from dqrun.data.features import KINDS, FeatureRule
 from dqrun.engine import Program, load_program
 from dqrun.errors import ConfigError, DataError, DqrunError
 from dqrun.graph import Graph
+from dqrun.paths import user_path
 from dqrun.records import check_types
 from dqrun.verbs.folders import NETWORK, find_network
 
@@ -90,8 +92,8 @@ def load_predictor(word: str, results: Path) -> Predictor:
 
     Raises ResultsError where there is neither, DataError for a damaged file.
     """
-    path = Path(word).expanduser()
-    if path.suffix == SUFFIX or path.is_file():
+    path = user_path(word)
+    if path.suffix == SUFFIX or os.path.isfile(path):
         return ProgramPredictor.load(path)
     try:
         folder = find_network(word, results)

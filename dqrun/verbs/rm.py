@@ -8,6 +8,7 @@ from pathlib import Path
 
 from dqrun.arguments import VerbParser
 from dqrun.errors import ConfigError
+from dqrun.paths import user_path
 from dqrun.report.rows import Run
 from dqrun.report.text import for_terminal
 from dqrun.verbs.runs import add_choice, chosen
@@ -19,7 +20,7 @@ SHOWN = 20
 def main(argv: Sequence[str]) -> int:
     """Removes what the words choose, after a question. Returns the exit code: 2 where a trial could not be removed."""
     arguments = build_parser().parse_intermixed_args(argv)
-    root = Path(arguments.results).expanduser()
+    root = user_path(arguments.results)
     require_results(root)
     trials = chosen(arguments.words, root)
     running = [trial for trial in trials if trial.row["status"] == "running"]

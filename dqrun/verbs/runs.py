@@ -8,6 +8,7 @@ from pathlib import Path
 
 from dqrun.errors import ResultsError
 from dqrun.fields import suggestion
+from dqrun.paths import user_path
 from dqrun.report.rows import Run
 from dqrun.report.select import Filter, choose, split_words
 from dqrun.verbs.folders import add_results, find_folder
@@ -28,7 +29,7 @@ def add_choice(parser: argparse.ArgumentParser) -> None:
 def find_trial(run: str, results: Path) -> Run:
     """The trial of that name or folder, in a results folder or a study; raises ResultsError where there is none."""
     folder = find_folder(run, results)
-    place, name = (folder.parents[1], folder.name) if folder is not None else (results.expanduser(), run)
+    place, name = (folder.parents[1], folder.name) if folder is not None else (user_path(results), run)
     trials = list_trials(place)[0]
     found = [trial for trial in trials if trial.row["run_id"] == name]
     if not found:
@@ -44,7 +45,7 @@ def chosen(words: Sequence[str], results: Path) -> list[Run]:
     ConfigError for a condition on an unknown field.
     """
     names, filters = split_words(words)
-    trials = [find_trial(name, results) for name in names] if names else list_trials(results.expanduser())[0]
+    trials = [find_trial(name, results) for name in names] if names else list_trials(user_path(results))[0]
     if not trials:
         raise ResultsError(f"there are no trials in {results}")
     distinct = list({(trial.folder, trial.row["run_id"]): trial for trial in trials}.values())

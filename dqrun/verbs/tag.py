@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from dqrun.arguments import VerbParser
 from dqrun.config.run import require_tags
 from dqrun.errors import ConfigError
+from dqrun.paths import user_path
 from dqrun.report.text import for_terminal
 from dqrun.verbs.runs import add_choice, chosen
 from dqrun.verbs.trials import UNFINISHED, require_results
@@ -21,7 +21,7 @@ def main(argv: Sequence[str]) -> int:
     if arguments.add is None and arguments.remove is None and arguments.note is None:
         raise ConfigError("dqrun tag needs what to change: --add, --remove or --note")
     add, drop = _words("--add", arguments.add), _words("--remove", arguments.remove)
-    root = Path(arguments.results).expanduser()
+    root = user_path(arguments.results)
     require_results(root)
     trials = [trial for trial in chosen(arguments.words, root) if trial.row["status"] not in UNFINISHED]
     from dqrun.results import Results  # imports pandas

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from dqrun.config import DataConfig, DatasetConfig
 from dqrun.data.dataset import GraphDataset
 from dqrun.data.sources.folder_content import UserGraphs, edge_warnings
 from dqrun.errors import ConfigError, DataError
+from dqrun.paths import user_path
 
 
 def load(dataset: DatasetConfig, data: DataConfig) -> GraphDataset:
@@ -17,8 +19,8 @@ def load(dataset: DatasetConfig, data: DataConfig) -> GraphDataset:
     """
     if dataset.path is None:
         raise ConfigError.rule("dataset.path", "name a folder for dataset=folder", dataset.path)
-    folder = Path(dataset.path).expanduser()
-    if not folder.is_dir():
+    folder = user_path(dataset.path)
+    if not os.path.isdir(folder):  # unlike Path.is_dir it takes names that no system takes
         raise ConfigError.rule("dataset.path", "be an existing folder", dataset.path)
     content, is_node_task = _read(folder, dataset.task), dataset.task == "node_classification"
     arrays = content.arrays(is_node_task, edge_warnings(content))
