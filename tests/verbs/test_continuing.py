@@ -43,7 +43,7 @@ def test_the_result_is_the_run_of_so_many_epochs(
         assert rows[0][name] == rows[1][name]
     ours, theirs = (load_file(folder / "model.safetensors") for folder in (new, anew))
     assert ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
-    assert "must be > the 1 epochs of" in failure(capsys, old[0], "train.epochs=1")
+    assert "must be > the 3 epochs of" in failure(capsys, new, "train.epochs=2")
 
 
 def test_mistakes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
