@@ -28,7 +28,7 @@ def versions() -> dict[str, Any]:
 def processor() -> str:
     """Name of the CPU's model, as the system tells it; empty where it does not."""
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return platform.processor()
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]

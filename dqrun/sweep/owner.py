@@ -63,7 +63,7 @@ def machine() -> str:
     """Names what process numbers belong to. Two containers on one host may share its name but not their processes."""
     parts = [socket.gethostname()]
     try:
-        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip())
+        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip())
         parts.append(os.readlink("/proc/self/ns/pid"))
     except OSError:  # not Linux
         pass
@@ -84,7 +84,7 @@ def _lives(pid: int, started: str) -> bool:
 def _state_and_start(pid: int) -> tuple[str, str]:
     """A process's state letter and start time from Linux's /proc; empty where there is none."""
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
     except OSError:
         return "", ""
     return fields[0], fields[19]

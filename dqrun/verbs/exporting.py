@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,9 @@ from dqrun.data.splits import split_for
 from dqrun.engine.lower import lower
 from dqrun.errors import DataError, ResultsError
 from dqrun.quant.plan import split_parameters
+from dqrun.records import read_json
 from dqrun.results import MODEL
+from dqrun.row import check_row
 
 
 def export(folder: Path, output: Path) -> list[str]:
@@ -51,8 +52,8 @@ def said(record: DatasetConfig | FeatureRule) -> dict[str, Any]:
 def fit_features(folder: Path, config: RunConfig) -> FeatureRule:
     """The features' rule of a network whose file has none, from its training data; raises DataError without a row."""
     try:
-        fold = json.loads((folder / "row.json").read_text())["fold"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        fold = check_row(read_json(folder / "row.json"))["fold"]
+    except (OSError, ValueError) as error:
         raise DataError(f"{folder / 'row.json'} must name the fold of the trial ({error})") from None
     dataset = load_dataset(config.dataset, DataConfig())
     return FeatureRule.fit(dataset, split_for(dataset, config.protocol, fold), config.dataset)
