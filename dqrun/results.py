@@ -25,6 +25,8 @@ MODEL = "model.safetensors"
 """The trained network in a run's folder."""
 TABLES = ("trials.csv", "summary.csv")
 _GONE = ".gone-"
+_HALF = re.compile(r"\.(?:old-)?(?P<run>.+-[0-9a-f]{8})(?:[0-9a-f]{8})?-[^-]+")
+"""A folder that is to become a run's, or was one: its trial's name has eight digits of the hash, it may have all."""
 _REBUILDS = 4
 """Times that tables are written at most because rows came meanwhile."""
 CELL_COLUMNS = [
@@ -127,9 +129,17 @@ class Results:
                 continue
             comes_back = match[1] and not (self.runs / match["run"]).exists()
             gone = self.runs / f"{_GONE}{secrets.token_hex(6)}"
-            with suppress(OSError):
+            with suppress(FileNotFoundError):
                 folder.rename(self.runs / match["run"] if comes_back else gone)
             shutil.rmtree(gone, ignore_errors=True)
+
+    def unfinished(self) -> set[str]:
+        """Trials with something half written, or a checkpoint; what is live has a lock whose owner lives."""
+        found = {path.name.removesuffix(".pt") for path in self.checkpoints.glob("*.pt") if path.name[0] != "."}
+        for folder in self.runs.glob(".*-*"):
+            if match := _HALF.fullmatch(folder.name):
+                found.add(match["run"])
+        return found
 
     def clear_removed(self) -> None:
         """Removes what a killed process left of removing folders and of writing tables."""

@@ -95,6 +95,7 @@ def test_a_mistake_is_one_line_and_runs_nothing(
         (DataError("raw file x.zip is truncated"), 2, "dqrun: raw file x.zip is truncated\n"),
         (TrialFailed("loss is not finite"), 1, "dqrun: loss is not finite\n"),
         (KeyboardInterrupt(), 130, "dqrun: interrupted; finished trials are kept, the same command goes on\n"),
+        (PermissionError(13, "Permission denied", "r/summary.csv"), 2, "dqrun: r/summary.csv: Permission denied\n"),
         (interrupts.Ended(15), 143, "dqrun: interrupted; finished trials are kept, the same command goes on\n"),
     ],
 )

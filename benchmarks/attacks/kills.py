@@ -129,6 +129,7 @@ class Attack:
             while self.struck < count and not self.strike(home):
                 continue
             self.finish(home)
+            print(f"{self.kind}: {self.struck} attacks so far, {len(self.wrong)} failures", file=sys.stderr, flush=True)
 
     @property
     def struck(self) -> int:

@@ -161,7 +161,8 @@ class Worker:
         row = vars(outcome.row)
         try:
             record(outcome, planned.config, results, confirm)
-            forget_checkpoint(results.checkpoint_path(planned.name))
+            with suppress(OSError):  # the row is there: the next command removes what stays
+                forget_checkpoint(results.checkpoint_path(planned.name))
             self.progress.complain(results.rebuild_tables())
         except TrialFailed as error:
             row = {**row, "status": "failed", "reason": str(error), "log": ""}
@@ -214,28 +215,32 @@ def one_line(text: str) -> str:
 def tidy(results: Results) -> list[str]:
     """Clears up after processes that were killed in this results folder, and removes its work folders when empty.
 
-    Returns complaints on what has the name of a lock and is none.
+    Returns complaints on what has the name of a lock and is none. Nothing depends on it: what the file system refuses
+    now is left to the next command.
     """
-    complaints = []
-    for path in sorted(results.locks.glob("*.lock")):
-        lock = LockFile(path)
-        try:
-            if not lock.acquire():
-                continue
-        except LockFault as error:
-            complaints.append(str(error))
-            continue
-        except OSError:  # a full disk; the next sweep will find the lock
-            continue
-        name = path.name.removesuffix(".lock")
+    complaints: list[str] = []
+    with suppress(OSError):
+        locked = {path.name.removesuffix(".lock") for path in results.locks.glob("*.lock")}
+        for name in sorted(locked | results.unfinished()):
+            try:
+                _tidy_trial(name, results)
+            except LockFault as error:
+                complaints.append(str(error))
+        remove_orphans(results.locks)
+        results.clear_removed()
+    for folder in (results.locks, results.checkpoints):
+        with suppress(OSError):  # in use, or never made
+            folder.rmdir()
+    return complaints
+
+
+def _tidy_trial(name: str, results: Results) -> None:
+    """Clears up after the process that ran a trial, if it is dead."""
+    lock = LockFile(results.lock_path(name))
+    if not lock.acquire():
+        return
+    try:
         results.clear_leftovers(name)
         results.drop_old_checkpoint(name)
+    finally:
         lock.release()
-    remove_orphans(results.locks)
-    results.clear_removed()
-    for folder in (results.locks, results.checkpoints):
-        try:
-            folder.rmdir()
-        except OSError:  # in use, or never made
-            continue
-    return complaints

@@ -19,6 +19,7 @@ from dqrun.config import RunConfig
 from dqrun.errors import DataError, ResultsError
 from dqrun.report.progress import Progress
 from dqrun.results import Results
+from dqrun.sweep import owner
 from dqrun.sweep import worker as module
 from dqrun.sweep.locks import LockFile
 from dqrun.sweep.owner import Owner
@@ -217,6 +218,25 @@ def test_tidying_clears_what_the_dead_left_and_spares_the_living(planned: Planne
     tidy(results)
     assert os.listdir(results.locks) == ["other.lock"]
     assert os.listdir(results.runs) == [".other-abc"]
+
+
+@pytest.mark.parametrize("name", ["listdir", "scandir", "rename", "unlink", "link", "utime"])
+def test_tidying_that_the_file_system_refuses_is_left_to_the_next_command(
+    name: str, planned: PlannedTrial, results: Results, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **named: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    results.locks.mkdir()
+    dead = replace(Owner.new(), pid=2**22 + 1, started="")
+    results.lock_path(planned.name).write_text(dead.to_json())
+    (results.runs / f".{planned.name}-0123abcd").mkdir()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, name, refuse)
+        assert tidy(results) == []
+    monkeypatch.setattr(owner, "_lives", lambda pid, started: False)  # the next command: this one has ended
+    tidy(results)
+    assert os.listdir(results.runs) == [] and not results.lock_path(planned.name).exists()
 
 
 def test_a_disk_too_full_for_a_lock_ends_the_sweep_in_one_line(
