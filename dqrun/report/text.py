@@ -2,11 +2,11 @@
 
 Names of datasets, models, methods and the like are a user's text, or a stranger's whose results folder is read. Each
 output has one function here that makes such text harmless: it is shown as it is and never taken for an instruction.
+HTML is the exception: jinja2 escapes what its templates insert (`report/sheets.py`).
 """
 
 from __future__ import annotations
 
-import html
 import math
 import re
 from decimal import ROUND_HALF_UP, Decimal
@@ -82,11 +82,6 @@ def for_terminal(text: str) -> str:
 def for_picture(text: str) -> str:
     """Text in a picture: as in a terminal; `$` starts no formula where `plots.style` has switched formulas off."""
     return printable(text)
-
-
-def for_html(text: str) -> str:
-    """Text in HTML, between tags or in an attribute with quotes."""
-    return html.escape(printable(text))
 
 
 _MARKDOWN = re.compile(r"[\\`*\[\]|~$]|(?<![^\W_])_|_(?![^\W_])|^#|^[+-](?= )")  # underscores within words may stay

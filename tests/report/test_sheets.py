@@ -1,6 +1,12 @@
 """A table in each form."""
 
+import html
+
+from hypothesis import given
+from hypothesis import strategies as st
+
 from dqrun.report.sheets import Sheet, as_latex, as_markdown, as_text, template
+from dqrun.report.text import for_terminal
 
 SHEET = Sheet(["a|b", "n_1"], [["x", "1 % +- 2"], ["<y>", "3"]], frozenset({(0, 1)}), "Title", ["A note."])
 
@@ -49,6 +55,15 @@ def test_names_are_only_shown() -> None:
     assert "<img" not in markdown and "[b](c)" not in markdown and "$x$" not in markdown
     assert len(text.splitlines()) == 4 and len(markdown.splitlines()) == 11
     assert latex.count(r"\textbackslash{}n=1") == 5 and len(latex.splitlines()) == 11
+
+
+@given(st.text())
+def test_html_reads_back_as_the_text_of_the_terminal(text: str) -> None:
+    values = {"warnings": [], "command": "", "trials": 1, "made": "now", "version": "0"}
+    section = {"title": "", "sheet": None, "svg": "", "missing": text, "command": "", "warnings": []}
+    page = template("page.html").render(sections=[section], **values)
+    shown = page.split('<p class="missing">Not drawn: ')[1].split("</p>")[0]
+    assert not set(shown) & set("<>\"'") and html.unescape(shown) == for_terminal(text).replace("+-", "±")
 
 
 def test_documents_carry_their_warnings() -> None:

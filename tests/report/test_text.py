@@ -1,7 +1,6 @@
 """How numbers are written, and that names are only shown."""
 
 import csv
-import html
 import io
 import math
 import unicodedata
@@ -14,7 +13,6 @@ from dqrun.errors import ConfigError, DataError
 from dqrun.report.text import (
     fixed,
     for_csv,
-    for_html,
     for_latex,
     for_markdown,
     for_picture,
@@ -70,7 +68,7 @@ def test_empty_fields() -> None:
 HOSTILE = "\x1b]0;owned\x07\x1b[2J\r\n\u202egnp\x9b31m\ud800"
 
 
-@pytest.mark.parametrize("write", [for_terminal, for_picture, for_html, for_markdown, for_latex])
+@pytest.mark.parametrize("write", [for_terminal, for_picture, for_markdown, for_latex])
 def test_no_output_has_control_characters(write) -> None:
     written = write(HOSTILE)
     assert {unicodedata.category(character) for character in written} & {"Cc", "Cf", "Cs", "Zl", "Zp"} == set()
@@ -78,7 +76,7 @@ def test_no_output_has_control_characters(write) -> None:
     written.encode("utf-8")
 
 
-@pytest.mark.parametrize("write", [for_terminal, for_picture, for_html, for_markdown, for_latex])
+@pytest.mark.parametrize("write", [for_terminal, for_picture, for_markdown, for_latex])
 def test_plain_names_stay_what_they_are(write) -> None:
     for name in ("REDDIT-BINARY", "int4 dq", "Données été", "分子", "train.lr (0.01, 0.02)"):
         assert write(name) == name
@@ -89,12 +87,6 @@ def test_errors_are_one_line_whatever_they_quote() -> None:
     error = ConfigError.rule("dataset.name", "be a name", "x")
     assert str(error) == "dataset.name must be a name, got 'x'"
     assert str(DataError("no file a\x1b[31m\nb.csv")) == r"no file a\x1b[31m\nb.csv"
-
-
-@given(st.text())
-def test_html_reads_back_as_the_text_of_the_terminal(text: str) -> None:
-    escaped = for_html(text)
-    assert not set(escaped) & set("<>\"'") and html.unescape(escaped) == for_terminal(text)
 
 
 @pytest.mark.parametrize(
