@@ -19,9 +19,11 @@ TASKS = ("node_classification", "graph_classification", "graph_regression")
 class DataConfig:
     """Where data lives (`data.*`)."""
 
-    root: str | None = doc("folder of the cache; null: `DQRUN_DATA`, else the platform's cache folder", None)
+    root: str | None = doc(
+        "folder of the cache (never unpickled); null: `DQRUN_DATA`, else the platform's cache folder", None
+    )
     mirror: str | None = doc(
-        "read-only folder with raw files, used instead of downloading; null: `DQRUN_DATA_MIRROR`, else none", None
+        "folder with raw files, read where they are instead of downloading; null: `DQRUN_DATA_MIRROR`, else none", None
     )
 
     def validate(self) -> None:
@@ -64,7 +66,9 @@ class DatasetConfig:
         "training",
     )
     normalize_rows: bool = doc("divide each node's given features by their sum", False)
-    path: str | None = doc("source=folder: the folder with the user's files", None)
+    path: str | None = doc(
+        "source=folder: the folder with the user's files; no part of a trial's identity, which their content is", None
+    )
     graphs: int = doc("source=threads: number of graphs to generate", 400)
     seed: int = doc("source=threads: seed of the generator", 0)
 

@@ -8,16 +8,12 @@ cache is `data.root`: `<root>/<folder>/raw` has what was downloaded (or what a u
 from __future__ import annotations
 
 import hashlib
-import io
 import logging
 import os
 import shutil
-import socket
-import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +22,13 @@ from filelock import FileLock
 from dqrun.config import DataConfig
 from dqrun.data.arrays import GraphArrays
 from dqrun.data.cache import FILE, Cached, read_cache, write_cache
+from dqrun.data.downloads import download
 from dqrun.data.number_text import canonical_text
 from dqrun.data.published_files import compare_with_published
 from dqrun.errors import DataError
 
 log = logging.getLogger(__name__)
 
-DOWNLOAD_TIMEOUT = 60.0  # seconds without an answer
 TEXT = (".txt", ".index")
 
 
@@ -172,22 +168,13 @@ def _move(source: Path, raw: Path, files: RawFiles) -> list[Path]:
 
 
 def _download(files: RawFiles, staging: Path, data: DataConfig, raw: Path) -> Path:
-    """Lets PyG download into `staging`, and nothing more; returns the raw folder."""
+    """Downloads into `staging`; returns the raw folder."""
     looked = _places(files, data, raw)
     log.info("%s: downloading", files.folder)
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(DOWNLOAD_TIMEOUT)  # urllib waits for ever otherwise
     try:
-        with _quiet():
-            dataset_class: type = getattr(import_module("torch_geometric.datasets"), files.dataset_class)
-            downloading = type(files.dataset_class, (dataset_class,), {"_process": _stop})
-            downloading(root=str(staging / files.pyg_root), **files.arguments)
-    except _DownloadedError:
-        pass
+        download(files.dataset_class, files.arguments, staging / files.pyg_root)
     except Exception as error:  # urllib, aiohttp, zipfile, ...: whatever it was, the download failed
         raise DataError(f"{files.folder}: {looked}, and the download failed: {_reason(error)}") from error
-    finally:
-        socket.setdefaulttimeout(before)
     folder = staging / files.folder / "raw"
     lacking = files.missing(folder)
     if lacking:
@@ -203,14 +190,6 @@ def _places(files: RawFiles, data: DataConfig, raw: Path) -> str:
         return f"{looked}, no mirror is set (data.mirror)"
     source = mirror / files.folder / "raw"
     return f"{looked}, the mirror {source} lacks {files.missing(source)[0]}"
-
-
-class _DownloadedError(Exception):
-    """Ends the construction of a PyG dataset after its download."""
-
-
-def _stop(self: object) -> None:
-    raise _DownloadedError
 
 
 @contextmanager
@@ -241,14 +220,6 @@ def _staging(root: Path, folder: str) -> Iterator[Path]:
         yield path
     finally:
         shutil.rmtree(path, ignore_errors=True)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Swallows PyG's progress lines, and the warnings that importing it gives."""
-    with redirect_stderr(io.StringIO()), redirect_stdout(io.StringIO()), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
 
 
 def _reason(error: BaseException) -> str:

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from dqrun.data.archives import member_bytes, open_archive
+from dqrun.data.pickled_arrays import PLAIN
 from dqrun.data.unpickling import Constant, Names, State, unpickle
 
 _MAGIC = 0x1950A86A20F9469CFC6C  # begins files from before torch 1.6, and storages that are pickled on their own
@@ -137,9 +138,9 @@ def _storage_of_zip(archive: zipfile.ZipFile, folder: str, pid: Any) -> Storage:
 def _read_legacy(content: bytes) -> Any:
     """Four pickles (magic number, protocol, machine, object), the keys of the storages, then the bytes of each."""
     stream = io.BytesIO(content)
-    if unpickle(stream) != _MAGIC or unpickle(stream) != _PROTOCOL:
+    if unpickle(stream, {}) != _MAGIC or unpickle(stream, {}) != _PROTOCOL:
         raise ValueError("it is not a file of torch.save")
-    machine = unpickle(stream)
+    machine = unpickle(stream, {})
     if not isinstance(machine, dict) or machine.get("little_endian") is not True:
         raise ValueError("it was written on a machine with another byte order")
     found: dict[str, tuple[torch.dtype, int]] = {}
@@ -152,7 +153,7 @@ def _read_legacy(content: bytes) -> Any:
                     return Storage(dtype, size, lambda: places.get(key, b""))
         raise ValueError("a tensor is malformed")
 
-    result, keys = unpickle(stream, _NAMES, storage), unpickle(stream)
+    result, keys = unpickle(stream, _NAMES, storage), unpickle(stream, {})
     for key in keys if isinstance(keys, list) else ():
         dtype, size = found.get(key, (torch.uint8, -1)) if isinstance(key, str) else (torch.uint8, -1)
         if size < 0 or stream.read(8) != struct.pack("<q", size):
@@ -172,6 +173,7 @@ def _storage_from_bytes(content: Any) -> Callable[[], Any]:
 
 _DATA = "torch_geometric.data"
 _NAMES: Names = {
+    **PLAIN,
     ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
     ("torch._utils", "_rebuild_parameter"): lambda data, *_: data,
     ("torch._utils", "_rebuild_sparse_tensor"): lambda *_: SparseTensor(),

@@ -235,10 +235,10 @@ def _features(path: Path, x: NDArray[Any], number: int) -> tuple[Floats, Ints | 
         rounded = columns.astype(np.float32)
     if (broken := np.argwhere(~np.isfinite(rounded))).size:
         row, column = broken[0]
-        rule = "must be a finite number in float32"
-        raise DataError(f"{path}: x[{row}, {column}] {rule}, got {columns[row, column]}")
-    whole = columns.dtype.kind in "biu" and columns.shape[1] == 1 and int(columns.min()) >= 0
-    return rounded, columns[:, 0].astype(np.int64) if whole else None
+        got = f"got {columns[row, column]}"
+        raise DataError(f"{path}: x[{row}, {column}] must be a finite number in float32, {got}")
+    is_category = columns.dtype.kind in "biu" and columns.shape[1] == 1 and int(columns.min()) >= 0
+    return rounded, columns[:, 0].astype(np.int64) if is_category else None
 
 
 def _tensor_labels(y: Any, graphs: UserGraphs, is_node_task: bool) -> Labels:

@@ -13,16 +13,17 @@ import pytest
 import torch
 from scipy.sparse import csr_matrix
 
+from dqrun.data.pickled_arrays import PLAIN, array, csr
 from dqrun.data.torch_files import PICKLED_TENSORS, as_tensor
-from dqrun.data.unpickling import array, csr, unpickle
+from dqrun.data.unpickling import unpickle
 
 
 @pytest.mark.parametrize("protocol", range(2, 6))
 def test_plain_data_is_what_it_was(protocol: int) -> None:
     value = {"a": [1, -2.5, 2**80, True, None, "é", b"\0\xff", (1, (2,))], 3: {}, 2.5: []}
-    assert unpickle(pickle.dumps(value, protocol)) == value
-    assert unpickle(pickle.dumps(defaultdict(list, {1: [2]}), protocol)) == {1: [2]}
-    assert unpickle(pickle.dumps(OrderedDict(a=1), protocol)) == {"a": 1}
+    assert unpickle(pickle.dumps(value, protocol), PLAIN) == value
+    assert unpickle(pickle.dumps(defaultdict(list, {1: [2]}), protocol), PLAIN) == {1: [2]}
+    assert unpickle(pickle.dumps(OrderedDict(a=1), protocol), PLAIN) == {"a": 1}
 
 
 @pytest.mark.parametrize("protocol", range(2, 6))
@@ -37,13 +38,13 @@ def test_plain_data_is_what_it_was(protocol: int) -> None:
     ],
 )
 def test_arrays_keep_type_shape_and_order(value: np.ndarray, protocol: int) -> None:
-    found = array(unpickle(pickle.dumps(value, protocol)))
+    found = array(unpickle(pickle.dumps(value, protocol), PLAIN))
     assert found.dtype == value.dtype and np.array_equal(found, value)
 
 
 def test_csr_matrices_and_tensors() -> None:
     matrix = csr_matrix(np.array([[0, 2.5, 0], [1, 0, 3]]))
-    pieces = csr(unpickle(pickle.dumps(matrix)))
+    pieces = csr(unpickle(pickle.dumps(matrix), PLAIN))
     assert pieces is not None and np.array_equal(csr_matrix(pieces[:3], pieces[3]).toarray(), matrix.toarray())
     tensor = torch.arange(6.0).view(2, 3).t()
     assert torch.equal(as_tensor(unpickle(pickle.dumps(tensor), PICKLED_TENSORS)), tensor)
@@ -66,7 +67,7 @@ def test_pieces_of_a_matrix_must_fit(change: dict[str, Any], rule: str) -> None:
     matrix = csr_matrix((np.array([1.0]), np.array([0]), np.array([0, 1, 1])), (2, 3))
     matrix.__dict__.update(change)
     with pytest.raises(ValueError, match=rule):
-        csr(unpickle(pickle.dumps(matrix)))
+        csr(unpickle(pickle.dumps(matrix), PLAIN))
 
 
 def text(value: str) -> bytes:
@@ -111,8 +112,8 @@ def test_one_pickle_does_not_change_how_the_next_is_read() -> None:
     for name in ("csr_matrix", "OrderedDict"):
         module = "scipy.sparse._csr" if name == "csr_matrix" else "collections"
         with pytest.raises(ValueError, match=r"sets attributes|changes"):
-            unpickle(f"c{module}\n{name}\n".encode() + b"}" + text("__init__") + b"K\x01sb.")
-    assert unpickle(pickle.dumps(OrderedDict(a=1))) == {"a": 1}
+            unpickle(f"c{module}\n{name}\n".encode() + b"}" + text("__init__") + b"K\x01sb.", PLAIN)
+    assert unpickle(pickle.dumps(OrderedDict(a=1)), PLAIN) == {"a": 1}
 
 
 @pytest.mark.parametrize(

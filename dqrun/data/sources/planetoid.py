@@ -13,8 +13,9 @@ from dqrun.config import DataConfig, DatasetConfig
 from dqrun.data.arrays import GraphArrays
 from dqrun.data.dataset import GraphDataset
 from dqrun.data.number_text import float32, read_numbers
+from dqrun.data.pickled_arrays import PLAIN, array, csr
 from dqrun.data.raw_files import RawContent, RawFiles, load_raw, unreadable
-from dqrun.data.unpickling import array, csr, unpickle
+from dqrun.data.unpickling import unpickle
 from dqrun.errors import ConfigError, DataError
 
 NAMES = ("Cora", "CiteSeer", "PubMed")
@@ -141,6 +142,6 @@ def _matrix(raw: RawContent, prefix: str, part: str) -> NDArray[np.float32]:
 
 def _unpickled(raw: RawContent, file: str) -> Any:
     try:
-        return unpickle(raw.content[file])
+        return unpickle(raw.content[file], PLAIN)
     except ValueError as error:
         raise unreadable(raw.path(file), error) from error
