@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
+from typing import Any
 
 import numba
 import numpy as np
@@ -13,6 +15,7 @@ from hypothesis import strategies as st
 from numba import prange
 
 from dqrun.kernels.cpu import launch
+from dqrun.kernels.cpu.cache import MendingCache
 
 
 @given(st.integers(1, 9), st.integers(0, 2**40))
@@ -37,18 +40,33 @@ def test_parts_follow_torchs_threads_and_the_work(num_threads: int) -> None:
 
 
 def test_kernels_work_where_no_cache_folder_is_writable(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+
     def refuse(function: object) -> None:
+        asked.append(function)
         raise RuntimeError("cannot cache function: no locator available")  # numba's own words
 
     monkeypatch.setattr(launch, "MendingCache", refuse)
 
-    def double(x: launch.Array) -> None:
-        for i in prange(x.size):
-            x[i] *= 2
-
     x = np.ones(3, np.float32)
     launch.kernel(double)(x)
-    assert x.tolist() == [2, 2, 2]
+    assert x.tolist() == [2, 2, 2] and asked == [double]
+
+
+@pytest.mark.parametrize("make", [launch.kernel, launch.driver])
+def test_machine_code_is_kept_in_a_mending_cache(make: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Any] = []
+    compile_function = launch.numba.njit
+    monkeypatch.setattr(
+        launch.numba, "njit", lambda **options: lambda f: made.append(compile_function(**options)(f)) or made[-1]
+    )
+    make(double)
+    assert isinstance(made[0]._cache, MendingCache)
+
+
+def double(x: launch.Array) -> None:
+    for i in prange(x.size):
+        x[i] *= 2
 
 
 def test_array_shares_memory_with_a_contiguous_tensor() -> None:
