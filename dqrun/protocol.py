@@ -28,18 +28,6 @@ INCIDENTAL = (
 INCIDENTAL_PROTOCOL = ("trials", "folds", "first_seed")
 INCIDENTAL_TRAIN = ("checkpoint_minutes", "keep_state", "continue_from")
 INCIDENTAL_DATASET = ("path",)  # where a user's folder lies: its content counts, see `fingerprint`
-# Fields that are younger than the first published rows, and what trials without them did.
-YOUNGER: dict[str, Any] = {
-    "dataset.degree_statistics": "training",
-    "method.observer.percentile": "symmetric",
-    "method.weight_observer.percentile": "symmetric",
-    "method.collapsed_range": "zero",
-    "method.step": "observed",
-    "method.delay_epochs": 0,
-    "method.observe_epochs": 0,
-    "train.warm_start": "none",
-    "train.bn_reestimation": 0,
-}
 NAMED_DIGITS = 8
 """Digits of a trial's hash in the name of its folder."""
 FP32 = QuantConfig(bits=None, weight_bits=None, activation_bits=None)
@@ -102,9 +90,7 @@ def cell_hash(config: RunConfig, fingerprint: str = "") -> str:
 
     `fingerprint`: of the contents of a user's own dataset.
     """
-    tree = identity(config)
-    _drop_younger(tree)
-    return _digest({**tree, "fingerprint": fingerprint})
+    return _digest({**identity(config), "fingerprint": fingerprint})
 
 
 def identity(config: RunConfig) -> dict[str, Any]:
@@ -119,32 +105,6 @@ def identity(config: RunConfig) -> dict[str, Any]:
     for name in INCIDENTAL_DATASET:
         tree["dataset"][name] = None
     return tree
-
-
-def _drop_younger(tree: dict[str, Any]) -> None:
-    """Leaves out fields that are younger than the first published rows, where they change nothing: hashes stay."""
-    for rule in tree["plan"]["rules"].values():
-        if rule["headroom"] is None:
-            del rule["headroom"]
-    if tree["train"]["warm_start"] == "none":
-        del tree["train"]["fine_tune"]  # there is nothing to fine-tune
-    for part, field, value in younger_fields(tree):
-        if part[field] == value:
-            del part[field]
-
-
-def younger_fields(tree: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str, Any]]:
-    """Of each field of YOUNGER: the part of a configuration that it belongs to, its name there, its value.
-
-    Parts that the configuration lacks are left out.
-    """
-    for name, value in YOUNGER.items():
-        *path, field = name.split(".")
-        part: Any = tree
-        for step in path:
-            part = part.get(step) if isinstance(part, dict) else None
-        if isinstance(part, dict):
-            yield part, field, value
 
 
 def trial_hash(config: RunConfig, trial: Trial, fingerprint: str = "") -> str:

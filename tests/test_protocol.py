@@ -19,7 +19,7 @@ from dqrun.config import (
     SiteRule,
     TrainConfig,
 )
-from dqrun.protocol import Trial, cell_hash, run_id, trial_hash, trials, warm_start_of, younger_fields
+from dqrun.protocol import Trial, cell_hash, run_id, trial_hash, trials, warm_start_of
 
 SEEDS = ProtocolConfig(name="seeds", trials=3, first_seed=5)
 CONFIG = RunConfig(
@@ -153,13 +153,3 @@ def test_where_a_folder_lies_is_no_part_of_a_trial() -> None:
         return cell_hash(replace(CONFIG, dataset=dataset), "content")
 
     assert hash_of("g1") == hash_of("./g1/") != hash_of("g1", name="other")
-
-
-def test_younger_fields_of_a_tree_that_lacks_parts() -> None:
-    observer: dict[str, str] = {}
-    tree = {"method": {"observer": observer, "weight_observer": None}, "train": "none"}
-    found = [(part, field) for part, field, _ in younger_fields(tree)]
-    assert (observer, "percentile") in found
-    assert {field for part, field in found if part is not observer} == {
-        "step", "delay_epochs", "observe_epochs", "collapsed_range",
-    }  # fmt: skip

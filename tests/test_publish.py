@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from dqrun.cli import main
 from dqrun.compose import load_configs
@@ -20,7 +22,7 @@ from dqrun.protocol import Trial, cell_hash, run_id, trial_hash, trials
 from dqrun.report import study_page
 from dqrun.report.publish import runs_in
 from dqrun.report.rows import Run, config_of, load_runs
-from dqrun.row import Row, hyperparameters, write_row
+from dqrun.row import HYPERPARAMETERS, Row, hyperparameters, read_row, write_row
 
 COMMAND = "dqrun -m model=gin quant=fp32,int4 method=dq protocol.trials=2 threads=1 -q"
 FILES = {"README.md", "bars.svg", "command.sh", "configs.yaml", "trials.csv"}
@@ -245,3 +247,35 @@ def test_published_results_are_what_they_were(
     assert unchanged.compared(unchanged.PUBLISHED / "integer", tmp_path / "integer") == (246, differing)
     table.write_text(text.replace(f",{run.row['test_metric']!r},", ",0.5,", 1), encoding="utf-8")
     assert len(unchanged.lost(of_study, tmp_path)) == 1
+
+
+def test_rows_of_older_code_are_brought_to_the_present_schema(
+    study: Path, write: Write, repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """benchmarks/rehash.py: run folders whose configurations and rows lack fields are published, or converted in place."""
+    monkeypatch.syspath_prepend(str(repository / "benchmarks"))
+    import rehash
+
+    folder = write("quant=int4 train.warm_start=fp32", integer_agreement=0.9)
+    (tmp_path / "commands").write_text("dqrun quant=int4 method=dq train.warm_start=fp32\n")
+    new_row, tree = read_row(folder / "row.json"), yaml.safe_load((folder / "config.yaml").read_text())
+    old_row = {name: new_row[name] for name in new_row if name not in {*rehash.ROW, *HYPERPARAMETERS}}
+    old_row |= {"run_id": "old", "config_hash": "0", "cell_hash": "0", "integer_agreement": 0.9, "started_from": "old2"}
+    (folder / "row.json").write_text(json.dumps(old_row))
+    del tree["method"]["step"], tree["method"]["observer"]["percentile"], tree["train"]["bn_reestimation"]
+    (folder / "config.yaml").write_text(yaml.safe_dump(tree))
+    assert publish(study, "work") == 2
+
+    study.mkdir(exist_ok=True)
+    shutil.copy(tmp_path / "commands", study / "command.sh")
+    assert rehash.main([str(tmp_path / "work"), "-o", str(study)]) == 0
+    (run,) = runs_in(study)
+    assert run.row["config_hash"] == new_row["config_hash"] and run.row["run_id"] == folder.name
+    assert (run.row["integer_agreement"], run.row["integer_agreement_float32"]) == (None, 0.9)
+    assert run.row["started_from"].startswith("threads-gin-fp32-none-s0-") and run.row["lr"] == new_row["lr"]
+    assert run.value("method.step") == "observed" and run.value("train.bn_reestimation") == 0
+
+    shutil.copy(tmp_path / "commands", tmp_path / "work" / "command.sh")
+    assert rehash.main([str(tmp_path / "work")]) == 0
+    assert not (tmp_path / "work" / "runs").exists()
+    assert [other.row for other in runs_in(tmp_path / "work")] == [run.row]
