@@ -20,10 +20,7 @@ from dqrun.records import check_types, read_json, short, typed
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One trial in `trials.csv`, in the order of its columns. None becomes an empty cell.
-
-    Columns with a default are younger than the first published rows.
-    """
+    """One trial in `trials.csv`, in the order of its columns. None becomes an empty cell."""
 
     run_id: str  # name of the folder under runs/
     dataset: str
@@ -180,6 +177,9 @@ def row_of_cells(cells: Mapping[str, str]) -> dict[str, Any]:
 def check_row(row: object) -> dict[str, Any]:
     """A row with a value for each column of `Row`, in its order; raises ValueError, in one line, for anything else."""
     checked = check_types(Row, row)
+    assert isinstance(row, dict)
+    if missing := [name for name in TRIAL_COLUMNS if name not in row]:  # of older code, or damaged: nothing is guessed
+        raise ValueError(f"it lacks {', '.join(missing)}")
     _check_rules(checked)
     return checked
 

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-import torch
 
 from dqrun.compose import load_configs
 from dqrun.errors import ConfigError
@@ -68,13 +67,3 @@ def test_a_row_without_the_integer_result_is_run_again(words: Words, tmp_path: P
 def test_what_cannot_be_lowered_is_refused_before_anything_runs(words: Words, more: list[str], rule: str) -> None:
     with pytest.raises(ConfigError, match=rf"evaluate\.engine must {rule}"):
         load_configs(words("evaluate.engine=integer", *more))
-
-
-def test_rows_from_before_have_no_integer_result(words: Words, tmp_path: Path) -> None:
-    run_all(load_configs(words("quant=int8")), quiet=True)
-    (path,) = (tmp_path / "runs").glob("*/row.json")
-    old = {key: value for key, value in json.loads(path.read_text()).items() if "integer" not in key}
-    path.write_text(json.dumps(old))
-    assert run_all(load_configs(words("quant=int8")), quiet=True) == 0
-    assert "integer_agreement" not in json.loads(path.read_text())  # found, not run again
-    assert torch.tensor(old["test_metric"]).isfinite()

@@ -252,7 +252,7 @@ def test_published_results_are_what_they_were(
 def test_rows_of_older_code_are_brought_to_the_present_schema(
     study: Path, write: Write, repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """benchmarks/rehash.py: run folders whose configurations and rows lack fields are published, or converted in place."""
+    """benchmarks/rehash.py: run folders whose configurations and rows lack fields are published."""
     monkeypatch.syspath_prepend(str(repository / "benchmarks"))
     import rehash
 

@@ -154,17 +154,6 @@ def test_unwritable_folder(tmp_path: Path) -> None:
         Results(tmp_path / "file" / "results")
 
 
-def test_rows_from_before_a_column_are_read(tmp_path: Path, row: Row) -> None:
-    results = Results(tmp_path)
-    store(results, row)
-    path = results.runs / "r0" / "row.json"
-    old = json.loads(path.read_text())
-    del old["log"]
-    path.write_text(json.dumps(old))
-    (found,), complaints = results.read_rows()
-    assert found["log"] == "" and complaints == []
-
-
 def test_leftovers_of_a_killed_process(tmp_path: Path, row: Row) -> None:
     results = Results(tmp_path)
     store(results, row)
