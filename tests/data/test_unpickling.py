@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import builtins
 import pickle
 import struct
 from collections import OrderedDict, defaultdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -139,3 +141,18 @@ def test_a_tensor_has_the_elements_that_are_there(fields: tuple[int, Any, Any]) 
     value = unpickle(pickle.dumps(Crafted()), PICKLED_TENSORS)
     with pytest.raises(ValueError, match=r"a tensor (is malformed|has more elements than the file holds for it)"):
         as_tensor(value)
+
+
+def test_nothing_of_the_package_reads_data_with_a_reader_that_runs_code(repository: Path) -> None:
+    """Calls `pickle.load`, `np.load`, `torch.load` without `weights_only`, and classes of PyG, but for downloads."""
+    readers = {("pickle", "load"), ("pickle", "loads"), ("np", "load"), ("torch", "load"), ("joblib", "load")}
+    for file in sorted((repository / "dqrun" / "data").rglob("*.py")):
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+                assert (node.value.id, node.attr) not in readers, f"{file.name}:{node.lineno}"
+            if isinstance(node, ast.Constant) and node.value == "torch_geometric.datasets":
+                assert file.name == "downloads.py"
+            if isinstance(node, ast.ImportFrom | ast.Import):
+                names = [node.module] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]
+                assert not any(str(name).startswith("torch_geometric") for name in names), file.name
