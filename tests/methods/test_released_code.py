@@ -319,3 +319,4 @@ def test_the_experiments_schedule_and_features_are_the_released_ones(width: str)
     assert (schedule.name, schedule.factor, schedule.every) == ("step", 0.5, 50)
     assert (model.layers, model.hidden, model.head_dropout, model.readout) == (5, 64, 0.5, "mean")
     assert (config.dataset.features, config.dataset.degree_statistics) == ("degree", "all")
+    assert config.method.collapsed_range == "unit"  # scale 1 where a percentile range is a single zero
