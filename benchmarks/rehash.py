@@ -1,6 +1,7 @@
 """Brings published trials to the present form, schema and hashes: `python benchmarks/rehash.py STUDY...` in place.
 
-`python benchmarks/rehash.py RESULTS... -o STUDY` takes run folders that older code left and publishes them.
+`python benchmarks/rehash.py RESULTS... [FILTER...] -o STUDY` takes run folders that older code left and publishes them,
+all or those that filters like `quant=int4` choose.
 
 A field that a configuration lacks was added later, and a column that a row lacks was not recorded: CONFIG and ROW say
 which value tells what such a trial did. Anything else that does not fit is an error. Metrics are never touched.
@@ -24,6 +25,7 @@ from dqrun.errors import DqrunError, ResultsError
 from dqrun.protocol import Trial, cell_hash, run_id, trial_hash, warm_start_of
 from dqrun.report.publish import publish, write_runs
 from dqrun.report.rows import Configuration, Run, config_of
+from dqrun.report.select import choose, split_words
 from dqrun.report.study import CONFIGS, is_study, read_study
 from dqrun.report.study_page import write_page
 from dqrun.row import check_row, hyperparameters
@@ -122,15 +124,16 @@ def rehash(folder: Path) -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     """Converts, and says how many trials; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER")
+    parser.add_argument("words", nargs="+", metavar="FOLDER|FILTER")
     parser.add_argument("-o", dest="output", type=Path, metavar="STUDY")
-    arguments = parser.parse_args(argv)
+    arguments = parser.parse_intermixed_args(argv)
     try:
+        folders, filters = split_words(arguments.words)
         if arguments.output is None:
-            for folder in arguments.folders:
-                print(f"{folder}: {rehash(folder)} trials")
+            for folder in folders:
+                print(f"{folder}: {rehash(Path(folder))} trials")
         else:
-            runs = [converted(run) for folder in arguments.folders for run in raw_runs(folder)]
+            runs = choose([converted(run) for folder in folders for run in raw_runs(Path(folder))], filters)
             said = publish(runs, arguments.output)
             write_page(arguments.output)
             print(f"{arguments.output}: {', '.join(f'{count} {what}' for what, count in said.items())}")

@@ -20,6 +20,7 @@ from dqrun.data.fingerprint import fingerprint
 from dqrun.outcome import write_config
 from dqrun.protocol import Trial, cell_hash, run_id, trial_hash, trials
 from dqrun.report import study_page
+from dqrun.report.merge import is_dirty
 from dqrun.report.publish import runs_in
 from dqrun.report.rows import Run, config_of, load_runs
 from dqrun.row import HYPERPARAMETERS, Row, hyperparameters, read_row, write_row
@@ -93,6 +94,17 @@ def test_again_changes_nothing(study: Path, write: Write, capsys: pytest.Capture
         assert publish(study, *sources) == 0
         assert bytes_of(study) == before
     assert "0 new, 0 replaced, 1 there before" in capsys.readouterr().out
+
+
+def test_filters_choose_what_is_published(study: Path, write: Write, capsys: pytest.CaptureFixture[str]) -> None:
+    write()
+    write(index=1)
+    write("quant=int8")  # which no command makes
+    words = [str(study.parent / "work"), "quant=int4", "seed<1", "--commands", str(study.parent / "commands")]
+    assert main(["publish", *words, "-o", str(study)]) == 0
+    assert [run.row["seed"] for run in runs_in(study)] == [0]
+    assert main(["publish", str(study.parent / "work"), "quant=int2", "-o", str(study)]) == 2
+    assert "no trial has quant=int2" in capsys.readouterr().err
 
 
 def test_the_readme_says_commands_machine_and_tables(study: Path, write: Write) -> None:
@@ -217,6 +229,12 @@ def test_published_trials_have_the_hashes_of_their_configurations(studies: dict[
             assert trial_hash(config, trial) == run.row["config_hash"], run.row["run_id"]
             assert (cell_hash(config), run_id(config, trial)) == (run.row["cell_hash"], run.row["run_id"])
             assert hyperparameters(config).items() <= run.row.items()
+
+
+def test_no_row_of_uncommitted_code_has_come_since(studies: dict[Path, list[Run]]) -> None:
+    """Until 21 November such rows were published; `dqrun publish` refuses them, and replaces them by committed ones."""
+    dirty = [run.row["finished_utc"] for runs in studies.values() for run in runs if is_dirty(run)]
+    assert all(finished < "2026-11-21" for finished in dirty) and len(dirty) <= 9
 
 
 def test_results_are_few_files(repository: Path) -> None:

@@ -19,6 +19,7 @@ from dqrun.errors import ConfigError, DataError, ResultsError
 from dqrun.protocol import Trial, cell_hash, identity, trial_hash, trials, warm_start_of
 from dqrun.report.merge import Merge, is_dirty
 from dqrun.report.rows import Run, config_of, load_runs
+from dqrun.report.select import choose, split_words
 from dqrun.report.study import COMMANDS, flat, is_study, write_study
 from dqrun.report.study_page import write_page
 
@@ -31,7 +32,8 @@ def build_parser() -> VerbParser:
         prog="dqrun publish",
         description="merges finished and failed trials into a study: trials.csv, configs.yaml, README.md and a picture",
     )
-    parser.add_argument("sources", nargs="*", type=Path, metavar="RESULTS", help="results folders and studies")
+    words = "results folders and studies, and conditions on any field: quant=int4 'seed<5'"
+    parser.add_argument("words", nargs="*", metavar="RESULTS|FILTER", help=words)
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="STUDY", help="its folder, new or extended")
     commands = f"becomes {COMMANDS}: its lines 'dqrun ...' must make every trial of the study"
     parser.add_argument("--commands", type=Path, metavar="FILE", help=commands)
@@ -40,8 +42,9 @@ def build_parser() -> VerbParser:
 
 def main(argv: Sequence[str]) -> int:
     """Publishes, and says what became of the trials. Returns the exit code."""
-    arguments = build_parser().parse_args(argv)
-    runs = [run for source in arguments.sources for run in runs_in(source)]
+    arguments = build_parser().parse_intermixed_args(argv)
+    folders, filters = split_words(arguments.words)
+    runs = choose([run for folder in folders for run in runs_in(Path(folder))], filters)
     try:
         said = publish(runs, arguments.output, arguments.commands)
         write_page(arguments.output)
