@@ -31,6 +31,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
+from tqdm import tqdm
+
 SECONDS, WAITING = 10, 120.0
 LONGEST = 4000  # characters of an error
 ENDS = (0, 2, 130)
@@ -173,8 +175,8 @@ def attack(folder: Path, count: int, seed: int) -> tuple[Counter[int | None], li
     template = folder / "template"
     prepare(template)
     counts: Counter[int | None] = Counter()
-    failures = []
-    for words in lines(random.Random(seed), count):
+    failures: list[tuple[list[str], Ended]] = []
+    for words in tqdm(lines(random.Random(seed), count), total=count, mininterval=10.0):
         shutil.rmtree(folder / "here", ignore_errors=True)
         copy(template, folder / "here")
         ended = run(words, folder / "here")
