@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +13,8 @@ from types import FrameType
 
 _ENDING = ("SIGTERM", "SIGHUP")
 """Asked to end: by `kill`, a scheduler or a shutdown; and by the terminal that is closed."""
+
+_PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
 class Ended(KeyboardInterrupt):
@@ -48,3 +53,14 @@ def _end(number: int, frame: FrameType | None) -> None:
 def exit_code(error: KeyboardInterrupt) -> int:
     """128 + the signal's number, as shells report a process that a signal ended: 130 for Ctrl-C, 143 for SIGTERM."""
     return 128 + (error.number if isinstance(error, Ended) else signal.SIGINT)
+
+
+def end_with(parent: int) -> None:
+    """Lets Linux end this process with the one that started it, even while it is stopped and reads nothing.
+
+    `parent`: the number of that process; if it has ended already, so does this one.
+    """
+    if sys.platform.startswith("linux"):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            os._exit(1)

@@ -100,6 +100,12 @@ class Attack:
         """The folder with the rows of this kind."""
         return home / "results" / "tune" if self.kind == "tune" else home / "results"
 
+    def fail(self, *lines: str) -> None:
+        """Counts and prints failures."""
+        self.wrong += lines
+        for line in lines:
+            print(f"{self.kind}: {line}", flush=True)
+
     def learn(self) -> None:
         """Runs the command undisturbed."""
         home = self.new_home()
@@ -149,9 +155,9 @@ class Attack:
             return True
         command.signal(getattr(signal, name))
         if not command.wait(PATIENCE):
-            self.wrong.append(f"{name}: the command does not end")
+            self.fail(f"{name}: the command does not end")
         elif command.code not in {"SIGKILL": (-9, 0), "SIGTERM": (143, 0)}[name]:
-            self.wrong.append(f"{name}: exit code {command.code}: {command.said()[-500:]}")
+            self.fail(f"{name}: exit code {command.code}: {command.said()[-500:]}")
         self.check_end(command, command.code)
         return False
 
@@ -163,38 +169,39 @@ class Attack:
         command.signal(signal.SIGCONT, group=True)
         for process in (command, other):
             if not process.wait(PATIENCE):
-                self.wrong.append(f"SIGSTOP: a command does not end: {process.said()[-500:]}")
+                self.fail(f"SIGSTOP: a command does not end: {process.said()[-500:]}")
             self.check_end(process, 0)
 
     def check_end(self, command: Command, code: int | None) -> None:
         """Looks at what each command must do however it ends."""
         said = command.said()
         if command.code != code:
-            self.wrong.append(f"exit code {command.code}: {said[-500:]}")
+            self.fail(f"exit code {command.code}: {said[-500:]}")
         if "Traceback" in said:
-            self.wrong.append(f"traceback: {said[-1500:]}")
+            self.fail(f"traceback: {said[-1500:]}")
         if left := command.left():
-            self.wrong.append(f"{len(left)} processes are left")
+            self.fail(f"{len(left)} processes are left")
         command.end()
 
     def finish(self, home: Path) -> None:
         """Lets the command run to its end and compares."""
         command = self.start(home)
         if not command.wait(PATIENCE):
-            self.wrong.append("the command does not end")
+            self.fail("the command does not end")
         self.check_end(command, 0)
         results = self.results(home)
         got = contents(results)
         self.counts["folders"] += 1
         before = len(self.wrong)
-        self.wrong += [f"lost: {name}" for name in self.truth.keys() - got.keys()]
-        self.wrong += [f"too many: {name}" for name in got.keys() - self.truth.keys()]
-        self.wrong += [f"different: {name}" for name in got.keys() & self.truth.keys() if got[name] != self.truth[name]]
-        self.wrong += [f"left over: {name}" for name in strays(results)]
+        self.fail(*(f"lost: {name}" for name in self.truth.keys() - got.keys()))
+        self.fail(*(f"too many: {name}" for name in got.keys() - self.truth.keys()))
+        both = got.keys() & self.truth.keys()
+        self.fail(*(f"different: {name}" for name in both if got[name] != self.truth[name]))
+        self.fail(*(f"left over: {name}" for name in strays(results)))
         if self.kind in ("plain", "parallel"):
-            self.wrong += [f"recorded twice: {name}" for name in twice(home)]
+            self.fail(*(f"recorded twice: {name}" for name in twice(home)))
         runs = {folder.name for folder in (results / "runs").glob("*/")}
-        self.wrong += [f"not in the table: {name}" for name in runs ^ tabled(results)]
+        self.fail(*(f"not in the table: {name}" for name in runs ^ tabled(results)))
         if len(self.wrong) == before:
             shutil.rmtree(home)
 
@@ -217,8 +224,6 @@ def main() -> int:
             attack.learn()
             attack.run(count)
             wrong += len(attack.wrong)
-            for line in attack.wrong:
-                print(f"{kind}: {line}", flush=True)
             told = ", ".join(f"{number} {name}" for name, number in sorted(attack.counts.items()))
             print(f"{kind}: {count} attacks ({told}), {len(attack.wrong)} failures", flush=True)
     print(f"attacks: {options.count}, failures: {wrong}")

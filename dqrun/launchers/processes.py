@@ -8,6 +8,7 @@ the worker ends too.
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import subprocess
 import sys
@@ -20,7 +21,11 @@ from dqrun.errors import DqrunError
 from dqrun.launchers.pool import Answer, Died, Heard, Job, tail_of
 
 log = logging.getLogger(__name__)
-_SERVE = "import sys; sys.path[:] = {path}; from dqrun.launchers.serve import main; main()"
+_SERVE = (
+    "import sys; sys.path[:] = {path}; from dqrun.interrupts import end_with; end_with({parent}); "
+    "from dqrun.launchers.serve import main; main()"
+)
+"""The first import is light: a worker whose parent dies at once does not import torch for nobody."""
 _HINTS = {"SIGKILL": " (by a person, or by the system for lack of memory)"}
 
 
@@ -39,7 +44,7 @@ class WorkerProcess:
         self._answers, theirs_out = Pipe(duplex=False)
         self._ready = False
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-c", _SERVE.format(path=sys.path)],
+            [sys.executable, "-P", "-c", _SERVE.format(path=sys.path, parent=os.getpid())],
             stdin=theirs_in.fileno(),
             stdout=theirs_out.fileno(),
             stderr=self._errors,

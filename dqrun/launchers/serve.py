@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import ctypes
 import logging
 import os
 import pickle
 import queue
 import signal
-import sys
 import threading
 from multiprocessing.connection import Connection
 from typing import Any
@@ -16,15 +14,12 @@ from typing import Any
 from dqrun.launchers.pool import Job, attempt
 from dqrun.verbosity import is_verbose
 
-_PR_SET_PDEATHSIG = 1  # prctl(2)
-
 
 def main() -> None:
     """Serves trials. The process that started this one says when it ends: signals for the whole group do not."""
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
-    _die_with_parent()
     jobs, answers = _connections()
     _log_to(answers)
     waiting: queue.SimpleQueue[Job] = queue.SimpleQueue()
@@ -90,9 +85,3 @@ def _receive(jobs: Connection[Any, Any], waiting: queue.SimpleQueue[Job]) -> Non
             waiting.put(jobs.recv())
         except (EOFError, OSError):
             os._exit(1)
-
-
-def _die_with_parent() -> None:
-    """Linux ends this process with the one that started it, even while it is stopped and reads nothing."""
-    if sys.platform.startswith("linux"):
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -24,6 +24,7 @@ READY = START + (
     "import os, signal; from multiprocessing.connection import Connection; "
     "answers = Connection(os.dup(1), readable=False); answers.send('ready'); "
 )
+linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other systems tell a worker by its input only")
 
 
 class Fake:
@@ -134,9 +135,9 @@ def test_errors_reach_the_other_process(monkeypatch: pytest.MonkeyPatch) -> None
     assert [type(error) for error in said] == [ValueError, RuntimeError] and str(said[1]) == "Local: first"
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="a stopped process reads no end of its input")
+@linux
 def test_a_worker_dies_with_its_parent_even_when_it_is_stopped() -> None:
-    child = "from dqrun.launchers import serve; serve._die_with_parent(); print('on'); input()"
+    child = "import os; from dqrun.interrupts import end_with; end_with(os.getppid()); print('on'); input()"
     code = (
         "import subprocess, sys, time; process = subprocess.Popen([sys.executable, '-c', sys.argv[1]], "
         "stdin=subprocess.PIPE, stdout=subprocess.PIPE); process.stdout.readline(); print(process.pid, flush=True); "
@@ -150,6 +151,13 @@ def test_a_worker_dies_with_its_parent_even_when_it_is_stopped() -> None:
     parent.communicate()
     while not _gone(pid):
         time.sleep(0.005)
+
+
+@linux
+def test_a_worker_whose_parent_is_dead_ends_at_once() -> None:
+    code = "from dqrun.interrupts import end_with; end_with(1); print('it lives')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (1, "")
 
 
 def _gone(pid: int) -> bool:
