@@ -16,7 +16,9 @@ from dqrun.paths import user_path
 from dqrun.protocol import trials
 from dqrun.report.progress import Progress
 from dqrun.report.tables import align
+from dqrun.results import Results
 from dqrun.run import run_plan
+from dqrun.sweep.worker import tidy
 from dqrun.tune.preset import write_preset
 from dqrun.tune.space import space_of
 from dqrun.tune.study import Search, Tried
@@ -70,7 +72,11 @@ def run_command(options: argparse.Namespace, argv: list[str]) -> int:
         progress.say(
             f"{search.name}: {search.budget - search.left} of {search.budget} settings asked so far; {dimensions}"
         )
-    run_searches(searches, progress)
+    try:
+        run_searches(searches, progress)
+    finally:  # also where there is nothing left to train: an earlier command may have been killed at its very end
+        for folder in dict.fromkeys(search.folder for search in searches):
+            progress.complain(tidy(Results(folder)))
     return finish(searches, options, progress, argv)
 
 

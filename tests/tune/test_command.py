@@ -85,7 +85,10 @@ def test_a_search_that_was_stopped_goes_on_as_if_it_had_not_been(
     assert rows(tmp_path / "stopped" / "tune") == rows(tmp_path / "whole" / "tune")
     bodies = [list(map(body, presets(tmp_path / name).values())) for name in ("whole", "stopped")]
     assert bodies[0] == bodies[1]
+    left = tmp_path / "stopped" / "tune" / ".checkpoints"  # of a command that was killed at its very end
+    left.mkdir()
     assert tune(tmp_path / "stopped", "--trials", "4", "-q") == 0  # nothing left to do
+    assert not left.exists()
     assert len(rows(tmp_path / "stopped" / "tune")) == 8
 
 
