@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 
 from dqrun.durable import clear_parts, replacing, sync_folder, sync_tree
-from dqrun.errors import ResultsError, TrialFailed
+from dqrun.errors import ResultsError, TrialFailed, printable
 from dqrun.paths import user_path
 from dqrun.protocol import NAMED_DIGITS
 from dqrun.report.text import for_csv
@@ -165,7 +165,7 @@ class Results:
             try:
                 rows.append(read_row(path))
             except (OSError, ValueError) as error:
-                complaints.append(f"{path} is damaged and was skipped ({error})")
+                complaints.append(printable(f"{path} is damaged and was skipped ({error})"))
         return sorted(rows, key=lambda row: (row["finished_utc"], row["run_id"])), complaints
 
     def rebuild_tables(self) -> list[str]:

@@ -124,6 +124,14 @@ def test_damaged_row_is_named_skipped_and_kept(tmp_path: Path, row: Row) -> None
     assert (results.runs / "bad" / "row.json").exists()
 
 
+def test_a_complaint_is_one_line_whatever_the_folder_is_called(tmp_path: Path) -> None:
+    results = Results(tmp_path)
+    (results.runs / "a\n\x1b[31mb").mkdir()
+    (results.runs / "a\n\x1b[31mb" / "row.json").touch()
+    (complaint,) = results.rebuild_tables()
+    assert complaint.isprintable() and "a\\n\\x1b[31mb" in complaint
+
+
 def test_an_interrupted_trial_leaves_nothing(tmp_path: Path) -> None:
     results = Results(tmp_path)
     with pytest.raises(KeyboardInterrupt), results.writing("r0") as folder:

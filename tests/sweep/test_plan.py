@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
+from dqrun import protocol
 from dqrun.config import RunConfig
 from dqrun.results import Results
+from dqrun.row import Row, write_row
 from dqrun.run import run_all
 from dqrun.sweep.plan import make_plan
 
@@ -44,3 +49,23 @@ def test_known_failed_and_begun_trials(make: Make, tmp_path: Path) -> None:
     assert plan.known[0].finished(results) is not None
     again = make_plan(make("quant=int4", "rerun=true"))
     assert len(again.to_do) == 2 and again.to_do[0].finished(results) is None
+
+
+def test_trials_whose_hashes_begin_alike_are_two_trials(
+    make: Make, row: Row, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digest = protocol._digest
+    monkeypatch.setattr(protocol, "_digest", lambda tree: f"01234567{digest(tree)[8:]}")
+    configs = make("train.lr=0.01,0.02", "protocol.trials=1")
+    results = Results(tmp_path / "results")
+    names = []
+    for to_do in (2, 1):
+        plan = make_plan(configs)
+        assert len(plan.to_do) == to_do and len({planned.config_hash for planned in plan.to_do}) == to_do
+        planned = plan.to_do[0]
+        names.append(results.place(planned.name, planned.config_hash))
+        with results.writing(names[-1]) as folder:
+            write_row(folder, replace(row, run_id=names[-1], config_hash=planned.config_hash))
+    plan = make_plan(configs)
+    assert plan.to_do == [] and [planned.name for planned in plan.known] == [names[0], names[0]]
+    assert len(set(names)) == 2 and len(results.read_rows()[0]) == 2
