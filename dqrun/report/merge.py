@@ -54,7 +54,7 @@ def is_dirty(run: Run) -> bool:
 def _is_better(new: Run, old: Run) -> bool:
     """A result is better than a failure, committed code than changed code, and with an integer program than without."""
     if not new.done or not old.done:
-        return new.done and not old.done
+        return new.done
     if is_dirty(old):
         return not is_dirty(new)
     return _agree(new, old) and old.row[INTEGER[0]] is None and new.row[INTEGER[0]] is not None

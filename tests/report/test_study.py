@@ -33,7 +33,7 @@ def study_of(runs: list[Run], folder: Path) -> Path:
 
 
 def test_what_is_written_is_what_is_read(row: Row, tmp_path: Path) -> None:
-    rows = [asdict(replace(row, run_id="r1", finished_utc="2026-01-02", fold=3, test_metric=0.1 + 0.2)), asdict(row)]
+    rows = [asdict(replace(row, run_id="a0", finished_utc="2026-01-02", fold=3, test_metric=0.1 + 0.2)), asdict(row)]
     write_study(tmp_path, rows, {"c": CONFIG})
     study, complaints = read_study(tmp_path)
     assert complaints == [] and study.rows == rows[::-1], "the oldest comes first"
@@ -60,6 +60,7 @@ def test_settings_that_differ_are_columns(row: Row, tmp_path: Path) -> None:
         lines = list(csv.DictReader(file))
     assert [name for name in lines[0] if "." in name] == ["train.lr", "plan.exact"]
     assert [(line["train.lr"], line["plan.exact"]) for line in lines] == [("0.01", "[a,b]"), ("0.02", "[]")]
+    assert [read["cell_hash"] for read in read_study(tmp_path)[0].rows] == ["a", "b"]
 
 
 def test_a_study_and_its_run_folders_say_the_same(
