@@ -7,7 +7,16 @@ from dqrun.errors import ConfigError
 from dqrun.verbosity import add_verbose
 
 
-class VerbParser(argparse.ArgumentParser):
+class LineParser(argparse.ArgumentParser):
+    """An `ArgumentParser` that takes `--flag=--` for the mistake that it is; argparse would give the flag a list."""
+
+    def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> Any:
+        if action.option_strings and action.nargs is None and arg_strings == ["--"]:
+            self.error(f"argument {'/'.join(action.option_strings)}: expected one argument")
+        return super()._get_values(action, arg_strings)
+
+
+class VerbParser(LineParser):
     """An `ArgumentParser` that raises ConfigError where argparse would print its usage and exit; it has `-v`."""
 
     def __init__(self, prog: str, **settings: Any) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from dqrun import __version__
+from dqrun.arguments import LineParser
 from dqrun.errors import ConfigError, DqrunError, printable
 from dqrun.fields import suggestion
 from dqrun.interrupts import exit_code, listening
@@ -18,6 +19,10 @@ from dqrun.streams import forget, standard_streams
 from dqrun.verbosity import add_verbose, log_shown
 from dqrun.verbs import MAIN_INTERRUPTED, VERBS
 from dqrun.waiting import let_threads_sleep
+
+
+_LONGEST = 2000
+"""Characters of an error; what is wrong may be a word of any length."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -49,7 +54,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _told(text: str, code: int) -> int:
-    print(f"dqrun: {text}", file=sys.stderr)
+    shown = text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
+    print(f"dqrun: {shown}", file=sys.stderr)
     return code
 
 
@@ -95,7 +101,7 @@ def _print_help(config_dir: str | None) -> None:
     print(help_text(config_folders(config_dir), {name: verb.meaning for name, verb in VERBS.items()}), end="")
 
 
-class _Parser(argparse.ArgumentParser):
+class _Parser(LineParser):
     def error(self, message: str) -> NoReturn:
         raise ConfigError(f"{message}; dqrun --help lists the flags")
 
