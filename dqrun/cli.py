@@ -20,7 +20,6 @@ from dqrun.verbosity import add_verbose, log_shown
 from dqrun.verbs import MAIN_INTERRUPTED, VERBS
 from dqrun.waiting import let_threads_sleep
 
-
 _LONGEST = 2000
 """Characters of an error; what is wrong may be a word of any length."""
 
