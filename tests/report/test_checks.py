@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 from dqrun.compose import load_configs
 from dqrun.config import SiteRule
 from dqrun.report.cells import Cell, make_cells
-from dqrun.report.checks import differing, distinguishing, sharing, unequal, without_config
+from dqrun.report.checks import MANY, differing, distinguishing, sharing, unequal, without_config
 from dqrun.report.rows import Run, load_runs
 
 WriteRun = Callable[..., Path]
@@ -112,3 +112,15 @@ def test_many_configurations_are_told_apart_by_some_of_them(write_run: WriteRun,
     assert found["train.bn_reestimation"] == [0] * 15 + [1] * 5
     text = sharing("a", cells)
     assert "train.lr (0.001, 0.002, 0.003, 0.004, 0.005 and 15 more), train.bn_reestimation (0, 1)" in text
+
+
+def test_twelve_configurations_are_read_in_full(write_run: WriteRun, tmp_path: Path) -> None:
+    (config,) = load_configs(["quant=int4"])
+    for i in range(MANY):
+        step, epochs = (
+            ("observed", i) if i < 10 else ("learned", 5 * (i - 10))
+        )  # epochs have an effect on the last alone
+        folder = write_run(run_id=f"r{i:02}", cell_hash=f"c{i}")
+        method = replace(config.method, step=step, observe_epochs=epochs)
+        OmegaConf.save(OmegaConf.structured(replace(config, method=method)), folder / "config.yaml")
+    assert list(differing(cells_of(tmp_path))) == ["method.step", "method.observe_epochs"]

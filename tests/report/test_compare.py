@@ -134,7 +134,8 @@ def test_configurations_that_share_a_place_have_a_line_each(
     assert main(["compare", str(tmp_path / "results")]) == 0
     captured = capsys.readouterr()
     assert ["50.00" in line for line in captured.out.splitlines()[1:]] == [True, False]
-    assert "they differ in train.lr (0.1, 0.2)" in captured.err
+    warning = "dqrun: threads gin int4 dq: 2 configurations, a line each: they differ in train.lr (0.1, 0.2)"
+    assert warning in captured.err.splitlines()
 
 
 @pytest.mark.parametrize(

@@ -83,3 +83,12 @@ def test_published_seconds(write_run: WriteRun, tmp_path: Path, capsys: Capture)
     assert "3906.4 s" in out and "-2906.4" in out and "86.20 % +- 3.20" in out
     assert main(["compare", *words, "test_metric"]) == 0
     assert " s " not in capsys.readouterr().out
+
+
+def test_columns_of_a_line_stay_together(write_run: WriteRun, tmp_path: Path, capsys: Capture) -> None:
+    for model in ("gin", "gcn"):
+        write_run(model=model)
+    words = ["compare", str(tmp_path / "results"), "--metric", "seconds,test_metric,best_epoch"]
+    assert main(words) == 0
+    lines = [line.split()[1:3] for line in capsys.readouterr().out.splitlines()[1:]]
+    assert lines == [[model, what] for model in ("gcn", "gin") for what in ("seconds", "accuracy", "best_epoch")]
