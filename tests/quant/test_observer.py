@@ -79,3 +79,7 @@ def test_percentiles_by_rank() -> None:
         observer = Observer(tail=0.01, percentile=percentile)
         observer.observe(x)
         assert (observer.low.item(), observer.high.item()) == expected
+
+
+def test_averages_have_momentum_one_hundredth() -> None:
+    assert feed(Observer(), [-1.0, 2.0], [-2.0, 4.0]) == pytest.approx((-1.01, 2.02))

@@ -87,10 +87,11 @@ def test_later_rules_win_field_by_field_and_exact_wins_over_all() -> None:
 
 
 def test_exempt_sites_ignore_protection() -> None:
-    method = replace(NAIVE, protection=ProtectionConfig(enabled=True, p_max=0.5, exempt=["layers.*.mlp.**"]))
+    method = replace(NAIVE, protection=ProtectionConfig(enabled=True, p_max=0.5, exempt=["layers.*.mlp.**", "head.0"]))
     quantizers = apply(PlanConfig(name="all"), method=method)
     assert not quantizers["layers.0.mlp.0.input"].protectable
     assert quantizers["layers.0.message"].protectable
+    assert not quantizers["head.0.input"].protectable and quantizers["head.1.input"].protectable
 
 
 def test_signs_follow_relu() -> None:
@@ -153,3 +154,14 @@ def test_apply_returns_the_quantised_sites_in_order() -> None:
     model = build_network(GIN, 3, 0, 2, graph_level=True)
     names = QuantPlan(INT4, NAIVE, PlanConfig(name="all", exact=["layers", "states"])).apply(model)
     assert names == [f"head.{i}.{site}" for i in range(2) for site in ("input", "weight", "output")]
+
+
+def test_a_site_is_idle_without_a_quantiser_and_in_bypass() -> None:
+    model = build_network(GIN, 3, 0, 2, graph_level=True)
+    QuantPlan(INT4, NAIVE, PlanConfig(name="all")).apply(model)
+    sites = dict(named_sites(model))
+    state, message, x = sites["states.0"], sites["layers.0.message"], torch.tensor([[-1.0, 2.0]])
+    assert state.exact and state.idle and not message.exact and not message.idle
+    assert torch.equal(state(x), x) and torch.equal(state(x, relu=True), x.relu())
+    set_phase(model, Phase.BYPASS)
+    assert message.idle and not message.exact and torch.equal(message(x), x)
