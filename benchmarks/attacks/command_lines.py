@@ -22,6 +22,7 @@ import resource
 import shlex
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -223,15 +224,13 @@ def _some(draw: random.Random, flags: list[str]) -> list[str]:
 
 def prepare(folder: Path) -> None:
     """The files that the lines meet, one trained run and its program among them; imports what the lines need."""
-    for name in ("matplotlib.figure", "matplotlib.backends.backend_agg", "optuna"):
+    for name in ("matplotlib.figure", "matplotlib.backends.backend_agg", "optuna", "dqrun.run", "dqrun.bench.training"):
         importlib.import_module(name)
-    from dqrun.cli import main as dqrun
-
     folder.mkdir()
     os.chdir(folder)
-    _quietly(dqrun, [*TINY, "model=gin", "quant=int8", "plan=integer"])
+    _dqrun(*TINY, "model=gin", "quant=int8", "plan=integer")
     (run_folder,) = (folder / "results" / "runs").iterdir()
-    _quietly(dqrun, ["export", str(run_folder), "-o", "program.dqp"])
+    _dqrun("export", str(run_folder), "-o", "program.dqp")
     (folder / "graphs").mkdir()
     (folder / "graphs" / "graphs.csv").write_text("graph,label\n0,0\n1,1\n")
     (folder / "graphs" / "nodes.csv").write_text("graph,node\n0,0\n0,1\n1,0\n")
@@ -318,14 +317,9 @@ def _interrupt_training() -> None:
     dqrun.bench.inference.compare = interrupted  # type: ignore[assignment]
 
 
-def _quietly(command: object, words: list[str]) -> None:
-    import contextlib
-    import io
-
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()) as err:
-        code = command(words)  # type: ignore[operator]
-    if code:
-        raise SystemExit(f"dqrun {shlex.join(words)} ended with {code}: {err.getvalue()}")
+def _dqrun(*words: str) -> None:
+    """Runs a command in a new process: numba ends forked processes whose parent has used its threads."""
+    subprocess.run([sys.executable, "-m", "dqrun", *words], check=True, capture_output=True)
 
 
 if __name__ == "__main__":
