@@ -110,7 +110,8 @@ def finish(searches: Sequence[Search], options: argparse.Namespace, progress: Se
             failed.append(search.name)
             continue
         folder = Path(options.output or options.config_dir or search.folder / "configs")
-        preset = write_preset(search, best, folder, argv)
+        with search.rounds.alone(progress.say):  # another command on this search may end at this moment
+            preset = write_preset(search, best, folder, argv)
         settings = " ".join(f"{name.split('.', 1)[1]}={value:g}" for name, value in best.values.items())
         shown = "failed" if default.value is None else f"{default.value:.4f}"
         lines.append(

@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 
 from dqrun.compose import Job, load_configs
 from dqrun.data.fingerprint import fingerprint
-from dqrun.durable import write_text
+from dqrun.durable import clear_parts, write_text
 from dqrun.errors import DqrunError, ResultsError
 from dqrun.protocol import INCIDENTAL, cell_hash, trials
 from dqrun.provenance import git_revision, versions
@@ -25,7 +25,7 @@ STATED = ("dataset", "model", "quant", "method", "plan")
 def write_preset(search: Search, best: Tried, folder: Path, command: list[str]) -> Path:
     """Writes `FOLDER/experiment/STUDY.yaml` and makes sure that it composes to the best trial's configuration.
 
-    Raises ResultsError where it can't be written.
+    For the one process that has the search's lock. Raises ResultsError where it can't be written.
     """
     path = folder / "experiment" / f"{search.name}.yaml"
     tree: dict[str, Any] = {"defaults": _defaults(search.job)}
@@ -34,6 +34,7 @@ def write_preset(search: Search, best: Tried, folder: Path, command: list[str]) 
     text = f"# @package _global_\n{_provenance(search, best, command)}{OmegaConf.to_yaml(tree)}"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        clear_parts(path)
         write_text(path, text)
     except OSError as error:
         raise ResultsError(f"could not write {path}: {error.strerror}") from None

@@ -87,8 +87,11 @@ def test_a_search_that_was_stopped_goes_on_as_if_it_had_not_been(
     assert bodies[0] == bodies[1]
     left = tmp_path / "stopped" / "tune" / ".checkpoints"  # of a command that was killed at its very end
     left.mkdir()
+    part = next((tmp_path / "stopped" / "tune" / "configs" / "experiment").iterdir())
+    part = part.with_name(f".{part.stem[:60]}.0123456789ab.part.yaml")
+    part.touch()
     assert tune(tmp_path / "stopped", "--trials", "4", "-q") == 0  # nothing left to do
-    assert not left.exists()
+    assert not left.exists() and not part.exists()
     assert len(rows(tmp_path / "stopped" / "tune")) == 8
 
 
