@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from dqrun.compose import Job, load_configs
 from dqrun.data.fingerprint import fingerprint
 from dqrun.durable import clear_parts, write_text
-from dqrun.errors import DqrunError, ResultsError
+from dqrun.errors import ConfigError, DqrunError, ResultsError
 from dqrun.protocol import INCIDENTAL, cell_hash, trials
 from dqrun.provenance import git_revision, versions
 from dqrun.tune.space import get
@@ -38,7 +38,10 @@ def write_preset(search: Search, best: Tried, folder: Path, command: list[str]) 
         write_text(path, text)
     except OSError as error:
         raise ResultsError(f"could not write {path}: {error.strerror}") from None
-    (config,) = load_configs([f"experiment={search.name}"], config_dir=str(folder))
+    try:
+        (config,) = load_configs([f"experiment={search.name}"], config_dir=str(folder))
+    except ConfigError as error:  # also where the file system does not show what was just written
+        raise ResultsError(f"{path} could not be read back: {error}") from None
     mark = fingerprint(config.dataset)
     wanted = search.config_of(best.number)
     if cell_hash(config, mark) != cell_hash(wanted, mark) or trials(config.protocol) != trials(wanted.protocol):

@@ -10,7 +10,8 @@ import pytest
 
 from dqrun.cli import main
 from dqrun.compose import load_configs
-from dqrun.tune import command
+from dqrun.errors import ConfigError
+from dqrun.tune import command, preset
 
 pytest.importorskip("optuna", reason="needs the extra [tune]")
 SMALL = [
@@ -100,6 +101,18 @@ def test_settings_that_fail_are_no_result(tmp_path: Path, capsys: pytest.Capture
     assert main(["tune", *SMALL[:-1], *words, "--trials", "1", "-q"]) == 1
     assert "no setting gave a result in threads_gin_int4_naive" in capsys.readouterr().err
     assert presets(tmp_path) == {}
+
+
+def test_a_preset_that_cannot_be_read_back_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def unseen(*_: object, **named: object) -> None:
+        raise ConfigError("experiment must be one of a, b")
+
+    monkeypatch.setattr(preset, "load_configs", unseen)
+    assert main(["tune", *SMALL[:-1], f"results.dir={tmp_path}", "--trials", "1", "-q"]) == 2
+    error = capsys.readouterr().err
+    assert f"dqrun: {tmp_path}" in error and "could not be read back: experiment must be one of a, b" in error
 
 
 def test_a_preset_keeps_what_the_command_line_and_an_experiment_said(tmp_path: Path) -> None:
