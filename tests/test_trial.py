@@ -22,7 +22,10 @@ from dqrun.tasks import Task
 from dqrun.training import evaluate, require_finite
 from dqrun.trial import run_trial
 
-SMALL = ["dataset.graphs=12", "model.hidden=8", "train.epochs=3", "train.batch_size=6", "kernels=reference"]
+SMALL = [
+    *("dataset.graphs=12", "model.hidden=8", "train.epochs=3", "train.batch_size=6"),
+    *("train.checkpoint_minutes=0", "kernels=reference"),
+]
 
 
 @pytest.fixture(autouse=True)
@@ -46,7 +49,7 @@ def dataset() -> GraphDataset:
 
 
 def run(config: RunConfig, dataset: GraphDataset, tmp_path: Path) -> Outcome:
-    keeper = Checkpoints(tmp_path / "none.pt", 0, Identity("a", "0", "0", "0"))
+    keeper = Checkpoints(tmp_path / "none.pt", config, lambda config: Identity("a", "0", "0", "0"))
     return run_trial(config, Trial(0), dataset, lambda epoch: None, keeper)
 
 
