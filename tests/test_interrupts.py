@@ -13,11 +13,14 @@ from dqrun.interrupts import Ended, exit_code, listening
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
 def test_a_signal_to_end_is_like_ctrl_c(name: str) -> None:
     number = getattr(signal, name)
-    before = signal.getsignal(number)
-    with pytest.raises(KeyboardInterrupt) as caught, listening():
-        signal.raise_signal(number)
-    assert exit_code(caught.value) == 128 + number
-    assert signal.getsignal(number) is before
+    before = signal.signal(number, signal.SIG_DFL)  # tests may be started with `nohup`
+    try:
+        with pytest.raises(KeyboardInterrupt) as caught, listening():
+            signal.raise_signal(number)
+        assert exit_code(caught.value) == 128 + number
+        assert signal.getsignal(number) is signal.SIG_DFL
+    finally:
+        signal.signal(number, before)
 
 
 def test_a_signal_that_is_ignored_stays_ignored() -> None:
