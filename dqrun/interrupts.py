@@ -41,9 +41,25 @@ def listening() -> Iterator[None]:
         signal.signal(number, _end)
     try:
         yield
+    except Exception as error:
+        raise_interruption(error)
+        raise
     finally:
         for number in numbers:
             signal.signal(number, signal.SIG_DFL)
+
+
+def raise_interruption(error: BaseException) -> None:
+    """Raises the KeyboardInterrupt that `error` hides, if there is one.
+
+    A library that an interruption meets in the middle of a change may fail while it clears up (OmegaConf does): then
+    that failure arrives here, and the interruption is its context.
+    """
+    seen: BaseException | None = error
+    while seen is not None and not isinstance(seen, KeyboardInterrupt):
+        seen = seen.__context__
+    if seen is not None:
+        raise seen from None
 
 
 def _end(number: int, frame: FrameType | None) -> None:

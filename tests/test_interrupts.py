@@ -23,6 +23,16 @@ def test_a_signal_to_end_is_like_ctrl_c(name: str) -> None:
         signal.signal(number, before)
 
 
+def test_an_error_of_clearing_up_does_not_hide_what_ended_the_command() -> None:
+    with pytest.raises(Ended), listening():
+        try:
+            raise Ended(signal.SIGTERM)
+        finally:
+            raise AttributeError("half-made") from None
+    with pytest.raises(ValueError, match="a mistake"), listening():
+        raise ValueError("a mistake")
+
+
 def test_a_signal_that_is_ignored_stays_ignored() -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:

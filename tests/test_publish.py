@@ -155,7 +155,7 @@ def test_what_is_refused_leaves_the_study_as_it_is(
     capsys.readouterr()
     wanted = {
         "conflict": f"trial {name} has conflicting results: test_metric is 0.7 in",
-        "not-made": "command.sh must make every published trial; 1 are not among its 4, the first, got 'threads-gin",
+        "not-made": "its lines make 4 trials, and 1 others are published, the first of them, got 'threads-gin",
         "damaged": "row.json is damaged",
         "path": "row.reason names a path of its machine: /home/me",
         "dirty": "comes from code that no commit holds (git_revision abc+): run it again",
@@ -179,7 +179,15 @@ def test_every_published_trial_has_its_command(
     write()
     (tmp_path / "commands").unlink() if commands is None else (tmp_path / "commands").write_text(commands)
     assert publish(study, "work") == 2 and message in capsys.readouterr().err
-    assert not (study / "trials.csv").exists()
+    assert not study.exists()
+
+
+def test_a_new_study_asks_for_its_commands(
+    study: Path, write: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write()
+    assert main(["publish", str(tmp_path / "work"), "-o", str(study)]) == 2
+    assert "--commands must name a file" in capsys.readouterr().err and not study.exists()
 
 
 def test_data_of_ones_own(study: Path, write: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

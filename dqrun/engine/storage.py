@@ -75,7 +75,7 @@ def _program(reader: Reader) -> Program:
 
 def _reason(error: OSError) -> str:
     """Why a file cannot be read, in plain words."""
-    return "there is none" if isinstance(error, FileNotFoundError) else (error.strerror or str(error)).lower()
+    return "no such file" if isinstance(error, FileNotFoundError) else (error.strerror or str(error)).lower()
 
 
 def _split(operation: Operation, writer: Writer) -> dict[str, Any]:

@@ -35,7 +35,7 @@ def build_parser() -> VerbParser:
     words = "results folders and studies, and conditions on any field: quant=int4 'seed<5'"
     parser.add_argument("words", nargs="*", metavar="RESULTS|FILTER", help=words)
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="STUDY", help="its folder, new or extended")
-    commands = f"becomes {COMMANDS}: its lines 'dqrun ...' must make every trial of the study"
+    commands = f"becomes {COMMANDS}: its lines 'dqrun ...' must make every trial of the study (a new study needs it)"
     parser.add_argument("--commands", type=Path, metavar="FILE", help=commands)
     return parser
 
@@ -63,8 +63,7 @@ def publish(runs: Iterable[Run], folder: Path, commands: Path | None = None) -> 
     """
     if (folder / "runs").is_dir():
         raise ConfigError.rule("-o", "name a folder of its own, not a results folder", str(folder))
-    text = _read_commands(commands or folder / COMMANDS)
-    folder.mkdir(parents=True, exist_ok=True)
+    text = _read_commands(commands, folder)
     with _locked(folder):
         merge = Merge(runs_in(folder) if is_study(folder) else [])
         for run in runs:
@@ -79,12 +78,16 @@ def publish(runs: Iterable[Run], folder: Path, commands: Path | None = None) -> 
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Lets one process at a time into a study; the lock's file goes with the lock."""
+    """Lets one process at a time into a study; the lock's file goes with the lock, and so does a new study's folder
+    when nothing was written there."""
+    folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / ".publish.lock") as lock:
         try:
             yield
         finally:
             Path(lock.lock_file).unlink(missing_ok=True)
+            if not any(folder.iterdir()):
+                folder.rmdir()
 
 
 def write_runs(folder: Path, runs: Sequence[Run]) -> None:
@@ -118,7 +121,11 @@ def _published(run: Run) -> Run:
     return replace(run, row=row)
 
 
-def _read_commands(path: Path) -> str:
+def _read_commands(given: Path | None, study: Path) -> str:
+    """The text of `given`, else of the study's own file."""
+    path = given or study / COMMANDS
+    if given is None and not path.exists():
+        raise ConfigError(f"--commands must name a file with the commands that make the trials: {study} has none yet")
     try:
         return path.read_text(encoding="utf-8")
     except OSError as error:
@@ -132,7 +139,8 @@ def _require_made_by(text: str, runs: Sequence[Run], path: Path) -> None:
         raise ConfigError(f"{path} must hold a line 'dqrun ...' that makes trials")
     others = sorted({run.row["run_id"] for run in runs if run.row["config_hash"] not in made})
     if others:
-        rule = f"make every published trial; {len(others)} are not among its {len(made)}, the first"
+        counts = f"its lines make {len(made)} trials, and {len(others)} others are published, the first of them"
+        rule = f"have a line for every published trial; {counts}"
         raise ConfigError.rule(str(path), rule, others[0])
 
 

@@ -16,6 +16,7 @@ from dqrun.cores import use_threads
 from dqrun.data.dataset import GraphDataset, load_dataset
 from dqrun.data.fingerprint import fingerprint
 from dqrun.errors import DqrunError, ResultsError, TrialFailed
+from dqrun.interrupts import raise_interruption
 from dqrun.memory import keep_freed_memory
 from dqrun.outcome import Outcome, failed, placed, record
 from dqrun.protocol import trial_hash
@@ -130,6 +131,7 @@ class Worker:
         except (LockLost, ResultsError):
             raise
         except Exception as error:  # whatever a trial raises is its failure; the sweep goes on
+            raise_interruption(error)
             if planned.alone and isinstance(error, DqrunError):
                 raise
             reason = f"{error}" if isinstance(error, DqrunError) else f"{type(error).__name__}: {error}"

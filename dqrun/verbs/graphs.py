@@ -36,7 +36,8 @@ def find_graphs(words: Sequence[str], trained_on: DatasetConfig, say: Callable[[
     if config is None and (len(folder.parts) != 1 or os.path.exists(folder)):
         return load_unlabelled([folder], task)
     if config is None:
-        rule = f"name a folder, a graph file, {trained_on.name} or one of {', '.join(_options())}"
+        names = ", ".join(dict.fromkeys([trained_on.name, *_options()]))
+        rule = f"name a folder or file that is there (no such file), or one of {names}"
         raise ConfigError.rule("--dataset", rule, first)
     _require_level(config, task)
     if config.source == "folder" and config.path is not None:

@@ -16,6 +16,9 @@ from dqrun.report.study import flat
 NAMED = ("dataset", "model", "method", "plan")
 """Groups whose options are told by the field `name`."""
 
+WHICH_DATA = ("name", "path", "task")
+"""Fields of a dataset that say which one it is, where one option stands for many."""
+
 HIDDEN = ("results", "data", "tags", "notes", "rerun", "launcher", "jobs", "track")
 """Parts that say where and how a run was made, not what it is."""
 
@@ -31,6 +34,7 @@ class Nearest:
 def nearest_presets(tree: dict[str, Any]) -> Nearest:
     """The options of the groups that a configuration, as plain dictionaries, stems from, by the names in it."""
     words = [f"{group}={option}" for group in NAMED if (option := _option(group, tree.get(group)))]
+    words += _of_which_data(tree.get("dataset"))
     words.append(f"quant={_quant(tree.get('quant'))}")
     own = flat(tree)
     try:
@@ -47,15 +51,21 @@ def nearest_presets(tree: dict[str, Any]) -> Nearest:
 
 
 def _option(group: str, part: Any) -> str | None:
-    """The option whose preset has the part's name, else the one of its source (a dataset of the user's)."""
+    """The option whose preset has the part's name, else the one that stands for its source (tu, folder)."""
     if not isinstance(part, dict):
         return None
-    presets = _presets(group)
-    for field in ("name", "source"):
-        for option, preset in presets.items():
-            if part.get(field) is not None and preset.get(field) == part[field]:
-                return option
-    return None
+    presets, name, source = _presets(group), part.get("name"), part.get("source")
+    named = (option for option, preset in presets.items() if name is not None and preset.get("name") == name)
+    return next(named, source if source in presets else None)
+
+
+def _of_which_data(part: Any) -> list[str]:
+    """What must be typed beside the option of a dataset that stands for many: `dataset=folder dataset.path=DIR`."""
+    if not isinstance(part, dict):
+        return []
+    preset = _presets("dataset").get(_option("dataset", part) or "", {})
+    fields = [name for name in WHICH_DATA if part.get(name) not in (None, preset.get(name))]
+    return [f"dataset.{name}={part[name]}" for name in fields]
 
 
 def _quant(part: Any) -> str:

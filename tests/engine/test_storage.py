@@ -84,7 +84,7 @@ def test_missing_and_foreign_files(tmp_path: Path) -> None:
             load_program(tmp_path / name)
         return str(error.value).removeprefix(f"{tmp_path / name} ")
 
-    assert problem("missing") == "must be a program file that can be read (there is none)"
+    assert problem("missing") == "must be a program file that can be read (no such file)"
     (tmp_path / "folder").mkdir()
     assert problem("folder") == "must be a program file that can be read (is a directory)"
     (tmp_path / "text").write_text("not a program")

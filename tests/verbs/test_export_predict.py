@@ -168,7 +168,7 @@ def test_mistakes_of_predict(program_file: Path, tmp_path: Path, capsys: pytest.
     assert line(none, "--dataset", "threads").startswith(f"dqrun: {rule}") and none.name in str(none)
     assert line(tmp_path, "--dataset", "threads").endswith(f"got {str(tmp_path)!r}; a program's file ends in .dqp")
     assert line(f"{none}.dqp", "--dataset", "threads").endswith(
-        "must be a program file that can be read (there is none)"
+        "must be a program file that can be read (no such file)"
     )
     text.write_text("not a program")
     foreign = f"dqrun: {text} is not a program file of format dqrun-program-3: dqrun export writes one"

@@ -123,6 +123,19 @@ def test_show_tells_row_settings_history_and_files(
     assert output(capsys, "show", folder) == text
 
 
+def test_show_names_the_data_of_an_option_that_stands_for_many(
+    write_trial: WriteTrial, config_text: Callable[..., str], capsys: Capture
+) -> None:
+    for words, name in (
+        (["dataset=folder", "dataset.path=my data"], "one"),
+        (["dataset=tu", "dataset.name=MUTAG"], "two"),
+    ):
+        write_trial(name, config=config_text(*words, "model=gin", "train.lr=0.5"))
+        settings = output(capsys, "show", name).partition("presets: ")[2].partition("\n\n")[0].splitlines()
+        assert all(word in settings[0] for word in words)
+        assert [line.split()[0] for line in settings[1:]] == ["train.lr"]
+
+
 def test_show_reads_published_studies(repository: Path, capsys: Capture) -> None:
     study = next(path for path in sorted((repository / "results" / "published").iterdir()) if path.is_dir())
     name = names(output(capsys, "ls", study, "--names"))[0]
