@@ -1,0 +1,2 @@
+dqrun experiment=reddit_released_int4_dq threads=1
+dqrun experiment=reddit_released_int8_dq threads=1

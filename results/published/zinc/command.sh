@@ -1,0 +1,1 @@
+dqrun -m dataset=zinc model=gin,gcn quant=fp32 train.lr=1e-3,3e-3 protocol.trials=1 threads=1
