@@ -13,6 +13,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NoReturn
 
@@ -41,7 +42,8 @@ _IN_WORKERS = (
 def preload() -> None:
     """Imports what commands need, and shortens their waits."""
     for name in _HEAVY:
-        importlib.import_module(name)
+        if find_spec(name.partition(".")[0]) is not None:  # only the attack on searches needs optuna
+            importlib.import_module(name)
     from dqrun.compose import load_configs
     from dqrun.launchers import plain, pool, processes
     from dqrun.sweep import locks
