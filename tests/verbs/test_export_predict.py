@@ -173,7 +173,9 @@ def test_mistakes_of_predict(program_file: Path, tmp_path: Path, capsys: pytest.
     text.write_text("not a program")
     foreign = f"dqrun: {text} is not a program file of format dqrun-program-3: dqrun export writes one"
     assert line(text, "--dataset", "threads") == foreign
-    assert "--dataset must name a folder, a graph file, threads or one of" in line(program_file, "--dataset", "nothing")
+    assert "--dataset must name a folder or file that is there (no such file), or one of threads, " in line(
+        program_file, "--dataset", "nothing"
+    )
     assert "e.csv: no such file" in line(program_file, "--dataset", tmp_path / "e.csv", tmp_path / "x.npy")
     assert "arguments are required: --dataset" in line(program_file)
     assert "--threads must be >= 1, got 0" in line(program_file, "--dataset", "threads", "--threads", 0)

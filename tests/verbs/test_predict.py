@@ -178,7 +178,10 @@ def test_mistakes_are_one_line_of_our_own(program: Path, run: Path, tmp_path: Pa
         ([program, "--dataset", tmp_path / "none.pt"], "none.pt: no such file"),
         ([program, "--dataset", tmp_path / "none"], "none: no such file"),
         ([program, "--dataset", tmp_path], "must hold data.npz, or nodes.csv and edges.csv"),
-        ([program, "--dataset", "nothing"], "--dataset must name a folder, a graph file, molecules or one of"),
+        (
+            [program, "--dataset", "nothing"],
+            "--dataset must name a folder or file that is there (no such file), or one of molecules, ",
+        ),
         ([program, "--dataset", "cora"], "Cora has one target for a node, the network one for a graph"),
         ([tmp_path / "none.dqp", "--dataset", "threads"], "none.dqp must be a program file that can be read"),
         (["nothing", "--dataset", "threads"], "RUN must be a run folder with model.safetensors, or a name in"),
