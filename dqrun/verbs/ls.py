@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
@@ -22,8 +23,11 @@ def main(argv: Sequence[str]) -> int:
     """Prints the trials of results folders and studies. Returns the exit code."""
     arguments = build_parser().parse_intermixed_args(argv)
     dirs, filters = split_words(arguments.words)
-    trials = [trial for name in dirs or ["results"] for trial in list_trials(user_path(name))[0]]
+    listed = [list_trials(user_path(name)) for name in dirs or ["results"]]
+    trials = [trial for found, _ in listed for trial in found]
     found = known_to(filters, choose(trials, filters)) if trials else []
+    for text in (text for _, complaints in listed for text in complaints):
+        print(f"dqrun: {for_terminal(text)}", file=sys.stderr)
     if arguments.names:
         for trial in found:
             print(for_terminal(trial.row["run_id"]))

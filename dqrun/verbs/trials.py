@@ -7,7 +7,7 @@ from pathlib import Path
 from dqrun.errors import ResultsError
 from dqrun.report.rows import Run, load_runs
 from dqrun.row import read_row
-from dqrun.sweep.locks import is_stale, read_owner
+from dqrun.sweep.locks import LockFault, is_stale, read_owner
 
 UNFINISHED = ("running", "stopped", "damaged")
 """Values of `status` that no row has: a live lock; a checkpoint without a lock; a folder without a readable row."""
@@ -21,7 +21,7 @@ def list_trials(root: Path) -> tuple[list[Run], list[str]]:
     """
     if not (root / "runs").is_dir():
         return load_runs([root])
-    running, complaints = _running(root), []
+    running, complaints = _running(root)
     found: dict[str, Run] = {}
     for folder in sorted(path for path in (root / "runs").iterdir() if path.is_dir() and path.name[0] != "."):
         try:
@@ -49,14 +49,16 @@ def _unfinished(folder: Path, status: str, reason: str) -> Run:
     return Run({"run_id": folder.name, "status": status, "reason": reason}, folder)
 
 
-def _running(root: Path) -> dict[str, str]:
-    """Names of the trials whose lock is alive, and who holds it."""
-    found = {}
+def _running(root: Path) -> tuple[dict[str, str], list[str]]:
+    """Names of the trials whose lock is alive and who holds it, and complaints about what is no lock."""
+    found, complaints = {}, []
     for path in sorted((root / ".locks").glob("[!.]*.lock")):
         try:
             owner = read_owner(path)
             if owner is not None and not is_stale(path, owner):
                 found[path.name.removesuffix(".lock")] = str(owner)
-        except OSError:  # not a file, or gone a moment ago
+        except LockFault as error:
+            complaints.append(str(error))
+        except OSError:  # gone a moment ago
             continue
-    return found
+    return found, complaints

@@ -73,6 +73,13 @@ def test_ls_chooses(words: list[str], expected: list[str], three: Path, capsys: 
     assert names(output(capsys, "ls", "--names", *words)) == expected
 
 
+def test_what_is_no_lock_hides_no_trial(three: Path, capsys: Capture) -> None:
+    (three / ".locks" / "foreign.lock").mkdir(parents=True)
+    assert main(["ls", str(three), "--names"]) == 0
+    shown = capsys.readouterr()
+    assert "done0" in names(shown.out) and "foreign.lock is no lock" in shown.err
+
+
 def test_ls_escapes_what_would_steer_the_terminal(write_trial: WriteTrial, capsys: Capture) -> None:
     write_trial("x", status="failed", reason="a\x1b[2Jb", test_metric=None)
     assert "a\\x1b[2Jb" in (text := output(capsys, "ls")) and "\x1b" not in text
