@@ -14,11 +14,11 @@ import torch
 from of_runs import report
 from torch import Tensor, nn
 
-from dqrun.checkpoint import load_model
-from dqrun.graph import dense
+from dqrun.analysis.networks import Datasets
+from dqrun.graphs import dense
 from dqrun.quant import Quantizer, named_sites
-from dqrun.report.networks import Datasets
-from dqrun.row import read_row
+from dqrun.runs.model_file import load_model
+from dqrun.runs.row import read_row
 
 
 class CodeCount:

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from dqrun import kernels
-from dqrun.graph import CSR
+from dqrun.graphs import CSR
 from dqrun.kernels import integer
 from dqrun.kernels.integer import CodeGrid, Codes, Epilogue, Weight
 

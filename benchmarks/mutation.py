@@ -30,7 +30,7 @@ from typing import NoReturn
 ROOT = Path(__file__).parents[1]
 PARTS = {
     "quant": ("dqrun/quant", ["tests/quant", "tests/methods", "tests/nn"]),
-    "protocol": ("dqrun/protocol.py", ["tests/test_protocol.py"]),
+    "protocol": ("dqrun/runs/protocol.py", ["tests/test_protocol.py"]),
     "report": ("dqrun/report", ["tests/report"]),
     "kernels": ("dqrun/kernels", ["tests/kernels"]),
 }

@@ -17,8 +17,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from dqrun.analysis import compare
 from dqrun.errors import ConfigError, DqrunError
-from dqrun.report import compare
 
 ROOT = Path(__file__).resolve().parents[1]
 OPENING = "<!-- $ "

@@ -24,22 +24,22 @@ import torch
 from safetensors.torch import load
 from torch import Tensor, nn
 
-from dqrun.checkpoint import load_features, load_model
+from dqrun.analysis.networks import Datasets
+from dqrun.cli.verbs.export import said
 from dqrun.config import RunConfig
 from dqrun.data.trial_data import TrialData
-from dqrun.engine import Program
-from dqrun.engine.lower import lower
-from dqrun.engine.operations import INPUT, LOGITS, Attention, Value
-from dqrun.engine.simulation import simulate
-from dqrun.graph import Batch, dense
-from dqrun.integer_evaluation import agrees
+from dqrun.graphs import Batch, dense
+from dqrun.integer import Program
+from dqrun.integer.lower import lower
+from dqrun.integer.operations import INPUT, LOGITS, Attention, Value
+from dqrun.integer.simulation import simulate
 from dqrun.kernels.integer import Codes
 from dqrun.nn import GNN
 from dqrun.quant import named_sites
-from dqrun.report.networks import Datasets
-from dqrun.row import read_row
-from dqrun.tasks import Task
-from dqrun.verbs.export import said
+from dqrun.runs.model_file import load_features, load_model
+from dqrun.runs.row import read_row
+from dqrun.training.integer_evaluation import agrees
+from dqrun.training.tasks import Task
 
 
 @dataclass

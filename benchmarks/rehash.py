@@ -19,16 +19,16 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from dqrun.analysis.publish import publish, write_runs
+from dqrun.analysis.rows import Configuration, Run, config_of
+from dqrun.analysis.select import choose, split_words
+from dqrun.analysis.study import CONFIGS, is_study, read_study
+from dqrun.analysis.study_page import write_page
 from dqrun.config import RunConfig
 from dqrun.data.fingerprint import fingerprint
 from dqrun.errors import DqrunError, ResultsError
-from dqrun.protocol import Trial, cell_hash, run_id, trial_hash, warm_start_of
-from dqrun.report.publish import publish, write_runs
-from dqrun.report.rows import Configuration, Run, config_of
-from dqrun.report.select import choose, split_words
-from dqrun.report.study import CONFIGS, is_study, read_study
-from dqrun.report.study_page import write_page
-from dqrun.row import check_row, hyperparameters
+from dqrun.runs.protocol import Trial, cell_hash, run_id, trial_hash, warm_start_of
+from dqrun.runs.row import check_row, hyperparameters
 
 CONFIG: dict[str, tuple[Any, str]] = {
     "dataset.degree_statistics": ("training", "degrees were standardised by the training graphs"),

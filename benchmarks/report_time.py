@@ -22,8 +22,8 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from dqrun.compose import load_configs
-from dqrun.run import run_all
+from dqrun.composition.compose import load_configs
+from dqrun.sweep.run import run_all
 
 SEEDS, EPOCHS, NODES = 10, 200, 300
 METHODS = ("quant=fp32", "quant=int8 method=naive", "quant=int8 method=dq", "quant=int4 method=naive", "quant=int4")

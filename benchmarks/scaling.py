@@ -23,8 +23,8 @@ from torch import Tensor
 
 from dqrun import kernels
 from dqrun.bench.machine import describe
-from dqrun.graph import CSR
-from dqrun.memory import keep_freed_memory
+from dqrun.graphs import CSR
+from dqrun.process.memory import keep_freed_memory
 
 CHANNELS, HEADS, SEGMENT = 16, 4, 100
 ROUNDS, BUDGET, FEWEST = 15, 1.0, 3  # rounds; seconds after which a kernel gets no further one, but for the fewest

@@ -13,8 +13,8 @@ from typing import Any
 
 from of_runs import report
 
-from dqrun.report.rows import Run
-from dqrun.row import read_row
+from dqrun.analysis.rows import Run
+from dqrun.runs.row import read_row
 
 LAST = 20
 NAMED = ("dataset", "model", "quant", "method", "fold", "epochs", "val_metric")

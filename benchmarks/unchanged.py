@@ -26,8 +26,8 @@ from typing import Any
 
 import rehash
 
-from dqrun.report.merge import INTEGER
-from dqrun.row import HYPERPARAMETERS, RESULT
+from dqrun.analysis.merge import INTEGER
+from dqrun.runs.row import HYPERPARAMETERS, RESULT
 
 ROOT = Path(__file__).resolve().parents[1]
 PUBLISHED = ROOT / "results" / "published"

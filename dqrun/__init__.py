@@ -4,8 +4,8 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dqrun.engine import Program as Program
-    from dqrun.engine import load_program as load_program
+    from dqrun.integer import Program as Program
+    from dqrun.integer import load_program as load_program
 
 try:
     __version__ = version("dqrun")
@@ -16,7 +16,7 @@ except PackageNotFoundError:  # a checkout on the path that was never installed 
 def __getattr__(name: str) -> Any:
     """`dqrun.load_program` and `dqrun.Program`, imported when asked for: the command line starts without torch."""
     if name in ("load_program", "Program"):
-        import dqrun.engine
+        import dqrun.integer
 
-        return getattr(dqrun.engine, name)
+        return getattr(dqrun.integer, name)
     raise AttributeError(f"module 'dqrun' has no attribute {name!r}")

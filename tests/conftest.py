@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from dqrun.row import Row
+from dqrun.runs.row import Row
 
 # Examples are the same in every run, and none is judged by the clock: a busy machine must not fail a test.
 settings.register_profile("dqrun", deadline=None, derandomize=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dqrun.verbs import VERBS
+from dqrun.cli.verbs import VERBS
 
 
 @pytest.fixture

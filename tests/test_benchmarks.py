@@ -11,8 +11,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from dqrun.compose import load_configs
-from dqrun.run import run_all
+from dqrun.composition.compose import load_configs
+from dqrun.sweep.run import run_all
 
 
 @pytest.fixture

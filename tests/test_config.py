@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from dqrun import config as schema_module
-from dqrun.compose import load_configs
+from dqrun.composition.compose import load_configs
 from dqrun.config import QuantConfig, RunConfig
 from dqrun.errors import ConfigError
 

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from dqrun.build import build_model
-from dqrun.compose import load_configs
-from dqrun.fields import list_fields
-from dqrun.groups import config_folder, list_groups
+from dqrun.composition.compose import load_configs
+from dqrun.composition.fields import list_fields
+from dqrun.composition.groups import config_folder, list_groups
+from dqrun.nn.build import build_model
 
 ASSIGNMENT = re.compile(r"((?:\w+\.)*\w+)=(\[[^\]]*\]|[^\s,;:()]+)")
 ALTERNATIVES = re.compile(r"e\.g\. (\[[^\]]*\])(?: or (\[[^\]]*\]))?")

@@ -37,7 +37,7 @@ def test_the_wheel_holds_package_presets_and_licence(wheel: Path, repository: Pa
     names = set(zipfile.ZipFile(wheel).namelist())
     presets = {f"dqrun/{file.relative_to(repository).as_posix()}" for file in (repository / "configs").rglob("*.yaml")}
     modules = {file.relative_to(repository).as_posix() for file in (repository / "dqrun").rglob("*.py")}
-    assert presets | modules | {"dqrun/py.typed", "dqrun/report/published.csv"} <= names
+    assert presets | modules | {"dqrun/py.typed", "dqrun/analysis/published.csv"} <= names
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
     assert not any(name.startswith(("tests/", "configs/", "results/")) for name in names)
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from dqrun.analysis.cells import make_cells
+from dqrun.analysis.published import matches
+from dqrun.analysis.rows import load_runs
+from dqrun.analysis.study import flat
 from dqrun.errors import ConfigError, DqrunError
-from dqrun.report.cells import make_cells
-from dqrun.report.published import matches
-from dqrun.report.rows import load_runs
-from dqrun.report.study import flat
 
 COMMAND = "dqrun compare results/published/citation dataset=Cora method=dq model=gcn"
 

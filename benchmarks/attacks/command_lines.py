@@ -192,7 +192,7 @@ def attack(folder: Path, count: int, seed: int) -> tuple[Counter[int | None], li
 def lines(draw: random.Random, count: int) -> Iterator[list[str]]:
     """Command lines: a verb or none, then flags, places, fields and odd words."""
     from dqrun.cli import build_parser
-    from dqrun.verbs import VERBS
+    from dqrun.cli.verbs import VERBS
 
     parsers = {"": build_parser(), **{name: verb.load().build_parser() for name, verb in VERBS.items()}}
     for _ in range(count):
@@ -224,7 +224,13 @@ def _some(draw: random.Random, flags: list[str]) -> list[str]:
 
 def prepare(folder: Path) -> None:
     """The files that the lines meet, one trained run and its program among them; imports what the lines need."""
-    for name in ("matplotlib.figure", "matplotlib.backends.backend_agg", "optuna", "dqrun.run", "dqrun.bench.training"):
+    for name in (
+        "matplotlib.figure",
+        "matplotlib.backends.backend_agg",
+        "optuna",
+        "dqrun.sweep.run",
+        "dqrun.bench.training",
+    ):
         importlib.import_module(name)
     folder.mkdir()
     os.chdir(folder)

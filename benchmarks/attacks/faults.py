@@ -28,8 +28,8 @@ from typing import Any
 
 from dqrun.durable import write_text
 from dqrun.errors import DqrunError
-from dqrun.results import Results
-from dqrun.row import Row, write_row
+from dqrun.runs.row import Row, write_row
+from dqrun.runs.store import Results
 
 ERRORS = (errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS)
 POWER = 0

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import NoReturn
 
 STALE, HEARTBEAT, POLL = 2.0, 0.2, 0.2
-"""Seconds in the place of those of `dqrun.sweep.locks` and `dqrun.launchers.plain`: attacks don't wait for minutes."""
+"""Seconds in place of those of `dqrun.sweep.locks` and `dqrun.sweep.launchers.plain`: attacks wait no minutes."""
 
 SMALL = [
     *("dataset=threads", "dataset.graphs=20", "model=gin", "model.hidden=8", "model.layers=2", "train.epochs=3"),
@@ -29,13 +29,13 @@ _HEAVY = (
     "pandas",
     "scipy.stats",
     "optuna",
-    "dqrun.run",
+    "dqrun.sweep.run",
     "dqrun.tune.command",
-    "dqrun.launchers.parallel",
+    "dqrun.sweep.launchers.parallel",
 )
 _IN_WORKERS = (
     "from dqrun.sweep import locks; locks.STALE = {stale}; locks.Heartbeat.__init__.__defaults__ = ({beat},); "
-    "from dqrun.launchers.serve"
+    "from dqrun.sweep.launchers.serve"
 )
 
 
@@ -44,15 +44,15 @@ def preload() -> None:
     for name in _HEAVY:
         if find_spec(name.partition(".")[0]) is not None:  # only the attack on searches needs optuna
             importlib.import_module(name)
-    from dqrun.compose import load_configs
-    from dqrun.launchers import plain, pool, processes
+    from dqrun.composition.compose import load_configs
     from dqrun.sweep import locks
+    from dqrun.sweep.launchers import plain, pool, processes
 
     locks.STALE = STALE
     locks.Heartbeat.__init__.__defaults__ = (HEARTBEAT,)  # type: ignore[misc]
     plain.POLL = pool.POLL = POLL
     shortened = _IN_WORKERS.format(stale=STALE, beat=HEARTBEAT)
-    processes._SERVE = processes._SERVE.replace("from dqrun.launchers.serve", shortened)
+    processes._SERVE = processes._SERVE.replace("from dqrun.sweep.launchers.serve", shortened)
     load_configs(SMALL)
     gc.freeze()  # what is here by now is no child's garbage
 

@@ -29,13 +29,13 @@ sys.path.insert(0, str(Path(__file__).parent))
 import pool
 from programs import EXTREMES, bytewise, places, structure
 
-from dqrun.build import build_model, uses_self_loops
-from dqrun.checkpoint import Shapes, load_features, load_model, load_parameters, save_model
-from dqrun.compose import load_configs
+from dqrun.composition.compose import load_configs
 from dqrun.data.features import FeatureRule
-from dqrun.engine.lower import lower
-from dqrun.engine.structure import build_graph
 from dqrun.errors import DqrunError
+from dqrun.integer.lower import lower
+from dqrun.integer.structure import build_graph
+from dqrun.nn.build import build_model, uses_self_loops
+from dqrun.runs.model_file import Shapes, load_features, load_model, load_parameters, save_model
 
 CHANNELS = 5
 NETWORKS = (

@@ -30,16 +30,16 @@ sys.path.insert(0, str(Path(__file__).parent))
 import pool
 
 from dqrun import kernels
-from dqrun.build import build_model, uses_self_loops
-from dqrun.compose import load_configs
-from dqrun.engine import Program, load_program
-from dqrun.engine.container import FORMAT, STREAMS
-from dqrun.engine.lower import lower
-from dqrun.engine.operations import INPUT, Attention, Operation, Value
-from dqrun.engine.structure import build_graph
+from dqrun.composition.compose import load_configs
 from dqrun.errors import DataError
-from dqrun.graph import Graph
+from dqrun.graphs import Graph
+from dqrun.integer import Program, load_program
+from dqrun.integer.container import FORMAT, STREAMS
+from dqrun.integer.lower import lower
+from dqrun.integer.operations import INPUT, Attention, Operation, Value
+from dqrun.integer.structure import build_graph
 from dqrun.kernels.integer import Codes
+from dqrun.nn.build import build_model, uses_self_loops
 
 NODES, EDGES, CHANNELS = 23, 70, 5
 WIDTH = {"i1": 1, "u1": 1, "f4": 4, "f8": 8}

@@ -29,11 +29,11 @@ from pathlib import Path
 from typing import Any
 
 from dqrun.cli import main as dqrun
-from dqrun.compose import load_configs
-from dqrun.outcome import write_config
-from dqrun.protocol import named_trials
-from dqrun.results import Results
-from dqrun.row import TRIAL_COLUMNS, Row, write_row
+from dqrun.composition.compose import load_configs
+from dqrun.runs.outcome import write_config
+from dqrun.runs.protocol import named_trials
+from dqrun.runs.row import TRIAL_COLUMNS, Row, write_row
+from dqrun.runs.store import Results
 
 PATIENCE = 60  # seconds for one folder
 GOOD = 4

@@ -7,9 +7,9 @@ from dataclasses import asdict
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from dqrun.arguments import VerbParser
 from dqrun.bench import command
-from dqrun.compose import load_configs
+from dqrun.cli.arguments import VerbParser
+from dqrun.composition.compose import load_configs
 from dqrun.config import RunConfig
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def workloads(overrides: Sequence[str]) -> Iterator[list[RunConfig]]:
 
 def table(measured: Sequence[Measured], pipeline: Pipeline) -> str:
     """The lines of one comparison, with the operations that take most of the time below."""
-    from dqrun.report.tables import align
+    from dqrun.analysis.tables import align
 
     lines: list[dict[str, Any]] = [
         {

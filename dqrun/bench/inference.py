@@ -15,18 +15,18 @@ from dqrun.bench.power_law import power_law_edges
 from dqrun.bench.progress import stage
 from dqrun.bench.timing import Step, interleaved, medians, peak_bytes
 from dqrun.bench.traffic import copy_bandwidth, moved_bytes
-from dqrun.build import build_model, uses_self_loops
-from dqrun.compose import load_configs
+from dqrun.composition.compose import load_configs
 from dqrun.config import RunConfig
 from dqrun.data.dataset import load_dataset
 from dqrun.data.features import FeatureRule
 from dqrun.data.splits import split_for
-from dqrun.engine import Program
-from dqrun.engine.lower import lower
-from dqrun.engine.structure import build_graph
 from dqrun.errors import DqrunError
-from dqrun.graph import Graph
+from dqrun.graphs import Graph
+from dqrun.integer import Program
+from dqrun.integer.lower import lower
+from dqrun.integer.structure import build_graph
 from dqrun.nn import GNN
+from dqrun.nn.build import build_model, uses_self_loops
 
 GRAPHS = ("powerlaw", "zinc", "reddit_binary")
 NODES, EDGES, CHANNELS, CLASSES = 200_000, 2_000_000, 128, 40  # of powerlaw

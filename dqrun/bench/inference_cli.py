@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from dqrun.arguments import VerbParser
 from dqrun.bench import command
+from dqrun.cli.arguments import VerbParser
 from dqrun.config import MODELS
 from dqrun.errors import ConfigError
 
@@ -43,7 +43,7 @@ def main(argv: Sequence[str]) -> int:
 
     from dqrun.bench.inference import compare  # imports torch: only now that the command line is right
     from dqrun.bench.timing import set_threads
-    from dqrun.memory import keep_freed_memory
+    from dqrun.process.memory import keep_freed_memory
 
     # for all variants: without it PyG's, which allocate most, are several times as slow
     keep_freed_memory()
@@ -81,7 +81,7 @@ def parse(words: Sequence[str]) -> Options:
 
 def table(measured: Sequence[Measured], notes: dict[str, Any]) -> str:
     """The variants of one network, and what was noted on the way."""
-    from dqrun.report.tables import align
+    from dqrun.analysis.tables import align
 
     lines: list[dict[str, Any]] = [
         {

@@ -8,7 +8,7 @@ from importlib.metadata import version
 
 import torch
 
-from dqrun.provenance import git_revision, processor, versions
+from dqrun.runs.provenance import git_revision, processor, versions
 
 
 def describe() -> dict[str, object]:

@@ -14,7 +14,7 @@ from torch_geometric.nn import GATConv, GCNConv, GINConv, global_add_pool, globa
 from torch_geometric.utils import to_torch_csr_tensor
 
 from dqrun.config import ModelConfig
-from dqrun.graph import Batch, Graph
+from dqrun.graphs import Batch, Graph
 from dqrun.nn import GNN, GATLayer, GCNLayer
 from dqrun.nn.gin import GINLayer
 from dqrun.nn.linear import BatchNorm, Embedding, Linear

@@ -15,7 +15,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from dqrun import kernels
 from dqrun.bench.progress import Tick
-from dqrun.cores import use_threads
+from dqrun.process.cores import use_threads
 
 Step = Callable[[int], object]  # runs round i once
 

@@ -6,9 +6,9 @@ import time
 
 import torch
 
-from dqrun.engine import Program
-from dqrun.engine.operations import Aggregate, Attention, Linear, Lookup, Operation, Readout, result_channels
-from dqrun.graph import Graph
+from dqrun.graphs import Graph
+from dqrun.integer import Program
+from dqrun.integer.operations import Aggregate, Attention, Linear, Lookup, Operation, Readout, result_channels
 from dqrun.kernels.integer import CodeGrid
 
 COPIED_BYTES = 2**28
@@ -63,6 +63,6 @@ def row_bytes(grid: CodeGrid | None, channels: int) -> int:
 
 
 def _grid(operation: Operation) -> CodeGrid | None:
-    from dqrun.engine.operations import result_grid
+    from dqrun.integer.operations import result_grid
 
     return operation.table.grid if isinstance(operation, Lookup) else result_grid(operation)

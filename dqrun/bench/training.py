@@ -11,7 +11,7 @@ from dqrun.bench.progress import stage
 from dqrun.bench.timing import Step, interleaved, medians, peak_bytes, set_threads, shares
 from dqrun.bench.workload import Workload
 from dqrun.config import RunConfig
-from dqrun.memory import keep_freed_memory
+from dqrun.process.memory import keep_freed_memory
 
 
 @dataclass(frozen=True)

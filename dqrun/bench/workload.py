@@ -8,19 +8,19 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from dqrun import seeding
 from dqrun.bench.peers import EDGE_FORMS, PyGNetwork, logits_of
 from dqrun.bench.timing import Step
-from dqrun.build import build_model, make_protection, uses_self_loops
 from dqrun.config import RunConfig
 from dqrun.data.dataset import load_dataset
 from dqrun.data.splits import split_for
 from dqrun.data.trial_data import TrialData
-from dqrun.graph import Batch, dense
+from dqrun.graphs import Batch, dense
 from dqrun.nn import GNN
-from dqrun.protocol import trials
-from dqrun.tasks import Task
-from dqrun.training import make_optimizer, train_step
+from dqrun.nn.build import build_model, make_protection, uses_self_loops
+from dqrun.runs.protocol import trials
+from dqrun.training import seeding
+from dqrun.training.loop import make_optimizer, train_step
+from dqrun.training.tasks import Task
 
 BATCHES = 6  # different ones that the rounds take in turn
 

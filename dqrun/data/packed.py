@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from dqrun.errors import DataError
-from dqrun.graph import CSR, Graph
+from dqrun.graphs import CSR, Graph
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class PackedGraphs:
     """G graphs with N nodes and E edges in all; all int64 but `degree_rank`.
 
     Node ids in `col`, `row` and `t_col`, and edge positions in `t_edge`, are local: they count from the first node
-    or edge of their own graph. Within a graph the orders are those of `dqrun.graph.CSR`.
+    or edge of their own graph. Within a graph the orders are those of `dqrun.graphs.CSR`.
     """
 
     node_ptr: Tensor  # [G + 1] first node of each graph

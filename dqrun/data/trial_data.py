@@ -14,7 +14,7 @@ from dqrun.data.dataset import GraphDataset
 from dqrun.data.features import FeatureRule, Features
 from dqrun.data.packed import PackedGraphs
 from dqrun.data.splits import Split
-from dqrun.graph import Batch, Graph, sparse_if_few
+from dqrun.graphs import Batch, Graph, sparse_if_few
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from typing import TypeVar, cast
 import torch
 from torch import Tensor
 
-from dqrun.graph import CSR, Rows, SparseRows
+from dqrun.graphs import CSR, Rows, SparseRows
 from dqrun.kernels import reference, sparse
 from dqrun.kernels.choice import ran, recorded, use, version
 from dqrun.kernels.noise import Noise

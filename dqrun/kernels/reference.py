@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dqrun.graph import CSR
+from dqrun.graphs import CSR
 from dqrun.kernels.noise import Noise
 
 Range = tuple[Tensor, Tensor]  # low and high, 0-d

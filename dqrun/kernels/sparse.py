@@ -15,7 +15,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from dqrun.graph import CSR, SparseRows, Sparsity
+from dqrun.graphs import CSR, SparseRows, Sparsity
 
 T = TypeVar("T")
 FEW_TERMS = 1 / 8  # of a sum over edges, for each element of the matrix

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from dqrun.graph import Graph
+from dqrun.graphs import Graph
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dqrun import kernels
-from dqrun.graph import Graph, Rows
+from dqrun.graphs import Graph, Rows
 from dqrun.nn.propagate import propagate
 from dqrun.quant import Site, Sites
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from dqrun import kernels
-from dqrun.graph import Graph, Rows
+from dqrun.graphs import Graph, Rows
 from dqrun.nn.linear import MLP
 from dqrun.nn.propagate import propagate
 from dqrun.quant import Site, Sites

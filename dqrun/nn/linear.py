@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from dqrun import kernels
 from dqrun.errors import ConfigError
-from dqrun.graph import Rows
+from dqrun.graphs import Rows
 from dqrun.quant import Site, Sites
 
 

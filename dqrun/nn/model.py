@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dqrun import kernels
-from dqrun.graph import Graph, Rows, dense
+from dqrun.graphs import Graph, Rows, dense
 from dqrun.nn.gat import GATLayer
 from dqrun.nn.gcn import GCNLayer
 from dqrun.nn.gin import GINLayer

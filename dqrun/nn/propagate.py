@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from dqrun import kernels
-from dqrun.graph import CSR
+from dqrun.graphs import CSR
 from dqrun.kernels import R
 from dqrun.quant import Phase, Site
 

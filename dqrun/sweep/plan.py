@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from dqrun.analysis.meter import count
 from dqrun.config import RunConfig
 from dqrun.data.fingerprint import fingerprint
-from dqrun.protocol import Trial, cell_hash, named_trials, trial_hash, warm_start_of
-from dqrun.report.meter import count
-from dqrun.results import Results
+from dqrun.runs.protocol import Trial, cell_hash, named_trials, trial_hash, warm_start_of
+from dqrun.runs.store import Results
 
 ALL_PARTS = ("train", "val", "test")
 

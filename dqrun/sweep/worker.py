@@ -11,24 +11,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dqrun.analysis.progress import Progress
 from dqrun.config import RunConfig
-from dqrun.cores import use_threads
 from dqrun.data.dataset import GraphDataset, load_dataset
 from dqrun.data.fingerprint import fingerprint
 from dqrun.errors import DqrunError, ResultsError, TrialFailed
-from dqrun.interrupts import raise_interruption
-from dqrun.memory import keep_freed_memory
-from dqrun.outcome import Outcome, failed, placed, record
-from dqrun.protocol import trial_hash
-from dqrun.provenance import versions
-from dqrun.report.progress import Progress
-from dqrun.results import Results
-from dqrun.resume import Checkpoints, Identity, forget_checkpoint
+from dqrun.process.cores import use_threads
+from dqrun.process.interrupts import raise_interruption
+from dqrun.process.memory import keep_freed_memory
+from dqrun.runs.outcome import Outcome, failed, placed, record
+from dqrun.runs.protocol import trial_hash
+from dqrun.runs.provenance import versions
+from dqrun.runs.store import Results
+from dqrun.runs.tracking import tracked
 from dqrun.sweep.locks import Heartbeat, LockFault, LockFile, LockLost, read_owner, remove_orphans
 from dqrun.sweep.plan import PlannedTrial
-from dqrun.tracking import tracked
-from dqrun.training import Epoch
-from dqrun.trial import run_trial
+from dqrun.training.checkpoints import Checkpoints, Identity, forget_checkpoint
+from dqrun.training.loop import Epoch
+from dqrun.training.trial import run_trial
 
 log = logging.getLogger(__name__)
 

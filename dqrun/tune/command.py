@@ -8,16 +8,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dqrun.compose import load_jobs
+from dqrun.analysis.progress import Progress
+from dqrun.analysis.tables import align
+from dqrun.composition.compose import load_jobs
 from dqrun.config import RunConfig
-from dqrun.cores import usable_cores
 from dqrun.errors import DqrunError
 from dqrun.paths import user_path
-from dqrun.protocol import trials
-from dqrun.report.progress import Progress
-from dqrun.report.tables import align
-from dqrun.results import Results
-from dqrun.run import run_plan
+from dqrun.process.cores import usable_cores
+from dqrun.runs.protocol import trials
+from dqrun.runs.store import Results
+from dqrun.sweep.run import run_plan
 from dqrun.sweep.worker import tidy
 from dqrun.tune.preset import write_preset
 from dqrun.tune.space import space_of

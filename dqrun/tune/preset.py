@@ -9,12 +9,12 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from dqrun.compose import Job, load_configs
+from dqrun.composition.compose import Job, load_configs
 from dqrun.data.fingerprint import fingerprint
 from dqrun.durable import clear_parts, write_text
 from dqrun.errors import ConfigError, DqrunError, ResultsError
-from dqrun.protocol import INCIDENTAL, cell_hash, trials
-from dqrun.provenance import git_revision, versions
+from dqrun.runs.protocol import INCIDENTAL, cell_hash, trials
+from dqrun.runs.provenance import git_revision, versions
 from dqrun.tune.space import get
 from dqrun.tune.study import Search, Tried
 

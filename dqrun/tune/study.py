@@ -11,15 +11,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from dqrun.compose import Job
+from dqrun.composition.compose import Job
 from dqrun.config import ResultsConfig, RunConfig
 from dqrun.data.fingerprint import fingerprint
 from dqrun.errors import ResultsError
 from dqrun.extras import require
 from dqrun.names import path_name
-from dqrun.protocol import canonical, cell_hash, named_trials, trials
-from dqrun.results import Results
-from dqrun.tasks import Task
+from dqrun.runs.protocol import canonical, cell_hash, named_trials, trials
+from dqrun.runs.store import Results
+from dqrun.training.tasks import Task
 from dqrun.tune.rounds import Rounds, Settings
 from dqrun.tune.space import Dimension, values_of, with_values
 

@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 from dqrun.bench.peers import EDGE_FORMS, PyGNetwork, edge_index_of, logits_of
-from dqrun.build import build_network, uses_self_loops
 from dqrun.config import ModelConfig
-from dqrun.graph import CSR, Batch, Graph
+from dqrun.graphs import CSR, Batch, Graph
+from dqrun.nn.build import build_network, uses_self_loops
 
 OPTIONS: dict[str, dict[str, object]] = {
     "plain": {},

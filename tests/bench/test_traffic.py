@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 
 from dqrun.bench.traffic import copy_bandwidth, moved_bytes
-from dqrun.engine import Program
-from dqrun.engine.operations import Aggregate, Linear, Quantize
-from dqrun.engine.structure import build_graph
+from dqrun.integer import Program
+from dqrun.integer.operations import Aggregate, Linear, Quantize
+from dqrun.integer.structure import build_graph
 from dqrun.kernels.integer import CodeGrid, Epilogue, Weight
 
 ONE = torch.ones(1, dtype=torch.float64)

@@ -8,7 +8,7 @@ import torch
 from dqrun.bench import workload as module
 from dqrun.bench.cli import workloads
 from dqrun.bench.workload import Workload, targets
-from dqrun.graph import Batch
+from dqrun.graphs import Batch
 
 
 @pytest.fixture

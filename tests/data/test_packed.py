@@ -13,7 +13,7 @@ from torch_geometric.utils import add_self_loops, remove_self_loops
 
 from dqrun.data.packed import PackedGraphs, degree_rank
 from dqrun.errors import DataError
-from dqrun.graph import CSR, Graph
+from dqrun.graphs import CSR, Graph
 
 RawGraph = tuple[int, list[tuple[int, int]]]  # nodes, edges: multi-edges, self-loops and none at all
 

@@ -12,7 +12,7 @@ from dqrun.data.dataset import GraphDataset
 from dqrun.data.packed import PackedGraphs
 from dqrun.data.splits import Split
 from dqrun.data.trial_data import TrialData
-from dqrun.graph import SparseRows
+from dqrun.graphs import SparseRows
 
 MakeConfig = Callable[..., DatasetConfig]
 

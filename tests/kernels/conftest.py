@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 import torch
 
-from dqrun.graph import CSR
+from dqrun.graphs import CSR
 
 RandomGraph = Callable[..., CSR]
 

@@ -12,7 +12,7 @@ import torch
 
 from dqrun import kernels
 from dqrun.errors import ConfigError
-from dqrun.graph import CSR
+from dqrun.graphs import CSR
 from dqrun.kernels import choice, cpu, integer, reference
 
 ONE = torch.ones(1)

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from dqrun import kernels
-from dqrun.build import build_model
-from dqrun.compose import load_configs
-from dqrun.graph import CSR, Graph, SparseRows, dense, sparse_if_few
+from dqrun.composition.compose import load_configs
+from dqrun.graphs import CSR, Graph, SparseRows, dense, sparse_if_few
 from dqrun.kernels import sparse
+from dqrun.nn.build import build_model
 
 GRID = torch.tensor(0.4), torch.tensor(1, dtype=torch.int32), -4, 3
 NODES, WIDTH = 14, 9

@@ -14,10 +14,10 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
 from dqrun import kernels
-from dqrun.build import build_model
-from dqrun.compose import load_configs
-from dqrun.graph import CSR, Graph
+from dqrun.composition.compose import load_configs
+from dqrun.graphs import CSR, Graph
 from dqrun.kernels import reference
+from dqrun.nn.build import build_model
 from dqrun.quant import Grid, Observer, Quantizer
 
 GRID = torch.tensor(0.5), torch.tensor(1, dtype=torch.int32), -8, 7

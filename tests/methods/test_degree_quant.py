@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dqrun.data.packed import PackedGraphs
-from dqrun.graph import Graph
+from dqrun.graphs import Graph
 from dqrun.methods.degree_quant import Protection
 
 

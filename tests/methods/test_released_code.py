@@ -16,14 +16,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dqrun import kernels
-from dqrun.build import build_layer, build_model, make_protection
-from dqrun.compose import load_configs
+from dqrun.composition.compose import load_configs
 from dqrun.config import RunConfig
 from dqrun.data.packed import PackedGraphs
-from dqrun.graph import Batch, Graph
+from dqrun.graphs import Batch, Graph
+from dqrun.nn.build import build_layer, build_model, make_protection
 from dqrun.quant import QuantPlan
-from dqrun.tasks import Task
-from dqrun.training import make_optimizer, train_step
+from dqrun.training.loop import make_optimizer, train_step
+from dqrun.training.tasks import Task
 
 
 class Quantiser:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch_geometric.utils import add_self_loops, remove_self_loops
 
-from dqrun.graph import CSR, Graph
+from dqrun.graphs import CSR, Graph
 
 
 @pytest.fixture

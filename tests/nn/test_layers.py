@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch_geometric.nn import GATConv, GCNConv, GINConv
 from torch_geometric.utils import add_self_loops, remove_self_loops
 
-from dqrun.graph import CSR, Graph
+from dqrun.graphs import CSR, Graph
 from dqrun.nn import GATLayer, GCNLayer, GINLayer
 from dqrun.nn.propagate import propagate
 from dqrun.quant import Grid, Observer, Phase, Quantizer

@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from dqrun import kernels
-from dqrun.build import build_network, uses_self_loops
 from dqrun.config import MethodConfig, ModelConfig, ObserverConfig, PlanConfig, QuantConfig, SiteRule
 from dqrun.errors import ConfigError
-from dqrun.graph import CSR, Graph
+from dqrun.graphs import CSR, Graph
 from dqrun.nn import GNN
+from dqrun.nn.build import build_network, uses_self_loops
 from dqrun.quant import QuantPlan, named_sites
 
 Make = Callable[..., Graph]

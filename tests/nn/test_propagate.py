@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from dqrun.graph import Graph
+from dqrun.graphs import Graph
 from dqrun.nn.propagate import propagate
 from dqrun.quant import Grid, Observer, Phase, Quantizer, Site
 

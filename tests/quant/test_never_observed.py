@@ -6,14 +6,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from dqrun.build import build_model
-from dqrun.compose import load_configs
+from dqrun.composition.compose import load_configs
 from dqrun.errors import TrialFailed
-from dqrun.graph import CSR, Batch, Graph
+from dqrun.graphs import CSR, Batch, Graph
 from dqrun.nn import GNN
+from dqrun.nn.build import build_model
 from dqrun.quant import Phase
 from dqrun.quant.plan import set_phase
-from dqrun.training import calibrate
+from dqrun.training.loop import calibrate
 
 NUM_NODES = 6
 

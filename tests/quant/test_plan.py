@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from dqrun.build import build_network
 from dqrun.config import MethodConfig, ModelConfig, ObserverConfig, PlanConfig, ProtectionConfig, QuantConfig, SiteRule
 from dqrun.errors import ConfigError
+from dqrun.nn.build import build_network
 from dqrun.quant import Phase, QuantPlan, named_sites
 from dqrun.quant.plan import matches, quantizers, set_phase, split_parameters
 

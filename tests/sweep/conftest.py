@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dqrun.compose import load_configs
+from dqrun.composition.compose import load_configs
 from dqrun.config import RunConfig
 
 SMALL = [

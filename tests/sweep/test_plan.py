@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from dqrun import protocol
 from dqrun.config import RunConfig
-from dqrun.results import Results
-from dqrun.row import Row, write_row
-from dqrun.run import run_all
+from dqrun.runs import protocol
+from dqrun.runs.row import Row, write_row
+from dqrun.runs.store import Results
 from dqrun.sweep.plan import make_plan
+from dqrun.sweep.run import run_all
 
 Make = Callable[..., list[RunConfig]]
 

@@ -12,14 +12,14 @@ import pandas as pd
 import pytest
 import torch
 
-from dqrun.checkpoint import load_model
+from dqrun.analysis.progress import Progress
 from dqrun.config import RunConfig
-from dqrun.report.progress import Progress
-from dqrun.results import MODEL, Results
-from dqrun.run import run_all
+from dqrun.runs.model_file import load_model
+from dqrun.runs.store import MODEL, Results
 from dqrun.sweep import worker as module
 from dqrun.sweep.locks import LockFile
 from dqrun.sweep.plan import make_plan
+from dqrun.sweep.run import run_all
 from dqrun.sweep.worker import Worker
 
 Make = Callable[..., list[RunConfig]]

@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 import torch
 
-from dqrun import outcome
-from dqrun import results as results_module
+from dqrun.analysis.progress import Progress
 from dqrun.config import RunConfig
 from dqrun.errors import DataError, ResultsError
-from dqrun.report.progress import Progress
-from dqrun.results import Results
+from dqrun.runs import outcome
+from dqrun.runs import store as results_module
+from dqrun.runs.store import Results
 from dqrun.sweep import owner
 from dqrun.sweep import worker as module
 from dqrun.sweep.locks import LockFile

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from dqrun.cli import main
-from dqrun.compose import load_configs
+from dqrun.composition.compose import load_configs
 from dqrun.errors import ConfigError
 from dqrun.tune import command, preset
 

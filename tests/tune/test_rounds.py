@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from dqrun.compose import load_jobs
+from dqrun.composition.compose import load_jobs
 from dqrun.errors import ResultsError
 from dqrun.sweep.owner import Owner
 from dqrun.tune import rounds as module

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dqrun.compose import load_configs
+from dqrun.composition.compose import load_configs
 from dqrun.config import RunConfig
 from dqrun.errors import ConfigError
 from dqrun.tune.space import SETTINGS, get, space_of, values_of, with_values

@@ -15,7 +15,7 @@ from numba import prange
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from dqrun.graph import CSR
+from dqrun.graphs import CSR
 from dqrun.kernels.cpu.edge_dots import dot_edges
 from dqrun.kernels.cpu.edge_terms import MASKED, NO_GRID, PLAIN, ROUNDED, Terms, add_edges, terms_of
 from dqrun.kernels.cpu.grids import GridValues, grid_values

@@ -9,7 +9,7 @@ import torch
 from numba import prange
 from torch import Tensor
 
-from dqrun.graph import CSR
+from dqrun.graphs import CSR
 from dqrun.kernels.cpu.edge_terms import PLAIN, Terms, terms_of
 from dqrun.kernels.cpu.grids import GridValues, passes
 from dqrun.kernels.cpu.launch import Array, array, inner_sum, kernel, parts, share

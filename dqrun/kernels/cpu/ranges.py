@@ -9,7 +9,7 @@ import torch
 from numba import prange
 from torch import Tensor
 
-from dqrun.graph import CSR
+from dqrun.graphs import CSR
 from dqrun.kernels.cpu.elements import Elements, present, row_of
 from dqrun.kernels.cpu.launch import (
     NO_FLAGS,

@@ -13,7 +13,7 @@ from numba import prange
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from dqrun.graph import CSR
+from dqrun.graphs import CSR
 from dqrun.kernels.cpu.aggregate import sum_edges
 from dqrun.kernels.cpu.launch import Array, array, first_at_least, inner, kernel, parts, share
 

@@ -13,7 +13,7 @@ import torch
 from numba import prange
 from torch import Tensor
 
-from dqrun.graph import CSR
+from dqrun.graphs import CSR
 from dqrun.kernels.cpu.grids import INFINITY, SMALLEST, GridValues, width_of
 from dqrun.kernels.cpu.launch import NO_FLAGS, NO_FLOATS, Array, array, inner, inner_sum, kernel, optional, parts, share
 from dqrun.kernels.cpu.noise import NoiseValues, chosen, noise_values

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from dqrun.graph import CSR
+from dqrun.graphs import CSR
 from dqrun.kernels.choice import INTEGER, version
 from dqrun.kernels.integer import reference
 from dqrun.kernels.integer.codes import CodeGrid, Codes, pack_nibbles, unpack_nibbles

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dqrun.graph import CSR
+from dqrun.graphs import CSR
 from dqrun.kernels import reference as floating
 from dqrun.kernels.integer.codes import CodeGrid, Codes
 from dqrun.kernels.integer.epilogue import Epilogue

@@ -21,7 +21,7 @@ from dqrun.data.sources.planetoid import PICKLES
 from dqrun.data.splits import split_for
 from dqrun.data.trial_data import TrialData
 from dqrun.errors import DataError
-from dqrun.graph import dense
+from dqrun.graphs import dense
 
 MakeConfig = Callable[..., DatasetConfig]
 

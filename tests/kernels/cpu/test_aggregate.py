@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from dqrun.graph import CSR
+from dqrun.graphs import CSR
 from dqrun.kernels import Noise, cpu, reference
 
 SCALE, ZERO_POINT = torch.tensor(0.5), torch.tensor(1, dtype=torch.int32)

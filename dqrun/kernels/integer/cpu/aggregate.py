@@ -13,7 +13,7 @@ from llvmlite import ir
 from numba import prange
 from torch import Tensor
 
-from dqrun.graph import CSR
+from dqrun.graphs import CSR
 from dqrun.kernels.cpu.launch import Array, array, first_at_least, inner, kernel, parts, share
 from dqrun.kernels.integer.codes import Codes
 from dqrun.kernels.integer.cpu.finish import (

@@ -14,7 +14,7 @@ import numpy as np
 from numba import prange
 from torch import Tensor
 
-from dqrun.graph import CSR
+from dqrun.graphs import CSR
 from dqrun.kernels.cpu.launch import Array, array, first_at_least, inner, kernel, parts, share
 from dqrun.kernels.integer.codes import Codes
 from dqrun.kernels.integer.cpu.finish import (

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from dqrun.graph import CSR
+from dqrun.graphs import CSR
 from dqrun.kernels.integer import Codes, cpu, reference
 
 hubs = st.sampled_from(["none", "both"])

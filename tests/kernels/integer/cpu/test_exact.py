@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dqrun.graph import CSR
+from dqrun.graphs import CSR
 from dqrun.kernels.integer import CodeGrid, Codes, Epilogue, cpu, reference
 
 bits = st.integers(2, 8)

@@ -8,7 +8,7 @@ import sys
 
 PROGRAM = """
 import torch
-from dqrun.graph import CSR
+from dqrun.graphs import CSR
 from dqrun.kernels.integer import CodeGrid, Codes, Epilogue, Weight, cpu, reference
 from dqrun.kernels.integer.cpu import vectors
 

@@ -1,0 +1,154 @@
+"""`Cell`: the trials that make one mean, and its statistics."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache, cached_property
+
+from dqrun.analysis.rows import Run
+from dqrun.analysis.text import text_of
+
+TEST = "test_metric"
+METRICS = ("train_metric", "val_metric", TEST, "test_metric_integer")
+"""Columns of the rows that are in the unit of the trial's metric."""
+
+LOWER_IS_BETTER = {
+    "seconds": True,
+    "setup_seconds": True,
+    "seconds_per_epoch": True,
+    "peak_bytes": True,
+    "integer_agreement": False,
+    "integer_agreement_float32": False,
+}
+"""Columns that have a better end whatever the metric; the others but METRICS have none."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Trials of one configuration (equal but for seed and fold). Failed ones are counted and enter no mean.
+
+    Rows of one (seed, fold) come from several environments (threads, device, versions): they are replicates of one
+    trial, whose value is their mean, so that a trial counts once however often it was run.
+    """
+
+    runs: tuple[Run, ...]  # at least one; the oldest first
+    field: str = TEST  # the numeric column of the rows whose mean this is
+
+    def text(self, name: str) -> str:
+        """A field as text, from the first trial; empty where it has none."""
+        return text_of(self.runs[0].value(name))
+
+    def label(self, names: Sequence[str]) -> str:
+        """The fields in a few words, without what says nothing: `int4 dq`, `fp32`."""
+        return " ".join(text for name in names if (text := self.text(name)) not in ("", "none"))
+
+    @property
+    def metric(self) -> str:
+        """What the mean is of, as `unit_of` knows it: accuracy, mae, or the name of the column."""
+        return self.text("metric") if self.field in METRICS else self.field
+
+    @property
+    def measure(self) -> str:
+        """What the mean is of, in tables: accuracy, accuracy (val_metric), seconds."""
+        return f"{self.metric} ({self.field})" if self.field in METRICS and self.field != TEST else self.metric
+
+    @property
+    def higher_is_better(self) -> bool | None:
+        """None: neither end is better."""
+        if self.field in METRICS:
+            return bool(self.runs[0].row["higher_is_better"])
+        return not LOWER_IS_BETTER[self.field] if self.field in LOWER_IS_BETTER else None
+
+    @cached_property
+    def done(self) -> dict[tuple[int, int], list[Run]]:
+        """The finished runs of each trial, by seed and fold; more than one where it has replicates."""
+        found: dict[tuple[int, int], list[Run]] = {}
+        for run in self.runs:
+            if run.done:
+                found.setdefault(run.key, []).append(run)
+        return found
+
+    @property
+    def firsts(self) -> list[Run]:
+        """One finished run of each trial, the oldest: what pictures look into."""
+        return [replicates[0] for replicates in self.done.values()]
+
+    @property
+    def failed(self) -> int:
+        """Trials without any finished run."""
+        return len({run.key for run in self.runs} - self.done.keys())
+
+    def by_trial(self, column: str | None = None) -> dict[tuple[int, int], float]:
+        """A column (default: the cell's own) by seed and fold: the mean of the replicates that have a number."""
+        name = column or self.field
+        found = {}
+        for key, replicates in self.done.items():
+            known = [float(value) for run in replicates if (value := run.value(name)) is not None and value == value]
+            if known:
+                found[key] = mean(known)
+        return found
+
+    def values(self, column: str | None = None) -> list[float]:
+        """A column (default: the cell's own) of the finished trials, where they have a number; replicates averaged."""
+        return list(self.by_trial(column).values())
+
+    @cached_property
+    def mean(self) -> float:
+        """Of the cell's field; nan without a value."""
+        return mean(self.values())
+
+    @cached_property
+    def std(self) -> float:
+        """Of the cell's field, unbiased; nan below two values."""
+        return std(self.values())
+
+    @cached_property
+    def ci95(self) -> float:
+        """Half-width of the 95 % confidence interval of the mean; nan below two values."""
+        return ci95(self.values())
+
+    def beats(self, other: Cell) -> bool:
+        """Whether this mean is better; one without a value never is, and none where neither end is better."""
+        if self.higher_is_better is None or math.isnan(self.mean) or math.isnan(other.mean):
+            return False
+        return self.mean > other.mean if self.higher_is_better else self.mean < other.mean
+
+
+def make_cells(runs: Sequence[Run], fields: Sequence[str]) -> list[Cell]:
+    """Trials by configuration, in order of first appearance; one whose trials differ in a shown field is parted."""
+    groups: dict[tuple[str, ...], list[Run]] = {}
+    for run in runs:
+        key = (run.row["cell_hash"], *(text_of(run.value(name)) for name in fields))
+        groups.setdefault(key, []).append(run)
+    return [Cell(tuple(group)) for group in groups.values()]
+
+
+def mean(values: Sequence[float]) -> float:
+    """nan for no values."""
+    if len(values) < 2:
+        return values[0] if values else math.nan
+    try:
+        return statistics.fmean(values)
+    except OverflowError:  # of a sum that is larger than any float: the mean may not be
+        return math.fsum(value / len(values) for value in values)
+
+
+def std(values: Sequence[float]) -> float:
+    """Unbiased standard deviation; nan below two values and where one of them is not finite."""
+    return statistics.stdev(values) if len(values) > 1 and all(map(math.isfinite, values)) else math.nan
+
+
+def ci95(values: Sequence[float]) -> float:
+    """Half-width of the 95 % confidence interval of a mean (Student's t with n - 1 degrees); nan below two values."""
+    n = len(values)
+    return _quantile(n - 1) * std(values) / math.sqrt(n) if n > 1 else math.nan
+
+
+@cache
+def _quantile(degrees: int) -> float:
+    from scipy.special import stdtrit  # a tenth of the import time of scipy.stats
+
+    return float(stdtrit(degrees, 0.975))

@@ -1,0 +1,72 @@
+"""Quantisation error and accuracy by in-degree: the diagnosis of Degree-Quant's paper (section 3). Imports torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from dqrun.analysis.degree_bins import NodeErrors
+from dqrun.analysis.networks import Datasets
+from dqrun.analysis.rows import Run
+from dqrun.graphs import Batch, dense
+from dqrun.nn import GNN, GINLayer
+from dqrun.nn.build import uses_self_loops
+from dqrun.quant import Phase, Sites
+from dqrun.quant.plan import set_phase
+from dqrun.runs.model_file import load_model
+
+
+def node_errors(run: Run, datasets: Datasets, part: str) -> NodeErrors:
+    """Loads the run's network and passes `part` (train, val, test) through it twice: fake-quantised and FP32.
+
+    Raises DataError for a missing or damaged model file or dataset.
+    """
+    model, config = load_model(run.folder / "model.safetensors")
+    data = datasets.trial(config, run.row.get("fold"))
+    loops = int(uses_self_loops(config.model))
+    found = [_batch_errors(model, batch, loops, data.is_node_task) for batch in data.batches(part)]
+    columns = list(zip(*found, strict=True))
+    degree, squared, power = (torch.cat(column).numpy() for column in columns[:3])
+    if not data.is_node_task:
+        return NodeErrors(degree, squared, power, None, None)
+    return NodeErrors(degree, squared, power, *(torch.cat(column).numpy() for column in columns[3:]))
+
+
+@torch.no_grad()
+def _batch_errors(model: GNN, batch: Batch, loops: int, is_node_task: bool) -> list[Tensor]:
+    quantised, logits = _aggregate(model, batch, Phase.QUANTIZE)
+    exact, logits_fp32 = _aggregate(model, batch, Phase.BYPASS)
+    rows = slice(None) if batch.index is None else batch.index
+    degree = batch.graph.csr.in_degree[rows] - loops
+    squared = (quantised - exact).double().square().mean(1)[rows]
+    found = [degree, squared, exact.double().square().mean(1)[rows]]
+    if is_node_task:
+        found += [(output.argmax(-1) == batch.y)[rows] for output in (logits, logits_fp32)]
+    return found
+
+
+def _aggregate(model: GNN, batch: Batch, phase: Phase) -> tuple[Tensor, Tensor]:
+    """What the last layer has aggregated, float32 [N, C] (GIN: with the node's own term), and the logits."""
+    set_phase(model, phase)
+    with _aggregated(model.layers[-1]) as seen:
+        logits = model(dense(batch.x), batch.graph)
+    return seen[0].flatten(1), logits
+
+
+@contextmanager
+def _aggregated(layer: nn.Module) -> Iterator[list[Tensor]]:
+    """Collects what a layer aggregates inside the `with` block."""
+    seen: list[Tensor] = []
+    if isinstance(layer, GINLayer):  # sums in one step where its aggregate is exact
+        handle = layer.mlp.register_forward_pre_hook(lambda module, arguments: seen.append(arguments[0]))
+    else:
+        sites = layer.sites
+        assert isinstance(sites, Sites)
+        handle = sites.aggregate.register_forward_hook(lambda module, arguments, output: seen.append(output))
+    try:
+        yield seen
+    finally:
+        handle.remove()

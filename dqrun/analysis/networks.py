@@ -1,0 +1,59 @@
+"""From a run folder to its dataset and network: what `dqrun plot pareto` and `plot degree` look into. Imports torch."""
+
+from __future__ import annotations
+
+from dqrun.analysis.costs import Costs, Size, costs
+from dqrun.analysis.rows import Run, config_of
+from dqrun.config import DataConfig, RunConfig
+from dqrun.data.dataset import GraphDataset, load_dataset
+from dqrun.data.splits import split_for
+from dqrun.data.trial_data import TrialData
+from dqrun.nn.build import build_model, uses_self_loops
+
+
+class Datasets:
+    """Loads each dataset and counts the costs of each network once.
+
+    Data come from the folders of whoever looks at the runs, whatever folders their configurations name: results may
+    come from somebody else, and only the reader's own cache is written to.
+    """
+
+    def __init__(self, data: DataConfig | None = None) -> None:
+        """`data`: folders of the cache and the mirror; None: those of the environment."""
+        self._data = data or DataConfig()
+        self._loaded: dict[str, GraphDataset] = {}
+        self._costs: dict[str, Costs] = {}
+
+    def of(self, config: RunConfig) -> GraphDataset:
+        """Raises ConfigError or DataError where the dataset is not to be had here."""
+        key = repr(config.dataset)
+        if key not in self._loaded:
+            self._loaded[key] = load_dataset(config.dataset, self._data)
+        return self._loaded[key]
+
+    def trial(self, config: RunConfig, fold: int | None) -> TrialData:
+        """The data of one trial, with its split and features."""
+        dataset = self.of(config)
+        split = split_for(dataset, config.protocol, fold)
+        return TrialData.build(
+            dataset, split, config.dataset, config.train.batch_size, uses_self_loops(config.model), "cpu"
+        )
+
+    def costs(self, run: Run) -> Costs:
+        """The costs of one forward pass of the run's network: over the graph of a node task, per mean graph otherwise.
+
+        Raises DataError or ConfigError where configuration or dataset are not to be had.
+        """
+        parts = {name: (run.config or {}).get(name) for name in ("dataset", "model", "quant", "method", "plan")}
+        key = repr((parts, run.row.get("data_fingerprint")))
+        if key not in self._costs:
+            self._costs[key] = self._counted(run)
+        return self._costs[key]
+
+    def _counted(self, run: Run) -> Costs:
+        config = config_of(run)
+        data = self.trial(config, run.row.get("fold"))
+        shapes = (data.in_channels, data.num_categories, data.out_channels)
+        packed = data.packed
+        size = Size(packed.num_nodes / packed.num_graphs, packed.num_edges / packed.num_graphs)
+        return costs(build_model(config, *shapes), size)

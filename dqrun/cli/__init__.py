@@ -1,0 +1,142 @@
+"""`dqrun [GROUP=OPTION ...] [FIELD=VALUE ...]` trains; `dqrun VERB` does something else. See `dqrun --help`.
+
+Nothing heavy is imported before a command line is known to be right, so mistakes and help cost no torch import.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from dqrun import __version__
+from dqrun.cli.arguments import LineParser
+from dqrun.cli.verbs import MAIN_INTERRUPTED, VERBS
+from dqrun.composition.fields import suggestion
+from dqrun.errors import ConfigError, DqrunError, printable
+from dqrun.process.interrupts import exit_code, listening
+from dqrun.process.streams import forget, standard_streams
+from dqrun.process.verbosity import add_verbose, log_shown
+from dqrun.process.waiting import let_threads_sleep
+
+_LONGEST = 2000
+"""Characters of an error; what is wrong may be a word of any length."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command line (default: this process's) and returns its exit code.
+
+    0: done; 1: a trial failed; 2: the command line, a configuration, data or the output are wrong, told in one line on
+    stderr; 130: interrupted; 143: ended by SIGTERM, which is handled like Ctrl-C.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    let_threads_sleep()
+    with standard_streams(), log_shown():
+        try:
+            with listening():
+                code = _dispatch(arguments)
+                sys.stdout.flush()
+                return code
+        except DqrunError as error:
+            return _told(str(error), error.exit_code)
+        except KeyboardInterrupt as error:
+            verb = VERBS.get(arguments[0]) if arguments else None
+            return _told(f"interrupted; {verb.interrupted if verb else MAIN_INTERRUPTED}", exit_code(error))
+        except (
+            BrokenPipeError
+        ):  # before OSError, of which it is one: the reader went away, as in `dqrun --help | head -1`
+            forget(sys.stdout)
+            return 1
+        except OSError as error:  # the system refuses a path that a user gave: too long, no permission, a loop of links
+            return _told(printable(f"{error.filename or 'the system'}: {error.strerror or error}"), 2)
+
+
+def _told(text: str, code: int) -> int:
+    shown = text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
+    print(f"dqrun: {shown}", file=sys.stderr)
+    return code
+
+
+def _dispatch(arguments: list[str]) -> int:
+    if arguments and arguments[0] in VERBS:
+        return VERBS[arguments[0]].load().main(arguments[1:])
+    parser = build_parser()
+    flags = parser.parse_intermixed_args(arguments)
+    _check_flags(flags)
+    if flags.version:
+        print(f"dqrun {__version__}")
+    elif flags.help:
+        _print_help(flags.config_dir)
+    elif flags.shell_completion:
+        from dqrun.cli.completion import complete
+
+        complete(flags.overrides, parser)
+    elif flags.cfg or flags.info or flags.hydra_help:
+        from dqrun.cli.hydra_flags import answer
+
+        answer(flags, parser)
+    else:
+        return _train(flags)
+    return 0
+
+
+def _train(flags: argparse.Namespace) -> int:
+    from dqrun.composition.compose import load_jobs
+    from dqrun.composition.groups import config_folders, list_groups
+    from dqrun.composition.recipes import recipe_advice
+
+    jobs = load_jobs(flags.overrides, multirun=flags.multirun, config_dir=flags.config_dir)
+    groups = list_groups(config_folders(flags.config_dir))
+    from dqrun.sweep.run import run_all  # imports torch: only now that the command line is right
+
+    return run_all([job.config for job in jobs], quiet=flags.quiet, advice=[recipe_advice(job, groups) for job in jobs])
+
+
+def _print_help(config_dir: str | None) -> None:
+    from dqrun.cli.help import help_text
+    from dqrun.composition.groups import config_folders
+
+    print(help_text(config_folders(config_dir), {name: verb.meaning for name, verb in VERBS.items()}), end="")
+
+
+class _Parser(LineParser):
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"{message}; dqrun --help lists the flags")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The flags of the main job; all other words are overrides."""
+    parser = _Parser(prog="dqrun", add_help=False, allow_abbrev=False)
+    parser.add_argument("overrides", nargs="*", help="GROUP=OPTION or FIELD=VALUE")
+    parser.add_argument("-m", "--multirun", action="store_true", help="run every combination of the values")
+    parser.add_argument("-q", "--quiet", action="store_true", help="errors only")
+    add_verbose(parser)
+    parser.add_argument("--config-dir", metavar="DIR", help="a folder with groups of your own")
+    parser.add_argument("-c", "--cfg", choices=["job", "hydra", "all"], help="show the configuration")
+    parser.add_argument("--resolve", action="store_true", help="with --cfg: interpolations replaced by their values")
+    parser.add_argument("-p", "--package", metavar="PART", help="with --cfg: only this part")
+    infos = ["all", "config", "defaults", "defaults-tree", "plugins", "searchpath"]
+    parser.add_argument("-i", "--info", nargs="?", const="all", choices=infos, help="how the configuration came about")
+    parser.add_argument("-sc", "--shell-completion", action="store_true", help="install=bash, query=bash, ...")
+    parser.add_argument("-h", "--help", action="store_true", help="dqrun's help")
+    parser.add_argument("--hydra-help", action="store_true", help="Hydra's help")
+    parser.add_argument("--version", action="store_true", help="dqrun's version")
+    for flag in ("--config-path", "--config-name"):
+        short = "-c" + flag.removeprefix("--config-")[0]
+        parser.add_argument(short, flag, dest=flag, help="not supported: --config-dir adds configs")
+    return parser
+
+
+def _check_flags(flags: argparse.Namespace) -> None:
+    for flag in ("--config-path", "--config-name"):
+        if getattr(flags, flag) is not None:
+            raise ConfigError(f"{flag} is not supported: --config-dir adds a folder with groups of your own")
+    if not flags.cfg and (flags.resolve or flags.package):
+        raise ConfigError("--resolve and --package go with --cfg")
+    modes = {"--cfg": flags.cfg, "--info": flags.info, "--hydra-help": flags.hydra_help, "-m": flags.multirun}
+    given = [name for name, value in modes.items() if value]
+    if len(given) > 1:
+        raise ConfigError(f"{' and '.join(given)} do not go together")
+    if not flags.shell_completion and flags.overrides and "=" not in (word := flags.overrides[0]) and word[:1] != "~":
+        raise ConfigError(f"{word!r} is neither a verb nor key=value{suggestion(word, VERBS)}")

@@ -1,0 +1,27 @@
+"""The argument parser of verbs: mistakes are told in one line, as everywhere in dqrun."""
+
+import argparse
+from typing import Any, NoReturn
+
+from dqrun.errors import ConfigError
+from dqrun.process.verbosity import add_verbose
+
+
+class LineParser(argparse.ArgumentParser):
+    """An `ArgumentParser` that takes `--flag=--` for the mistake that it is; argparse would give the flag a list."""
+
+    def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> Any:
+        if action.option_strings and action.nargs is None and arg_strings == ["--"]:
+            self.error(f"argument {'/'.join(action.option_strings)}: expected one argument")
+        return super()._get_values(action, arg_strings)
+
+
+class VerbParser(LineParser):
+    """An `ArgumentParser` that raises ConfigError where argparse would print its usage and exit; it has `-v`."""
+
+    def __init__(self, prog: str, **settings: Any) -> None:
+        super().__init__(prog=prog, allow_abbrev=False, **settings)
+        add_verbose(self)
+
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"{message}; {self.prog} --help lists the options")

@@ -1,0 +1,83 @@
+"""The graphs that `dqrun predict --dataset` names: a folder or file of the user's, or a dataset by its name."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import yaml
+
+from dqrun.composition.groups import config_folder
+from dqrun.config import DataConfig, DatasetConfig
+from dqrun.data.dataset import GraphDataset, load_dataset
+from dqrun.data.unlabelled import Unlabelled, is_graph_file, load_unlabelled
+from dqrun.errors import ConfigError, DataError
+from dqrun.paths import real_path, user_path
+
+TABLES = ("nodes.csv", "data.npz")
+"""A folder with one of these holds graphs."""
+
+
+def find_graphs(words: Sequence[str], trained_on: DatasetConfig, say: Callable[[str], None]) -> Unlabelled:
+    """The graphs that the words name; where a folder and a dataset have that name, the folder, which `say` tells.
+
+    Raises ConfigError for a name that is neither, DataError for files that are missing or wrong.
+    """
+    (first, *rest), task = words, trained_on.task
+    if rest or is_graph_file(first):
+        return load_unlabelled([user_path(word) for word in words], task)
+    folder, config = user_path(first), _named(first, trained_on)
+    if any(os.path.isfile(folder / name) for name in TABLES):
+        if config is not None and not _same(folder, config.path):
+            say(f"--dataset {first}: this is the folder {folder}, not the dataset of that name")
+        return load_unlabelled([folder], task)
+    if config is None and (len(folder.parts) != 1 or os.path.exists(folder)):
+        return load_unlabelled([folder], task)
+    if config is None:
+        names = ", ".join(dict.fromkeys([trained_on.name, *_options()]))
+        rule = f"name a folder or file that is there (no such file), or one of {names}"
+        raise ConfigError.rule("--dataset", rule, first)
+    _require_level(config, task)
+    if config.source == "folder" and config.path is not None:
+        return load_unlabelled([user_path(config.path)], task)
+    return _with_positions(load_dataset(config, DataConfig()))
+
+
+def _require_level(config: DatasetConfig, task: str) -> None:
+    """Raises DataError for a dataset of nodes where the network is one for graphs, or the reverse."""
+    of_nodes = [each == "node_classification" for each in (config.task, task)]
+    if of_nodes[0] != of_nodes[1]:
+        dataset, network = ("a node" if nodes else "a graph" for nodes in of_nodes)
+        raise DataError(f"{config.name} has one target for {dataset}, the network one for {network}")
+
+
+def _named(name: str, trained_on: DatasetConfig) -> DatasetConfig | None:
+    """The configuration of the dataset of that name: the one of training, else a preset; None where there is none."""
+    if name.lower() == trained_on.name.lower():
+        return trained_on
+    path = _options().get(name)
+    if path is None:
+        return None
+    values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    config = DatasetConfig(**{key: value for key, value in values.items() if key != "defaults"})
+    config.validate()
+    return config
+
+
+def _options() -> dict[str, Path]:
+    """Presets of datasets that need nothing but their name."""
+    files = sorted((config_folder() / "dataset").glob("*.yaml"))
+    return {file.stem: file for file in files if file.stem != "folder"}
+
+
+def _with_positions(dataset: GraphDataset) -> Unlabelled:
+    """A dataset whose graphs and nodes are called by their positions."""
+    labels = dataset.y.tolist()
+    texts = [f"{label:.9g}" if isinstance(label, float) else str(label) for label in labels]
+    return Unlabelled(dataset, np.arange(dataset.num_nodes), np.arange(dataset.num_graphs), texts)
+
+
+def _same(folder: Path, path: str | None) -> bool:
+    return path is not None and real_path(path) == real_path(folder)

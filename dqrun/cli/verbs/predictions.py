@@ -1,0 +1,131 @@
+"""What a network says of graphs: computed in batches, written as CSV; and what it makes its logits of."""
+
+from __future__ import annotations
+
+import csv
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dqrun.cli.verbs.predictors import Predictor
+from dqrun.data.unlabelled import Unlabelled
+from dqrun.durable import replacing
+from dqrun.errors import ConfigError, ResultsError
+
+GRAPHS_AT_ONCE = 1000
+EMBEDDINGS = (".npy", ".csv")
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """One row for each graph, or for each node of a node task: R rows.
+
+    `names`: the user's ids, int64 [R]. `logits`: float32 [R, C]. `embeddings`: float32 [R, H], where asked for.
+    `labels`: as the user wrote them, empty where there is none; None: there are none at all.
+    """
+
+    kind: str  # graph or node
+    names: np.ndarray[tuple[int], np.dtype[np.int64]]
+    logits: Tensor
+    embeddings: Tensor | None
+    labels: list[str] | None
+    regression: bool
+
+
+def predict(predictor: Predictor, graphs: Unlabelled, embeddings: bool) -> Predictions:
+    """Runs the network on all graphs.
+
+    Raises DataError for graphs without the features that the network was trained on, ConfigError where embeddings are
+    asked of a program.
+    """
+    dataset = graphs.dataset
+    features = predictor.rule.apply(dataset)
+    packed = dataset.packed.with_self_loops() if predictor.self_loops else dataset.packed
+    outputs = []
+    for first in range(0, dataset.num_graphs, GRAPHS_AT_ONCE):
+        graph, node_index = packed.gather(torch.arange(first, min(first + GRAPHS_AT_ONCE, dataset.num_graphs)))
+        outputs.append(predictor.run(features.gather(node_index), graph, embeddings))
+    states = [state for _, state in outputs if state is not None]
+    return Predictions(
+        kind="graph" if predictor.graph_level else "node",
+        names=graphs.graph_ids if predictor.graph_level else graphs.node_ids,
+        logits=torch.cat([logits for logits, _ in outputs]),
+        embeddings=torch.cat(states) if states else None,
+        labels=graphs.labels,
+        regression=predictor.trained_on.task == "graph_regression",
+    )
+
+
+def write_predictions(stream: TextIO, found: Predictions) -> None:
+    """CSV with a header: `graph` or `node`, `prediction`, for classes `logit_0`..., `target` where labels are known."""
+    columns: dict[str, Iterable[str]] = {found.kind: map(str, found.names.tolist())}
+    if found.regression:
+        columns["prediction"] = _texts(found.logits.squeeze(-1))
+    else:
+        columns["prediction"] = map(str, found.logits.argmax(-1).tolist())
+        columns |= {f"logit_{c}": _texts(found.logits[:, c]) for c in range(found.logits.size(1))}
+    if found.labels is not None and any(found.labels):
+        columns["target"] = found.labels
+    _write(stream, columns)
+
+
+def check_embeddings_file(path: str) -> None:
+    """Raises ConfigError for a file whose suffix says no format."""
+    if Path(path).suffix.lower() not in EMBEDDINGS:
+        raise ConfigError.rule("--embeddings", f"end in {' or '.join(EMBEDDINGS)}", path)
+
+
+def write_embeddings(path: str, found: Predictions) -> None:
+    """The embeddings in the order of the predictions: as NPY float32 [R, H], or CSV with `graph` or `node` in front.
+
+    Raises ResultsError where the file cannot be written.
+    """
+    assert found.embeddings is not None
+    if Path(path).suffix.lower() == ".csv":
+        with opened(path, "--embeddings") as stream:
+            columns = {f"e{i}": _texts(found.embeddings[:, i]) for i in range(found.embeddings.size(1))}
+            _write(stream, {found.kind: map(str, found.names.tolist()), **columns})
+        return
+    with _written("--embeddings", path), replacing(path) as part:
+        np.save(part, found.embeddings.numpy())
+
+
+def _write(stream: TextIO, columns: dict[str, Iterable[str]]) -> None:
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(zip(*columns.values(), strict=True))
+
+
+def _texts(column: Tensor) -> list[str]:
+    """float32 with the nine digits that tell all of them apart."""
+    return [f"{value:.9g}" for value in column.tolist()]
+
+
+@contextmanager
+def opened(path: str | None, option: str) -> Iterator[TextIO]:
+    """A file that replaces `path` when the block ends well, or standard output; raises ResultsError for an option."""
+    if path is None:
+        yield sys.stdout
+        return
+    with (
+        _written(option, path),
+        replacing(path) as part,
+        part.open("w", encoding="utf-8", newline="") as stream,
+    ):
+        yield stream
+
+
+@contextmanager
+def _written(option: str, path: str) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError) as error:  # ValueError: no name of a file
+        reason = getattr(error, "strerror", None) or error
+        raise ResultsError(f"{option} must name a file that can be written, got {path!r} ({reason})") from None

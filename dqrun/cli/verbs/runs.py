@@ -1,0 +1,57 @@
+"""How verbs name trials: a run's folder, its name in the results folder, or conditions on its row."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from dqrun.analysis.rows import Run
+from dqrun.analysis.select import Filter, choose, split_words
+from dqrun.cli.verbs.folders import add_results, find_folder
+from dqrun.cli.verbs.trials import list_trials
+from dqrun.composition.fields import suggestion
+from dqrun.errors import ResultsError
+from dqrun.paths import user_path
+
+
+def add_choice(parser: argparse.ArgumentParser) -> None:
+    """The words that `chosen` reads."""
+    parser.add_argument(
+        "words",
+        nargs="+",
+        metavar="RUN|FILTER",
+        help="names of runs, and conditions that all of them must meet: status=failed quant=int4 'seed<5'",
+    )
+    add_results(parser)
+
+
+def find_trial(run: str, results: Path) -> Run:
+    """The trial of that name or folder, in a results folder or a study; raises ResultsError where there is none."""
+    folder = find_folder(run, results)
+    place, name = (folder.parents[1], folder.name) if folder is not None else (user_path(results), run)
+    trials = list_trials(place)[0]
+    found = [trial for trial in trials if trial.row["run_id"] == name]
+    if not found:
+        near = suggestion(name, [str(trial.row["run_id"]) for trial in trials])
+        raise ResultsError(f"there is no run {name!r} in {place}{near}")
+    return found[0]
+
+
+def chosen(words: Sequence[str], results: Path) -> list[Run]:
+    """The trials of one results folder that words name, and of these the ones that all conditions accept.
+
+    Conditions alone choose among all trials. Raises ResultsError for an unknown name and for nothing chosen,
+    ConfigError for a condition on an unknown field.
+    """
+    names, filters = split_words(words)
+    trials = [find_trial(name, results) for name in names] if names else list_trials(user_path(results))[0]
+    if not trials:
+        raise ResultsError(f"there are no trials in {results}")
+    distinct = list({(trial.folder, trial.row["run_id"]): trial for trial in trials}.values())
+    return known_to(filters, choose(distinct, filters))
+
+
+def known_to(filters: Sequence[Filter], trials: list[Run]) -> list[Run]:
+    """The trials that have all fields of the conditions: `quant!=int4` does not choose a trial without a row."""
+    return [trial for trial in trials if all(trial.has(condition.name) for condition in filters)]

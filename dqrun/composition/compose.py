@@ -1,0 +1,145 @@
+"""From the words of a command line to checked `RunConfig`s: Hydra composes, dqrun validates. No torch here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import hydra
+import omegaconf
+from hydra._internal.hydra import Hydra
+from hydra._internal.utils import create_config_search_path
+from hydra.core.config_search_path import SearchPathQuery
+from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.types import Override
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from dqrun.composition.errors import one_line_errors
+from dqrun.composition.fields import list_fields, nearest_field, suggestion
+from dqrun.composition.groups import config_folders, list_groups
+from dqrun.composition.overrides import Groups, check, parse, split_sweep
+from dqrun.composition.preset_text import require_text
+from dqrun.config import RunConfig, schema
+from dqrun.errors import ConfigError
+from dqrun.runs.protocol import canonical
+
+CONFIG_NAME = "run"
+
+
+@cache
+def _register() -> None:
+    """What presets refer to, in the registries of Hydra and OmegaConf: `schema` and `${below_8_bits:...}`."""
+    if hydra.__version__.startswith("1.3."):  # from 1.4 on there is one set of defaults, and choosing it warns
+        hydra.version.setbase("1.3")
+    ConfigStore.instance().store(name="schema", node=schema())
+    renamed = not omegaconf.__version__.startswith("2.3.")  # in 2.3 the name belongs to an older function
+    register: Any = OmegaConf.register_resolver if renamed else OmegaConf.register_new_resolver
+    register("below_8_bits", _below_8_bits, replace=True)
+
+
+@contextmanager
+def hydra_session(folders: Sequence[Path]) -> Iterator[Hydra]:
+    """Hydra, ready to compose from `folders` (an earlier one wins); its global state is cleared at the end."""
+    _register()
+    *own, packaged = folders
+    search_path = create_config_search_path(str(packaged))
+    for folder in own:
+        search_path.prepend("command-line", f"file://{folder}", SearchPathQuery(provider="main"))
+    GlobalHydra.instance().clear()
+    try:
+        yield Hydra.create_main_hydra2(task_name="dqrun", config_search_path=search_path)
+    finally:
+        GlobalHydra.instance().clear()
+
+
+def _below_8_bits(bits: int | None, then: float, otherwise: float) -> float:
+    """`${below_8_bits:BITS,THEN,ELSE}`: settings that a paper gives for few bits and for INT8 (and FP32)."""
+    return then if bits is not None and bits < 8 else otherwise
+
+
+@dataclass(frozen=True)
+class Job:
+    """One configuration of a command line and how it came about."""
+
+    overrides: list[str]
+    choices: dict[str, str]
+    """The option of each group, whoever chose it."""
+    config: RunConfig
+
+
+def load_configs(overrides: Sequence[str], *, multirun: bool = False, config_dir: str | None = None) -> list[RunConfig]:
+    """The checked configurations of the jobs that a command line asks for; see `load_jobs`."""
+    return [job.config for job in load_jobs(overrides, multirun=multirun, config_dir=config_dir)]
+
+
+def load_jobs(overrides: Sequence[str], *, multirun: bool = False, config_dir: str | None = None) -> list[Job]:
+    """The checked jobs that a command line asks for.
+
+    With `multirun`, the product of all lists of values: those typed and those that a preset gives in
+    `hydra.sweeper.params`. Raises ConfigError, in one line, for the first job that does not compose or breaks a
+    rule: a sweep is checked to its end before anything runs. Equal jobs are returned once (see `distinct`).
+    """
+    folders = config_folders(config_dir)
+    groups = list_groups(folders)
+    with hydra_session(folders) as session, one_line_errors(groups):
+        words = parse(overrides, session.config_loader)
+        if multirun:
+            words = [*parse(_preset_sweep(session, words, groups), session.config_loader), *words]
+        jobs = distinct([_load_job(session, job, groups, multirun) for job in split_sweep(words, multirun)])
+    require_text(folders[:-1], {choice for job in jobs for choice in job.choices.items()})
+    return jobs
+
+
+def _preset_sweep(session: Hydra, overrides: Sequence[Override], groups: Groups) -> list[str]:
+    """`hydra.sweeper.params` of the chosen presets as overrides, e.g. `["model=gin,gcn"]`."""
+    fixed = [override for override in overrides if not override.is_sweep_override()]
+    for override in fixed:
+        check(override, groups)
+    texts = [str(override.input_line) for override in fixed]
+    tree = session.compose_config(CONFIG_NAME, texts, RunMode.MULTIRUN, with_log_configuration=False)
+    return [f"{key}={values}" for key, values in (tree.hydra.sweeper.params or {}).items()]
+
+
+def _load_job(session: Hydra, overrides: list[str], groups: Groups, multirun: bool) -> Job:
+    for override in parse(overrides, session.config_loader):
+        check(override, groups)
+    tree = hydra.compose(CONFIG_NAME, overrides, return_hydra_config=True)
+    if tree.hydra.sweeper.params and not multirun:
+        raise ConfigError("hydra.sweeper.params in a preset asks for a sweep: add -m")
+    choices = {str(group): str(option) for group, option in tree.hydra.runtime.choices.items() if option is not None}
+    with open_dict(tree):
+        del tree["hydra"]
+    _refuse_unknown(tree, frozenset(list_fields()))
+    config = OmegaConf.to_object(tree)
+    if not isinstance(config, RunConfig):
+        raise ConfigError(f"{CONFIG_NAME}.yaml in --config-dir must begin its defaults list with `schema`")
+    config.validate()
+    return Job(overrides, choices, config)
+
+
+def _refuse_unknown(tree: DictConfig, known: frozenset[str], prefix: str = "", shown: str = "") -> None:
+    """Raises ConfigError for a field that is not in the schema: `+model.foo=1` would be carried along unread."""
+    free_keys = any(name.startswith(f"{prefix}*.") for name in known)
+    for key in map(str, tree):
+        name = f"{prefix}*" if free_keys else f"{prefix}{key}"
+        if not free_keys and name not in known:
+            near = nearest_field(f"{shown}{key}")
+            hint = suggestion(near, [near]) if near else ""
+            raise ConfigError(f"there is no field '{shown}{key}'{hint}")
+        child = tree._get_node(key)
+        if isinstance(child, DictConfig):
+            _refuse_unknown(child, known, f"{name}.", f"{shown}{key}.")
+
+
+def distinct(jobs: Sequence[Job]) -> list[Job]:
+    """The jobs without repetitions, the first of each kept: FP32 is one job, whatever method and plan."""
+    first: dict[str, Job] = {}
+    for job in jobs:
+        first.setdefault(repr(canonical(job.config)), job)
+    return list(first.values())

@@ -1,0 +1,97 @@
+"""What Hydra, OmegaConf and YAML raise while composing, told in one line as a `ConfigError`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from hydra.errors import MissingConfigException
+from omegaconf.errors import (
+    ConfigAttributeError,
+    ConfigKeyError,
+    MissingMandatoryValue,
+    OmegaConfBaseException,
+    ValidationError,
+)
+
+from dqrun.composition.fields import DICTIONARIES, list_fields, nearest_field, schema_name, suggestion
+from dqrun.composition.overrides import Groups, unknown_option
+from dqrun.errors import ConfigError, DqrunError
+
+
+@contextmanager
+def one_line_errors(groups: Groups) -> Iterator[None]:
+    """Turns whatever is raised inside, because of the user's words or presets, into a ConfigError of one line."""
+    try:
+        yield
+    except DqrunError:
+        raise
+    # Composition runs Hydra, OmegaConf and PyYAML on what the user wrote. They document no common base, and let
+    # AssertionError, TypeError or RecursionError through for odd presets: all of it is the user's to mend.
+    except Exception as error:
+        raise explain(error, groups) from error
+
+
+def explain(error: Exception, groups: Groups) -> ConfigError:
+    """The ConfigError for `error`: its preset file, field, what the field wants, the nearest name."""
+    chain = list(_chain(error))
+    where = re.match(r"In '([^']*)'", str(error))
+    prefix = f"in {where[1]}.yaml: " if where and where[1] != "run" else ""
+    for link in chain:
+        if isinstance(link, MissingConfigException) and link.missing_cfg_file:
+            group, _, option = link.missing_cfg_file.lstrip("/").partition("/")
+            if group in groups:
+                return ConfigError(f"{prefix}{unknown_option(group, option, groups[group])}")
+    for link in chain:
+        if isinstance(link, OmegaConfBaseException) and schema_name(link.full_key or "") in list_fields():
+            return ConfigError(f"{prefix}{_explain_field(link)}")
+        if isinstance(link, ConfigAttributeError | ConfigKeyError) and link.full_key:
+            return ConfigError(f"{prefix}{_explain_unknown(link, groups)}")
+    return ConfigError(f"{prefix}{_squeeze(error)}")
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """The error and what led to it; Hydra wraps with and without `from`."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _explain_field(error: OmegaConfBaseException) -> str:
+    """An error at a field of the schema."""
+    name = str(error.full_key)
+    reason = str(error.msg or error).splitlines()[0]
+    if isinstance(error, MissingMandatoryValue):
+        return f"{name} must have a value, got none"
+    if isinstance(error, ValidationError):
+        rule = f"be {list_fields()[schema_name(name)].kind}"
+        if value := re.match(r"Value '(.*)' of type", reason):
+            return str(ConfigError.rule(name, rule, value[1]))
+        if reason.endswith("is not Optional"):
+            return str(ConfigError.rule(name, rule, None))
+        return f"{name} must {rule}: {reason}"
+    return f"{name}: {reason}"
+
+
+def _explain_unknown(error: OmegaConfBaseException, groups: Groups) -> str:
+    """A name that the schema lacks: the nearest that it has, or how to add an entry to a dictionary."""
+    name = str(error.full_key)
+    for part in DICTIONARIES:
+        if name.startswith(f"{part}.") and error.object_type is dict:
+            key = name.removeprefix(f"{part}.")
+            return f"{part} has no entry {key!r}: add one with '+', as in '+{part}={{{key}: {{...}}}}'"
+    near = nearest_field(name)
+    if near:
+        return f"there is no field {name!r}{suggestion(near, [near])}"
+    if "." in name:
+        return f"there is no field {name!r}"
+    return f"there is no field or group {name!r}{suggestion(name, groups)}"
+
+
+def _squeeze(error: BaseException) -> str:
+    """An error's text as one line, without Hydra's list of search paths and OmegaConf's list of types."""
+    if isinstance(error, RecursionError):
+        return "presets refer to each other in a circle"
+    text = re.sub(r"^In '[^']*': ", "", str(error)).partition("Config search path:")[0].partition("\n    full_key:")[0]
+    return " ".join(text.split()) or type(error).__name__

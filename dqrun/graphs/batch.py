@@ -1,0 +1,25 @@
+"""`Batch`: a graph with features and targets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from dqrun.graphs.graph import Graph
+from dqrun.graphs.sparse_rows import Rows
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A graph with its features and targets.
+
+    `x`: float32 [N, F], as a tensor or sparse, or int64 [N] when features are categories. `y`: int64 or float32, [G]
+    for graph tasks, [N] for node tasks. `index`: int64 rows of the logits that count (node tasks: the split's nodes),
+    or None: all.
+    """
+
+    graph: Graph
+    x: Rows
+    y: Tensor
+    index: Tensor | None = None

@@ -1,0 +1,85 @@
+"""`CSR`: edges grouped by target node and by source node."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class CSR:
+    """Edges grouped by target node, and the same edges grouped by source node (the transpose).
+
+    E edges, N nodes; all int64. Sources may be other things than targets, M in number (`t_rowptr` then has M + 1
+    elements): the columns of a sparse matrix, say. The edges of target i are `col[rowptr[i]:rowptr[i+1]]` (their
+    sources), in ascending order of edge position; those of source j are `t_col[t_rowptr[j]:t_rowptr[j+1]]` (their
+    targets), `t_edge` giving each one's position in `col`. Multi-edges and self-loops are kept as they are.
+    """
+
+    rowptr: Tensor  # [N + 1]
+    col: Tensor  # [E] source of each edge
+    row: Tensor  # [E] target of each edge, ascending
+    t_rowptr: Tensor  # [N + 1]
+    t_col: Tensor  # [E] target of each edge, in transposed order
+    t_edge: Tensor  # [E] position in `col`/`row` of each edge of the transposed order
+
+    @classmethod
+    def from_edge_index(cls, edge_index: Tensor, num_nodes: int, num_sources: int | None = None) -> CSR:
+        """Builds both orders from PyG's `edge_index` [2, E] (row 0: source, row 1: target); stable sorts.
+
+        `num_sources`: M, where sources are not nodes.
+        """
+        source, target = edge_index[0], edge_index[1]
+        order = torch.sort(target, stable=True).indices
+        col, row = source[order], target[order]
+        t_edge = torch.sort(col, stable=True).indices
+        return cls(
+            rowptr=_pointer(row, num_nodes),
+            col=col,
+            row=row,
+            t_rowptr=_pointer(col, num_nodes if num_sources is None else num_sources),
+            t_col=row[t_edge],
+            t_edge=t_edge,
+        )
+
+    @property
+    def num_nodes(self) -> int:
+        return self.rowptr.numel() - 1
+
+    @property
+    def num_edges(self) -> int:
+        return self.col.numel()
+
+    @property
+    def in_degree(self) -> Tensor:
+        """Number of edges that enter each node, int64 [N]."""
+        return self.rowptr.diff()
+
+    @cached_property
+    def out_degree(self) -> Tensor:
+        """Number of edges that leave each node, int64 [N]."""
+        return self.t_rowptr.diff()
+
+    @cached_property
+    def inverse_sqrt_degree(self) -> Tensor:
+        """d^-1/2 of each node's in-degree, float32 [N]; 0 without edges (PyG's gcn_norm)."""
+        degree = self.in_degree.to(torch.float32)
+        return torch.where(degree > 0, degree.rsqrt(), 0.0)
+
+    @cached_property
+    def symmetric_weight(self) -> Tensor:
+        """d_i^-1/2 d_j^-1/2 of each edge from j to i, float32 [E]."""
+        d = self.inverse_sqrt_degree
+        return d[self.row] * d[self.col]
+
+    def to(self, device: torch.device | str) -> CSR:
+        return CSR(*(getattr(self, name).to(device) for name in self.__dataclass_fields__))
+
+
+def _pointer(index: Tensor, size: int) -> Tensor:
+    """Start of each value's run in a sorted index, int64 [size + 1]."""
+    counts = torch.bincount(index, minlength=size)
+    return torch.cat([counts.new_zeros(1), counts.cumsum(0)])

@@ -1,0 +1,10 @@
+"""The integer engine: a network trained under `plan=integer` as a program of integer operations.
+
+`load_program` and `Program` need torch and the kernels' seam only; `dqrun.integer.lower` also imports the networks.
+"""
+
+from dqrun.integer.program import Program
+from dqrun.integer.signature import Signature
+from dqrun.integer.storage import load_program, save_program
+
+__all__ = ["Program", "Signature", "load_program", "save_program"]

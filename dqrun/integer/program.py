@@ -1,0 +1,148 @@
+"""`Program`: a trained network as a list of integer operations, and how it runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dqrun.errors import DataError
+from dqrun.graphs import Graph
+from dqrun.integer.operations import INPUT, LOGITS, Lookup, Operation, Quantize, Value, inputs
+from dqrun.integer.signature import Signature
+from dqrun.integer.structure import build_graph, require_dense
+from dqrun.integer.validation import validate
+
+
+@dataclass(frozen=True)
+class Program:
+    """Integer operations in the order in which they run; what they must be stands in `validation`.
+
+    `self_loops`: layers run over one self-loop per node (GCN, GAT), not the raw edges. `origin`: plain data on where
+    the program comes from (for JSON). Raises ConfigError, in one line, for operations that are no program.
+    """
+
+    operations: tuple[Operation, ...]
+    self_loops: bool
+    origin: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.signature  # noqa: B018 - what is no program is refused here, before a kernel trusts it
+
+    @cached_property
+    def signature(self) -> Signature:
+        """What the program takes and gives."""
+        return validate(self.operations)
+
+    def __call__(self, x: Tensor, edge_index: Tensor, batch: Tensor | None = None) -> Tensor:
+        """Logits, float32 [N, out_channels], or [G, out_channels] for graph tasks, from PyG's tensors.
+
+        x: float32 [N, in_channels] without NaN, or int64 [N] for categories; dense, on the CPU, as all three.
+        edge_index: int64 [2, E], raw edges (self-loops are added where the network wants them). batch: int64 [N], the
+        graph of each node, 0..G-1 in ascending order without gaps; None: one graph. Builds the edges' order each time:
+        keep `graph = program.graph(...)` and call `run` where a graph is used again. Raises DataError for input that
+        does not fit.
+        """
+        self.check_features(x)
+        return self.run(x, self.graph(edge_index, x.size(0), batch))
+
+    def graph(self, edge_index: Tensor, num_nodes: int, batch: Tensor | None = None) -> Graph:
+        """The structure that `run` takes, from PyG's `edge_index` and `batch`; raises DataError as `__call__`."""
+        return build_graph(edge_index, num_nodes, batch, self.self_loops)
+
+    @torch.no_grad()
+    def run(self, x: Tensor, graph: Graph) -> Tensor:
+        """As `__call__`, over a structure from `graph`, which has the edges (self-loops included) in order.
+
+        Raises DataError for x of another type, width or number of rows, and for a node or graph beyond the limits of
+        the signature. NaN, which `__call__` refuses, gets code 0.
+        """
+        self.check_shape(x)
+        if x.size(0) != graph.num_nodes:
+            raise DataError(f"x must have a row for each of {graph.num_nodes} nodes, got {x.size(0)}")
+        self.check_limits(graph)
+        last_use = {name: i for i, operation in enumerate(self.operations) for name in inputs(operation)}
+        values: dict[str, Value] = {INPUT: x}
+        for i, operation in enumerate(self.operations):
+            values[operation.target] = operation.run(values, graph)
+            for name in {name for name in inputs(operation) if last_use[name] == i}:
+                del values[name]  # its memory serves the next result
+        logits = values[LOGITS]
+        assert isinstance(logits, Tensor)
+        return logits
+
+    @torch.no_grad()
+    def trace(self, x: Tensor, graph: Graph) -> dict[str, Value]:
+        """All values of a run by the name of their site, in order: codes, and `logits` in float32."""
+        values: dict[str, Value] = {INPUT: x}
+        for operation in self.operations:
+            values[operation.target] = operation.run(values, graph)
+        del values[INPUT]
+        return values
+
+    def check_features(self, x: Tensor) -> None:
+        """Raises DataError unless x has the type, width and values that the program takes."""
+        self.check_shape(x)
+        if x.is_floating_point() and bool(x.isnan().any()):
+            raise DataError("x must not hold NaN")
+
+    def check_shape(self, x: Tensor) -> None:
+        """Raises DataError unless x has the type and width that the program takes, and categories that it knows."""
+        require_dense("x", x)
+        want = self.signature
+        if not want.num_categories:
+            if x.dtype != torch.float32 or x.dim() != 2 or x.size(1) != want.in_channels:
+                raise DataError(f"x must be float32 [N, {want.in_channels}], got {x.dtype} {list(x.shape)}")
+            return
+        if x.dtype != torch.int64 or x.dim() != 1:
+            raise DataError(f"x must be int64 [N], one category per node, got {x.dtype} {list(x.shape)}")
+        if x.numel() and not 0 <= int(x.min()) <= int(x.max()) < want.num_categories:
+            got = f"{int(x.min())}..{int(x.max())}"
+            raise DataError(f"x must hold categories in 0..{want.num_categories - 1}, got {got}")
+
+    def check_limits(self, graph: Graph) -> None:
+        """Raises DataError for a graph whose sums could leave int32."""
+        limits = (
+            ("edges into one node", graph.csr.in_degree, self.signature.degree_limit),
+            ("nodes in one graph", graph.node_ptr.diff(), self.signature.size_limit),
+        )
+        for what, counts, limit in limits:
+            if counts.numel() and int(counts.max()) > limit:
+                raise DataError(f"{what} must be at most {limit} for this program's codes, got {int(counts.max())}")
+
+    @property
+    def output_step(self) -> Tensor:
+        """Distance of two neighbouring logits, float64 [C] or [1]: what one unit of the last integer sum is worth."""
+        last = self.operations[-1]
+        assert not isinstance(last, Quantize | Lookup)
+        return last.epilogue.multiplier.abs()
+
+    @property
+    def in_floats(self) -> list[str]:
+        """All that is not integer: what is computed, in which type, and for which results."""
+        from dqrun.integer.summary import in_floats
+
+        return in_floats(self)
+
+    def summary(self, num_nodes: int = 1, num_edges: int = 1, num_graphs: int = 1) -> str:
+        """A table of operations, widths, bytes, MACs and bit-operations for a batch of the given size."""
+        from dqrun.integer.summary import summarise
+
+        return summarise(self, num_nodes, num_edges, num_graphs)
+
+    def save(self, path: Path | str) -> None:
+        """Writes the program to a file; see `dqrun.integer.storage`."""
+        from dqrun.integer.storage import save_program
+
+        save_program(Path(path), self)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of weights and tables as a file holds them, without the numbers per channel."""
+        from dqrun.integer.summary import stored_bytes
+
+        return sum(stored_bytes(operation) for operation in self.operations)

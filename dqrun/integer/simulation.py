@@ -1,0 +1,136 @@
+"""The fake-quantised network in float64: what its integer program must give, code by code.
+
+In float32 the sums of a network are rounded, so that a value very near the middle of two codes may go either way. In
+float64, with the scales of training, program and network agree unless a value lies on such a tie. A batch norm is what
+it is in a program: a float32 factor and offset per channel.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from dqrun.graphs import Graph
+from dqrun.integer.batch_norm import affine
+from dqrun.nn import GNN, GATLayer, GCNLayer, GINLayer
+from dqrun.nn.linear import BatchNorm, Linear
+from dqrun.quant import Quantizer, named_sites
+
+TIE = 1e-9  # of a code: nearer to the middle of two codes, float64 is no judge either
+BLOCK = 1 << 15  # elements rounded at a time: they stay in the cache from one step to the next
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """`codes`: stored codes (from 0) of each quantised activation site, int32. `logits`: float64. `tie`: on which site
+    a value lay on a rounding tie, or ""."""
+
+    codes: dict[str, Tensor]
+    logits: Tensor
+    tie: str
+
+
+class Float64Quantizer(nn.Module):
+    """A quantiser in float64 with the grid of training. Where the network's input or a weight is rounded, the rule of
+    training (float32) holds, as it does in the program.
+
+    `watched`: keep the codes, and whether a value lay on a tie, of the last call.
+    """
+
+    def __init__(self, quantizer: Quantizer, float32_rule: bool, watched: bool) -> None:
+        super().__init__()
+        self.grid, (self.scale, self.zero_point) = quantizer.grid, quantizer.params()
+        self.float32_rule, self.watched = float32_rule, watched
+        self.tie, self.codes = False, torch.empty(0)
+
+    def forward(
+        self, x: Tensor, keep: Tensor | None = None, multiplicity: Tensor | None = None, relu: bool = False
+    ) -> Tensor:
+        if self.watched:
+            self.watch(x)
+        real = torch.empty(x.shape, dtype=torch.float64)
+        rows = max(1, BLOCK // max(1, x[:1].numel()))
+        for source, target in zip(torch.split(x, rows), torch.split(real, rows), strict=True):
+            self.round(source, target)
+        return real.relu_() if relu else real
+
+    def round(self, x: Tensor, out: Tensor) -> None:
+        """Writes the values of the grid that x becomes to `out`, float64 of the same shape."""
+        if self.float32_rule:
+            out.copy_(self.grid.encode(x.float(), self.scale, self.zero_point))
+        else:
+            torch.mul(x, 1.0 / self.scale.double(), out=out)
+            out.round_().add_(self.zero_point).clamp_(self.grid.qmin, self.grid.qmax)
+        out.sub_(self.zero_point).mul_(self.scale.double())
+
+    def watch(self, x: Tensor) -> None:
+        scale = self.scale if self.float32_rule else self.scale.double()
+        self.codes = self.grid.encode(x.to(scale.dtype), scale, self.zero_point) - self.grid.qmin
+        place = x / scale + self.zero_point
+        inside = (place > self.grid.qmin - 1) & (place < self.grid.qmax + 1)
+        distance = (place - torch.floor(place) - 0.5).abs()
+        self.tie = not self.float32_rule and bool((inside & (distance < TIE)).any())
+
+
+class Affine(nn.Module):
+    """x * factor + offset per channel, what a batch norm is in a program; both float32 [C]."""
+
+    def __init__(self, factor: Tensor, offset: Tensor) -> None:
+        super().__init__()
+        self.factor, self.offset = nn.Parameter(factor, False), nn.Parameter(offset, False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """float64 [N, C] to the same."""
+        return x * self.factor + self.offset
+
+
+@torch.no_grad()
+def in_float64(model: GNN, watched: bool = False) -> GNN:
+    """A copy of a trained network that computes in float64: give it x as float64 [N, F], or int64 [N].
+
+    `watched`: its quantisers keep their codes, which takes several times as long.
+    """
+    model = copy.deepcopy(model).cpu().eval().requires_grad_(False)
+    first = "encoder.input" if isinstance(model.encoder, Linear) else "states.0"
+    for name, site in named_sites(model):
+        if site.quantizer is not None:
+            quantizer = Float64Quantizer(site.quantizer, site.is_weight or name == first, watched)
+            site.quantizer = quantizer  # type: ignore[assignment]  # it takes and gives what a Quantizer does
+    for i in range(len(model.layers)):
+        fold_norms(model, i)
+    return model.double()
+
+
+def fold_norms(model: GNN, i: int) -> None:
+    """Makes the batch norms of layer i of a copy what they are in a program; see `batch_norm.affine`."""
+    layer = model.layers[i]
+    assert isinstance(layer, GCNLayer | GATLayer | GINLayer)
+    last = layer.mlp[-1] if isinstance(layer, GINLayer) else layer
+    assert isinstance(last, GCNLayer | GATLayer | Linear | BatchNorm)
+    inner = last if isinstance(last, BatchNorm) else None
+    outer = model.norms[i] if model.norms is not None and i < model.num_hidden else None
+    norms = [norm for norm in (inner, outer) if isinstance(norm, BatchNorm)]
+    if not norms:
+        return
+    bias = None if isinstance(last, BatchNorm) else last.bias  # a ReLU stands between the last bias and an inner norm
+    whole = Affine(*affine(norms, bias))
+    if bias is not None:
+        bias.zero_()
+    for norm, place in zip(norms, (whole, nn.Identity()), strict=False):
+        norm.norm = place  # type: ignore[assignment]  # called like a batch norm
+
+
+@torch.no_grad()
+def simulate(model: GNN, x: Tensor, graph: Graph) -> Simulation:
+    """Runs a copy of a trained network in float64 and keeps its codes; x: float32 [N, F] or int64 [N]."""
+    copied = in_float64(model, watched=True)
+    logits = copied(x.double() if x.is_floating_point() else x, graph)
+    quantizers: dict[str, nn.Module | None] = {
+        n: site.quantizer for n, site in named_sites(copied) if not site.is_weight
+    }
+    watched = {name: found for name, found in quantizers.items() if isinstance(found, Float64Quantizer)}
+    tie = next((name for name, quantizer in watched.items() if quantizer.tie), "")
+    return Simulation({name: quantizer.codes for name, quantizer in watched.items()}, logits, tie)

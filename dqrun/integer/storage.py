@@ -1,0 +1,239 @@
+"""Programs as files: their structure as JSON, weights and numbers per channel as tensors, in a `container`.
+
+Nothing in a file is executed, and nothing is taken for granted: fields have the types that the operations declare, and
+what comes out must be a program (`validation`). Weights of up to 4 bits are packed. Numbers per channel are float64 in
+a program; they are written as float32 where that loses nothing (biases and batch norms are float32): a loaded program
+is the saved one, bit by bit. docs/integer_engine.md describes the format.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import types
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+import torch
+from torch import Tensor
+
+from dqrun import durable
+from dqrun.errors import ConfigError, DataError
+from dqrun.integer.container import FORMAT, MOST_BYTES, Damage, ForeignFormat, Reader, Writer
+from dqrun.integer.operations import Aggregate, Attention, Linear, Lookup, Operation, Quantize, Readout
+from dqrun.integer.program import Program
+from dqrun.kernels.integer import CodeGrid, Codes, Epilogue, Weight, pack_nibbles, unpack_nibbles
+
+KINDS: dict[str, type[Operation]] = {
+    kind.__name__: kind for kind in (Quantize, Lookup, Linear, Aggregate, Attention, Readout)
+}
+PER_CHANNEL = ("multiplier", "bias", "gain", "offset")
+WEIGHT_SHIFT = 8  # 4-bit weight codes -7..7 are stored as 1..15
+
+
+def save_program(path: Path, program: Program) -> None:
+    """Writes a program; raises OSError where the path cannot be written, ConfigError for one that is too large."""
+    writer = Writer()
+    operations = [_split(operation, writer) for operation in program.operations]
+    structure = {"self_loops": program.self_loops, "operations": operations, "origin": program.origin}
+    durable.write_bytes(path, writer.write(structure))
+
+
+def load_program(path: Path | str) -> Program:
+    """Reads a program; raises DataError in one line for a missing, damaged or foreign file."""
+    try:
+        data = _read(Path(path))
+    except OSError as error:
+        raise DataError(f"{path} must be a program file that can be read ({_reason(error)})") from None
+    try:
+        return _program(Reader(data))
+    except ForeignFormat:
+        raise DataError(f"{path} is not a program file of format {FORMAT}: dqrun export writes one") from None
+    except (Damage, ConfigError) as error:
+        raise DataError(f"{path} is a damaged program file ({error})") from None
+
+
+def _read(path: Path) -> bytes:
+    """The bytes of a regular file; a larger one than any program is cut off, which its reader then sees."""
+    if path.exists() and not path.is_file():  # reading a pipe would wait for ever
+        raise IsADirectoryError(0, "is a directory") if path.is_dir() else OSError(0, "is no regular file")
+    with path.open("rb") as file:
+        return file.read(min(os.fstat(file.fileno()).st_size, 2 * MOST_BYTES))
+
+
+def _program(reader: Reader) -> Program:
+    structure = reader.structure
+    _require_fields("structure", structure, {"self_loops", "operations", "origin"}, set())
+    listed, self_loops, origin = structure["operations"], structure["self_loops"], structure["origin"]
+    if not isinstance(listed, list) or not isinstance(origin, dict):
+        raise Damage("operations must be a list, and origin an object")
+    operations = tuple(_join(f"operations.{i}", plain, reader) for i, plain in enumerate(listed))
+    reader.require_end()
+    return Program(operations, _scalar("self_loops", bool, self_loops), origin)
+
+
+def _reason(error: OSError) -> str:
+    """Why a file cannot be read, in plain words."""
+    return "no such file" if isinstance(error, FileNotFoundError) else (error.strerror or str(error)).lower()
+
+
+def _split(operation: Operation, writer: Writer) -> dict[str, Any]:
+    """An operation as plain data; its tensors go to the writer."""
+    plain: dict[str, Any] = {"kind": type(operation).__name__}
+    defaults = {field.name: field.default for field in fields(operation)}
+    for name, value in vars(operation).items():
+        if isinstance(value, Weight):
+            bits = operation.weight_bits if isinstance(operation, Linear) else 8
+            plain[name] = {"inputs": value.codes.size(1), "codes": writer.put(_pack(value.codes, bits))}
+        elif isinstance(value, Codes):
+            plain[name] = {"channels": value.channels, "grid": _grid(value.grid), "codes": writer.put(value.data)}
+        elif isinstance(value, Epilogue):
+            switches = {"pre_relu": value.pre_relu, "activation": value.activation, "grid": _grid(value.grid)}
+            parts = {part: writer.put(_narrow(t)) for part in PER_CHANNEL if (t := getattr(value, part)) is not None}
+            plain[name] = {k: switch for k, switch in switches.items() if switch not in (False, "none", None)} | parts
+        elif isinstance(value, Tensor):
+            plain[name] = writer.put(value)
+        elif isinstance(value, CodeGrid):
+            plain[name] = _grid(value)
+        elif value != defaults[name]:
+            plain[name] = value
+    return plain
+
+
+def _join(where: str, plain: object, reader: Reader) -> Operation:
+    """The inverse of `_split`: the next operation of a file. Tensors come in the order of the fields."""
+    name = plain.get("kind") if isinstance(plain, dict) else None
+    if not isinstance(plain, dict) or not isinstance(name, str) or name not in KINDS:
+        raise Damage(f"{where}.kind must be one of {', '.join(KINDS)}")
+    kind = KINDS[name]
+    defaults = {field.name for field in fields(kind) if isinstance(field.default, str | bool)}
+    given = {field.name for field in fields(kind)} - defaults
+    _require_fields(where, plain, {"kind", *given}, defaults)
+    values: dict[str, Any] = {}
+    hints = get_type_hints(kind)
+    for field, hint in hints.items():
+        if field in plain and hint not in READERS:
+            values[field] = _scalar(f"{where}.{field}", hint, plain[field])
+    for field, hint in hints.items():
+        if field in plain and hint in READERS:
+            values[field] = READERS[hint](f"{where}.{field}", plain[field], reader, values)
+    return kind(**values)
+
+
+def _read_weight(where: str, plain: object, reader: Reader, operation: dict[str, Any]) -> Weight:
+    record = _require_fields(where, plain, {"inputs", "codes"}, set())
+    inputs, bits = _scalar(f"{where}.inputs", int, record["inputs"]), operation["weight_bits"]
+    stored = reader.take(record["codes"])
+    wanted = (torch.uint8, -(-inputs // 2)) if bits <= 4 else (torch.int8, inputs)
+    if stored.dim() != 2 or (stored.dtype, stored.size(1)) != wanted:
+        raise Damage(f"{where}.codes must be {wanted[0]} [M, {wanted[1]}], got {record['codes']}")
+    return Weight(_unpack(stored, inputs, bits))
+
+
+def _read_table(where: str, plain: object, reader: Reader, operation: dict[str, Any]) -> Codes:
+    record = _require_fields(where, plain, {"channels", "grid", "codes"}, set())
+    channels = _scalar(f"{where}.channels", int, record["channels"])
+    return Codes(reader.take(record["codes"]), channels, _read_grid(f"{where}.grid", record["grid"]))
+
+
+def _read_vectors(where: str, plain: object, reader: Reader, operation: dict[str, Any]) -> Tensor:
+    return reader.take(plain)
+
+
+def _read_epilogue(where: str, plain: object, reader: Reader, operation: dict[str, Any]) -> Epilogue:
+    optional = {"pre_relu", "activation", "grid", *PER_CHANNEL[1:]}
+    record = _require_fields(where, plain, {"multiplier"}, optional)
+    present = [part for part in PER_CHANNEL if part in record]
+    parts: dict[str, Any] = {part: _take_numbers(f"{where}.{part}", record[part], reader) for part in present}
+    grid = _read_grid(f"{where}.grid", record["grid"]) if "grid" in record else None
+    relu = _scalar(f"{where}.pre_relu", bool, record.get("pre_relu", False))
+    activation = _scalar(f"{where}.activation", str, record.get("activation", "none"))
+    return Epilogue(**parts, pre_relu=relu, activation=activation, grid=grid)
+
+
+def _take_numbers(where: str, spec: object, reader: Reader) -> Tensor:
+    """Numbers per channel, float64 [C]."""
+    numbers = reader.take(spec)
+    if not numbers.is_floating_point() or numbers.dim() != 1:
+        raise Damage(f"{where} must be f4 or f8 [C], got {spec}")
+    return numbers.double()
+
+
+def _read_code_grid(where: str, plain: object, reader: Reader, operation: dict[str, Any]) -> CodeGrid:
+    return _read_grid(where, plain)
+
+
+READERS: dict[Any, Any] = {
+    Weight: _read_weight,
+    Codes: _read_table,
+    Tensor: _read_vectors,
+    Epilogue: _read_epilogue,
+    CodeGrid: _read_code_grid,
+}
+"""Fields of operations that are more than a number, a text or a switch."""
+
+
+def _require_fields(where: str, plain: object, needed: set[str], optional: set[str]) -> dict[str, Any]:
+    """An object of the structure that has the fields that it needs, and no unknown ones."""
+    if not isinstance(plain, dict):
+        raise Damage(f"{where} must be an object")
+    if missing := sorted(needed - plain.keys()):
+        raise Damage(f"{where} must have {missing[0]}")
+    if unknown := sorted(plain.keys() - needed - optional):
+        raise Damage(f"{where} must not have {unknown[0][:40]!r}")
+    return plain
+
+
+def _scalar(where: str, hint: Any, value: object) -> Any:
+    """A value of a declared type; whole numbers are numbers too, true and false are not."""
+    kinds = get_args(hint) or (hint,)
+    if value is None and types.NoneType in kinds:
+        return None
+    number = type(value) is int and abs(value) < 2**53
+    if float in kinds and (number or (type(value) is float and math.isfinite(value))):
+        return float(value)  # type: ignore[arg-type]
+    if (number and int in kinds) or (type(value) in kinds and type(value) in (bool, str)):
+        return value
+    names = {str: "text", bool: "true or false", int: "a whole number", float: "a number", types.NoneType: "null"}
+    raise Damage(f"{where} must be {' or '.join(names[kind] for kind in kinds)}, got {repr(value)[:40]}")
+
+
+def _grid(grid: CodeGrid | None) -> list[Any] | None:
+    """A grid as plain data. The scale of a trained one is a float32: 9 digits name it; another is a string."""
+    if grid is None:
+        return None
+    short = float(f"{grid.scale:.9g}")
+    return [grid.bits, short if _float32(short) == grid.scale else repr(grid.scale), grid.zero_point, grid.spare]
+
+
+def _read_grid(where: str, plain: object) -> CodeGrid:
+    """The inverse of `_grid`."""
+    if not isinstance(plain, list) or len(plain) != 4:
+        raise Damage(f"{where} must be [bits, scale, zero point, spare codes]")
+    bits, zero_point, spare = (_scalar(where, int, plain[i]) for i in (0, 2, 3))
+    try:
+        scale = float(plain[1]) if isinstance(plain[1], str) else _float32(_scalar(where, float, plain[1]))
+    except (ValueError, OverflowError):
+        raise Damage(f"{where} must have a number as its scale, got {str(plain[1])[:40]!r}") from None
+    return CodeGrid(bits, scale, zero_point, spare)
+
+
+def _float32(value: float) -> float:
+    return torch.tensor(value, dtype=torch.float32).item()
+
+
+def _pack(codes: Tensor, bits: int) -> Tensor:
+    """Weight codes as a file holds them: int8 [M, K], or two in a byte, uint8 [M, ceil(K / 2)], up to 4 bits."""
+    return codes if bits > 4 else pack_nibbles((codes + WEIGHT_SHIFT).to(torch.uint8))
+
+
+def _unpack(stored: Tensor, num_inputs: int, bits: int) -> Tensor:
+    """The inverse of `_pack`: int8 [M, num_inputs]."""
+    return stored if bits > 4 else unpack_nibbles(stored, num_inputs).to(torch.int8) - WEIGHT_SHIFT
+
+
+def _narrow(values: Tensor) -> Tensor:
+    """Float64 values as float32 where none of them changes."""
+    narrow = values.float()
+    return narrow if torch.equal(narrow.double(), values) else values

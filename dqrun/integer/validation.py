@@ -1,0 +1,255 @@
+"""What a program must be before any kernel runs. Kernels trust what stands here: they check no size and no index.
+
+A program is a list of operations. Each gives a value under a name of its own; it reads `x` or values that stand before
+it. What is known of a value is its `Kind`: a row per node or per graph, how many channels, and the grid of its codes.
+
+1. Names are letters, digits, `_` and `.`, and each is given once. The first operation, and no other, is a `Quantize` or
+   `Lookup`, and reads `x`. The last one, and no other, gives `logits`, and its result has no grid. Every other value is
+   read by a later operation.
+2. `Linear` multiplies by a weight of as many inputs as its source has channels; `Aggregate`, `Attention` and `Readout`
+   say how many channels their source has. The last three read values of nodes; a `Readout`, of which there is at most
+   one, gives a value of graphs.
+3. An epilogue has one number per channel of its result (a multiplier may be one for all). A residual is an earlier
+   value of codes with the rows and the channels of the result; logits take none. Degrees belong to nodes.
+4. Codes lie on their grid. Numbers are finite, at most `LARGEST` (the largest float32), so that no product of an
+   epilogue leaves float64; logits stay within float32. Sums of products stay within int32.
+5. Sizes are at most those of `MOST_CHANNELS` and its neighbours, which bound time and memory.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import singledispatch
+
+import torch
+from torch import Tensor
+
+from dqrun.errors import ConfigError
+from dqrun.integer.operations import (
+    INPUT,
+    LOGITS,
+    Aggregate,
+    Attention,
+    Linear,
+    Lookup,
+    Operation,
+    Quantize,
+    Readout,
+    result_channels,
+    result_grid,
+)
+from dqrun.integer.signature import LARGEST_SUM, Signature
+from dqrun.kernels.integer import CodeGrid, Codes, Epilogue
+
+NAME = re.compile(r"[A-Za-z0-9_.]{1,200}")
+MODES = ("sum", "mean", "max")
+MOST_OPERATIONS = 4096
+MOST_CHANNELS = 2**20
+MOST_PAIRS = 2**24
+"""Heads x heads x channels of an attention: its vectors are spread to a matrix of that size."""
+LARGEST = torch.finfo(torch.float32).max
+LARGEST_LOGIT = 2.0**125
+"""Of attention: two halves, and the difference of two sums of them, stay finite in float32."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What is known of a value before anything runs; `grid` None: float32."""
+
+    per_graph: bool
+    channels: int
+    grid: CodeGrid | None
+
+    @property
+    def shape(self) -> str:
+        """Rows and channels in words."""
+        return f"{self.channels} channels of {'graphs' if self.per_graph else 'nodes'}"
+
+
+def validate(operations: Sequence[Operation]) -> Signature:
+    """Checks the rules above; returns what follows from them. Raises ConfigError in one line: value, rule, what is."""
+    _require(1 <= len(operations) <= MOST_OPERATIONS, "operations", f"be 1..{MOST_OPERATIONS}", len(operations))
+    known: dict[str, Kind] = {}
+    unread: set[str] = set()
+    for i, operation in enumerate(operations):
+        last = i == len(operations) - 1
+        name, residual = operation.target, getattr(operation, "residual", "")
+        _check_name(i, name, known, last)
+        if isinstance(operation, Quantize | Lookup):
+            _require(i == 0 and operation.source == INPUT, name, f"be the first operation and read {INPUT!r}", i)
+            source = Kind(False, 0, None)
+        else:
+            source = _earlier(name, "source", operation.source, known)
+        kind = Kind(
+            source.per_graph or isinstance(operation, Readout), result_channels(operation), result_grid(operation)
+        )
+        _check(operation, source)
+        if not isinstance(operation, Quantize | Lookup):
+            _check_epilogue(name, operation, kind)
+        if residual:
+            _require(not last, f"{name}.residual", "be none", residual[:40])
+            beside = _earlier(name, "residual", residual, known)
+            _require(beside.shape == kind.shape, f"{name}.residual", f"be {kind.shape}", beside.shape)
+        unread -= {operation.source, residual}
+        unread |= set() if last else {name}
+        known[name] = kind
+    _require(not unread, "each value", "be read by a later operation", sorted(unread)[:1])
+    return _signature(operations, known)
+
+
+def _signature(operations: Sequence[Operation], known: dict[str, Kind]) -> Signature:
+    first, readouts = operations[0], [op for op in operations if isinstance(op, Readout)]
+    _require(len(readouts) <= 1, "operations", "have at most one readout", len(readouts))
+
+    def limit(kind: type[Operation]) -> int:
+        tops = [grid.top for op in operations if isinstance(op, kind) and (grid := known[op.source].grid)]
+        return LARGEST_SUM // max(tops, default=1)
+
+    return Signature(
+        in_channels=first.channels if isinstance(first, Quantize) else 0,
+        num_categories=first.table.num_rows if isinstance(first, Lookup) else 0,
+        out_channels=known[LOGITS].channels,
+        graph_level=known[LOGITS].per_graph,
+        degree_limit=limit(Aggregate),
+        size_limit=limit(Readout),
+    )
+
+
+def _check_name(i: int, name: str, known: dict[str, Kind], last: bool) -> None:
+    where = f"operations.{i}.target"
+    _require(NAME.fullmatch(name) is not None, where, "be letters, digits, _ and .", name[:40])
+    _require(name != INPUT and name not in known, where, "be a new name", name)
+    _require((name == LOGITS) == last, where, f"be {LOGITS!r} for the last operation alone", name)
+
+
+def _earlier(name: str, field: str, wanted: str, known: dict[str, Kind]) -> Kind:
+    """A value of codes that stands before the operation `name`."""
+    _require(wanted in known, f"{name}.{field}", "name a value of codes before it", wanted[:40])
+    return known[wanted]
+
+
+@singledispatch
+def _check(operation: Operation, source: Kind) -> None:
+    """The rules of one kind of operation, which reads `source`."""
+    raise TypeError(f"{type(operation).__name__} is no operation")
+
+
+@_check.register
+def _(operation: Quantize, source: Kind) -> None:
+    _check_channels(operation.target, operation.channels)
+
+
+@_check.register
+def _(operation: Lookup, source: Kind) -> None:
+    _require(operation.table.num_rows > 0, f"{operation.target}.table", "have rows", operation.table.num_rows)
+    _check_channels(operation.target, operation.table.channels)
+    _check_codes(f"{operation.target}.table", operation.table)
+
+
+@_check.register
+def _(operation: Linear, source: Kind) -> None:
+    name, codes, bits = operation.target, operation.weight.codes, operation.weight_bits
+    _check_channels(name, codes.size(0))
+    _require(codes.size(1) == source.channels, f"{name}.weight", f"have {source.channels} inputs", codes.size(1))
+    _require(2 <= bits <= 8, f"{name}.weight_bits", "be in 2..8", bits)
+    top = (1 << (bits - 1)) - 1
+    low, high = int(codes.min()), int(codes.max())
+    _require(-top <= low <= high <= top, f"{name}.weight", f"be in {-top}..{top}", f"{low}..{high}")
+    assert source.grid is not None
+    largest = codes.size(1) * source.grid.top * top
+    rule = f"keep sums of products within {LARGEST_SUM}, the int32 range"
+    _require(largest <= LARGEST_SUM, operation.source, rule, largest)
+    _require(not (operation.degree_scale and source.per_graph), name, "be scaled by degrees of nodes only", "graphs")
+
+
+@_check.register
+def _(operation: Aggregate, source: Kind) -> None:
+    _check_rows_of_nodes(operation, source)
+    _require(operation.channels == source.channels, f"{operation.target}.channels", _are(source), operation.channels)
+    if operation.self_weight is not None:
+        _check_numbers(f"{operation.target}.self_weight", torch.tensor([operation.self_weight], dtype=torch.float64))
+
+
+@_check.register
+def _(operation: Attention, source: Kind) -> None:
+    name, vectors, slope = f"{operation.target}.attention", operation.attention, operation.negative_slope
+    _check_rows_of_nodes(operation, source)
+    _, heads, per_head = vectors.shape
+    _require(
+        heads * per_head == source.channels,
+        name,
+        f"have H C = {source.channels}, the channels of its source",
+        heads * per_head,
+    )
+    _require(heads * heads * per_head <= MOST_PAIRS, name, f"have H H C <= {MOST_PAIRS}", heads * heads * per_head)
+    _require(0 <= slope <= 1, f"{operation.target}.negative_slope", "be in 0..1", slope)
+    _check_numbers(name, vectors)
+    assert source.grid is not None
+    largest = float(vectors.double().abs().sum(-1).max()) * source.grid.top * max(source.grid.scale, 1.0)
+    _require(largest <= LARGEST_LOGIT, name, f"keep logits within {LARGEST_LOGIT}", largest)
+
+
+@_check.register
+def _(operation: Readout, source: Kind) -> None:
+    _check_rows_of_nodes(operation, source)
+    _require(operation.channels == source.channels, f"{operation.target}.channels", _are(source), operation.channels)
+    _require(operation.mode in MODES, f"{operation.target}.mode", f"be one of {', '.join(MODES)}", operation.mode[:40])
+
+
+def _check_rows_of_nodes(operation: Aggregate | Attention | Readout, source: Kind) -> None:
+    what = f"be a value of nodes for {type(operation).__name__.lower()}"
+    _require(not source.per_graph, f"{operation.target}.source", what, f"{operation.source}, of graphs")
+
+
+def _check_epilogue(name: str, operation: Linear | Aggregate | Attention | Readout, result: Kind) -> None:
+    epilogue = operation.epilogue
+    _require((epilogue.grid is None) == (name == LOGITS), f"{name}.epilogue", f"lack a grid for {LOGITS!r} alone", name)
+    _require(epilogue.row_scale is None and epilogue.residual is None, name, "have no numbers of a batch", "some")
+    for part in ("multiplier", "bias", "gain", "offset"):
+        numbers: Tensor | None = getattr(epilogue, part)
+        if numbers is not None:
+            where, found = f"{name}.epilogue.{part}", numbers.numel()
+            several = found == result.channels or (part == "multiplier" and found == 1)
+            _require(several, where, f"have {result.channels} numbers", found)
+            _check_numbers(where, numbers)
+    if epilogue.grid is None:
+        own = getattr(operation, "self_weight", None) or 0.0
+        largest = _largest_result(epilogue, LARGEST_SUM + 255 * abs(own))
+        _require(largest <= LARGEST, name, "stay within float32", largest)
+
+
+def _largest_result(epilogue: Epilogue, largest_sum: float) -> float:
+    """A bound of the absolute value of logits, which take no residual and have no ELU that could enlarge them."""
+    bound = largest_sum * epilogue.multiplier.abs()
+    bound = bound if epilogue.bias is None else bound + epilogue.bias.abs()
+    if epilogue.gain is not None and epilogue.offset is not None:
+        bound = bound * epilogue.gain.abs() + epilogue.offset.abs()
+    return float(bound.max())
+
+
+def _check_channels(name: str, number: int) -> None:
+    _require(1 <= number <= MOST_CHANNELS, f"{name}.channels", f"be in 1..{MOST_CHANNELS}", number)
+
+
+def _check_codes(name: str, codes: Codes) -> None:
+    """Codes on their grid, and nothing in the bits behind an odd number of channels."""
+    largest = int(codes.unpack().max())
+    _require(largest <= codes.grid.top, name, f"hold codes in 0..{codes.grid.top}", largest)
+    behind = int(codes.data[:, -1].max()) >> 4 if codes.grid.packed and codes.channels % 2 else 0
+    _require(behind == 0, name, "have zeros behind the last channel", behind)
+
+
+def _check_numbers(name: str, numbers: Tensor) -> None:
+    largest = float(numbers.abs().max())  # NaN where there is one
+    _require(largest <= LARGEST, name, f"be finite and at most {LARGEST:.3g}", largest)
+
+
+def _are(source: Kind) -> str:
+    return f"be {source.channels}, the channels of its source"
+
+
+def _require(holds: bool, name: str, rule: str, value: object) -> None:
+    if not holds:
+        raise ConfigError.rule(name, rule, value)

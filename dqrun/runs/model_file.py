@@ -1,0 +1,218 @@
+"""Model files: a trained network as safetensors, with what it takes to rebuild it as metadata.
+
+One reader serves everything that opens them (`read_model`). It takes nothing for granted: the metadata must be what a
+configuration can be, the tensors those of the network that it builds, and their numbers such as training leaves.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from dqrun import durable
+from dqrun.config import RunConfig, schema
+from dqrun.config.dataset import TASKS
+from dqrun.data.features import KINDS, FeatureRule
+from dqrun.errors import ConfigError, DataError
+from dqrun.nn import GNN
+from dqrun.nn.build import build_model
+from dqrun.quant.learned_step import LearnedStep
+from dqrun.quant.observer import Observer
+from dqrun.runs.records import check_types, parse_json, short
+
+FORMAT = "dqrun-model-1"
+LARGEST_SIZE = 2**31
+
+
+@dataclass(frozen=True)
+class Shapes:
+    """What a network's size depends on beyond its configuration: see `build_network`."""
+
+    in_channels: int
+    num_categories: int
+    out_channels: int
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """What a model file holds. `features`: how its data's features were made, None where it was written without."""
+
+    path: Path
+    config: RunConfig
+    shapes: Shapes
+    features: FeatureRule | None
+    state: dict[str, Tensor]
+
+
+class _Damage(ValueError):
+    """What is wrong with a model file, in one line."""
+
+
+def save_model(path: Path, model: GNN, config: RunConfig, shapes: Shapes, features: FeatureRule | None = None) -> None:
+    """Writes parameters, buffers and quantiser ranges, with configuration, shapes and features as JSON metadata."""
+    metadata = {"format": FORMAT, "config": json.dumps(asdict(config)), "shapes": json.dumps(asdict(shapes))}
+    if features is not None:
+        metadata["features"] = json.dumps(asdict(features))
+    tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    durable.write_bytes(path, save(tensors, metadata))
+
+
+def load_model(path: Path) -> tuple[GNN, RunConfig]:
+    """Rebuilds a network in evaluation mode; raises DataError for a damaged or foreign file."""
+    file = read_model(path)
+    model = build_model(file.config, **asdict(file.shapes))
+    model.load_state_dict(file.state)
+    return model.eval(), file.config
+
+
+def load_parameters(path: Path, model: GNN) -> None:
+    """Puts the parameters and batch norms of an FP32 network into one of the same shape; its quantisers stay new.
+
+    Raises DataError for a damaged or foreign file, or for a network of another shape.
+    """
+    state, wanted = read_model(path).state, model.state_dict()
+    taken = {name for name in wanted if ".quantizer." not in name}
+    wrong = sorted(name for name in taken | state.keys() if not _alike(state.get(name), wanted.get(name)))
+    if wrong:
+        raise DataError(f"{path} holds another network ({', '.join(wrong[:3])})")
+    model.load_state_dict(state, strict=False)
+
+
+def load_features(path: Path) -> FeatureRule | None:
+    """How the features of a network's training data were made; see `ModelFile`. Errors: `load_model`."""
+    return read_model(path).features
+
+
+def read_model(path: Path) -> ModelFile:
+    """Reads and checks a model file; raises DataError in one line for a missing, damaged or foreign file."""
+    metadata, state = _read(path)
+    if metadata.get("format") != FORMAT:
+        raise DataError(f"{path} must be of format {FORMAT}, got {short(metadata.get('format'))}")
+    try:
+        shapes = _shapes(_json(metadata, "shapes"))
+        config = _config(_json(metadata, "config"))
+        features = None if "features" not in metadata else _features(_json(metadata, "features"), shapes)
+        _require_network(config, shapes, state)
+    except _Damage as error:
+        raise DataError(f"{path} is a damaged model file ({error})") from None
+    return ModelFile(path, config, shapes, features, state)
+
+
+def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """Metadata and tensors of a safetensors file."""
+    if path.exists() and not path.is_file():  # a pipe would be waited for
+        raise DataError(f"{path} is not a readable model file (it is no regular file)")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            return metadata, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise DataError(f"{path} is not a readable model file ({reason})") from None
+
+
+def _json(metadata: dict[str, str], name: str) -> Any:
+    if name not in metadata:
+        raise _Damage(f"it lacks {name}")
+    try:
+        return parse_json(metadata[name])
+    except ValueError as error:
+        raise _Damage(f"{name}: {error}") from None
+
+
+def _shapes(plain: object) -> Shapes:
+    try:
+        shapes = Shapes(**check_types(Shapes, plain))
+    except ValueError as error:
+        raise _Damage(f"shapes: {error}") from None
+    sizes = shapes.in_channels, shapes.num_categories, shapes.out_channels
+    if not all(0 <= size < LARGEST_SIZE for size in sizes) or not shapes.out_channels:
+        raise _Damage(f"shapes: they must be sizes, got {list(sizes)}")
+    if (shapes.in_channels > 0) == (shapes.num_categories > 0):
+        raise _Damage(f"shapes: there must be either channels or categories, got {list(sizes)}")
+    return shapes
+
+
+def _features(plain: object, shapes: Shapes) -> FeatureRule:
+    try:
+        rule = FeatureRule(**check_types(FeatureRule, plain))
+    except ValueError as error:
+        raise _Damage(f"features: {error}") from None
+    width = shapes.num_categories if rule.kind == "category" else shapes.in_channels
+    if rule.kind not in KINDS or rule.width != width or rule.divisor <= 0:
+        raise _Damage(f"features: they do not fit a network of {width} channels or categories")
+    return rule
+
+
+def _config(plain: object) -> RunConfig:
+    """The configuration; what says how a network is built must be valid, paths of another machine may be gone."""
+    if not isinstance(plain, dict):
+        raise _Damage("config: it is no JSON object")
+    try:
+        config = OmegaConf.to_object(OmegaConf.merge(schema(), plain))
+        assert isinstance(config, RunConfig)
+        for part in (config.model, config.quant, config.method, config.plan):
+            part.validate()
+    except (OmegaConfBaseException, ConfigError, TypeError, ValueError, AttributeError) as error:
+        raise _Damage(f"config: {(str(error).splitlines() or [type(error).__name__])[0]}") from None
+    if config.dataset.task not in TASKS:
+        raise _Damage(f"config: dataset.task must be one of {', '.join(TASKS)}, got {short(config.dataset.task)}")
+    if changed := _changed(plain, asdict(config)):
+        raise _Damage(f"config: {changed} is not of its field's type")
+    return config
+
+
+def _changed(plain: object, made: object, name: str = "") -> str:
+    """The first field that the schema made into something else, dotted, or ""."""
+    if isinstance(plain, dict) and isinstance(made, dict):
+        inner = (_changed(value, made[key], f"{name}.{key}".lstrip(".")) for key, value in plain.items())
+        return next((found for found in inner if found), "")
+    numbers = type(plain) is int and type(made) is float
+    return "" if plain == made and (numbers or type(plain) is type(made)) else name
+
+
+def _require_network(config: RunConfig, shapes: Shapes, state: dict[str, Tensor]) -> None:
+    """Raises _Damage unless the tensors are those of the network; takes no memory for one that they are not of."""
+    depth = max(config.model.layers, config.model.mlp_layers, len(config.model.head))
+    if depth > len(state):
+        raise _Damage(f"config: a network of {depth} layers has more than {len(state)} tensors")
+    with torch.device("meta"):
+        model = build_model(config, **asdict(shapes))
+    wanted = model.state_dict()
+    wrong = sorted(name for name in wanted.keys() | state.keys() if not _alike(state.get(name), wanted.get(name)))
+    if wrong:
+        raise _Damage(f"tensors are not those of its configuration: {', '.join(map(short, wrong[:3]))}")
+    for prefix, module in model.named_modules():
+        _require_numbers(module, prefix, state)
+
+
+def _require_numbers(module: torch.nn.Module, prefix: str, state: dict[str, Tensor]) -> None:
+    """Raises _Damage unless a module's own tensors hold what training leaves there."""
+    own = [name for name, _ in (*module.named_parameters(recurse=False), *module.named_buffers(recurse=False))]
+    values = {name: state[f"{prefix}.{name}" if prefix else name] for name in own}
+    if isinstance(module, Observer):
+        low, high = values["low"].item(), values["high"].item()
+        unseen = (low, high) == (float("inf"), -float("inf"))
+        if not unseen and not -float("inf") < low <= high < float("inf"):
+            raise _Damage(f"{prefix} must be a range, got {low}..{high}")
+        return
+    for name, value in values.items():
+        unknown = isinstance(module, LearnedStep) and name == "log_scale" and bool(value.isnan())  # not begun
+        if value.is_floating_point() and not unknown and not bool(value.isfinite().all()):
+            raise _Damage(f"{prefix}.{name} must be finite")
+        if name == "running_var" and bool((value < 0).any()):
+            raise _Damage(f"{prefix}.{name} must not be negative")
+
+
+def _alike(tensor: Tensor | None, other: Tensor | None) -> bool:
+    """Whether two tensors, both there, have one shape and type."""
+    return tensor is not None and other is not None and (tensor.shape, tensor.dtype) == (other.shape, other.dtype)

@@ -1,0 +1,146 @@
+"""`Outcome`: what a trial leaves behind, its row, and how both are written into the trial's folder."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from omegaconf import OmegaConf
+
+from dqrun.config import RunConfig
+from dqrun.data.features import FeatureRule
+from dqrun.data.fingerprint import fingerprint
+from dqrun.durable import write_text
+from dqrun.nn import GNN
+from dqrun.nn.build import make_protection
+from dqrun.runs.model_file import Shapes, save_model
+from dqrun.runs.protocol import Trial, canonical, cell_hash, run_id, trial_hash
+from dqrun.runs.provenance import git_revision, processor, versions
+from dqrun.runs.row import Row, hyperparameters, write_row
+from dqrun.runs.store import MODEL, Results
+from dqrun.training.checkpoints import STATE
+from dqrun.training.loop import Fit
+from dqrun.training.tasks import Task
+
+LOG = "log.txt"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a trial leaves behind."""
+
+    row: Row
+    result: Fit
+    model: GNN | None
+    shapes: Shapes | None
+    features: FeatureRule | None
+    log: str
+    """What is known of a failure; empty for a result."""
+    state: bytes | None = None
+    """The state of training at its end, where it is to be kept."""
+
+
+def failed(config: RunConfig, trial: Trial, reason: str, log: str) -> Outcome:
+    """The outcome of a trial that ended without a result, for a reason in one line; `log` tells more."""
+    row = make_row(config, trial, Fit(), None, {"reason": reason})
+    return Outcome(row, Fit(), None, None, None, log)
+
+
+def make_row(
+    config: RunConfig,
+    trial: Trial,
+    result: Fit,
+    model: GNN | None,
+    measured: dict[str, Any],
+) -> Row:
+    """The trial's row; `measured` holds what columns have from the trial itself, or the reason of a failure."""
+    effective, task = canonical(config), Task(config.dataset.task)
+    method, quant, protection = effective.method, config.quant, make_protection(config)
+    mark = fingerprint(config.dataset)
+    return Row(
+        run_id=run_id(config, trial, mark),
+        dataset=config.dataset.name,
+        task=task.name,
+        model=config.model.name,
+        quant=quant.label,
+        weight_bits=quant.weight_bits,
+        activation_bits=quant.activation_bits,
+        method=method.name,
+        estimator="" if quant.is_fp32 else method.estimator,
+        observer="" if quant.is_fp32 else method.observer.label,
+        p_min=protection.p_min if protection else None,
+        p_max=protection.p_max if protection else None,
+        plan=effective.plan.name,
+        protocol=config.protocol.name,
+        seed=trial.seed,
+        fold=trial.fold,
+        epochs=len(result.history),
+        best_epoch=result.best.epoch if result.best else None,
+        metric=task.metric,
+        higher_is_better=task.higher_is_better,
+        train_metric=measured.get("train_metric"),
+        val_metric=measured.get("val_metric"),
+        test_metric=measured.get("test_metric"),
+        status="failed" if "reason" in measured else "done",
+        reason=measured.get("reason", ""),
+        seconds=round(measured.get("seconds", 0.0), 3),
+        setup_seconds=round(measured.get("setup_seconds", 0.0), 3),
+        seconds_per_epoch=round(statistics.median(e.seconds for e in result.history), 6) if result.history else None,
+        peak_bytes=measured.get("peak_bytes"),
+        parameters=None if model is None else sum(parameter.numel() for parameter in model.parameters()),
+        device=config.device,
+        threads=torch.get_num_threads(),
+        config_hash=trial_hash(config, trial, mark),
+        git_revision=git_revision(),
+        **versions(),
+        finished_utc=datetime.now(UTC).isoformat(timespec="milliseconds"),
+        cell_hash=cell_hash(config, mark),
+        test_metric_integer=measured.get("test_metric_integer"),
+        integer_agreement=measured.get("integer_agreement"),
+        integer_agreement_float32=measured.get("integer_agreement_float32"),
+        processor=processor(),
+        **hyperparameters(config),
+        started_from=measured.get("started_from", ""),
+        data_fingerprint=measured.get("data_fingerprint", ""),
+        kernels=measured.get("kernels", ""),
+        tags=" ".join(config.tags),
+        notes=config.notes,
+    )
+
+
+def placed(outcome: Outcome, results: Results) -> Outcome:
+    """The outcome with the name of the folder that its trial gets; for the holder of the trial's lock."""
+    name = results.place(outcome.row.run_id, outcome.row.config_hash)
+    return replace(outcome, row=replace(outcome.row, run_id=name, log=f"runs/{name}/{LOG}" if outcome.log else ""))
+
+
+def record(outcome: Outcome, config: RunConfig, results: Results, confirm: Callable[[], None] = lambda: None) -> None:
+    """Writes a trial's folder; raises TrialFailed on a full disk.
+
+    `confirm` is called at the very end, and raises an error when another process has taken the trial over.
+    """
+    row = outcome.row
+    with results.writing(row.run_id) as folder:
+        write_config(folder / "config.yaml", config)
+        history = pd.DataFrame([asdict(epoch) for epoch in outcome.result.history])
+        history.to_csv(folder / "history.csv", index=False, encoding="utf-8")
+        if outcome.log:
+            (folder / LOG).write_text(f"{outcome.log.rstrip()}\n", encoding="utf-8", errors="backslashreplace")
+        if outcome.model is not None and row.status == "done":
+            assert outcome.shapes is not None and outcome.features is not None
+            save_model(folder / MODEL, outcome.model, config, outcome.shapes, outcome.features)
+            if outcome.state is not None:
+                (folder / STATE).write_bytes(outcome.state)
+        write_row(folder, row)
+        confirm()
+
+
+def write_config(path: Path, config: RunConfig) -> None:
+    """The resolved configuration as YAML."""
+    write_text(path, OmegaConf.to_yaml(OmegaConf.structured(config)))

@@ -1,0 +1,94 @@
+"""What a row says of the machine and the code that made it."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from functools import lru_cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dqrun.process.memory import return_freed_memory
+
+
+@lru_cache(maxsize=1)
+def versions() -> dict[str, Any]:
+    """Versions of dqrun, torch and PyG, as row columns."""
+    return {
+        "dqrun_version": version("dqrun"),
+        "torch_version": str(torch.__version__),  # plain text, not TorchVersion: checkpoints hold no classes
+        "pyg_version": version("torch-geometric"),
+    }
+
+
+@lru_cache(maxsize=1)
+def processor() -> str:
+    """Name of the CPU's model, as the system tells it; empty where it does not."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return platform.processor()
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
+
+
+@lru_cache(maxsize=1)
+def git_revision() -> str:
+    """Commit of the checkout that dqrun runs from, with `+` when it has changes; empty outside a checkout."""
+    root = Path(__file__).resolve().parents[2]
+    if not (root / ".git").exists():
+        return ""
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(
+            ["git", "-C", str(root), *arguments], capture_output=True, text=True, check=True
+        ).stdout.strip()
+
+    try:
+        return git("rev-parse", "--short=12", "HEAD") + ("+" if git("status", "--porcelain", "-uno") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+
+
+class PeakMemory:
+    """Largest memory in use since construction, beyond what was in use then: allocated on the GPU, else resident.
+
+    What stands at construction (code, data, and on the CPU all that earlier trials left behind) is not counted, and
+    what they freed is returned to the system first, so that a trial's figure does not depend on those before it.
+    """
+
+    def __init__(self, device: str) -> None:
+        self.device = device
+        return_freed_memory()
+        if device == "cuda":
+            torch.cuda.reset_peak_memory_stats()
+            self._before: int | None = torch.cuda.memory_allocated()
+        else:
+            self._before = _reset_resident_peak()
+
+    def bytes(self) -> int | None:
+        """The peak so far; None where the system does not tell that of a part of a process's life."""
+        if self._before is None:
+            return None
+        peak = torch.cuda.max_memory_allocated() if self.device == "cuda" else _resident_peak()
+        return None if peak is None else max(peak - self._before, 0)
+
+
+def _reset_resident_peak() -> int | None:
+    """Makes the present resident memory of this process its peak and returns it; None where that is not possible."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    except OSError:  # not Linux, or a container that forbids it
+        return None
+    return _resident_peak()
+
+
+def _resident_peak() -> int | None:
+    try:
+        lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), None)

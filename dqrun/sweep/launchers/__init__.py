@@ -1,0 +1,29 @@
+"""Where the trials of a sweep run: here, in processes of this machine, on Slurm, on Ray."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Sequence
+
+from dqrun.analysis.progress import Progress
+from dqrun.config import RunConfig
+from dqrun.errors import ConfigError
+from dqrun.sweep.plan import Plan
+
+Launch = Callable[[Plan, Progress], None]
+_MODULES = {"plain": "plain", "parallel": "parallel", "slurm": "slurm", "ray": "ray_cluster"}
+
+
+def launcher_for(configs: Sequence[RunConfig]) -> Launch:
+    """The launcher that all configurations name.
+
+    Raises ConfigError when they name different ones, or one whose package is not installed.
+    """
+    first = configs[0]
+    for config in configs:
+        if (config.launcher, config.jobs) != (first.launcher, first.jobs):
+            raise ConfigError("launcher and jobs must be the same for all configurations of a sweep")
+    module = importlib.import_module(f"dqrun.sweep.launchers.{_MODULES[first.launcher.name]}")
+    module.check()
+    launch: Launch = module.launch
+    return launch

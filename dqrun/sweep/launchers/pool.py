@@ -1,0 +1,174 @@
+"""What launchers with workers of their own share: trials are handed out, and whatever becomes of them is recorded."""
+
+from __future__ import annotations
+
+import os
+import time
+import traceback
+import uuid
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Protocol
+
+from dqrun.analysis.progress import Progress, title
+from dqrun.config import RunConfig
+from dqrun.errors import DqrunError
+from dqrun.runs.protocol import Trial
+from dqrun.sweep.launchers.plain import POLL, tell_whom_we_wait_for
+from dqrun.sweep.plan import Plan, PlannedTrial
+from dqrun.sweep.worker import Finished, Worker, one_line
+from dqrun.training.loop import Epoch
+
+LOOK = 0.05
+"""Seconds between two looks at tasks that run."""
+
+
+class Died(Exception):
+    """The process of a task ended before the task; `log` tells more than the message."""
+
+    def __init__(self, message: str, log: str) -> None:
+        super().__init__(message)
+        self.log = log
+
+
+@dataclass(frozen=True)
+class Heard:
+    """An epoch of a trial in another process: the trial's title and its number of epochs."""
+
+    title: str
+    epochs: int
+    epoch: Epoch
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a worker in another process tells: what became of the trial, and what a person should read."""
+
+    finished: Finished | None
+    notes: list[str]
+    complaints: list[str]
+
+
+class Task(Protocol):
+    """A trial that was handed to a worker."""
+
+    def done(self) -> bool:
+        """Whether `result` answers at once."""
+        ...
+
+    def result(self) -> Answer:
+        """What `attempt` returned in the worker; raises Died when the worker did, and what `attempt` raised."""
+        ...
+
+
+@dataclass(frozen=True)
+class Job:
+    """A trial for a worker that may start anywhere: with the folder and settings that the command had."""
+
+    planned: PlannedTrial
+    label: str
+    """In the trial's lock, so that its launcher can tell that the worker died."""
+    folder: str
+    environment: dict[str, str]
+
+    @classmethod
+    def of(cls, planned: PlannedTrial) -> Job:
+        """A new job for a trial."""
+        settings = {name: value for name, value in os.environ.items() if name.startswith("DQRUN_")}
+        return cls(planned, uuid.uuid4().hex, os.getcwd(), settings)
+
+
+Submit = Callable[[Job], Task]
+
+
+class _Collector(Progress):
+    """Keeps what is said, to be said where the person is; `listen` gets each epoch at once."""
+
+    def __init__(self, listen: Callable[[Heard], None]) -> None:
+        super().__init__(quiet=True)
+        self._listen = listen
+        self.notes: list[str] = []
+        self.complaints: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+    def complain(self, complaints: list[str]) -> None:
+        self.complaints += complaints
+
+    @contextmanager
+    def trial(self, config: RunConfig, trial: Trial) -> Iterator[Callable[[Epoch], None]]:
+        name, epochs = title(config, trial), config.own_train.epochs
+        yield lambda epoch: self._listen(Heard(name, epochs, epoch))
+
+
+@cache
+def _worker() -> Worker:
+    """The worker of this process, which keeps its dataset from one trial to the next."""
+    return Worker(_Collector(lambda heard: None))
+
+
+def attempt(job: Job, listen: Callable[[Heard], None] = lambda heard: None) -> Answer:
+    """Runs a trial in the process of a launched task; `listen` gets each epoch."""
+    os.chdir(job.folder)  # relative paths of the configuration are relative to it
+    os.environ.update(job.environment)
+    worker, said = _worker(), _Collector(listen)
+    worker.progress, worker.label = said, job.label
+    return Answer(worker.attempt(job.planned), said.notes, said.complaints)
+
+
+def drive(plan: Plan, progress: Progress, submit: Submit, slots: int) -> None:
+    """Hands out the plan's trials, at most `slots` at a time, until each has its row.
+
+    A trial that another sweep has begun is handed out again later. The death of a worker is recorded as the failure
+    of its trial.
+    """
+    here = Worker(progress)
+    waiting = deque(plan.to_do)
+    later: list[PlannedTrial] = []
+    running: list[tuple[Job, Task]] = []
+    while waiting or running or later:
+        while waiting and len(running) < slots:
+            job = Job.of(waiting.popleft())
+            running.append((job, submit(job)))
+        ended = [(job, task) for job, task in running if task.done()]
+        running = [entry for entry in running if entry not in ended]
+        for job, task in ended:
+            progress.unheard(job.label)
+            finished = _settle(here, job, task, progress)
+            if finished is None:
+                later.append(job.planned)
+            else:
+                progress.finished(finished.row, finished.here)
+        if later and not waiting and not running:
+            tell_whom_we_wait_for(later, progress)
+            time.sleep(POLL)
+            waiting.extend(later)
+            later = []
+        elif not ended:
+            time.sleep(LOOK)
+
+
+def _settle(here: Worker, job: Job, task: Task, progress: Progress) -> Finished | None:
+    """The row of a task that has ended, which is that of a failure when it ended badly; None: another sweep has it."""
+    try:
+        answer = task.result()
+    except DqrunError:  # of the command as a whole: the results folder, or its only dataset
+        raise
+    except Died as error:
+        return here.record_death(job.planned, one_line(str(error)), error.log, job.label)
+    except Exception as error:  # what a launcher's own machinery raises is the failure of this trial, not of the sweep
+        reason = one_line(f"{type(error).__name__}: {error}")
+        return here.record_death(job.planned, reason, traceback.format_exc(), job.label)
+    for note in answer.notes:
+        progress.note(note)
+    progress.complain(answer.complaints)
+    return answer.finished
+
+
+def tail_of(text: Any, lines: int = 40) -> str:
+    """The last lines of a log, which may be missing."""
+    return "\n".join(str(text or "").splitlines()[-lines:])

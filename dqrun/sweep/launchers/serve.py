@@ -1,0 +1,87 @@
+"""The main function of a worker process: takes trials from its standard input until that ends."""
+
+from __future__ import annotations
+
+import logging
+import os
+import pickle
+import queue
+import signal
+import threading
+from multiprocessing.connection import Connection
+from typing import Any
+
+from dqrun.process.verbosity import is_verbose
+from dqrun.sweep.launchers.pool import Job, attempt
+
+
+def main() -> None:
+    """Serves trials. The process that started this one says when it ends: signals for the whole group do not."""
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    jobs, answers = _connections()
+    _log_to(answers)
+    waiting: queue.SimpleQueue[Job] = queue.SimpleQueue()
+    threading.Thread(target=_receive, args=(jobs, waiting), daemon=True).start()
+    answers.send("ready")
+    while True:
+        _answer(waiting.get(), answers)
+
+
+def _answer(job: Job, answers: Connection[Any, Any]) -> None:
+    """Runs a trial and sends what came of it, an exception where that is so."""
+    try:
+        said: Any = attempt(job, answers.send)
+        content = pickle.dumps(said)
+    except Exception as error:
+        content = _pickled(error)
+    answers.send_bytes(content)
+
+
+def _pickled(error: Exception) -> bytes:
+    """An exception for the other process, as RuntimeError where its own class can't be sent."""
+    try:
+        content = pickle.dumps(error)
+        pickle.loads(content)
+        return content
+    except Exception:
+        return pickle.dumps(RuntimeError(f"{type(error).__name__}: {error}"))
+
+
+def _connections() -> tuple[Connection[Any, Any], Connection[Any, Any]]:
+    """Standard input and output, which nothing else uses from now on: what is printed goes to standard error."""
+    jobs, answers = Connection(os.dup(0), writable=False), Connection(os.dup(1), readable=False)
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.close(null)
+    os.dup2(2, 1)
+    return jobs, answers
+
+
+class _Lines(logging.Handler):
+    """Sends what this process logs to the one where the person is."""
+
+    def __init__(self, answers: Connection[Any, Any]) -> None:
+        super().__init__()
+        self._answers = answers
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._answers.send(record.getMessage())
+
+
+def _log_to(answers: Connection[Any, Any]) -> None:
+    """Lets modules of dqrun tell what the command's `-v` asks for; its trials are run in this thread alone."""
+    if is_verbose():
+        logger = logging.getLogger("dqrun")
+        logger.setLevel(logging.INFO)
+        logger.addHandler(_Lines(answers))
+
+
+def _receive(jobs: Connection[Any, Any], waiting: queue.SimpleQueue[Job]) -> None:
+    """Takes trials as they come, so that the end of the other process is seen while a trial runs."""
+    while True:
+        try:
+            waiting.put(jobs.recv())
+        except (EOFError, OSError):
+            os._exit(1)

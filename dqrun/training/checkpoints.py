@@ -1,0 +1,240 @@
+"""Training checkpoints: an interrupted trial goes on where it stopped and gives the bits it would have given.
+
+The state at the end of a training is such a checkpoint too. Where `train.keep_state` keeps it in the run's folder, a
+trial of more epochs goes on from there: no schedule, delay or protection depends on the number of epochs, only early
+stopping does, which never stops a longer training before a shorter one.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+import time
+import zipfile
+from collections.abc import Callable
+from dataclasses import astuple, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dqrun.config import RunConfig
+from dqrun.durable import clear_parts, replacing
+from dqrun.errors import ConfigError
+from dqrun.paths import user_path
+from dqrun.runs.protocol import Trial
+from dqrun.training.loop import Epoch, Training
+
+FORMAT = "dqrun-training-1"
+STATE = "training.pt"
+"""The state at the end of a training in its run's folder."""
+PARTS = {
+    *("format", "identity", "epochs", "threads", "seconds", "history", "best", "best_state"),
+    *("model", "optimizer", "scheduler", "random", "torch_random", "cuda_random"),
+}
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What must agree between the training that wrote a checkpoint and the one that goes on from it."""
+
+    config_hash: str
+    dqrun_version: str
+    torch_version: str
+    pyg_version: str
+
+
+class Checkpoints:
+    """Keeps the state of one training in `path`, as often as `config` says, and restores it from there.
+
+    Checkpoints hold tensors, numbers and texts only, so that reading one runs no code. A file that is damaged or
+    belongs to another trial or version is reported to `warn` once, and the training starts anew.
+
+    `identity_of`: the identity of the trial under a configuration that may differ from `config` in its epochs.
+    `confirm`: raises an error when the file is another process's; called before and after one is written.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        config: RunConfig,
+        identity_of: Callable[[RunConfig], Identity],
+        warn: Callable[[str], None] = lambda text: None,
+        confirm: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.path, self.device, self._config, self._warn, self._confirm = path, config.device, config, warn, confirm
+        self.minutes = config.train.checkpoint_minutes
+        self.identity, self._identity_of = identity_of(config), identity_of
+        self.earlier_seconds = 0.0
+        """Time that the kept epochs took in the processes before this one."""
+        self.end_state: bytes | None = None
+        """The state at the end of training, where the configuration keeps it."""
+        self._started = self._written = time.perf_counter()
+        self._failed = False
+
+    def restore(self, training: Training) -> None:
+        """Puts `training`, which has not begun, and torch's global generators into the kept state, if there is one.
+
+        That is the checkpoint of this trial, else the end of the training that `train.continue_from` names. Raises
+        ConfigError where that can't be gone on from: beginning anew would be another thing than what was asked for.
+        """
+        self._started = self._written = time.perf_counter()
+        try:
+            kept = _read(self.path)
+            if kept["identity"] != vars(self.identity):
+                raise _Refused("of another configuration or version")
+            self._put(training, kept)
+            return
+        except FileNotFoundError:
+            pass
+        except _Refused as error:
+            self._warn(f"its checkpoint is {error}: it starts anew")
+        except _DAMAGES as error:
+            self._warn(f"its checkpoint is damaged: it starts anew ({_short(error)})")
+        if self._config.train.continue_from is not None:
+            self._restore_end(training, self._config.train.continue_from)
+
+    def _restore_end(self, training: Training, run: str) -> None:
+        field = "train.continue_from"
+        try:
+            kept = _read(user_path(run) / STATE)
+            earlier = [vars(self._identity_of(config)) for config in with_epochs(self._config, kept["epochs"])]
+            if kept["identity"] not in earlier:
+                raise ConfigError.rule(field, "name a run that differs in its epochs alone, of the same version", run)
+            if kept["epochs"] >= (epochs := self._config.own_train.epochs):
+                raise ConfigError.rule("train.epochs", f"be > the {kept['epochs']} epochs of {run}", epochs)
+            self._put(training, kept)
+        except FileNotFoundError:
+            raise ConfigError.rule(field, "name a run trained with train.keep_state=true", run) from None
+        except (_Refused, *_DAMAGES) as error:
+            raise ConfigError.rule(field, f"name a run whose {STATE} is whole ({_short(error)})", run) from None
+
+    def keep(self, training: Training) -> None:
+        """Writes a checkpoint when the last one is old enough; a disk that is full costs the checkpoint only."""
+        if not self.minutes or time.perf_counter() - self._written < 60 * self.minutes:
+            return
+        self._confirm()
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with replacing(self.path) as part:
+                torch.save(self._collect(training), part)
+        except (OSError, RuntimeError) as error:  # torch tells some full disks as RuntimeError
+            self._confirm()  # who takes a trial over removes what this process was writing
+            if not self._failed:
+                self._warn(f"no checkpoint could be written to {self.path} ({_short(error)})")
+            self._failed = True
+        self._written = time.perf_counter()
+        self._confirm()
+
+    def end(self, training: Training) -> None:
+        """Takes the state at the end of training, where it is to be kept."""
+        if self._config.train.keep_state:
+            content = io.BytesIO()
+            torch.save(self._collect(training), content)
+            self.end_state = content.getvalue()
+
+    def _collect(self, training: Training) -> dict[str, Any]:
+        result, streams = training.result, training.streams
+        return {
+            "format": FORMAT,
+            "identity": vars(self.identity),
+            "epochs": self._config.own_train.epochs,
+            "threads": torch.get_num_threads(),
+            "seconds": self.earlier_seconds + time.perf_counter() - self._started,
+            "history": [list(astuple(epoch)) for epoch in result.history],
+            "best": None if result.best is None else result.best.epoch,
+            "best_state": result.state,
+            "model": training.model.state_dict(),
+            "optimizer": training.optimizer.state_dict(),
+            "scheduler": None if training.scheduler is None else training.scheduler.state_dict(),
+            "random": {name: generator.get_state() for name, generator in vars(streams).items()},
+            "torch_random": torch.get_rng_state(),
+            "cuda_random": torch.cuda.get_rng_state() if self.device == "cuda" else None,
+        }
+
+    def _put(self, training: Training, kept: dict[str, Any]) -> None:
+        """Everything is read before the training is changed, so that a damaged file changes nothing."""
+        history = [Epoch(*values) for values in kept["history"]]
+        best = next((epoch for epoch in history if epoch.epoch == kept["best"]), None)
+        best_state = {name: value.to(self.device) for name, value in kept["best_state"].items()}
+        training.model.load_state_dict(kept["model"])
+        training.optimizer.load_state_dict(kept["optimizer"])
+        if training.scheduler is not None:
+            training.scheduler.load_state_dict(kept["scheduler"])
+        for name, generator in vars(training.streams).items():
+            generator.set_state(kept["random"][name])
+        torch.set_rng_state(kept["torch_random"])
+        if kept["cuda_random"] is not None:
+            torch.cuda.set_rng_state(kept["cuda_random"])
+        training.result.history, training.result.best, training.result.state = history, best, best_state
+        self.earlier_seconds = kept["seconds"]
+        if kept["threads"] != torch.get_num_threads():
+            self._warn(
+                f"it goes on with {torch.get_num_threads()} threads where it had {kept['threads']}: "
+                "sums are rounded in another order"
+            )
+
+
+class _Refused(Exception):
+    """A readable file that is not this training's."""
+
+
+_DAMAGES = (
+    OSError,
+    RuntimeError,
+    EOFError,
+    pickle.UnpicklingError,
+    zipfile.BadZipFile,
+    ValueError,
+    KeyError,
+    TypeError,
+)
+"""What reading a damaged checkpoint raises, in the file, in torch or in what is restored."""
+
+
+def _short(error: Exception) -> str:
+    """The first line of an error, at a length that fits a message."""
+    return str(error).strip().partition("\n")[0][:100]
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """What was kept; torch itself does not look at the checksums that it writes."""
+    with path.open("rb") as file:
+        with zipfile.ZipFile(file) as archive:
+            damaged = archive.testzip()
+        if damaged is not None:
+            raise zipfile.BadZipFile(f"checksum of {damaged}")
+        file.seek(0)
+        kept = torch.load(file, map_location="cpu", weights_only=True)
+    if not isinstance(kept, dict) or kept.get("format") != FORMAT or set(kept) != PARTS:
+        raise _Refused("not of this program's format")
+    return kept
+
+
+def forget_checkpoint(path: Path) -> None:
+    """Removes a checkpoint, and what a killed process left of writing it: the trial's row is written."""
+    path.unlink(missing_ok=True)
+    if path.parent.is_dir():
+        clear_parts(path)
+
+
+def with_epochs(config: RunConfig, epochs: int) -> list[RunConfig]:
+    """The configurations of the same training with this number of epochs: after a warm start it may be stated twice."""
+    shorter = replace(config, train=replace(config.train, epochs=epochs))
+    if not config.starts_warm:
+        return [shorter]
+    tuned = [replace(config.train.fine_tune, epochs=stated) for stated in (epochs, None)]
+    return [replace(config, train=replace(config.train, fine_tune=tune)) for tune in tuned]
+
+
+def continuation(config: RunConfig, run: Path, epochs: int, trial: Trial) -> RunConfig:
+    """The run of one trial that goes on from where the run folder `run`, of `config` and `trial`, stopped.
+
+    Its row is the one of a trial that began anew with so many epochs. `run_all` runs it.
+    """
+    longer = with_epochs(config, epochs)[0]
+    train = replace(longer.train, keep_state=True, continue_from=str(run.absolute()))
+    protocol = replace(longer.protocol, first_seed=trial.seed, trials=1, folds=None)
+    if trial.fold is not None:
+        protocol = replace(protocol, folds=[trial.fold])
+    return replace(longer, train=train, protocol=protocol)

@@ -1,0 +1,196 @@
+"""One trial: `run_trial` takes a configuration and gives an `Outcome`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dqrun import kernels
+from dqrun.config import FineTuneConfig, RunConfig
+from dqrun.data.dataset import GraphDataset
+from dqrun.data.fingerprint import data_fingerprint
+from dqrun.data.splits import split_for
+from dqrun.data.trial_data import TrialData
+from dqrun.errors import DqrunError, TrialFailed
+from dqrun.graphs import Batch
+from dqrun.nn import GNN
+from dqrun.nn.build import build_model, make_protection, uses_self_loops
+from dqrun.quant import Phase
+from dqrun.quant.plan import set_phase
+from dqrun.runs.model_file import Shapes, load_parameters
+from dqrun.runs.outcome import Outcome, make_row
+from dqrun.runs.protocol import Trial, canonical
+from dqrun.runs.provenance import PeakMemory
+from dqrun.runs.store import MODEL
+from dqrun.training import seeding
+from dqrun.training.checkpoints import Checkpoints
+from dqrun.training.integer_evaluation import evaluate_integer
+from dqrun.training.loop import (
+    Epoch,
+    Fit,
+    Keeper,
+    Streams,
+    calibrate,
+    evaluate,
+    fit,
+    reestimate_norms,
+    require_finite,
+)
+from dqrun.training.tasks import Task
+
+PART_NAMES = {"train": "training", "val": "validation", "test": "test"}
+
+
+def run_trial(
+    config: RunConfig,
+    trial: Trial,
+    dataset: GraphDataset,
+    report: Callable[[Epoch], None],
+    checkpoints: Checkpoints,
+    parts: Sequence[str] = ("train", "val", "test"),
+    start: Path | None = None,
+    began: float | None = None,
+) -> Outcome:
+    """Trains, chooses the epoch by validation, then reads each of `parts` once.
+
+    A loss or metric that is not finite is a failure, which is a row as well. `seconds` of the row: training and the
+    evaluation of `parts`, in the processes before this one too; `setup_seconds`: all other time since `began`, that is
+    data, features, network, warm-up and the integer program.
+
+    `start`: the run folder of the FP32 trial whose parameters training begins with. `began`: when work on the trial
+    began, by `time.perf_counter`; None: now.
+    """
+    began = time.perf_counter() if began is None else began
+    task, split = Task(config.dataset.task), split_for(dataset, config.protocol, trial.fold)
+    with kernels.use(config.kernels), kernels.ran() as ran, forked_rng(trial.seed):
+        data = TrialData.build(
+            dataset, split, config.dataset, config.train.batch_size, uses_self_loops(config.model), config.device
+        )
+        shapes = Shapes(data.in_channels, data.num_categories, data.out_channels)
+        warm_up(config, trial, data, shapes)
+        streams, model = make_network(config, trial, shapes)
+        if start is not None:
+            load_parameters(start / MODEL, model)
+        norm_batch = make_norm_batch(data, config, trial)
+        measured: dict[str, Any] = {"started_from": "" if start is None else start.name}
+        result, memory, started = Fit(), PeakMemory(config.device), time.perf_counter()
+        with failing(measured):
+            result = train(model, data, task, config, streams, report, checkpoints, norm_batch)
+            for part in parts:
+                loss, metric = evaluate(model, data.batches(part), task)
+                require_finite(PART_NAMES[part], loss, metric)
+                measured[f"{part}_metric"] = metric
+        here = time.perf_counter() - started
+        measured["peak_bytes"] = memory.bytes()
+        if config.evaluate.engine == "integer" and "test" in parts and "reason" not in measured:
+            with failing(measured):
+                measured |= asdict(evaluate_integer(model, data.batches("test"), task))
+    measured |= {"data_fingerprint": data_fingerprint(dataset), "kernels": ran.name}
+    measured["seconds"] = here + checkpoints.earlier_seconds
+    measured["setup_seconds"] = time.perf_counter() - began - here
+    row = make_row(config, trial, result, model, measured)
+    return Outcome(row, result, model, shapes, data.rule, row.reason, checkpoints.end_state)
+
+
+@contextmanager
+def failing(measured: dict[str, Any]) -> Iterator[None]:
+    """Notes the reason of a failure inside, which leaves no metric."""
+    try:
+        yield
+    except TrialFailed as error:
+        for name in PART_NAMES:
+            measured.pop(f"{name}_metric", None)
+        measured["reason"] = str(error)
+
+
+def warm_up(config: RunConfig, trial: Trial, data: TrialData, shapes: Shapes) -> None:
+    """Trains and evaluates a network like the trial's on one batch and forgets it.
+
+    Whatever the first steps of a process do besides their work, such as compiling kernels and starting threads, then
+    happens here, and the time of a trial does not depend on which trials ran before. One epoch is for each phase of the
+    method, so that all kernels run. Random streams and network are its own: the trial's are not touched.
+    """
+    method = canonical(config).method
+    delay, observe = min(method.delay_epochs, 1), min(method.observe_epochs, 1)
+    once = replace(
+        config,
+        method=replace(config.method, delay_epochs=delay, observe_epochs=observe),
+        train=replace(config.own_train, epochs=1 + delay + observe, fine_tune=FineTuneConfig()),
+    )
+    head, task = data.head(), Task(config.dataset.task)
+    with forked_rng(trial.seed), suppress(DqrunError):  # the trial itself will say what is wrong
+        streams, model = make_network(config, trial, shapes)
+        norm_batch = make_norm_batch(head, config, trial)
+        train(model, head, task, once, streams, lambda epoch: None, None, norm_batch)
+        evaluate(model, head.batches("test"), task)
+
+
+def make_network(config: RunConfig, trial: Trial, shapes: Shapes) -> tuple[Streams, GNN]:
+    """The trial's generators, and its network with weights drawn from torch's global generator."""
+    streams = make_streams(config, trial)
+    return streams, build_model(config, **asdict(shapes), generator=streams.noise).to(config.device)
+
+
+def make_streams(config: RunConfig, trial: Trial) -> Streams:
+    """The trial's generators; batches are shuffled, and noise is seeded, on the CPU."""
+    return Streams(
+        shuffle=seeding.generator(trial.seed, seeding.SHUFFLE),
+        protection=seeding.generator(trial.seed, seeding.PROTECTION, config.device),
+        noise=seeding.generator(trial.seed, seeding.NOISE),
+    )
+
+
+def train(
+    model: GNN,
+    data: TrialData,
+    task: Task,
+    config: RunConfig,
+    streams: Streams,
+    report: Callable[[Epoch], None],
+    keeper: Keeper | None,
+    norm_batch: Batch | None,
+) -> Fit:
+    """Fits the network by the run's method and leaves it in the state that validation chose."""
+    method = canonical(config).method
+    if method.post_training:
+        set_phase(model, Phase.BYPASS)
+    result = fit(
+        model,
+        data.train_batches,
+        lambda: data.batches("val"),
+        task,
+        config.own_train,
+        streams,
+        make_protection(config),
+        report,
+        keeper,
+        method.delay_epochs,
+        method.observe_epochs,
+        norm_batch,
+    )
+    model.load_state_dict(result.state)
+    if method.post_training:
+        calibrate(model, data.batches("train"))
+        if norm_batch is not None:
+            reestimate_norms(model, norm_batch)
+    return result
+
+
+def make_norm_batch(data: TrialData, config: RunConfig, trial: Trial) -> Batch | None:
+    """The graphs that batch norms get their statistics from, or None where these are averages over training."""
+    count = canonical(config).train.bn_reestimation
+    return data.sample(count, seeding.generator(trial.seed, seeding.NORMS)) if count else None
+
+
+@contextmanager
+def forked_rng(seed: int) -> Iterator[None]:
+    """Seeds torch's global generators (initial weights, dropout) and puts their state back afterwards."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        yield

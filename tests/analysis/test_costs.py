@@ -1,0 +1,107 @@
+"""Costs against closed formulas, counted tensors and a published figure."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from dqrun.analysis.costs import Costs, Size, costs, width
+from dqrun.composition.compose import load_configs
+from dqrun.nn import GNN
+from dqrun.nn.build import build_model
+from dqrun.quant import Grid, Observer, Quantizer, Site, named_sites
+
+
+def model_of(*overrides: str, in_channels: int = 10, categories: int = 0, out_channels: int = 3) -> GNN:
+    (config,) = load_configs(list(overrides))
+    return build_model(config, in_channels, categories, out_channels)
+
+
+CORA = ("dataset=cora", "model.hidden=128", "model.layers=2")
+
+
+def test_mixqs_figure_for_fp32_gcn_on_cora() -> None:
+    """MixQ's repository gives 16.11 GBitOPs for a two-layer GCN with 128 hidden channels."""
+    model = model_of(*CORA, "model=gcn", "quant=fp32", in_channels=1433, out_channels=7)
+    found = costs(model, Size(nodes=2708, edges=10556 + 2708))
+    assert found.bit_operations / 1e9 == pytest.approx(16.11, rel=0.01)
+    gathers = (10556 + 2708) * (128 + 7)  # additions only
+    assert found.bit_operations == 32 * found.macs
+    assert found.bit_operations_product == 1024 * (found.macs - gathers) + 32 * gathers
+    assert found.mean_bits == 32
+    assert found.model_bytes == 4 * sum(parameter.numel() for parameter in model.parameters())
+
+
+@pytest.mark.parametrize(("quant", "weights", "activations"), [("int4", 4, 4), ("int8", 8, 8), ("w4a8", 4, 8)])
+def test_a_gcn_by_hand(quant: str, weights: int, activations: int) -> None:
+    model = model_of(*CORA, "model=gcn", f"quant={quant}", in_channels=10, out_channels=3)
+    found = costs(model, Size(nodes=7, edges=20))
+    matmuls, gathers = 7 * (10 * 128 + 128 * 3), 20 * (128 + 3)
+    assert found == Costs(
+        model_bytes=(10 * 128 + 128 * 3) * weights / 8 + 4 * (128 + 3),
+        mean_bits=pytest.approx(
+            (weights * (10 * 128 + 128 * 3) + activations * (7 * (10 + 128 + 128 + 3) + 2 * 20))
+            / ((10 * 128 + 128 * 3) + 7 * (10 + 128 + 128 + 3) + 2 * 20)
+        ),
+        macs=matmuls + gathers,
+        bit_operations=matmuls * (weights + activations) / 2 + gathers * activations,
+        bit_operations_product=matmuls * weights * activations + gathers * activations**2,
+    )
+
+
+def test_the_integer_plan_adds_plain_rows() -> None:
+    model = model_of(*CORA, "model=gcn", "quant=int4", "plan=integer", in_channels=10, out_channels=3)
+    found = costs(model, Size(nodes=7, edges=20))
+    matmuls, gathers = 7 * (10 * 128 + 128 * 3), 20 * (128 + 3)
+    assert found.bit_operations == 4 * (matmuls + gathers)
+    assert found.bit_operations_product == 16 * matmuls + 4 * gathers
+    assert found.mean_bits == 4
+
+
+@pytest.mark.parametrize("model", ["gcn", "gat", "gin"])
+def test_a_node_tensor_that_is_rounded_before_the_layers(model: str) -> None:
+    """Sites `states.I` give the width of what an exact `input` passes on."""
+    exact = "plan.exact=['layers.*.input','layers.*.message']"
+    network = model_of("dataset=cora", f"model={model}", "quant=int4", exact)
+    without = costs(network, Size(7, 20))
+    network.states = torch.nn.ModuleList(Site() for _ in network.layers)
+    assert costs(network, Size(7, 20)) == without
+    for state in network.states:
+        assert isinstance(state, Site)
+        state.quantizer = Quantizer(Grid(4), Observer())
+    assert costs(network, Size(7, 20)).bit_operations < without.bit_operations
+
+
+@pytest.mark.parametrize("model", ["gcn", "gat", "gin"])
+@pytest.mark.parametrize("dataset", ["cora", "reddit_binary", "zinc"])
+def test_any_network(model: str, dataset: str) -> None:
+    categories = 28 if dataset == "zinc" else 0
+    words = (f"dataset={dataset}", f"model={model}")
+    size = Size(30, 90)
+    wide, int8, int4 = (
+        costs(model_of(*words, f"quant={quant}", categories=categories), size) for quant in ("fp32", "int8", "int4")
+    )
+    assert wide.macs == int8.macs == int4.macs
+    assert wide.mean_bits == 32 and 4 <= int4.mean_bits < int8.mean_bits < 32
+    assert int4.model_bytes < int8.model_bytes < wide.model_bytes
+    assert int4.bit_operations < int8.bit_operations < wide.bit_operations
+    assert int4.bit_operations_product < int8.bit_operations_product < wide.bit_operations_product
+
+
+def test_bytes_are_those_of_each_parameter() -> None:
+    model = model_of("dataset=zinc", "model=gat", "quant=int4", categories=28)
+    modules = dict(model.named_modules())
+    bits = {}
+    for name, site in named_sites(model):
+        owner, _, leaf = name.rpartition(".")
+        if site.is_weight:
+            bits[id(getattr(modules[owner], leaf))] = width(site)
+    expected = sum(parameter.numel() * bits.get(id(parameter), 32) / 8 for parameter in model.parameters())
+    assert costs(model, Size(1, 1)).model_bytes == expected
+
+
+def test_an_unknown_layer_is_refused() -> None:
+    model = model_of("dataset=cora", "model=gcn", "quant=int4")
+    model.encoder = torch.nn.Bilinear(2, 2, 2)
+    with pytest.raises(TypeError, match="no function registered here counts the costs of Bilinear"):
+        costs(model, Size(1, 1))

@@ -1,0 +1,118 @@
+"""Lowering: which operations come out, and which networks are refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+
+from dqrun.config import PlanConfig, SiteRule
+from dqrun.errors import ConfigError
+from dqrun.integer import Program
+from dqrun.integer.lower import lower
+from dqrun.quant import named_sites
+
+Make = Callable[..., Any]
+
+
+def targets(program: Program) -> list[tuple[str, str]]:
+    return [(type(operation).__name__.lower(), operation.target) for operation in program.operations]
+
+
+def test_gcn(trained: Make) -> None:
+    assert targets(lower(trained("gcn", graph_level=False))) == [
+        ("quantize", "states.0"),
+        ("linear", "layers.0.features"),
+        ("aggregate", "states.1"),
+        ("linear", "layers.1.features"),
+        ("aggregate", "logits"),
+    ]
+
+
+def test_gat_with_a_linear_encoder(trained: Make) -> None:
+    program = lower(trained("gat", layers=1, encoder="linear", head=[]))
+    assert targets(program) == [
+        ("quantize", "encoder.input"),
+        ("linear", "states.0"),
+        ("linear", "layers.0.features"),
+        ("attention", "states.1"),
+        ("readout", "head.0.input"),
+        ("linear", "logits"),
+    ]
+
+
+def test_gin_with_an_embedding(trained: Make) -> None:
+    program = lower(trained("gin", layers=1, categories=4, head=[1], mlp_norm=True))
+    assert targets(program) == [
+        ("lookup", "states.0"),
+        ("aggregate", "layers.0.mlp.0.input"),
+        ("linear", "layers.0.mlp.1.input"),
+        ("linear", "states.1"),
+        ("readout", "head.0.input"),
+        ("linear", "head.1.input"),
+        ("linear", "logits"),
+    ]
+    assert program.operations[3].epilogue.pre_relu and program.operations[3].epilogue.gain is not None
+
+
+def test_batch_norm_is_folded_where_no_relu_stands_before_it(trained: Make) -> None:
+    epilogue = lower(trained("gcn", layers=1, norm="batch")).operations[2].epilogue
+    assert epilogue.bias is None and epilogue.gain.numel() == epilogue.offset.numel() == 8
+    assert epilogue.folded.gain is None and epilogue.folded.multiplier.numel() == 8
+
+
+def test_signature(trained: Make) -> None:
+    signature = lower(trained("gin", activation_bits=8)).signature
+    assert (signature.in_channels, signature.num_categories, signature.out_channels) == (5, 0, 3)
+    assert signature.graph_level and not lower(trained("gin")).self_loops and lower(trained("gcn")).self_loops
+    assert signature.degree_limit == signature.size_limit == (2**31 - 1) // 255
+
+
+@pytest.mark.parametrize("name", ["states.1", "layers.0.mlp.1.input", "head.0.weight", "encoder.input"])
+def test_an_exact_site_is_refused_by_name(trained: Make, integer_plan: PlanConfig, name: str) -> None:
+    model = trained("gin", encoder="linear", plan=replace(integer_plan, exact=[name]))
+    with pytest.raises(ConfigError, match=rf"^{name} must be quantised .* train with plan=integer"):
+        lower(model)
+
+
+def test_the_paper_plan_and_fp32_are_refused(trained: Make, integer_plan: PlanConfig) -> None:
+    with pytest.raises(ConfigError, match=r"states\.0 must be quantised .* train with plan=integer"):
+        lower(trained("gcn", plan=PlanConfig(name="paper")))
+    with pytest.raises(ConfigError, match=r"and a width for weights and activations"):
+        lower(trained("gcn", weight_bits=None, activation_bits=None))
+
+
+def test_a_site_without_place_in_a_program_is_refused(trained: Make, integer_plan: PlanConfig) -> None:
+    rules = {**integer_plan.rules, "layers.*.output": SiteRule(exact=False)}
+    with pytest.raises(ConfigError, match=r"layers\.0\.output must be exact in an integer program"):
+        lower(trained("gcn", plan=replace(integer_plan, rules=rules)))
+
+
+def test_affine_weights_are_refused(trained: Make, integer_plan: PlanConfig) -> None:
+    rules = {**integer_plan.rules, "**.weight": SiteRule(exact=False, symmetric=False)}
+    with pytest.raises(ConfigError, match=r"layers\.0\.weight must have a symmetric grid"):
+        lower(trained("gcn", plan=replace(integer_plan, rules=rules)))
+
+
+def test_quantisers_that_have_seen_nothing_are_refused(trained: Make) -> None:
+    model = trained("gcn")
+    dict(named_sites(model))["states.1"].quantizer.observer.low.fill_(torch.inf)
+    with pytest.raises(ConfigError, match=r"states\.1 must have observed values"):
+        lower(model)
+
+
+def test_parameters_that_are_not_finite_are_refused(trained: Make) -> None:
+    model = trained("gcn", graph_level=False)
+    model.layers[-1].bias.data[1] = torch.nan
+    with pytest.raises(ConfigError, match=r"logits\.epilogue\.bias must be finite and at most 3.4e\+38, got nan"):
+        lower(model)
+
+
+def test_lowering_leaves_the_network_alone(trained: Make) -> None:
+    model = trained("gin", norm="batch")
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    lower(model)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
