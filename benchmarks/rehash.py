@@ -10,9 +10,11 @@ which value tells what such a trial did. Anything else that does not fit is an e
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import shutil
 import sys
+import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from functools import cache
@@ -22,7 +24,7 @@ from typing import Any
 from dqrun.analysis.publish import publish, write_runs
 from dqrun.analysis.rows import Configuration, Run, config_of
 from dqrun.analysis.select import choose, split_words
-from dqrun.analysis.study import CONFIGS, is_study, read_study
+from dqrun.analysis.study import CONFIGS, TRIALS, is_study, read_study
 from dqrun.analysis.study_page import write_page
 from dqrun.config import RunConfig
 from dqrun.data.fingerprint import fingerprint
@@ -35,16 +37,35 @@ CONFIG: dict[str, tuple[Any, str]] = {
     "method.observer.percentile": ("symmetric", "both ends were of the same rank, each from its side"),
     "method.weight_observer.percentile": ("symmetric", "both ends were of the same rank, each from its side"),
     "method.collapsed_range": ("zero", "where a range held zero alone, all values became 0"),
-    "method.step": ("observed", "there were no learned steps"),
+    "method.learned_scale": (False, "there were no learned scales"),
     "method.delay_epochs": (0, "quantisation was on from the first epoch"),
     "method.observe_epochs": (0, "learned steps began with the first epoch that quantised"),
     "train.warm_start": ("none", "every trial began with parameters drawn from its seed"),
     "train.fine_tune": ({}, "there was no warm start to fine-tune after"),
     "train.bn_reestimation": (0, "batch norms had their running averages"),
-    "plan.exact": ([], "no site was made exact beyond the rules of the plan"),
+    "plan.fp32": ([], "no site was made exact beyond the rules of the plan"),
     "plan.rules.*.headroom": (None, "ranges had no headroom"),
 }
 """Fields of the configuration that trials may lack, with the value that says what they did, and why."""
+
+RENAMED: dict[str, tuple[str, dict[Any, Any]]] = {
+    "method.step": ("method.learned_scale", {"observed": False, "learned": True}),
+    "method.observer.update": (
+        "method.observer.update",
+        {"widen": "running_minmax", "average": "ema", "latest": "last_batch"},
+    ),
+    "method.weight_observer.update": (
+        "method.weight_observer.update",
+        {"widen": "running_minmax", "average": "ema", "latest": "last_batch"},
+    ),
+    "method.protection.exempt": ("method.protection.rounded_sites", {}),
+    "plan.exact": ("plan.fp32", {}),
+    "plan.rules.*.exact": ("plan.rules.*.fp32", {}),
+}
+"""Fields that had another name, with their name of today and what their values are called now."""
+
+COLUMNS = {"step": ("learned_scale", {"observed": "False", "learned": "True"})}
+"""Columns of rows that had another name, with their name of today and what their cells are called now."""
 
 ROW: dict[str, tuple[Any, str]] = {
     "log": ("", "logs of failed trials are not published"),
@@ -76,6 +97,8 @@ def converted(run: Run) -> Run:
 def _config(text: str, path: Path) -> RunConfig:
     """The configuration with its lacking fields; `text` is JSON."""
     tree = json.loads(text)
+    for old, (new, values) in RENAMED.items():
+        _rename(tree, old.split("."), new.split("."), values)
     for name, (value, _) in CONFIG.items():
         _set_default(tree, name.split("."), value)
     return config_of(Run({}, path.parent, Configuration(path, json.dumps(tree))))
@@ -83,9 +106,21 @@ def _config(text: str, path: Path) -> RunConfig:
 
 def renamed(row: dict[str, Any]) -> dict[str, Any]:
     """Before integer_agreement_float32 was a column, integer_agreement was what it is."""
+    row = {COLUMNS.get(name, (name,))[0]: value for name, value in row.items()}
     if "integer_agreement_float32" in row or "integer_agreement" not in row:
         return row
     return {**row, "integer_agreement": None, "integer_agreement_float32": row["integer_agreement"]}
+
+
+def _rename(tree: dict[str, Any], old: Sequence[str], new: Sequence[str], values: dict[Any, Any]) -> None:
+    name, *rest = old
+    if rest:
+        for part in tree.values() if name == "*" else [tree.get(name)]:
+            if isinstance(part, dict):
+                _rename(part, rest, new[1:], values)
+    elif name in tree:
+        value = tree.pop(name)
+        tree[new[0]] = values.get(value, value) if isinstance(value, str) else value
 
 
 def _set_default(tree: dict[str, Any], path: Sequence[str], value: Any) -> None:
@@ -101,13 +136,30 @@ def _set_default(tree: dict[str, Any], path: Sequence[str], value: Any) -> None:
 def raw_runs(folder: Path) -> list[Run]:
     """The rows and configurations of a study, or of run folders, whichever code wrote them."""
     if is_study(folder):
-        study, complaints = read_study(folder)
+        with tempfile.TemporaryDirectory() as place:
+            study, complaints = read_study(_with_columns_of_today(folder, Path(place)))
         if complaints:
             raise ResultsError(complaints[0])
         return [
             Run(row, folder, Configuration(folder / CONFIGS, study.configs[row["cell_hash"]])) for row in study.rows
         ]
     return [Run(json.loads(path.read_bytes()), path.parent) for path in sorted(folder.glob("runs/*/row.json"))]
+
+
+def _with_columns_of_today(folder: Path, copy: Path) -> Path:
+    """A copy of a study whose rows have the columns of COLUMNS by their names of today."""
+    shutil.copy(folder / CONFIGS, copy)
+    with (folder / TRIALS).open(encoding="utf-8", newline="") as source:
+        lines = list(csv.reader(source))
+    header = lines[0]
+    for i, name in enumerate(header):
+        new, values = COLUMNS.get(name, (name, {}))
+        for cells in lines:
+            cells[i] = values.get(cells[i], cells[i])
+        header[i] = new
+    with (copy / TRIALS).open("w", encoding="utf-8", newline="") as target:
+        csv.writer(target).writerows(lines)
+    return copy
 
 
 def rehash(folder: Path) -> int:

@@ -18,7 +18,7 @@ from dqrun.runs.row import read_row
 
 LAST = 20
 NAMED = ("dataset", "model", "quant", "method", "fold", "epochs", "val_metric")
-OPTIONS = ("plan.exact", "train.bn_reestimation", "method.step")
+OPTIONS = ("plan.fp32", "train.bn_reestimation", "method.learned_scale")
 
 
 def steadiness(folder: Path) -> dict[str, Any]:

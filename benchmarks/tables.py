@@ -132,9 +132,9 @@ def steadiness_table(document: dict[str, Any]) -> str:
         fp32 = line["quant"] == "fp32"
         run = [f"{line['quant'].upper()} {'' if fp32 else line['method']}".strip(), str(line["fold"])]
         options = [
-            "logits in FP32" if line["plan.exact"] else "",
+            "logits in FP32" if line["plan.fp32"] else "",
             f"`bn_reestimation={line['train.bn_reestimation']}`" if line["train.bn_reestimation"] else "",
-            "learned steps" if line["method.step"] == "learned" else "",
+            "learned steps" if line["method.learned_scale"] else "",
         ]
         shares = [f"{line[name]:.1%}" for name in ("val_metric", "mean", "smallest", "largest")]
         rows.append([*run, "" if fp32 else ", ".join(filter(None, options)), *shares])

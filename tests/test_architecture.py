@@ -45,7 +45,7 @@ NEEDS_NO_NETWORKS = {
 
 FRONT_DESK = {
     *("errors", "names", "durable", "paths", "config", "composition"),
-    *("cli/__init__", "cli/arguments", "cli/completion", "cli/docs", "cli/help", "cli/hydra_flags"),
+    *("cli/__init__", "cli/completion", "cli/docs", "cli/help", "cli/hydra_flags"),
     *("cli/verbs/__init__", "process/__init__", "process/cores", "process/interrupts", "process/streams"),
     *("process/verbosity", "process/waiting", "runs/__init__", "runs/protocol"),
     *("bench/__init__", "bench/cli", "bench/command", "bench/inference_cli"),

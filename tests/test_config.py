@@ -56,7 +56,7 @@ def test_the_default_run_is_valid(config: RunConfig) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "rule"),
     [
-        ("method.step", "guessed", "be one of observed, learned"),
+        ("method.learned_scale", "guessed", "be one of observed, learned"),
         ("method.delay_epochs", -1, "be >= 0"),
         ("method.delay_epochs", 40, "be < the 40 epochs of training"),
         ("method.observe_epochs", -1, "be >= 0"),
@@ -129,7 +129,7 @@ def test_a_broken_rule_names_field_rule_and_value(config: RunConfig, name: str, 
 
 
 def test_rules_of_a_plan_are_checked(config: RunConfig) -> None:
-    config.plan.rules["head.*"] = schema_module.SiteRule(exact=None, bits=9, symmetric=None, tail=None)
+    config.plan.rules["head.*"] = schema_module.SiteRule(fp32=None, bits=9, symmetric=None, tail=None)
     with pytest.raises(ConfigError, match=r"^plan\.rules\.head\.\*\.bits must be in 2\.\.8 or null, got 9$"):
         config.validate()
 
@@ -170,7 +170,7 @@ def test_data_folders_come_from_field_then_environment_then_platform(
     assert config.data.resolved_mirror == tmp_path
 
 
-@pytest.mark.parametrize("words", [["method.step=learned"], ["method.delay_epochs=2"], ["train.warm_start=fp32"]])
+@pytest.mark.parametrize("words", [["method.learned_scale=true"], ["method.delay_epochs=2"], ["train.warm_start=fp32"]])
 def test_post_training_quantisation_has_no_options_of_training_with_quantisation(words: list[str]) -> None:
     field = words[0].partition("=")[0]
     with pytest.raises(ConfigError, match=rf"{field} must be .* for method.post_training=true, .*, got "):
@@ -182,7 +182,7 @@ def test_steps_that_are_to_be_learned_are_not_observed_to_the_end() -> None:
     words = ["train.epochs=50", "method.delay_epochs=20", "method.observe_epochs=30"]
     message = r"method\.observe_epochs must be < the 30 epochs of training after the delay, got 30"
     with pytest.raises(ConfigError, match=message):
-        load_configs([*words, "method.step=learned"])
+        load_configs([*words, "method.learned_scale=true"])
     load_configs(words)
 
 

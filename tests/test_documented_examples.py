@@ -35,7 +35,7 @@ EXAMPLES = sorted(set(examples()))
 
 def test_examples_are_found() -> None:
     expected = {
-        "plan.exact=['head.*']",
+        "plan.fp32=['head.*']",
         "model.head=[2, 4]",
         "launcher.name=ray",
         "train.schedule.name=step",

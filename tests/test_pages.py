@@ -77,14 +77,14 @@ def test_the_script_writes_the_page(pages, tmp_path: Path, capsys: pytest.Captur
     ("study", "command"),
     [
         ("citation", "dqrun compare results/published/citation --published"),
-        ("reddit_binary", "dqrun compare results/published/reddit_binary plan.exact=[] --published"),
+        ("reddit_binary", "dqrun compare results/published/reddit_binary plan.fp32=[] --published"),
     ],
 )
 def test_numbers_in_the_page_are_those_of_the_rows(repository: Path, study: str, command: str) -> None:
     """Means, deviations and counts, computed by pandas from trials.csv and not by `dqrun compare`."""
     trials = pd.read_csv(repository / "results" / "published" / study / "trials.csv", keep_default_na=False)
-    if "plan.exact" in trials:
-        trials = trials[trials["plan.exact"] == "[]"]
+    if "plan.fp32" in trials:
+        trials = trials[trials["plan.fp32"] == "[]"]
     cells = trials.astype({"test_metric": float}).groupby(["dataset", "model", "quant", "method"])["test_metric"]
     wanted = {key: (100 * values.mean(), 100 * values.std(), len(values)) for key, values in cells}
     page = (repository / "docs" / "reproduction.md").read_text(encoding="utf-8")

@@ -115,7 +115,7 @@ FIELDS = [
         "device",
         "kernels",
     ),
-    *("protocol.trials", "protocol.folds", "protocol.split_seed", "plan.exact", "plan.rules", "tags", "notes", "rerun"),
+    *("protocol.trials", "protocol.folds", "protocol.split_seed", "plan.fp32", "plan.rules", "tags", "notes", "rerun"),
     *(
         "hydra.run.dir",
         "nothing",

@@ -42,7 +42,7 @@ NETWORKS = (
     ("model=gin", "quant=int8", "plan=integer", "model.norm=batch"),
     ("model=gin", "quant=fp32"),
     ("model=gcn", "quant=int4", "plan=integer", "model.norm=none"),
-    ("model=gcn", "quant=int8", "method.step=learned"),
+    ("model=gcn", "quant=int8", "method.learned_scale=true"),
     ("model=gat", "quant=int8", "plan=integer", "model.heads=2"),
 )
 

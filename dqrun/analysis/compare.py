@@ -15,7 +15,7 @@ from dqrun.analysis.rows import Run, load_runs
 from dqrun.analysis.select import choose, numeric_fields, require_fields, split_fields, split_words
 from dqrun.analysis.significance import parse_baseline
 from dqrun.analysis.text import for_terminal
-from dqrun.cli.arguments import VerbParser
+from dqrun.composition.arguments import VerbParser
 from dqrun.errors import ConfigError
 
 DEFAULT_ROWS, DEFAULT_COLUMNS = "dataset,model", "quant,method"

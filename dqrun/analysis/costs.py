@@ -152,7 +152,7 @@ def _(module: GCNLayer, size: Size) -> Part:
     bits = min(size.bits, width(sites.input))
     matmul = work.linear(size.nodes, in_channels, out_channels, bits, width(sites.weight))
     activations = ((rows_in, bits), (rows_out, width(sites.features)))
-    if sites.edge_weight.exact and sites.message.exact:  # a plain sum, see GCNLayer
+    if sites.edge_weight.is_fp32 and sites.message.is_fp32:  # a plain sum, see GCNLayer
         return Part((matmul, work.edge_sum(size.edges, out_channels, width(sites.features))), activations)
     gather = work.edge_sum(size.edges, out_channels, width(sites.features), width(sites.edge_weight))
     return Part((matmul, gather), (*activations, (size.edges, width(sites.edge_weight))))

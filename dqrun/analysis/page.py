@@ -24,7 +24,7 @@ from dqrun.analysis.comparison import SPREADS, Comparison, difference_sheet, mai
 from dqrun.analysis.files import write_atomically
 from dqrun.analysis.plots.style import encode, require_matplotlib, styled
 from dqrun.analysis.sheets import Sheet, template
-from dqrun.cli.arguments import VerbParser
+from dqrun.composition.arguments import VerbParser
 from dqrun.errors import ConfigError, DqrunError
 
 

@@ -19,7 +19,7 @@ from dqrun.analysis.plots.series import selected
 from dqrun.analysis.plots.style import FORMATS, encode, field_label, require_matplotlib, styled
 from dqrun.analysis.select import require_fields, split_fields
 from dqrun.analysis.text import unit_of
-from dqrun.cli.arguments import VerbParser
+from dqrun.composition.arguments import VerbParser
 from dqrun.errors import ConfigError, DataError, DqrunError, ResultsError
 
 if TYPE_CHECKING:

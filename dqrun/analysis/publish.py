@@ -16,7 +16,7 @@ from dqrun.analysis.rows import Run, config_of, load_runs
 from dqrun.analysis.select import choose, split_words
 from dqrun.analysis.study import COMMANDS, flat, is_study, write_study
 from dqrun.analysis.study_page import write_page
-from dqrun.cli.arguments import VerbParser
+from dqrun.composition.arguments import VerbParser
 from dqrun.composition.compose import load_configs
 from dqrun.data.fingerprint import fingerprint
 from dqrun.durable import write_text

@@ -16,7 +16,7 @@ from dqrun.errors import ConfigError, ResultsError
 
 _ORDER: dict[str, Callable[[float, float], bool]] = {"<": lt, "<=": le, ">": gt, ">=": ge}
 _WORD = re.compile(r"(?P<name>[A-Za-z_][\w.]*)(?P<sign><=|>=|!=|=|<|>)(?P<value>.*)", re.DOTALL)
-_COMMA = re.compile(r",(?![^\[\]]*\])")  # not within a list: plan.exact=[a,b] is one value
+_COMMA = re.compile(r",(?![^\[\]]*\])")  # not within a list: plan.fp32=[a,b] is one value
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dqrun.bench import command
-from dqrun.cli.arguments import VerbParser
+from dqrun.composition.arguments import VerbParser
 from dqrun.config import MODELS
 from dqrun.errors import ConfigError
 

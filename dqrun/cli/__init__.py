@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from dqrun import __version__
-from dqrun.cli.arguments import LineParser
 from dqrun.cli.verbs import MAIN_INTERRUPTED, VERBS
+from dqrun.composition.arguments import LineParser
 from dqrun.composition.fields import suggestion
 from dqrun.errors import ConfigError, DqrunError, printable
 from dqrun.process.interrupts import exit_code, listening

@@ -39,7 +39,7 @@ class Field:
 def list_fields() -> dict[str, Field]:
     """Every field by its dotted name, in the schema's order; a part comes before the fields in it.
 
-    The values of a dictionary of dataclasses are listed once, with `*` for the key: `plan.rules.*.exact`.
+    The values of a dictionary of dataclasses are listed once, with `*` for the key: `plan.rules.*.fp32`.
     """
     return {field.name: field for field in _walk(RunConfig, "")}
 

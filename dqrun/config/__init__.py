@@ -11,7 +11,6 @@ from dqrun.config.dataset import DataConfig as DataConfig
 from dqrun.config.dataset import DatasetConfig as DatasetConfig
 from dqrun.config.method import ESTIMATORS as ESTIMATORS
 from dqrun.config.method import OBSERVER_UPDATES as OBSERVER_UPDATES
-from dqrun.config.method import STEPS as STEPS
 from dqrun.config.method import MethodConfig as MethodConfig
 from dqrun.config.method import ObserverConfig as ObserverConfig
 from dqrun.config.method import ProtectionConfig as ProtectionConfig

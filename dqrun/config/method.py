@@ -7,9 +7,8 @@ from dataclasses import dataclass, field
 from dqrun.config.rules import doc, require, require_name, require_one_of
 
 ESTIMATORS = ("ste", "clipped", "clipped_ends")
-OBSERVER_UPDATES = ("widen", "average", "latest")
+OBSERVER_UPDATES = ("running_minmax", "ema", "last_batch")
 PERCENTILES = ("symmetric", "kthvalue")
-STEPS = ("observed", "learned")
 COLLAPSED_RANGES = ("zero", "unit")
 
 
@@ -19,10 +18,10 @@ class ObserverConfig:
 
     tail: float = doc("share of the values left outside the range on each side, [0, 0.5); 0: minimum and maximum", 0.0)
     update: str = doc(
-        "widen (running extremes), average (exponential moving average), latest (range of the last training step)",
-        "average",
+        "running_minmax (running extremes), ema (exponential moving average), last_batch (range of the last step)",
+        "ema",
     )
-    momentum: float = doc("update=average: weight of the newest range, (0, 1]", 0.01)
+    momentum: float = doc("update=ema: weight of the newest range, (0, 1]", 0.01)
     percentile: str = doc(
         "ends of the range among n values, by rank from the smallest, k = floor(tail n): symmetric (k + 1 and n - k), "
         "kthvalue (k and floor((1 - tail) n), both at least 1: Degree-Quant's released code)",
@@ -34,7 +33,7 @@ class ObserverConfig:
         """The name in tables, e.g. minmax-average(0.01), percentile(0.001)-widen."""
         percentile = "percentile" if self.percentile == "symmetric" else self.percentile
         extent = f"{percentile}({self.tail:g})" if self.tail else "minmax"
-        return f"{extent}-{self.update}" + (f"({self.momentum:g})" if self.update == "average" else "")
+        return f"{extent}-{self.update}" + (f"({self.momentum:g})" if self.update == "ema" else "")
 
     def validate(self, name: str) -> None:
         require(0 <= self.tail < 0.5, f"{name}.tail", "be in [0, 0.5)", self.tail)
@@ -51,7 +50,7 @@ class ProtectionConfig:
     p_min: float = doc("probability of protection of the node with the lowest in-degree, [0, 1]", 0.0)
     p_max: float = doc("probability of protection of the node with the highest in-degree, [p_min, 1]", 0.0)
     per_layer: bool = doc("draw a mask for each layer (else one mask for the whole forward pass)", False)
-    exempt: list[str] = doc(
+    rounded_sites: list[str] = doc(
         "globs, as in plan.rules, of sites that quantise protected rows all the same, e.g. ['**.mlp.**']", []
     )
 
@@ -80,10 +79,7 @@ class MethodConfig:
     protection: ProtectionConfig = field(
         default_factory=ProtectionConfig, metadata={"doc": "stochastic protection of high in-degree nodes"}
     )
-    step: str = doc(
-        "step size (scale) of each grid: observed (of the range), learned (LSQ: a parameter)",
-        "observed",
-    )
+    learned_scale: bool = doc("the scale of each grid is a parameter (LSQ), else it follows the observed range", False)
     collapsed_range: str = doc(
         "grid of a range that holds zero alone: zero (all values become 0), unit (scale 1 and zero point 0: "
         "Degree-Quant's released code)",
@@ -94,7 +90,8 @@ class MethodConfig:
         0,
     )
     observe_epochs: int = doc(
-        "epochs after the delay in which method.step=learned still observes its steps, >= 0, < the epochs that remain",
+        "method.learned_scale=true: epochs after the delay in which ranges are still observed, >= 0, < the epochs that "
+        "remain",
         0,
     )
     noise_rate: float = doc("share of the elements that a training step quantises, (0, 1]; 1: all", 1.0)
@@ -106,7 +103,6 @@ class MethodConfig:
         self.observer.validate("method.observer")
         self.weight_observer.validate("method.weight_observer")
         self.protection.validate()
-        require_one_of("method.step", self.step, STEPS)
         require_one_of("method.collapsed_range", self.collapsed_range, COLLAPSED_RANGES)
         require(self.delay_epochs >= 0, "method.delay_epochs", "be >= 0", self.delay_epochs)
         require(self.observe_epochs >= 0, "method.observe_epochs", "be >= 0", self.observe_epochs)

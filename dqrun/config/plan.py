@@ -11,7 +11,7 @@ from dqrun.config.rules import doc, require, require_name
 class SiteRule:
     """What a plan says of the sites that a glob matches; null keeps what earlier rules said."""
 
-    exact: bool | None = doc("true: left in FP32; false: quantised", None)
+    fp32: bool | None = doc("true: left in FP32; false: quantised", None)
     bits: int | None = doc("width, 2..8; null: quant's", None)
     symmetric: bool | None = doc("grid with zero point 0; null: quant's", None)
     tail: float | None = doc(
@@ -38,8 +38,8 @@ class PlanConfig:
             "sites, or parts of the network and so all their sites; * stays within a dotted part, ** spans parts"
         },
     )
-    exact: list[str] = doc(
-        "globs of further sites, or parts of the network, to leave in FP32, for the shell: plan.exact=['head.*']", []
+    fp32: list[str] = doc(
+        "globs of further sites, or parts of the network, to leave in FP32, for the shell: plan.fp32=['head.*']", []
     )
 
     def validate(self) -> None:

@@ -114,12 +114,12 @@ class RunConfig:
         method, epochs = self.method, self.own_train.epochs
         delay, rule = method.delay_epochs, f"be < the {epochs} epochs of training"
         require(delay < epochs, "method.delay_epochs", rule, delay)
-        if method.step == "learned":
+        if method.learned_scale:
             observed, rule = method.observe_epochs, f"be < the {epochs - delay} epochs of training after the delay"
             require(observed < epochs - delay, "method.observe_epochs", rule, observed)
         if method.post_training:
             because = "for method.post_training=true, which trains in FP32"
-            require(method.step == "observed", "method.step", f"be observed {because}", method.step)
+            require(not method.learned_scale, "method.learned_scale", f"be false {because}", method.learned_scale)
             require(delay == 0, "method.delay_epochs", f"be 0 {because}", delay)
             require(not self.starts_warm, "train.warm_start", f"be none {because}", self.train.warm_start)
 

@@ -13,15 +13,15 @@ from dqrun.graphs.csr import CSR
 class Graph:
     """The structure of one batch of G graphs with N nodes in all.
 
-    `protected` is None (evaluation, other methods) or bool [K, N]: nodes whose rows stay exact in this forward
-    pass, one mask for all layers (K = 1) or one for each.
+    `protection_masks` is None (evaluation, other methods) or bool [K, N]: protected nodes, whose rows stay FP32 in this
+    forward pass; one mask for all layers (K = 1) or one for each.
     """
 
     csr: CSR
     node_ptr: Tensor  # int64 [G + 1] first node of each graph
     batch: Tensor  # int64 [N] graph of each node
     degree_rank: Tensor  # float32 [N] share of the nodes of the same graph with at most this node's in-degree
-    protected: Tensor | None = None
+    protection_masks: Tensor | None = None
 
     @property
     def num_nodes(self) -> int:
@@ -32,15 +32,15 @@ class Graph:
         return self.node_ptr.numel() - 1
 
     @property
-    def keep(self) -> Tensor | None:
-        """Rows that stay exact in the layer that sees this graph, bool [N], or None: no node is protected."""
-        return None if self.protected is None else self.protected[0]
+    def protected(self) -> Tensor | None:
+        """Protected rows of the layer that sees this graph, bool [N], or None: no node is protected."""
+        return None if self.protection_masks is None else self.protection_masks[0]
 
     def layer(self, i: int) -> Graph:
         """The graph as layer i sees it, with that layer's mask."""
-        if self.protected is None or self.protected.size(0) == 1:
+        if self.protection_masks is None or self.protection_masks.size(0) == 1:
             return self
-        return replace(self, protected=self.protected[i : i + 1])
+        return replace(self, protection_masks=self.protection_masks[i : i + 1])
 
-    def with_protected(self, protected: Tensor | None) -> Graph:
-        return replace(self, protected=protected)
+    def with_protection_masks(self, masks: Tensor | None) -> Graph:
+        return replace(self, protection_masks=masks)

@@ -47,7 +47,7 @@ class Float64Quantizer(nn.Module):
         self.tie, self.codes = False, torch.empty(0)
 
     def forward(
-        self, x: Tensor, keep: Tensor | None = None, multiplicity: Tensor | None = None, relu: bool = False
+        self, x: Tensor, protected: Tensor | None = None, multiplicity: Tensor | None = None, relu: bool = False
     ) -> Tensor:
         if self.watched:
             self.watch(x)

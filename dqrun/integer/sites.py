@@ -43,7 +43,7 @@ class TrainedSites:
     def require_no_others(self) -> None:
         """Raises ConfigError for a quantised site that an integer program does not round at."""
         for name, site in self._sites.items():
-            if not site.exact and name not in self._used:
+            if not site.is_fp32 and name not in self._used:
                 raise ConfigError(f"{name} must be exact in an integer program: train with plan=integer")
 
     def _quantizer(self, name: str) -> Quantizer:

@@ -51,7 +51,7 @@ def fake_quantize(
     zero_point: Tensor,
     qmin: int,
     qmax: int,
-    keep: Tensor | None = None,
+    protected: Tensor | None = None,
     estimator: str = "ste",
     relu: bool = False,
     noise: Noise | None = None,
@@ -61,21 +61,23 @@ def fake_quantize(
     Clamped to [qmin, qmax]; half rounds to even, all in x's precision, as `torch.fake_quantize_per_tensor_affine`;
     infinite x takes the end codes, NaN stays NaN and its gradient passes.
 
-    x: [N, ...]. scale: float32 0-d. zero_point: int32 0-d. keep: bool [N] or None, rows passed unchanged with identity
-    gradient. estimator, the gradient with respect to x elsewhere: "ste" identity; "clipped" zero where the unclamped
-    code is outside [qmin, qmax]; "clipped_ends" zero where the clamped code is qmin or qmax. relu: a ReLU follows, at
-    no further cost. noise: elements that it does not choose stay exact as well, with identity gradient; fewer than 2^32
-    elements. Returns the shape of x.
+    x: [N, ...]. scale: float32 0-d. zero_point: int32 0-d. protected: bool [N] or None, rows passed unchanged with
+    identity gradient. estimator, the gradient with respect to x elsewhere: "ste" identity; "clipped" zero where the
+    unclamped code is outside [qmin, qmax]; "clipped_ends" zero where the clamped code is qmin or qmax. relu: a ReLU
+    follows, at no further cost. noise: elements that it does not choose stay exact as well, with identity gradient;
+    fewer than 2^32 elements. Returns the shape of x.
 
     A scale that asks for a gradient gets that of LSQ (Esser et al. 2020, eq. 3), whatever the estimator: with
     v = x / scale, the sum over the elements that do not stay exact of (qmin - zero_point) where v is at most that,
     (qmax - zero_point) where v is at least that, and round(v) - v between. No gradient to zero_point.
     """
     if isinstance(x, SparseRows):
-        exact = sparse.of_values(x, keep)
+        exact = sparse.of_values(x, protected)
         values = fake_quantize(x.values, scale, zero_point, qmin, qmax, exact, estimator, relu, noise)
         return cast(R, x.with_values(values))
-    return cast(R, version(reference.fake_quantize, x)(x, scale, zero_point, qmin, qmax, keep, estimator, relu, noise))
+    return cast(
+        R, version(reference.fake_quantize, x)(x, scale, zero_point, qmin, qmax, protected, estimator, relu, noise)
+    )
 
 
 def dropout(x: R, p: float, training: bool) -> R:
@@ -97,15 +99,15 @@ def tail_range(
     x: Rows,
     tail: float,
     row_weight: Tensor | None = None,
-    keep: Tensor | None = None,
+    protected: Tensor | None = None,
     seen: Range | None = None,
     percentile: str = "symmetric",
 ) -> Range:
     """The range of x that leaves a share `tail` of its elements out on each side, exactly; no gradient.
 
     x: [N, ...] without NaN. tail: [0, 0.5). row_weight: int64 [N], how often each row counts (0: not at all), or None:
-    once. keep: bool [N] or None, rows that do not count. Returns 0-d tensors of x's type: two elements of the multiset
-    of the W elements that count, by their rank from the smallest; (+inf, -inf) when W = 0.
+    once. protected: bool [N] or None, rows that do not count. Returns 0-d tensors of x's type: two elements of the
+    multiset of the W elements that count, by their rank from the smallest; (+inf, -inf) when W = 0.
 
     percentile, with k = floor(tail * W): "symmetric" the ranks k + 1 and W - k; "kthvalue" the ranks k and
     floor((1 - tail) * W), both at least 1, as in Degree-Quant's released code. Of 100 elements and a tail of 0.01 these
@@ -115,9 +117,9 @@ def tail_range(
     not more than the asked share lies outside it.
     """
     if isinstance(x, SparseRows):
-        x, row_weight = sparse.multiset(x, row_weight, keep)
-        keep = None
-    return version(reference.tail_range, x)(x, tail, row_weight, keep, seen, percentile)
+        x, row_weight = sparse.multiset(x, row_weight, protected)
+        protected = None
+    return version(reference.tail_range, x)(x, tail, row_weight, protected, seen, percentile)
 
 
 def linear(x: Rows, weight: Tensor, bias: Tensor | None = None, relu: bool = False) -> Tensor:
@@ -174,22 +176,22 @@ def spmm_quantized(
     zero_point: Tensor,
     qmin: int,
     qmax: int,
-    keep: Tensor | None = None,
+    protected: Tensor | None = None,
     estimator: str = "ste",
     noise: Noise | None = None,
 ) -> R:
     """`spmm` of messages weight[e] * x[col[e]] that each pass `fake_quantize` before the sum.
 
-    keep: bool [N] or None, source nodes whose messages stay exact; the rest as in `spmm` and `fake_quantize`, the
+    protected: bool [N] or None, source nodes whose messages stay exact; the rest as in `spmm` and `fake_quantize`, the
     gradient of the scale included: a sum over messages. noise: drawn for each element of each message.
     """
     if isinstance(x, SparseRows):
         assert weight is None
-        sums, exact, rows = sparse.neighbours(csr, x), sparse.of_values(x, keep), x.values.unsqueeze(1)
+        sums, exact, rows = sparse.neighbours(csr, x), sparse.of_values(x, protected), x.values.unsqueeze(1)
         y = spmm_quantized(sums.terms, rows, None, scale, zero_point, qmin, qmax, exact, estimator, noise)
         return cast(R, SparseRows(y.squeeze(1), sums.where))
     chosen = version(reference.spmm_quantized, x)
-    return cast(R, chosen(csr, x, weight, scale, zero_point, qmin, qmax, keep, estimator, noise))
+    return cast(R, chosen(csr, x, weight, scale, zero_point, qmin, qmax, protected, estimator, noise))
 
 
 def message_range(
@@ -197,18 +199,18 @@ def message_range(
     x: Rows,
     weight: Tensor | None,
     tail: float,
-    keep: Tensor | None = None,
+    protected: Tensor | None = None,
     seen: Range | None = None,
     percentile: str = "symmetric",
 ) -> Range:
     """`tail_range` of the messages weight[e] * x[col[e]] of all edges.
 
-    keep: bool [N], source nodes left out; seen, percentile: as there.
+    protected: bool [N], source nodes left out; seen, percentile: as there.
     """
     if isinstance(x, SparseRows):
         assert weight is None
-        return tail_range(x, tail, csr.out_degree, keep, seen, percentile)
-    return version(reference.message_range, x)(csr, x, weight, tail, keep, seen, percentile)
+        return tail_range(x, tail, csr.out_degree, protected, seen, percentile)
+    return version(reference.message_range, x)(csr, x, weight, tail, protected, seen, percentile)
 
 
 def edge_add(csr: CSR, source: Tensor, target: Tensor) -> Tensor:

@@ -24,12 +24,12 @@ def fake_quantize(
     zero_point: Tensor,
     qmin: int,
     qmax: int,
-    keep: Tensor | None = None,
+    protected: Tensor | None = None,
     estimator: str = "ste",
     relu: bool = False,
     noise: Noise | None = None,
 ) -> Tensor:
-    y: Tensor = _FakeQuantize.apply(x, scale, zero_point, qmin, qmax, keep, estimator)  # type: ignore[no-untyped-call]
+    y: Tensor = _FakeQuantize.apply(x, scale, zero_point, qmin, qmax, protected, estimator)  # type: ignore[no-untyped-call]
     if noise is not None:
         y = torch.where(keeps(x, 1 - noise.rate, noise.low, noise.high), y, x)
     return y.relu() if relu else y
@@ -46,11 +46,11 @@ class _FakeQuantize(torch.autograd.Function):
         zero_point: Tensor,
         qmin: int,
         qmax: int,
-        keep: Tensor | None,
+        protected: Tensor | None,
         estimator: str,
     ) -> Tensor:
         code = torch.round(x * (1 / scale)) + zero_point
-        exact = None if keep is None else _rows(keep, x)
+        exact = None if protected is None else _rows(protected, x)
         ctx.slope = (
             _step_slope(x, scale, qmin - zero_point, qmax - zero_point, exact) if ctx.needs_input_grad[1] else None
         )
@@ -116,11 +116,11 @@ def tail_range(
     x: Tensor,
     tail: float,
     row_weight: Tensor | None = None,
-    keep: Tensor | None = None,
+    protected: Tensor | None = None,
     seen: Range | None = None,
     percentile: str = "symmetric",
 ) -> Range:
-    low, high = _tail_range(x, tail, row_weight, keep, percentile)
+    low, high = _tail_range(x, tail, row_weight, protected, percentile)
     return (low, high) if seen is None else (torch.minimum(low, seen[0]), torch.maximum(high, seen[1]))
 
 
@@ -131,11 +131,11 @@ def left_out(tail: float, total: int, percentile: str) -> tuple[int, int]:
     return max(1, int(tail * total)) - 1, total - max(1, int((1 - tail) * total))
 
 
-def _tail_range(x: Tensor, tail: float, row_weight: Tensor | None, keep: Tensor | None, percentile: str) -> Range:
+def _tail_range(x: Tensor, tail: float, row_weight: Tensor | None, protected: Tensor | None, percentile: str) -> Range:
     if x.numel() == 0:
         return x.new_full((), float("inf")), x.new_full((), float("-inf"))
-    if keep is not None:
-        row_weight = (~keep).long() if row_weight is None else row_weight.masked_fill(keep, 0)
+    if protected is not None:
+        row_weight = (~protected).long() if row_weight is None else row_weight.masked_fill(protected, 0)
     if row_weight is None:
         below, above = left_out(tail, x.numel(), percentile)
         if below == above == 0:
@@ -190,11 +190,11 @@ def spmm_quantized(
     zero_point: Tensor,
     qmin: int,
     qmax: int,
-    keep: Tensor | None = None,
+    protected: Tensor | None = None,
     estimator: str = "ste",
     noise: Noise | None = None,
 ) -> Tensor:
-    exact = None if keep is None else keep[csr.col]
+    exact = None if protected is None else protected[csr.col]
     messages = _messages(csr, x, weight)
     rounded = fake_quantize(messages, scale, zero_point, qmin, qmax, exact, estimator, noise=noise)
     return _sum_by_target(csr, rounded)
@@ -206,11 +206,11 @@ def message_range(
     x: Tensor,
     weight: Tensor | None,
     tail: float,
-    keep: Tensor | None = None,
+    protected: Tensor | None = None,
     seen: Range | None = None,
     percentile: str = "symmetric",
 ) -> Range:
-    exact = None if keep is None else keep[csr.col]
+    exact = None if protected is None else protected[csr.col]
     return tail_range(_messages(csr, x, weight), tail, None, exact, seen, percentile)
 
 

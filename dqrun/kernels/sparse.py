@@ -80,12 +80,12 @@ def of_values(x: SparseRows, of_row: Tensor | None) -> Tensor | None:
     return None if of_row is None else of_row[x.where.places.row]
 
 
-def multiset(x: SparseRows, row_weight: Tensor | None, keep: Tensor | None) -> tuple[Tensor, Tensor]:
+def multiset(x: SparseRows, row_weight: Tensor | None, protected: Tensor | None) -> tuple[Tensor, Tensor]:
     """Values [K + 1, 1], the last a zero that stands for all left out, and how often each counts, int64 [K + 1]."""
     if row_weight is None:
         row_weight = torch.ones_like(x.where.zeros_of_row)
-    if keep is not None:
-        row_weight = row_weight.masked_fill(keep, 0)
+    if protected is not None:
+        row_weight = row_weight.masked_fill(protected, 0)
     zeros = (row_weight * x.where.zeros_of_row).sum().view(1)
     values = torch.cat([x.values, x.values.new_zeros(1)])
     return values.unsqueeze(1), torch.cat([row_weight[x.where.places.row], zeros])

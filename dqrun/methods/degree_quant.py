@@ -30,4 +30,6 @@ class Protection:
         """The graph with a fresh mask, bool [num_masks, N]; `generator` lives on the graph's device."""
         probability = self.probability(graph.degree_rank)
         shape = (self.num_masks, graph.num_nodes)
-        return graph.with_protected(torch.rand(shape, generator=generator, device=probability.device) < probability)
+        return graph.with_protection_masks(
+            torch.rand(shape, generator=generator, device=probability.device) < probability
+        )

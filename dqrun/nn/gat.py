@@ -59,16 +59,16 @@ class GATLayer(nn.Module):
 
     def forward(self, x: Rows, graph: Graph, relu: bool = False) -> Tensor:
         """float32 [N, in] -> [N, heads * out], or [N, out] when averaged; `relu`: a ReLU follows."""
-        sites, csr, keep = self.sites, graph.csr, graph.keep
-        x = kernels.dropout(sites.input(x, keep), self.dropout, self.training)
-        h = sites.features(kernels.linear(x, sites.weight(self.weight).t()), keep).view(
+        sites, csr, protected = self.sites, graph.csr, graph.protected
+        x = kernels.dropout(sites.input(x, protected), self.dropout, self.training)
+        h = sites.features(kernels.linear(x, sites.weight(self.weight).t()), protected).view(
             -1, self.heads, self.out_channels
         )
         source, target = torch.einsum("nhc,shc->snh", h, sites.attention(self.attention))
-        keep_edge = None if keep is None or sites.logit.exact else keep[csr.col]
-        logit = sites.logit(kernels.edge_add(csr, source, target), keep_edge)
+        protected_edges = None if protected is None or sites.logit.is_fp32 else protected[csr.col]
+        logit = sites.logit(kernels.edge_add(csr, source, target), protected_edges)
         alpha = sites.coefficient(kernels.edge_softmax(csr, F.leaky_relu(logit, NEGATIVE_SLOPE)))
         alpha = kernels.dropout(alpha, self.attention_dropout, self.training)
-        a = sites.aggregate(propagate(csr, h, alpha, sites.message, keep), keep)
+        a = sites.aggregate(propagate(csr, h, alpha, sites.message, protected), protected)
         a = a.flatten(1) if self.concat else a.mean(1)
-        return sites.output(a + self.bias, keep, relu=relu)
+        return sites.output(a + self.bias, protected, relu=relu)

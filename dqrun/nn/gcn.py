@@ -43,13 +43,13 @@ class GCNLayer(nn.Module):
 
     def forward(self, x: Rows, graph: Graph, relu: bool = False) -> Tensor:
         """float32 [N, in] -> [N, out]; `relu`: a ReLU follows."""
-        sites, csr, keep = self.sites, graph.csr, graph.keep
-        x = kernels.dropout(sites.input(x, keep), self.dropout, self.training)
+        sites, csr, protected = self.sites, graph.csr, graph.protected
+        x = kernels.dropout(sites.input(x, protected), self.dropout, self.training)
         h = kernels.linear(x, sites.weight(self.weight).t())
         if sites.edge_weight.idle and sites.message.idle:
             d = csr.inverse_sqrt_degree.unsqueeze(-1)
-            a = d * kernels.spmm(csr, sites.features(d * h, keep, csr.out_degree))
+            a = d * kernels.spmm(csr, sites.features(d * h, protected, csr.out_degree))
         else:
-            h = sites.features(h, keep)
-            a = propagate(csr, h, sites.edge_weight(csr.symmetric_weight), sites.message, keep)
-        return sites.output(sites.aggregate(a, keep) + self.bias, keep, relu=relu)
+            h = sites.features(h, protected)
+            a = propagate(csr, h, sites.edge_weight(csr.symmetric_weight), sites.message, protected)
+        return sites.output(sites.aggregate(a, protected) + self.bias, protected, relu=relu)

@@ -47,11 +47,11 @@ class GINLayer(nn.Module):
 
     def forward(self, x: Rows, graph: Graph, relu: bool = False) -> Tensor:
         """float32 [N, in] -> [N, out]; `relu`: a ReLU follows."""
-        sites, csr, keep = self.sites, graph.csr, graph.keep
-        x = kernels.dropout(sites.input(kernels.summable(csr, x), keep), self.dropout, self.training)
+        sites, csr, protected = self.sites, graph.csr, graph.protected
+        x = kernels.dropout(sites.input(kernels.summable(csr, x), protected), self.dropout, self.training)
         if sites.message.idle and sites.aggregate.idle:
             h = kernels.spmm_self(csr, x, 1 + self.eps)
         else:
-            a = sites.aggregate(propagate(csr, x, None, sites.message, keep), keep)
+            a = sites.aggregate(propagate(csr, x, None, sites.message, protected), protected)
             h = kernels.add_self(csr, a, x, 1 + self.eps)
-        return sites.output(self.mlp(h, keep), keep, relu=relu)
+        return sites.output(self.mlp(h, protected), protected, relu=relu)

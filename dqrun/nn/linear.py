@@ -22,12 +22,12 @@ class Linear(nn.Module):
         self.weight, self.bias = plain.weight, plain.bias
         self.sites = Sites(input=Site(nonnegative=nonnegative_input), weight=Site(is_weight=True), output=Site())
 
-    def forward(self, x: Rows, keep: Tensor | None = None, relu: bool = False) -> Tensor:
-        """float32 [N, in] -> [N, out]; `keep`: bool [N], rows that stay exact; `relu`: a ReLU follows."""
-        x, weight = self.sites.input(x, keep), self.sites.weight(self.weight)
+    def forward(self, x: Rows, protected: Tensor | None = None, relu: bool = False) -> Tensor:
+        """float32 [N, in] -> [N, out]; `protected`: bool [N], rows that stay exact; `relu`: a ReLU follows."""
+        x, weight = self.sites.input(x, protected), self.sites.weight(self.weight)
         if self.sites.output.idle:
             return kernels.linear(x, weight, self.bias, relu)
-        return self.sites.output(kernels.linear(x, weight, self.bias), keep, relu=relu)
+        return self.sites.output(kernels.linear(x, weight, self.bias), protected, relu=relu)
 
 
 class BatchNorm(nn.Module):
@@ -38,12 +38,12 @@ class BatchNorm(nn.Module):
         self.norm = nn.BatchNorm1d(channels)
         self.sites = Sites(output=Site())
 
-    def forward(self, x: Tensor, keep: Tensor | None = None, relu: bool = False) -> Tensor:
+    def forward(self, x: Tensor, protected: Tensor | None = None, relu: bool = False) -> Tensor:
         """float32 [N, C] -> [N, C]; `relu`: a ReLU follows. Raises ConfigError for N < 2 in training."""
         if self.training and x.size(0) < 2:
             rule = "put 2 or more nodes into each training batch, which batch norm needs"
             raise ConfigError.rule("train.batch_size", rule, x.size(0))
-        return self.sites.output(self.norm(x), keep, relu=relu)
+        return self.sites.output(self.norm(x), protected, relu=relu)
 
 
 class Embedding(nn.Module):
@@ -54,7 +54,7 @@ class Embedding(nn.Module):
         self.weight = nn.Embedding(num_categories, channels).weight
         self.sites = Sites(weight=Site(is_weight=True))
 
-    def forward(self, category: Tensor, keep: Tensor | None = None) -> Tensor:
+    def forward(self, category: Tensor, protected: Tensor | None = None) -> Tensor:
         """int64 [N] -> float32 [N, C]."""
         return F.embedding(category, self.sites.weight(self.weight))
 
@@ -66,9 +66,9 @@ class MLP(nn.ModuleList):
         linears = [Linear(a, b, nonnegative_input=i > 0) for i, (a, b) in enumerate(pairwise(channels))]
         super().__init__([*linears, BatchNorm(channels[-1])] if norm else linears)
 
-    def forward(self, x: Rows, keep: Tensor | None = None) -> Tensor:
-        """float32 [N, channels[0]] -> [N, channels[-1]]; `keep`: bool [N], rows that stay exact throughout."""
+    def forward(self, x: Rows, protected: Tensor | None = None) -> Tensor:
+        """float32 [N, channels[0]] -> [N, channels[-1]]; `protected`: bool [N], rows that stay exact throughout."""
         for i, module in enumerate(self):
-            x = module(x, keep, relu=i < len(self) - 1)
+            x = module(x, protected, relu=i < len(self) - 1)
         assert isinstance(x, Tensor)
         return x

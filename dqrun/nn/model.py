@@ -66,7 +66,7 @@ class GNN(nn.Module):
         self.activation, self.residual, self.readout = activation, residual, readout
         self.head = head
         signs = nonnegative_states or [False] * (self.num_hidden + 1)
-        self.states = nn.ModuleList(Site(nonnegative=sign, opt_in=True) for sign in signs)
+        self.states = nn.ModuleList(Site(nonnegative=sign, fp32_by_default=True) for sign in signs)
 
     @property
     def num_hidden(self) -> int:
@@ -80,7 +80,7 @@ class GNN(nn.Module):
     def embed(self, x: Rows, graph: Graph) -> Rows:
         """What logits are made of: the last node states [N, H] or, with a readout, the pooled ones [G, H]."""
         if self.encoder is not None:
-            x = self.encoder(x, graph.layer(0).keep)
+            x = self.encoder(x, graph.layer(0).protected)
         x = self._state(0, x, graph)
         for i in range(self.num_hidden):
             x = self._state(i + 1, self._hidden(i, x, graph.layer(i)), graph)
@@ -98,14 +98,16 @@ class GNN(nn.Module):
         """State i. Where edges gather it, its range counts a row once for each of them and once as the node's own."""
         entered = min(i, len(self.layers) - 1)  # the last state has the mask of the last layer
         gathered = i < len(self.layers) and self.layers[i].gathers_input
-        rounded: Rows = self.states[i](x, graph.layer(entered).keep, graph.csr.out_degree + 1 if gathered else None)
+        rounded: Rows = self.states[i](
+            x, graph.layer(entered).protected, graph.csr.out_degree + 1 if gathered else None
+        )
         return rounded
 
     def _hidden(self, i: int, x: Rows, graph: Graph) -> Tensor:
         relu = self.activation == "relu"
         h: Tensor = self.layers[i](x, graph, relu=relu and self.norms is None)
         if self.norms is not None:
-            h = self.norms[i](h, graph.keep, relu=relu)
+            h = self.norms[i](h, graph.protected, relu=relu)
         if not relu:
             h = ACTIVATIONS[self.activation](h)
         return dense(x) + h if self.residual and x.shape == h.shape else h

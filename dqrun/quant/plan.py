@@ -41,25 +41,25 @@ class QuantPlan:
     method: MethodConfig
     plan: PlanConfig
 
-    def rule(self, name: str, opt_in: bool = False) -> SiteRule:
-        """What the rules together say of a site: later matches win, field by field; `plan.exact` wins over all.
+    def rule(self, name: str, fp32_by_default: bool = False) -> SiteRule:
+        """What the rules together say of a site: later matches win, field by field; `plan.fp32` wins over all.
 
-        `opt_in`: the site is exact where no rule says otherwise.
+        `fp32_by_default`: the site is exact where no rule says otherwise.
         """
-        merged = SiteRule(exact=opt_in)
+        merged = SiteRule(fp32=fp32_by_default)
         for glob, rule in self.plan.rules.items():
             if matches(name, glob):
                 said = {key: value for key, value in vars(rule).items() if value is not None}
                 merged = replace(merged, **said)
-        if any(matches(name, glob) for glob in self.plan.exact):
-            merged = replace(merged, exact=True)
+        if any(matches(name, glob) for glob in self.plan.fp32):
+            merged = replace(merged, fp32=True)
         return merged
 
     def quantizer(self, name: str, site: Site, generator: torch.Generator | None) -> Quantizer | None:
         """The quantiser of a site, or None where the plan leaves it exact."""
-        rule, quant, method = self.rule(name, site.opt_in), self.quant, self.method
+        rule, quant, method = self.rule(name, site.fp32_by_default), self.quant, self.method
         bits = quant.weight_bits if site.is_weight else quant.activation_bits
-        if rule.exact or bits is None:
+        if rule.fp32 or bits is None:
             return None
         symmetric = quant.symmetric_weights if site.is_weight else quant.symmetric_activations
         observer = method.weight_observer if site.is_weight else method.observer
@@ -80,8 +80,8 @@ class QuantPlan:
             estimator=method.estimator,
             noise_rate=method.noise_rate,
             generator=generator,
-            protectable=not any(matches(name, glob) for glob in method.protection.exempt),
-            learned=method.step == "learned",
+            protects=not any(matches(name, glob) for glob in method.protection.rounded_sites),
+            learned_scale=method.learned_scale,
             is_weight=site.is_weight,
             name=name,
         )
@@ -89,15 +89,15 @@ class QuantPlan:
     def apply(self, model: nn.Module, generator: torch.Generator | None = None) -> list[str]:
         """Puts a quantiser into each site that is not exact and returns their names, in the model's order.
 
-        Raises ConfigError when a glob of `plan.exact` fits no site: a typing mistake would otherwise quantise.
+        Raises ConfigError when a glob of `plan.fp32` fits no site: a typing mistake would otherwise quantise.
         """
         sites = dict(named_sites(model))
-        for glob in self.plan.exact:
+        for glob in self.plan.fp32:
             if not any(matches(name, glob) for name in sites):
-                raise ConfigError.rule("plan.exact", f"match a site ({', '.join(sites)})", glob)
+                raise ConfigError.rule("plan.fp32", f"match a site ({', '.join(sites)})", glob)
         for name, site in sites.items():
             site.quantizer = self.quantizer(name, site, generator)
-        return [name for name, site in sites.items() if not site.exact]
+        return [name for name, site in sites.items() if not site.is_fp32]
 
 
 def quantizers(model: nn.Module) -> Iterable[Quantizer]:
@@ -107,7 +107,9 @@ def quantizers(model: nn.Module) -> Iterable[Quantizer]:
 
 def split_parameters(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
     """A network's own parameters, in its order, and the learned steps of its quantisers."""
-    steps = [quantizer.step.log_scale for quantizer in quantizers(model) if quantizer.step is not None]
+    steps = [
+        quantizer.learned_scale.log_scale for quantizer in quantizers(model) if quantizer.learned_scale is not None
+    ]
     known = {id(step) for step in steps}
     return [parameter for parameter in model.parameters() if id(parameter) not in known], steps
 

@@ -14,16 +14,16 @@ class Site(nn.Module):
 
     `is_weight`: a parameter (quant.weight_bits, method.weight_observer) rather than an activation.
     `nonnegative`: the tensor has no negative values (it follows a ReLU), so its grid may be unsigned.
-    `opt_in`: exact as well where no rule of the plan says otherwise.
+    `fp32_by_default`: exact as well where no rule of the plan says otherwise.
     """
 
-    def __init__(self, is_weight: bool = False, nonnegative: bool = False, opt_in: bool = False) -> None:
+    def __init__(self, is_weight: bool = False, nonnegative: bool = False, fp32_by_default: bool = False) -> None:
         super().__init__()
-        self.is_weight, self.nonnegative, self.opt_in = is_weight, nonnegative, opt_in
+        self.is_weight, self.nonnegative, self.fp32_by_default = is_weight, nonnegative, fp32_by_default
         self.quantizer: Quantizer | None = None
 
     @property
-    def exact(self) -> bool:
+    def is_fp32(self) -> bool:
         """Whether the tensor passes unchanged."""
         return self.quantizer is None
 
@@ -37,11 +37,11 @@ class Site(nn.Module):
         return self.quantizer is None or self.quantizer.phase is Phase.BYPASS
 
     def forward(
-        self, x: Tensor, keep: Tensor | None = None, multiplicity: Tensor | None = None, relu: bool = False
+        self, x: Tensor, protected: Tensor | None = None, multiplicity: Tensor | None = None, relu: bool = False
     ) -> Tensor:
         """See `Quantizer.forward`; without a quantiser the identity, or a ReLU if one follows."""
         if self.quantizer is not None:
-            return self.quantizer(x, keep, multiplicity, relu)  # type: ignore[no-any-return]
+            return self.quantizer(x, protected, multiplicity, relu)  # type: ignore[no-any-return]
         return x.relu() if relu else x
 
     # nn.Module.__call__ is typed as returning Any; layers read better with the type of `forward`

@@ -25,7 +25,7 @@ from dqrun.data.features import KINDS, FeatureRule
 from dqrun.errors import ConfigError, DataError
 from dqrun.nn import GNN
 from dqrun.nn.build import build_model
-from dqrun.quant.learned_step import LearnedStep
+from dqrun.quant.learned_scale import LearnedScale
 from dqrun.quant.observer import Observer
 from dqrun.runs.records import check_types, parse_json, short
 
@@ -206,7 +206,7 @@ def _require_numbers(module: torch.nn.Module, prefix: str, state: dict[str, Tens
             raise _Damage(f"{prefix} must be a range, got {low}..{high}")
         return
     for name, value in values.items():
-        unknown = isinstance(module, LearnedStep) and name == "log_scale" and bool(value.isnan())  # not begun
+        unknown = isinstance(module, LearnedScale) and name == "log_scale" and bool(value.isnan())  # not begun
         if value.is_floating_point() and not unknown and not bool(value.isfinite().all()):
             raise _Damage(f"{prefix}.{name} must be finite")
         if name == "running_var" and bool((value < 0).any()):

@@ -60,15 +60,15 @@ def canonical(config: RunConfig) -> RunConfig:
         config = replace(config, train=replace(config.train, warm_start="none", fine_tune=FineTuneConfig()))
     if not config.model.has_batch_norm:
         config = replace(config, train=replace(config.train, bn_reestimation=0))
-    if config.method.step == "observed":
+    if not config.method.learned_scale:
         config = replace(config, method=replace(config.method, observe_epochs=0))
     if config.quant.is_fp32:
         return replace(config, quant=FP32, method=MethodConfig(name="none"), plan=PlanConfig(name="none"))
     rules = config.plan.rules
-    if any(rule.exact is False for rule in rules.values()):
+    if any(rule.fp32 is False for rule in rules.values()):
         return config
     kept = {
-        glob: SiteRule(exact=True) if rule.exact else rule
+        glob: SiteRule(fp32=True) if rule.fp32 else rule
         for glob, rule in rules.items()
         if not glob.startswith("states.")
     }

@@ -82,7 +82,7 @@ class Row:
     batch_size: int | None = None
     schedule: str = ""
     bn_reestimation: int | None = None
-    step: str = ""
+    learned_scale: bool | None = None
     warm_start: str = ""
     tags: str = ""  # the user's words, separated by spaces
     notes: str = ""  # the user's text
@@ -92,8 +92,8 @@ HYPERPARAMETERS = {
     "layers": "model.layers", "hidden": "model.hidden", "heads": "model.heads", "mlp_layers": "model.mlp_layers",
     "norm": "model.norm", "residual": "model.residual", "dropout": "model.dropout", "lr": "train.lr",
     "weight_decay": "train.weight_decay", "max_epochs": "train.epochs", "batch_size": "train.batch_size",
-    "schedule": "train.schedule.name", "bn_reestimation": "train.bn_reestimation", "step": "method.step",
-    "warm_start": "train.warm_start",
+    "schedule": "train.schedule.name", "bn_reestimation": "train.bn_reestimation",
+    "learned_scale": "method.learned_scale", "warm_start": "train.warm_start",
 }  # fmt: skip
 """Columns that repeat a field of the configuration, so that a table can be grouped by them."""
 

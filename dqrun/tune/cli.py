@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from dqrun.cli.arguments import VerbParser
+from dqrun.composition.arguments import VerbParser
 from dqrun.errors import ConfigError
 from dqrun.tune.space import SETTINGS
 

@@ -55,7 +55,7 @@ def space_of(config: RunConfig, names: Sequence[str]) -> list[Dimension]:
         "p_max": _p_max,
         "p_min": _p_min,
         "tail": lambda c: _observed(c, "tail", 1e-4, 0.05, lambda observer: bool(observer.tail)),
-        "momentum": lambda c: _observed(c, "momentum", 1e-3, 0.5, lambda observer: observer.update == "average"),
+        "momentum": lambda c: _observed(c, "momentum", 1e-3, 0.5, lambda observer: observer.update == "ema"),
     }
     found = [makers[name](config) for name in SETTINGS if name in names]
     return [dimension for dimension in found if dimension is not None]

@@ -47,7 +47,7 @@ def test_configurations_that_share_a_place(write_run: WriteRun, tmp_path: Path) 
 
 def test_settings_without_effect_are_no_difference(write_run: WriteRun, tmp_path: Path) -> None:
     (config,) = load_configs(["quant=int4"])
-    for i, rule in enumerate((SiteRule(exact=True, bits=8), SiteRule(exact=True), SiteRule(bits=8))):
+    for i, rule in enumerate((SiteRule(fp32=True, bits=8), SiteRule(fp32=True), SiteRule(bits=8))):
         folder = write_run(run_id=f"r{i}", cell_hash=f"c{i}")
         plan = replace(config.plan, rules={"layers.0.mlp.**": rule})
         OmegaConf.save(OmegaConf.structured(replace(config, plan=plan)), folder / "config.yaml")
@@ -117,10 +117,8 @@ def test_many_configurations_are_told_apart_by_some_of_them(write_run: WriteRun,
 def test_twelve_configurations_are_read_in_full(write_run: WriteRun, tmp_path: Path) -> None:
     (config,) = load_configs(["quant=int4"])
     for i in range(MANY):
-        step, epochs = (
-            ("observed", i) if i < 10 else ("learned", 5 * (i - 10))
-        )  # epochs have an effect on the last alone
+        learned, epochs = (False, i) if i < 10 else (True, 5 * (i - 10))  # epochs have an effect on the last alone
         folder = write_run(run_id=f"r{i:02}", cell_hash=f"c{i}")
-        method = replace(config.method, step=step, observe_epochs=epochs)
+        method = replace(config.method, learned_scale=learned, observe_epochs=epochs)
         OmegaConf.save(OmegaConf.structured(replace(config, method=method)), folder / "config.yaml")
-    assert list(differing(cells_of(tmp_path))) == ["method.step", "method.observe_epochs"]
+    assert list(differing(cells_of(tmp_path))) == ["method.learned_scale", "method.observe_epochs"]

@@ -61,7 +61,7 @@ def test_the_integer_plan_adds_plain_rows() -> None:
 @pytest.mark.parametrize("model", ["gcn", "gat", "gin"])
 def test_a_node_tensor_that_is_rounded_before_the_layers(model: str) -> None:
     """Sites `states.I` give the width of what an exact `input` passes on."""
-    exact = "plan.exact=['layers.*.input','layers.*.message']"
+    exact = "plan.fp32=['layers.*.input','layers.*.message']"
     network = model_of("dataset=cora", f"model={model}", "quant=int4", exact)
     without = costs(network, Size(7, 20))
     network.states = torch.nn.ModuleList(Site() for _ in network.layers)

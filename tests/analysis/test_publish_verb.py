@@ -288,7 +288,7 @@ def test_rows_of_older_code_are_brought_to_the_present_schema(
     old_row = {name: new_row[name] for name in new_row if name not in {*rehash.ROW, *HYPERPARAMETERS}}
     old_row |= {"run_id": "old", "config_hash": "0", "cell_hash": "0", "integer_agreement": 0.9, "started_from": "old2"}
     (folder / "row.json").write_text(json.dumps(old_row))
-    del tree["method"]["step"], tree["method"]["observer"]["percentile"], tree["train"]["bn_reestimation"]
+    del tree["method"]["learned_scale"], tree["method"]["observer"]["percentile"], tree["train"]["bn_reestimation"]
     (folder / "config.yaml").write_text(yaml.safe_dump(tree))
     assert publish(study, "work") == 2
 
@@ -299,7 +299,7 @@ def test_rows_of_older_code_are_brought_to_the_present_schema(
     assert run.row["config_hash"] == new_row["config_hash"] and run.row["run_id"] == folder.name
     assert (run.row["integer_agreement"], run.row["integer_agreement_float32"]) == (None, 0.9)
     assert run.row["started_from"].startswith("threads-gin-fp32-none-s0-") and run.row["lr"] == new_row["lr"]
-    assert run.value("method.step") == "observed" and run.value("train.bn_reestimation") == 0
+    assert run.value("method.learned_scale") is False and run.value("train.bn_reestimation") == 0
 
     shutil.copy(tmp_path / "commands", tmp_path / "work" / "command.sh")
     assert rehash.main([str(tmp_path / "work")]) == 0

@@ -58,8 +58,8 @@ def test_settings_that_differ_are_columns(row: Row, tmp_path: Path) -> None:
     write_study(tmp_path, rows, {"a": CONFIG, "b": other})
     with (tmp_path / TRIALS).open(newline="") as file:
         lines = list(csv.DictReader(file))
-    assert [name for name in lines[0] if "." in name] == ["train.lr", "plan.exact"]
-    assert [(line["train.lr"], line["plan.exact"]) for line in lines] == [("0.01", "[a,b]"), ("0.02", "[]")]
+    assert [name for name in lines[0] if "." in name] == ["train.lr", "plan.fp32"]
+    assert [(line["train.lr"], line["plan.fp32"]) for line in lines] == [("0.01", "[a,b]"), ("0.02", "[]")]
     assert [read["cell_hash"] for read in read_study(tmp_path)[0].rows] == ["a", "b"]
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from dqrun.cli import build_parser, main
-from dqrun.cli.arguments import VerbParser
 from dqrun.cli.completion import candidates
 from dqrun.cli.verbs import VERBS
+from dqrun.composition.arguments import VerbParser
 
 
 @pytest.mark.parametrize(

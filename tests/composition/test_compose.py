@@ -84,7 +84,7 @@ def test_an_experiment_chooses_groups_and_their_recipe() -> None:
 
 def test_plan_rules_take_globs_from_the_shell() -> None:
     assert load("+plan.rules={head.*: {bits: 8}}").plan.rules["head.*"].bits == 8
-    assert load("plan.exact=['head.*']").plan.exact == ["head.*"]
+    assert load("plan.fp32=['head.*']").plan.fp32 == ["head.*"]
 
 
 def test_a_sweep_is_the_product_of_its_lists() -> None:

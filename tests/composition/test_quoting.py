@@ -29,7 +29,7 @@ from dqrun.errors import ConfigError
         ("dataset.path=${oc.env:HOME}/x", "dataset.path=${oc.env:HOME}/x"),
         ("tags=[0.10,a,'x,y']", "tags=['0.10','a','x,y']"),
         ("tags=[a],[b]", "tags=['a'],['b']"),
-        ("plan.exact=[head.**]", "plan.exact=['head.**']"),
+        ("plan.fp32=[head.**]", "plan.fp32=['head.**']"),
         ("notes=a, b (c", "notes='a, b (c'"),
         ("+dataset.name=1", "+dataset.name='1'"),
         ("train.lr=0.10", "train.lr=0.10"),

@@ -55,12 +55,14 @@ def trained(integer_plan: PlanConfig, random_graph: Callable[..., tuple[Tensor, 
         categories: int = 0,
         seed: int = 0,
         plan: PlanConfig = integer_plan,
-        step: str = "observed",
+        learned_scale: bool = False,
         **options: Any,
     ) -> GNN:
         config = ModelConfig(**({"name": name, "layers": 2, "hidden": 8, "heads": 2} | options))
         observers = ObserverConfig(tail=0.01), ObserverConfig()
-        method = MethodConfig(name="test", observer=observers[0], weight_observer=observers[1], step=step)
+        method = MethodConfig(
+            name="test", observer=observers[0], weight_observer=observers[1], learned_scale=learned_scale
+        )
         quant = QuantConfig(bits=activation_bits, weight_bits=weight_bits, activation_bits=activation_bits)
         with torch.random.fork_rng():
             torch.manual_seed(seed)

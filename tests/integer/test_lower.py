@@ -86,13 +86,13 @@ def test_the_paper_plan_and_fp32_are_refused(trained: Make, integer_plan: PlanCo
 
 
 def test_a_site_without_place_in_a_program_is_refused(trained: Make, integer_plan: PlanConfig) -> None:
-    rules = {**integer_plan.rules, "layers.*.output": SiteRule(exact=False)}
+    rules = {**integer_plan.rules, "layers.*.output": SiteRule(fp32=False)}
     with pytest.raises(ConfigError, match=r"layers\.0\.output must be exact in an integer program"):
         lower(trained("gcn", plan=replace(integer_plan, rules=rules)))
 
 
 def test_affine_weights_are_refused(trained: Make, integer_plan: PlanConfig) -> None:
-    rules = {**integer_plan.rules, "**.weight": SiteRule(exact=False, symmetric=False)}
+    rules = {**integer_plan.rules, "**.weight": SiteRule(fp32=False, symmetric=False)}
     with pytest.raises(ConfigError, match=r"layers\.0\.weight must have a symmetric grid"):
         lower(trained("gcn", plan=replace(integer_plan, rules=rules)))
 

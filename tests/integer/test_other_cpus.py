@@ -19,7 +19,7 @@ from dqrun import kernels
 from dqrun.kernels.integer import Codes
 from dqrun.kernels.integer.cpu import vectors
 
-assert not vectors.HAS_VNNI and not vectors.HAS_PERMUTE
+assert not vectors.HAS_VNNI and not vectors.HAS_AVX512F
 program = dqrun.load_program(sys.argv[1])
 x, edges = torch.randn(50, program.signature.in_channels), torch.randint(50, (2, 200))
 graph = program.graph(edges, 50, torch.arange(50) // 20)

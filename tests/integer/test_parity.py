@@ -65,7 +65,7 @@ def options_of(draw: st.DrawFn, name: str) -> dict[str, Any]:
         "graph_level": draw(st.booleans()),
         "categories": draw(st.sampled_from([0, 0, 4])),
         "out_heads": draw(st.integers(1, 2)),
-        "step": draw(st.sampled_from(["observed", "learned"])),
+        "learned_scale": draw(st.booleans()),
     }
     return options | ({"mlp_norm": draw(st.booleans()), "mlp_layers": draw(st.integers(1, 3))} if name == "gin" else {})
 

@@ -67,22 +67,22 @@ def test_gradients_of_clipping_estimators_by_code(estimator: str, passing: range
 
 
 def test_kept_rows_are_exact_with_identity_gradient() -> None:
-    x, keep = normal(4, 2), torch.tensor([True, False, True, False])
-    y = reference.fake_quantize(x * 100, torch.tensor(0.1), ZERO_POINT, -4, 3, keep, "clipped")
+    x, protected = normal(4, 2), torch.tensor([True, False, True, False])
+    y = reference.fake_quantize(x * 100, torch.tensor(0.1), ZERO_POINT, -4, 3, protected, "clipped")
     (gradient,) = torch.autograd.grad(y.sum(), x)
-    assert torch.equal(y[keep], x[keep] * 100)
-    assert (gradient[keep] == 100).all() and (gradient[~keep] == 0).all()
+    assert torch.equal(y[protected], x[protected] * 100)
+    assert (gradient[protected] == 100).all() and (gradient[~protected] == 0).all()
 
 
 def test_spmm_quantized_is_gather_multiply_round_add(random_graph) -> None:
     csr, x, weight = random_graph(7, 20), normal(7, 3), normal(20)
-    keep = torch.arange(7) % 3 == 0
+    protected = torch.arange(7) % 3 == 0
     scale = torch.tensor(0.25)
-    out = reference.spmm_quantized(csr, x, weight, scale, ZERO_POINT, -4, 3, keep, "ste")
+    out = reference.spmm_quantized(csr, x, weight, scale, ZERO_POINT, -4, 3, protected, "ste")
     expected = torch.zeros(7, 3, dtype=torch.float64)
     for e in range(20):
         message = weight[e] * x[csr.col[e]]
-        if not keep[csr.col[e]]:
+        if not protected[csr.col[e]]:
             message = ((message / scale).round().clamp(-5, 2)) * scale
         expected[csr.row[e]] += message
     torch.testing.assert_close(out, expected)
@@ -93,8 +93,8 @@ def test_spmm_quantized_is_gather_multiply_round_add(random_graph) -> None:
 def test_tail_range_of_an_expanded_multiset(rows: list[tuple[int, int, bool]], tail: float) -> None:
     x = torch.tensor([[float(value), value / 2] for value, _, _ in rows]).view(-1, 2)
     weight = torch.tensor([count for _, count, _ in rows], dtype=torch.int64)
-    keep = torch.tensor([kept for _, _, kept in rows], dtype=torch.bool)
-    for used, kept in ((weight, keep), (weight, None), (None, keep), (None, None)):
+    protected = torch.tensor([kept for _, _, kept in rows], dtype=torch.bool)
+    for used, kept in ((weight, protected), (weight, None), (None, protected), (None, None)):
         counts = torch.ones_like(weight) if used is None else used
         counts = counts if kept is None else counts * ~kept
         multiset = x.repeat_interleave(counts, 0).flatten().sort().values

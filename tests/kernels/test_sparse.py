@@ -68,8 +68,8 @@ def test_few_values_are_kept_sparse_and_many_are_not() -> None:
 @settings(max_examples=25)
 @given(shares, seeds, st.booleans(), st.sampled_from(["ste", "clipped", "clipped_ends"]), st.booleans())
 def test_fake_quantize(share: float, seed: int, kept: bool, estimator: str, relu: bool) -> None:
-    keep = some_rows(seed, kept)
-    check(lambda x: kernels.fake_quantize(x, *GRID, keep, estimator, relu), matrix(share, seed))
+    protected = some_rows(seed, kept)
+    check(lambda x: kernels.fake_quantize(x, *GRID, protected, estimator, relu), matrix(share, seed))
 
 
 def test_noise_and_dropout_take_a_share_of_the_values() -> None:
@@ -85,10 +85,10 @@ def test_noise_and_dropout_take_a_share_of_the_values() -> None:
 @settings(max_examples=40)
 @given(shares, seeds, st.sampled_from([0.0, 0.02, 0.1, 0.3]), st.booleans(), st.booleans())
 def test_ranges_count_the_zeros(share: float, seed: int, tail: float, weighted: bool, kept: bool) -> None:
-    x, keep = matrix(share, seed), some_rows(seed, kept)
+    x, protected = matrix(share, seed), some_rows(seed, kept)
     weight = torch.randint(0, 4, (NODES,), generator=torch.Generator().manual_seed(seed)) if weighted else None
-    ours = kernels.tail_range(SparseRows.of(x), tail, weight, keep)
-    assert [end.item() for end in ours] == [end.item() for end in kernels.tail_range(x, tail, weight, keep)]
+    ours = kernels.tail_range(SparseRows.of(x), tail, weight, protected)
+    assert [end.item() for end in ours] == [end.item() for end in kernels.tail_range(x, tail, weight, protected)]
 
 
 @settings(max_examples=25)
@@ -101,13 +101,13 @@ def test_linear(share: float, seed: int, with_bias: bool, relu: bool) -> None:
 @settings(max_examples=25)
 @given(shares, seeds, edges, st.booleans(), st.sampled_from(["none", "both"]))
 def test_sums_over_edges(random_graph, share: float, seed: int, num_edges: int, kept: bool, hub: str) -> None:
-    csr, keep, x = random_graph(NODES, num_edges, hub, seed), some_rows(seed, kept), matrix(share, seed)
+    csr, protected, x = random_graph(NODES, num_edges, hub, seed), some_rows(seed, kept), matrix(share, seed)
     eps = torch.tensor([0.7])
     check(lambda x: kernels.spmm(csr, x), x)
     check(lambda x, s: kernels.spmm_self(csr, x, s), x, eps)
-    check(lambda x: kernels.spmm_quantized(csr, x, None, *GRID, keep, "clipped"), x)
+    check(lambda x: kernels.spmm_quantized(csr, x, None, *GRID, protected, "clipped"), x)
     check(lambda x, s: kernels.add_self(csr, kernels.spmm_quantized(csr, x, None, *GRID), x, s), x, eps)
-    ranges = (kernels.message_range(csr, rows, None, 0.05, keep) for rows in (SparseRows.of(x), x))
+    ranges = (kernels.message_range(csr, rows, None, 0.05, protected) for rows in (SparseRows.of(x), x))
     assert len({tuple(end.item() for end in ends) for ends in ranges}) == 1
 
 
@@ -135,7 +135,7 @@ def whole_graph(csr: CSR) -> Graph:
 
 
 @pytest.mark.parametrize("plan", ["paper", "integer"])
-@pytest.mark.parametrize("method", ["fp32", "dq", "naive", "dq method.step=learned"])
+@pytest.mark.parametrize("method", ["fp32", "dq", "naive", "dq method.learned_scale=true"])
 @pytest.mark.parametrize("model", ["gcn", "gat", "gin"])
 def test_a_network_trains_on_them_as_on_a_tensor(
     random_graph, model: str, method: str, plan: str, monkeypatch: pytest.MonkeyPatch

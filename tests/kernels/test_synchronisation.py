@@ -32,7 +32,7 @@ def faked(mode: FakeTensorMode, csr: CSR) -> CSR:
 
 def cases(csr: CSR, grid: tuple[Tensor, Tensor, int, int]) -> dict[str, Callable[[], Tensor]]:
     n, e = csr.num_nodes, csr.num_edges
-    x, keep = torch.randn(n, 6, requires_grad=True), torch.zeros(n, dtype=torch.bool)
+    x, protected = torch.randn(n, 6, requires_grad=True), torch.zeros(n, dtype=torch.bool)
     weight, logits = torch.rand(e, requires_grad=True), torch.randn(e, 2, requires_grad=True)
     matrix, ptr = torch.randn(4, 6, requires_grad=True), torch.zeros(4, dtype=torch.int64)
 
@@ -40,17 +40,17 @@ def cases(csr: CSR, grid: tuple[Tensor, Tensor, int, int]) -> dict[str, Callable
         return torch.stack(reference.tail_range(x, tail, *given)) * x.sum()
 
     return {
-        "fake_quantize": lambda: reference.fake_quantize(x, *grid, keep, "clipped", True),
+        "fake_quantize": lambda: reference.fake_quantize(x, *grid, protected, "clipped", True),
         "dropout": lambda: reference.dropout(x, 0.5, 1, 2),
         "tail_range": lambda: ranges(),
-        "tail_range of rows": lambda: ranges(csr.out_degree, keep),
-        "tail_range of rows, kthvalue": lambda: ranges(csr.out_degree, keep, None, "kthvalue"),
-        "extremes of rows": lambda: ranges(csr.out_degree, keep, tail=0.0),
-        "message_range": lambda: torch.stack(reference.message_range(csr, x, weight, 0.01, keep)) * x.sum(),
+        "tail_range of rows": lambda: ranges(csr.out_degree, protected),
+        "tail_range of rows, kthvalue": lambda: ranges(csr.out_degree, protected, None, "kthvalue"),
+        "extremes of rows": lambda: ranges(csr.out_degree, protected, tail=0.0),
+        "message_range": lambda: torch.stack(reference.message_range(csr, x, weight, 0.01, protected)) * x.sum(),
         "linear": lambda: reference.linear(x, matrix, None, True),
         "spmm": lambda: reference.spmm(csr, x, weight),
         "spmm_self": lambda: reference.spmm_self(csr, x, torch.ones(1)),
-        "spmm_quantized": lambda: reference.spmm_quantized(csr, x, weight, *grid, keep, "clipped"),
+        "spmm_quantized": lambda: reference.spmm_quantized(csr, x, weight, *grid, protected, "clipped"),
         "edge_add": lambda: reference.edge_add(csr, x, x),
         "edge_softmax": lambda: reference.edge_softmax(csr, logits),
         "segment_sum": lambda: reference.segment_reduce(x, ptr, "sum"),
@@ -72,7 +72,7 @@ def test_no_definition_reads_a_value(name: str, random_graph) -> None:
         cases(faked(mode, csr), grid)[name]().sum().backward()
 
 
-@pytest.mark.parametrize("update", ["widen", "average", "latest"])
+@pytest.mark.parametrize("update", ["running_minmax", "ema", "last_batch"])
 def test_no_quantiser_in_training_reads_a_value(update: str) -> None:
     with FakeTensorMode(), kernels.use("reference"):
         quantizer = Quantizer(Grid(4), Observer(0.01, update), "clipped").train()

@@ -60,7 +60,7 @@ def test_one_mask_serves_all_layers_or_each_has_its_own() -> None:
     star = pack([(50, [(i, 0) for i in range(1, 50)])])
     generator = torch.Generator().manual_seed(0)
     one = Protection(0.5, 0.5).draw(star, generator)
-    assert torch.equal(one.layer(0).keep, one.layer(3).keep)
+    assert torch.equal(one.layer(0).protected, one.layer(3).protected)
     each = Protection(0.5, 0.5, num_masks=4).draw(star, generator)
-    assert not torch.equal(each.layer(0).keep, each.layer(3).keep)
-    assert star.keep is None and star.layer(2).keep is None
+    assert not torch.equal(each.layer(0).protected, each.layer(3).protected)
+    assert star.protected is None and star.layer(2).protected is None

@@ -255,7 +255,7 @@ def test_a_layer_trains_as_the_released_one(name: str, options: list[str], bits:
     with kernels.use(version):
         for mask in islice(masks(seed), 3):
             x, wanted = torch.randn(NUM_NODES, 5), torch.randn(NUM_NODES, 6)
-            outputs = [ours(x, graph.with_protected(mask[None])), theirs(x, edges, mask)]
+            outputs = [ours(x, graph.with_protection_masks(mask[None])), theirs(x, edges, mask)]
             torch.testing.assert_close(*outputs, rtol=1e-5, atol=1e-5)
             for optimizer, output in zip(optimizers, outputs, strict=True):
                 optimizer.zero_grad()
@@ -283,7 +283,7 @@ def test_the_experiments_network_trains_as_the_released_one(width: str, seed: in
         for step, mask in enumerate(islice(masks(seed), 2)):
             x, y = torch.randn(NUM_NODES, 1), torch.tensor([step % 2, 1])
             torch.manual_seed(step)  # the head's dropout
-            batch = Batch(graph.with_protected(mask[None]), x, y)
+            batch = Batch(graph.with_protection_masks(mask[None]), x, y)
             loss, _ = train_step(ours, batch, Task("graph_classification"), mine)
             torch.manual_seed(step)
             expected = F.nll_loss(theirs(x, edges, mask, graph.batch), y)

@@ -91,7 +91,7 @@ def test_gcn_per_edge_form_equals_pyg(name: str, site: str, per_edge: list[CSR])
     The quantiser observes and does not round. That it saw the messages, or their weights, shows which form ran.
     """
     layer, conv = GCNLayer(6, 5), GCNConv(6, 5)
-    observing = Quantizer(Grid(8), Observer(0.0, "latest"))
+    observing = Quantizer(Grid(8), Observer(0.0, "last_batch"))
     observing.phase = Phase.CALIBRATE
     getattr(layer.sites, site).quantizer = observing
     with torch.no_grad():

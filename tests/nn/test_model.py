@@ -15,17 +15,17 @@ from dqrun.quant import QuantPlan, named_sites
 
 Make = Callable[..., Graph]
 MODELS = ["gcn", "gat", "gin"]
-PAPER = PlanConfig(name="paper", rules={"**.coefficient": SiteRule(exact=True)})
+PAPER = PlanConfig(name="paper", rules={"**.coefficient": SiteRule(fp32=True)})
 INTEGER = PlanConfig(
     name="integer",
     rules={
-        "**": SiteRule(exact=True),
-        "states.*": SiteRule(exact=False),
-        "encoder.input": SiteRule(exact=False),
-        "layers.*.mlp.*.input": SiteRule(exact=False),
-        "layers.*.features": SiteRule(exact=False),
-        "head.*.input": SiteRule(exact=False),
-        "**.weight": SiteRule(exact=False, symmetric=True),
+        "**": SiteRule(fp32=True),
+        "states.*": SiteRule(fp32=False),
+        "encoder.input": SiteRule(fp32=False),
+        "layers.*.mlp.*.input": SiteRule(fp32=False),
+        "layers.*.features": SiteRule(fp32=False),
+        "head.*.input": SiteRule(fp32=False),
+        "**.weight": SiteRule(fp32=False, symmetric=True),
     },
 )
 
@@ -35,7 +35,7 @@ def config(name: str, **options: object) -> ModelConfig:
 
 
 def quantised(model: GNN, bits: int, plan: PlanConfig) -> GNN:
-    widen = ObserverConfig(update="widen")
+    widen = ObserverConfig(update="running_minmax")
     method = MethodConfig(name="test", observer=widen, weight_observer=widen)
     QuantPlan(QuantConfig(bits=bits, weight_bits=bits, activation_bits=bits), method, plan).apply(model)
     return model
@@ -85,7 +85,7 @@ def test_eight_bits_are_close_to_exact_and_two_are_not(random_graph: Make, name:
 def test_a_protected_graph_passes_exactly_but_for_weights(random_graph: Make, name: str) -> None:
     """With every node protected and weights in FP32, a quantised node network is the exact one."""
     graph = random_graph(self_loops=uses_self_loops(config(name)))
-    protected = graph.with_protected(torch.ones(1, 30, dtype=torch.bool))
+    protected = graph.with_protection_masks(torch.ones(1, 30, dtype=torch.bool))
     torch.manual_seed(0)
     exact = build_network(config(name), 6, 0, 3, graph_level=False)
     torch.manual_seed(0)
@@ -101,7 +101,7 @@ def test_a_protected_graph_passes_exactly_but_for_weights(random_graph: Make, na
 @pytest.mark.parametrize("name", MODELS)
 def test_integer_plan_quantises_what_is_stored(name: str) -> None:
     model = quantised(build_network(config(name, norm="batch"), 6, 0, 3, graph_level=True), 8, INTEGER)
-    sites = {path: site for path, site in named_sites(model) if not site.exact}
+    sites = {path: site for path, site in named_sites(model) if not site.is_fp32}
     states = {f"states.{i}" for i in range(4)}
     assert states < set(sites)
     assert {path.rsplit(".", 1)[1] for path in set(sites) - states} <= {"input", "weight", "features"}

@@ -14,7 +14,7 @@ Make = Callable[..., Graph]
 
 def site(bits: int = 4, tail: float = 0.0, **options: object) -> Site:
     made = Site()
-    made.quantizer = Quantizer(Grid(bits), Observer(tail, "latest"), **options)
+    made.quantizer = Quantizer(Grid(bits), Observer(tail, "last_batch"), **options)
     return made
 
 
@@ -26,11 +26,11 @@ def test_equals_the_definition(random_graph: Make, heads: int | None, tail: floa
     csr = random_graph().csr
     h = torch.randn(30, 4) if heads is None else torch.randn(30, heads, 4)
     weight = torch.rand(csr.num_edges) if heads is None else torch.rand(csr.num_edges, heads)
-    keep = torch.rand(30) < 0.3 if protect else None
+    protected = torch.rand(30) < 0.3 if protect else None
     fused, plain = site(tail=tail, estimator="clipped"), site(tail=tail, estimator="clipped")
     h_fused, h_plain = h.clone().requires_grad_(), h.clone().requires_grad_()
-    out = propagate(csr, h_fused, weight, fused, keep)
-    messages = plain(weight.unsqueeze(-1) * h_plain[csr.col], None if keep is None else keep[csr.col])
+    out = propagate(csr, h_fused, weight, fused, protected)
+    messages = plain(weight.unsqueeze(-1) * h_plain[csr.col], None if protected is None else protected[csr.col])
     expected = torch.zeros_like(h).index_add(0, csr.row, messages)
     torch.testing.assert_close(out, expected)
     assert torch.equal(fused.quantizer.observer.low, plain.quantizer.observer.low)
@@ -81,11 +81,11 @@ def test_a_learned_step_takes_the_gradient_of_all_messages(random_graph: Make, h
     generator = torch.Generator().manual_seed(0)
     shape = () if heads is None else (heads,)
     h, weight = torch.randn(30, *shape, 4, generator=generator), torch.rand(csr.num_edges, *shape, generator=generator)
-    keep = torch.arange(30) % 4 == 0
+    protected = torch.arange(30) % 4 == 0
     fused, plain = site(learned=True), site(learned=True)
     for _ in range(2):  # the first call sets the step
-        out = propagate(csr, h, weight, fused, keep)
-        messages = plain(weight.unsqueeze(-1) * h[csr.col], keep[csr.col])
+        out = propagate(csr, h, weight, fused, protected)
+        messages = plain(weight.unsqueeze(-1) * h[csr.col], protected[csr.col])
         expected = torch.zeros_like(h).index_add(0, csr.row, messages)
         torch.testing.assert_close(out, expected)
     direction = torch.randn(h.shape, generator=generator)

@@ -42,20 +42,24 @@ def network(*words: str) -> GNN:
     [
         ("model=gin method=naive", NO_EDGES, "layers.0.message .*: no .* because no edge carried one"),
         ("model=gin method=noisy", NO_EDGES, "layers.0.message .*because no edge carried one"),
-        ("model=gin method=naive method.step=learned", NO_EDGES, "layers.0.message .*because no edge carried one"),
+        (
+            "model=gin method=naive method.learned_scale=true",
+            NO_EDGES,
+            "layers.0.message .*because no edge carried one",
+        ),
         (
             "model=gin method=dq",
-            NO_EDGES.with_protected(ALL_PROTECTED),
+            NO_EDGES.with_protection_masks(ALL_PROTECTED),
             "layers.0.message .*because no edge left an unprotected node",
         ),
         (
             "model=gcn method=dq",
-            LOOPS.with_protected(ALL_PROTECTED),
+            LOOPS.with_protection_masks(ALL_PROTECTED),
             "layers.0.input .*because every row was protected",
         ),
         (
             "model=gat method=dq",
-            LOOPS.with_protected(ALL_PROTECTED),
+            LOOPS.with_protection_masks(ALL_PROTECTED),
             "layers.0.input .*because every row was protected",
         ),
     ],
@@ -68,8 +72,8 @@ def test_training(words: str, seen: Graph, message: str) -> None:
 
 
 def test_weighted_messages_of_protected_nodes() -> None:
-    model = network("model=gcn", "method=dq", "plan.exact=['**.input','**.features']")
-    model.train()(torch.randn(NUM_NODES, 2), LOOPS.with_protected(ALL_PROTECTED))
+    model = network("model=gcn", "method=dq", "plan.fp32=['**.input','**.features']")
+    model.train()(torch.randn(NUM_NODES, 2), LOOPS.with_protection_masks(ALL_PROTECTED))
     with pytest.raises(TrialFailed, match=r"^layers\.0\.message .*because no edge left an unprotected node$"):
         model.eval()(torch.randn(NUM_NODES, 2), LOOPS)
 

@@ -13,32 +13,32 @@ def feed(observer: Observer, *steps: list[float]) -> tuple[float, float]:
 
 
 def test_widen_keeps_extremes() -> None:
-    assert feed(Observer(update="widen"), [-1.0, 2.0], [-3.0, 1.0], [0.0, 0.5]) == (-3.0, 2.0)
+    assert feed(Observer(update="running_minmax"), [-1.0, 2.0], [-3.0, 1.0], [0.0, 0.5]) == (-3.0, 2.0)
 
 
 def test_average_starts_at_the_first_range() -> None:
-    low, high = feed(Observer(update="average", momentum=0.1), [-1.0, 2.0], [-3.0, 4.0])
+    low, high = feed(Observer(update="ema", momentum=0.1), [-1.0, 2.0], [-3.0, 4.0])
     assert (low, high) == pytest.approx((-1.2, 2.2))
 
 
 def test_latest_forgets() -> None:
-    assert feed(Observer(update="latest"), [-1.0, 2.0], [-3.0, 1.0]) == (-3.0, 1.0)
+    assert feed(Observer(update="last_batch"), [-1.0, 2.0], [-3.0, 1.0]) == (-3.0, 1.0)
 
 
-@pytest.mark.parametrize("update", ["widen", "average", "latest"])
+@pytest.mark.parametrize("update", ["running_minmax", "ema", "last_batch"])
 def test_nothing_seen_changes_nothing(update: str) -> None:
     observer = Observer(update=update)
     x = torch.tensor([[-1.0], [5.0]])
     all_kept = torch.tensor([True, True])
-    observer.observe(x, keep=all_kept)
+    observer.observe(x, protected=all_kept)
     assert not observer.has_seen
     observer.observe(x)
-    observer.observe(10 * x, keep=all_kept)
+    observer.observe(10 * x, protected=all_kept)
     assert (observer.low.item(), observer.high.item()) == (-1.0, 5.0)
 
 
 def test_tail_leaves_a_share_out_on_each_side() -> None:
-    observer = Observer(tail=0.01, update="latest")
+    observer = Observer(tail=0.01, update="last_batch")
     observer.observe(torch.arange(1000.0).unsqueeze(-1))
     assert (observer.low.item(), observer.high.item()) == (10.0, 989.0)
 
@@ -46,7 +46,7 @@ def test_tail_leaves_a_share_out_on_each_side() -> None:
 def test_rows_count_as_often_as_their_weight() -> None:
     x = torch.tensor([[0.0], [1.0], [100.0]])
     weight = torch.tensor([0, 90, 10])
-    observer = Observer(tail=0.2, update="latest")
+    observer = Observer(tail=0.2, update="last_batch")
     observer.observe(x, weight)
     assert (observer.low.item(), observer.high.item()) == (1.0, 1.0)
 

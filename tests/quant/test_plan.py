@@ -51,7 +51,7 @@ def test_without_rules_every_site_but_the_states_is_quantised() -> None:
 def test_states_are_quantised_by_a_rule_that_says_so() -> None:
     tail_only = apply(PlanConfig(name="test", rules={"states.*": SiteRule(tail=0.1)}))
     assert tail_only["states.0"] is None
-    assert apply(PlanConfig(name="test", rules={"states.*": SiteRule(exact=False)}))["states.0"] is not None
+    assert apply(PlanConfig(name="test", rules={"states.*": SiteRule(fp32=False)}))["states.0"] is not None
 
 
 def test_fp32_is_a_plan_with_no_grids() -> None:
@@ -70,8 +70,8 @@ def test_later_rules_win_field_by_field_and_exact_wins_over_all() -> None:
     plan = PlanConfig(
         name="mixed",
         rules={
-            "**": SiteRule(exact=True),
-            "**.weight": SiteRule(exact=False, bits=8),
+            "**": SiteRule(fp32=True),
+            "**.weight": SiteRule(fp32=False, bits=8),
             "head.**": SiteRule(symmetric=True),
             "head.1.weight": SiteRule(tail=0.2),
             "head.0.weight": SiteRule(tail=0.001),
@@ -89,9 +89,9 @@ def test_later_rules_win_field_by_field_and_exact_wins_over_all() -> None:
 def test_exempt_sites_ignore_protection() -> None:
     method = replace(NAIVE, protection=ProtectionConfig(enabled=True, p_max=0.5, exempt=["layers.*.mlp.**", "head.0"]))
     quantizers = apply(PlanConfig(name="all"), method=method)
-    assert not quantizers["layers.0.mlp.0.input"].protectable
-    assert quantizers["layers.0.message"].protectable
-    assert not quantizers["head.0.input"].protectable and quantizers["head.1.input"].protectable
+    assert not quantizers["layers.0.mlp.0.input"].protects
+    assert quantizers["layers.0.message"].protects
+    assert not quantizers["head.0.input"].protects and quantizers["head.1.input"].protects
 
 
 def test_signs_follow_relu() -> None:
@@ -123,16 +123,20 @@ def test_a_site_has_what_quant_method_and_rule_say() -> None:
         noise_rate=0.5,
         collapsed_range="unit",
         step="learned",
-        observer=ObserverConfig(tail=0.1, update="widen", percentile="kthvalue"),
-        weight_observer=ObserverConfig(update="latest", momentum=0.3),
+        observer=ObserverConfig(tail=0.1, update="running_minmax", percentile="kthvalue"),
+        weight_observer=ObserverConfig(update="last_batch", momentum=0.3),
     )
     made = apply(PlanConfig(name="all", rules={"head.0.input": SiteRule(headroom=0.2)}), quant, method)
     weight, message, headed = (made[name] for name in ("head.0.weight", "layers.0.message", "head.0.input"))
     assert (weight.grid.bits, weight.grid.symmetric, weight.grid.headroom, weight.is_weight) == (4, True, 0.0, True)
-    assert (weight.observer.rule, weight.observer.percentile) == ("latest", "symmetric")
+    assert (weight.observer.rule, weight.observer.percentile) == ("last_batch", "symmetric")
     assert (weight.observer.tail, weight.observer.momentum) == (0.0, 0.3)
     assert (message.grid.bits, message.grid.symmetric, message.grid.collapsed) == (6, False, "unit")
-    assert (message.observer.tail, message.observer.rule, message.observer.percentile) == (0.1, "widen", "kthvalue")
+    assert (message.observer.tail, message.observer.rule, message.observer.percentile) == (
+        0.1,
+        "running_minmax",
+        "kthvalue",
+    )
     assert (message.estimator, message.noise_rate, message.is_weight) == ("clipped", 0.5, False)
     assert message.step is not None and message.name == "layers.0.message" and headed.grid.headroom == 0.2
     activations = apply(PlanConfig(name="all"), replace(INT4, symmetric_activations=True))

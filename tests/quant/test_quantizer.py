@@ -8,7 +8,7 @@ from dqrun.quant import Grid, Observer, Phase, Quantizer
 
 
 def quantizer(bits: int = 4, **options: object) -> Quantizer:
-    return Quantizer(Grid(bits), Observer(update="widen"), **options)
+    return Quantizer(Grid(bits), Observer(update="running_minmax"), **options)
 
 
 def test_training_observes_and_rounds_evaluation_only_rounds() -> None:
@@ -24,9 +24,9 @@ def test_training_observes_and_rounds_evaluation_only_rounds() -> None:
 
 def test_kept_rows_are_exact_and_not_observed() -> None:
     x = torch.tensor([[0.11, -0.5], [1000.1, 7.7], [0.33, 0.9]])
-    keep = torch.tensor([False, True, False])
+    protected = torch.tensor([False, True, False])
     q = quantizer(2)
-    y = q(x, keep)
+    y = q(x, protected)
     assert torch.equal(y[1], x[1])
     assert not torch.equal(y[0], x[0])
     assert q.observer.high.item() == pytest.approx(0.9)
@@ -34,13 +34,13 @@ def test_kept_rows_are_exact_and_not_observed() -> None:
 
 def test_unprotectable_site_ignores_the_mask() -> None:
     x = torch.tensor([[0.1], [9.0]])
-    q = quantizer(2, protectable=False)
+    q = quantizer(2, protects=False)
     q(x, torch.tensor([True, True]))
     assert q.observer.high.item() == 9.0
 
 
 def test_multiplicity_counts_rows_for_the_range() -> None:
-    q = Quantizer(Grid(8), Observer(tail=0.1, update="widen"))
+    q = Quantizer(Grid(8), Observer(tail=0.1, update="running_minmax"))
     x = torch.tensor([[0.0], [1.0], [50.0]])
     q(x, None, torch.tensor([1, 18, 1]))
     assert q.observer.high.item() == 1.0

@@ -52,7 +52,7 @@ def test_foreign_and_missing_files_are_refused(tmp_path: Path) -> None:
 def test_parameters_of_an_fp32_network(tmp_path: Path) -> None:
     """What is not the quantisers' is taken over; networks of another shape are refused in one line."""
     words = ["model=gin", "model.hidden=8", "model.layers=2", "model.norm=batch"]
-    (plain,), (quantised,) = load_configs([*words, "quant=fp32"]), load_configs([*words, "method.step=learned"])
+    (plain,), (quantised,) = load_configs([*words, "quant=fp32"]), load_configs([*words, "method.learned_scale=true"])
     first, second = build_model(plain, 3, 0, 2), build_model(quantised, 3, 0, 2)
     first.norms[0].norm.running_mean.fill_(0.7)  # type: ignore[index]
     path = tmp_path / "model.safetensors"
@@ -171,7 +171,7 @@ def test_all_that_open_a_model_file_refuse_the_same(saved: Callable[..., Path]) 
 
 
 def test_a_range_that_saw_nothing_and_a_step_that_has_not_begun_are_no_damage(tmp_path: Path) -> None:
-    (config,) = load_configs(["model=gin", "quant=int8", "method.step=learned", "model.hidden=4"])
+    (config,) = load_configs(["model=gin", "quant=int8", "method.learned_scale=true", "model.hidden=4"])
     save_model(tmp_path / "a", build_model(config, 3, 0, 2), config, Shapes(3, 0, 2), FeatureRule("given", 3))
     assert load_model(tmp_path / "a")[1] == config
     assert load_features(tmp_path / "a") == FeatureRule("given", 3)

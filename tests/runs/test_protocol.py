@@ -43,7 +43,7 @@ def test_rules_for_states_count_only_where_a_plan_quantises_them() -> None:
 
     tail = {"states.0": SiteRule(tail=0.001)}
     assert hashed(**tail) == hashed()
-    assert hashed(**tail, **{"states.*": SiteRule(exact=False)}) != hashed(**{"states.*": SiteRule(exact=False)})
+    assert hashed(**tail, **{"states.*": SiteRule(fp32=False)}) != hashed(**{"states.*": SiteRule(fp32=False)})
 
 
 def test_the_grid_of_an_exact_site_counts_only_where_a_plan_quantises_it() -> None:
@@ -51,9 +51,9 @@ def test_the_grid_of_an_exact_site_counts_only_where_a_plan_quantises_it() -> No
         named = dict(zip(("layers.0.**", "**"), rules, strict=False))
         return cell_hash(replace(CONFIG, plan=PlanConfig(name="paper", rules=named)))
 
-    wide, narrow = SiteRule(exact=True, bits=8), SiteRule(exact=True)
+    wide, narrow = SiteRule(fp32=True, bits=8), SiteRule(fp32=True)
     assert hashed(wide) == hashed(narrow)
-    assert hashed(wide, SiteRule(exact=False)) != hashed(narrow, SiteRule(exact=False))
+    assert hashed(wide, SiteRule(fp32=False)) != hashed(narrow, SiteRule(fp32=False))
 
 
 def test_folds() -> None:
@@ -132,7 +132,12 @@ def test_a_warm_start_is_what_the_same_command_runs_in_fp32() -> None:
 
 
 def test_fp32_is_one_trial_whatever_the_options_of_quantised_training() -> None:
-    words = ("train.warm_start=fp32", "method.step=learned", "method.delay_epochs=5", "quant.symmetric_weights=true")
+    words = (
+        "train.warm_start=fp32",
+        "method.learned_scale=true",
+        "method.delay_epochs=5",
+        "quant.symmetric_weights=true",
+    )
     configs = load_configs(["quant=fp32"]) + load_configs(["quant=fp32", *words])
     assert cell_hash(configs[0]) == cell_hash(configs[1])
 

@@ -91,7 +91,7 @@ def test_same_command_same_bits(make: Make, tmp_path: Path) -> None:
 
 def test_observed_epochs_are_those_of_observed_steps(make: Make, tmp_path: Path) -> None:
     histories = []
-    for words in (["method.step=observed"], ["method.step=learned", "method.observe_epochs=2"]):
+    for words in (["method.learned_scale=false"], ["method.learned_scale=true", "method.observe_epochs=2"]):
         run_all([make("quant=int4", "method=dq", "train.epochs=3", *words)], quiet=True)
         path = max((tmp_path / "results" / "runs").glob("*/history.csv"), key=os.path.getmtime)
         histories.append(pd.read_csv(path)[["train_loss", "val_loss", "val_metric"]].to_numpy())
@@ -100,7 +100,7 @@ def test_observed_epochs_are_those_of_observed_steps(make: Make, tmp_path: Path)
 
 @pytest.mark.parametrize("method", ["dq", "noisy"])
 def test_delayed_epochs_are_those_of_fp32(make: Make, tmp_path: Path, method: str) -> None:
-    delayed = f"method={method}", "method.step=learned", "method.delay_epochs=2"
+    delayed = f"method={method}", "method.learned_scale=true", "method.delay_epochs=2"
     losses = []
     for words in (["quant=fp32"], ["quant=int4", *delayed]):
         run_all([make(*words, "train.epochs=3")], quiet=True)

@@ -123,7 +123,7 @@ def test_killed_and_started_again_it_gives_the_same_row(
     make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     """Killed in epoch 2 of the FP32 trial, or of the quantised one."""
-    configs = make(*WARM, "method=dq", "method.step=learned", "method.delay_epochs=1")
+    configs = make(*WARM, "method=dq", "method.learned_scale=true", "method.delay_epochs=1")
     elsewhere = [replace(c, results=replace(c.results, dir=str(tmp_path / "whole"))) for c in configs]
     run_all(elsewhere, quiet=True)
 

@@ -40,9 +40,14 @@ CASES = {
     "post-training": ["quant=int8", "method=ptq"],
     "delay until after the first kill": ["quant=int4", "method=dq", "method.delay_epochs=3"],
     "delay, plateau": ["quant=int8", "method.delay_epochs=2", "train.schedule={name: plateau, patience: 0}"],
-    "learned steps, observed at first": ["quant=int4", "method=dq", "method.step=learned", "method.observe_epochs=3"],
-    "learned steps": ["model=gcn", "quant=int4", "method=dq", "method.step=learned"],
-    "learned steps, noise, delay": ["quant=int4", "method=noisy", "method.step=learned", "method.delay_epochs=4"],
+    "learned steps, observed at first": [
+        "quant=int4",
+        "method=dq",
+        "method.learned_scale=true",
+        "method.observe_epochs=3",
+    ],
+    "learned steps": ["model=gcn", "quant=int4", "method=dq", "method.learned_scale=true"],
+    "learned steps, noise, delay": ["quant=int4", "method=noisy", "method.learned_scale=true", "method.delay_epochs=4"],
 }
 
 

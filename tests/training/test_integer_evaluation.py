@@ -37,7 +37,7 @@ def test_the_row_carries_metric_and_agreement(
 
 
 def test_learned_steps_are_those_of_the_program(words: Words, tmp_path: Path) -> None:
-    options = ["model=gin", "quant=int4", "method.step=learned", "method.delay_epochs=1", "train.warm_start=fp32"]
+    options = ["model=gin", "quant=int4", "method.learned_scale=true", "method.delay_epochs=1", "train.warm_start=fp32"]
     run_all(load_configs(words(*options, "evaluate.engine=integer")), quiet=True)
     first, row = pd.read_csv(tmp_path / "trials.csv").to_dict("records")
     assert row["integer_agreement"] == 1.0 and row["test_metric_integer"] == row["test_metric"]

@@ -92,7 +92,7 @@ def test_protection_is_drawn_in_training_only() -> None:
 def test_delayed_epochs_neither_round_nor_are_kept_nor_stop_the_training() -> None:
     torch.manual_seed(0)
     model, phases = Line(), []
-    model.quantizer = Quantizer(Grid(2), Observer(update="widen"))
+    model.quantizer = Quantizer(Grid(2), Observer(update="running_minmax"))
     model.register_forward_pre_hook(lambda *_: phases.append(model.quantizer.phase))
     config = TrainConfig(epochs=6, lr=1.0, early_stop_window=1)
     losses = iter((0.1, 0.2, 5.0, 4.0, 3.0, 9.0))
@@ -105,7 +105,7 @@ def test_delayed_epochs_neither_round_nor_are_kept_nor_stop_the_training() -> No
 
 def test_steps_are_observed_after_the_delay() -> None:
     model, phases = Line(), []
-    model.quantizer = Quantizer(Grid(2), Observer(update="widen"))
+    model.quantizer = Quantizer(Grid(2), Observer(update="running_minmax"))
     model.register_forward_pre_hook(lambda *_: phases.append(model.quantizer.phase))
 
     def once(generator: torch.Generator) -> Iterator[Batch]:
@@ -138,7 +138,7 @@ class Norms(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.first, self.second, self.linear = nn.BatchNorm1d(1), nn.BatchNorm1d(1), nn.Linear(1, 2)
-        self.quantizer = Quantizer(Grid(2), Observer(update="widen"))
+        self.quantizer = Quantizer(Grid(2), Observer(update="running_minmax"))
         self.passed: list[Tensor] = []
 
     def forward(self, x: Tensor, graph: Graph) -> Tensor:

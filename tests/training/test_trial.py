@@ -57,7 +57,7 @@ METHODS = {
     "dq": ["method=dq", "quant=int4"],
     "noisy": ["method=noisy", "quant=int4", "model.dropout=0.5"],
     "ptq": ["method=ptq", "quant=int8", "model.norm=batch", "train.bn_reestimation=8"],
-    "learned": ["method.step=learned", "method.delay_epochs=1", "method.observe_epochs=1"],
+    "learned": ["method.learned_scale=true", "method.delay_epochs=1", "method.observe_epochs=1"],
 }
 
 

@@ -116,11 +116,11 @@ def test_a_preset_that_cannot_be_read_back_is_named(
 
 
 def test_a_preset_keeps_what_the_command_line_and_an_experiment_said(tmp_path: Path) -> None:
-    words = ["experiment=reddit_released_int4_dq", "dataset=threads", "plan.exact=['head.**']", "train={epochs: 2}"]
+    words = ["experiment=reddit_released_int4_dq", "dataset=threads", "plan.fp32=['head.**']", "train={epochs: 2}"]
     assert main(["tune", *SMALL[:-2], *words, f"results.dir={tmp_path}", "--trials", "1", "-q"]) == 0
     (name,) = presets(tmp_path)
     (config,) = load_configs([f"experiment={name}"], config_dir=str(tmp_path / "tune" / "configs"))
-    assert (config.method.estimator, config.plan.exact, config.train.epochs) == ("clipped_ends", ["head.**"], 2)
+    assert (config.method.estimator, config.plan.fp32, config.train.epochs) == ("clipped_ends", ["head.**"], 2)
     assert config.dataset.name == "threads"
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from dqrun.cli.arguments import VerbParser
 from dqrun.cli.verbs.folders import add_results, find_network
+from dqrun.composition.arguments import VerbParser
 
 SUFFIX = ".dqp"
 

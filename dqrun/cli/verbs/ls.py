@@ -10,9 +10,9 @@ from dqrun.analysis.rows import Run
 from dqrun.analysis.select import choose, split_words
 from dqrun.analysis.sheets import Sheet, as_text
 from dqrun.analysis.text import for_terminal, format_mean
-from dqrun.cli.arguments import VerbParser
 from dqrun.cli.verbs.runs import known_to
 from dqrun.cli.verbs.trials import list_trials
+from dqrun.composition.arguments import VerbParser
 from dqrun.paths import user_path
 
 HEADER = ("run", "status", "metric", "test", "validation", "epochs", "age", "tags", "about")

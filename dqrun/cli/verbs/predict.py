@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from dqrun.cli.arguments import VerbParser
 from dqrun.cli.verbs.folders import add_results
+from dqrun.composition.arguments import VerbParser
 from dqrun.errors import ConfigError
 
 DATASET_HELP = """\

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from dqrun.analysis.rows import Run
 from dqrun.analysis.text import for_terminal
-from dqrun.cli.arguments import VerbParser
 from dqrun.cli.verbs.runs import add_choice, chosen
 from dqrun.cli.verbs.trials import require_results
+from dqrun.composition.arguments import VerbParser
 from dqrun.errors import ConfigError
 from dqrun.paths import user_path
 

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from dqrun.analysis.text import for_terminal
-from dqrun.cli.arguments import VerbParser
 from dqrun.cli.verbs.runs import add_choice, chosen
 from dqrun.cli.verbs.trials import UNFINISHED, require_results
+from dqrun.composition.arguments import VerbParser
 from dqrun.config.run import require_tags
 from dqrun.errors import ConfigError
 from dqrun.paths import user_path

@@ -74,7 +74,7 @@ def sum_edges(
     edge: Tensor | None = None,
     weight: Tensor | None = None,
     own: Tensor | None = None,
-    keep: Tensor | None = None,
+    protected: Tensor | None = None,
     grid: GridValues = NO_GRID,
     noise: NoiseValues = NO_NOISE,
     mode: int = PLAIN,
@@ -87,7 +87,7 @@ def sum_edges(
     out = torch.empty(rowptr.numel() - 1, *x.shape[1:])
     if out.numel():
         num_edges = x.size(0) if col is None else col.numel()
-        terms = terms_of(x, col, edge, weight, own, keep, mode)
+        terms = terms_of(x, col, edge, weight, own, protected, mode)
         rows = out.view(out.size(0), -1).numpy()
         num_parts = parts(num_edges * rows.shape[1])
         carry, carry_row = np.empty((num_parts, rows.shape[1]), np.float32), np.empty(num_parts, np.int64)
@@ -106,33 +106,33 @@ class _Spmm(torch.autograd.Function):
         x: Tensor,
         weight: Tensor | None,
         csr: CSR,
-        keep: Tensor | None,
+        protected: Tensor | None,
         grid: GridValues | None,
         estimator: str,
         scale: Tensor | None,
         noise: Noise | None,
     ) -> Tensor:
         mode = PLAIN if grid is None or estimator == "ste" else MASKED
-        ctx.csr, ctx.keep, ctx.grid, ctx.noise, ctx.mode = csr, keep, grid or NO_GRID, noise, mode
+        ctx.csr, ctx.protected, ctx.grid, ctx.noise, ctx.mode = csr, protected, grid or NO_GRID, noise, mode
         needs_x = mode == MASKED or (weight is not None and ctx.needs_input_grad[1]) or ctx.needs_input_grad[6]
         ctx.save_for_backward(x if needs_x else None, weight)
         forward_mode = PLAIN if grid is None else ROUNDED
         values = noise_values(noise)
-        return sum_edges(csr.rowptr, x, csr.col, None, weight, None, keep, ctx.grid, values, forward_mode)
+        return sum_edges(csr.rowptr, x, csr.col, None, weight, None, protected, ctx.grid, values, forward_mode)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
-        csr, keep, grid, mode, noise = ctx.csr, ctx.keep, ctx.grid, ctx.mode, noise_values(ctx.noise)
+        csr, protected, grid, mode, noise = ctx.csr, ctx.protected, ctx.grid, ctx.mode, noise_values(ctx.noise)
         grad_x = grad_weight = grad_scale = None
         if ctx.needs_input_grad[0]:
             own = x if mode == MASKED else None
-            grad_x = sum_edges(csr.t_rowptr, grad, csr.t_col, csr.t_edge, weight, own, keep, grid, noise, mode)
+            grad_x = sum_edges(csr.t_rowptr, grad, csr.t_col, csr.t_edge, weight, own, protected, grid, noise, mode)
         if ctx.needs_input_grad[1]:
-            grad_weight = dot_edges(csr, grad, x, weight, keep, grid, noise, mode)
+            grad_weight = dot_edges(csr, grad, x, weight, protected, grid, noise, mode)
         if ctx.needs_input_grad[6]:
-            grad_scale = message_step_gradient(csr, grad, x, weight, keep, grid, ctx.noise)
+            grad_scale = message_step_gradient(csr, grad, x, weight, protected, grid, ctx.noise)
         return grad_x, grad_weight, None, None, None, None, grad_scale, None
 
 
@@ -172,10 +172,10 @@ def spmm_quantized(
     zero_point: Tensor,
     qmin: int,
     qmax: int,
-    keep: Tensor | None = None,
+    protected: Tensor | None = None,
     estimator: str = "ste",
     noise: Noise | None = None,
 ) -> Tensor:
     grid = grid_values(scale, zero_point, qmin, qmax, estimator)
-    y: Tensor = _Spmm.apply(x, weight, csr, keep, grid, estimator, scale, noise)  # type: ignore[no-untyped-call]
+    y: Tensor = _Spmm.apply(x, weight, csr, protected, grid, estimator, scale, noise)  # type: ignore[no-untyped-call]
     return y

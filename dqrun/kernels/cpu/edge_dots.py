@@ -60,14 +60,14 @@ def _edge_dots(
     num_parts: int,
 ) -> None:
     """out[e, h] = sum over channels of grad[row[e], h] * x[col[e], h], of those whose gradient passes."""
-    col, _, weight, x, _, keep, mode, heads = pointers(terms)
+    col, _, weight, x, _, protected, mode, heads = pointers(terms)
     row_at, grad_at, out_at = pointers((row, grad, out))
-    num_edges, has_keep, noisy = terms[0].size, terms[5].size > 0, noise[2] > 0
+    num_edges, has_protected, noisy = terms[0].size, terms[5].size > 0, noise[2] > 0
     for part in prange(num_parts):
         first, last = share(part, num_parts, num_edges)
         for e in range(first, last):
             target, source = row_at[e], col[e]
-            exact = mode == PLAIN or (has_keep and keep[source] != 0)
+            exact = mode == PLAIN or (has_protected and protected[source] != 0)
             for head in range(heads):
                 i, j, place = (target * heads + head) * channels, (source * heads + head) * channels, e * heads + head
                 if exact:
@@ -84,7 +84,7 @@ def dot_edges(
     grad: Tensor,
     x: Tensor,
     weight: Tensor,
-    keep: Tensor | None,
+    protected: Tensor | None,
     grid: GridValues,
     noise: NoiseValues,
     mode: int,
@@ -92,6 +92,6 @@ def dot_edges(
     """The gradient of the weights, [E] or [E, H]; mode: PLAIN or MASKED."""
     out = torch.empty(weight.shape)
     if out.numel():
-        terms, channels = terms_of(x, csr.col, None, weight, None, keep, mode), x.size(-1)
+        terms, channels = terms_of(x, csr.col, None, weight, None, protected, mode), x.size(-1)
         _edge_dots(array(csr.row), array(grad), terms, grid, noise, channels, array(out), parts(out.numel() * channels))
     return out

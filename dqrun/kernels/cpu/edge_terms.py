@@ -19,7 +19,7 @@ PLAIN, ROUNDED, MASKED = 0, 1, 2  # terms: w * x[c]; w * x[c] rounded; w * x[c] 
 NO_GRID: GridValues = (np.float32(0),) * 7
 
 # What the terms are made of. col [E]: the row of x of each edge (empty: its position); edge [E]: its place in weight
-# (empty: its position); weight [E * heads] (empty: ones); x and own, flat; keep [N] (empty: none); mode; heads.
+# (empty: its position); weight [E * heads] (empty: ones); x and own, flat; protected [N] (empty: none); mode; heads.
 Terms = tuple[Array, Array, Array, Array, Array, Array, int, int]
 
 
@@ -103,14 +103,14 @@ def add_edges(
 ) -> None:
     """Adds the terms of the edges first..last of a row to its total, `width` values from `place` on.
 
-    at: pointers(terms); has: whether there is a col, an edge, a weight, a keep.
+    at: pointers(terms); has: whether there is a col, an edge, a weight, a protected row.
     """
-    col, edge, weight, x, own, keep, mode, heads = at
+    col, edge, weight, x, own, protected, mode, heads = at
     channels, noisy = width // heads, noise[2] > 0
     for position in range(first, last):
         source = col[position] if has[0] else position
         index = edge[position] if has[1] else position
-        exact = mode == PLAIN or (has[3] and keep[source if mode == ROUNDED else row] != 0)
+        exact = mode == PLAIN or (has[3] and protected[source if mode == ROUNDED else row] != 0)
         for head in range(heads):
             w = weight[index * heads + head] if has[2] else np.float32(1)
             start, into = (source * heads + head) * channels, place + head * channels
@@ -133,9 +133,9 @@ def terms_of(
     edge: Tensor | None,
     weight: Tensor | None,
     own: Tensor | None,
-    keep: Tensor | None,
+    protected: Tensor | None,
     mode: int,
 ) -> Terms:
     integers = optional(col, NO_INTEGERS), optional(edge, NO_INTEGERS)
     floats = optional(weight, NO_FLOATS), array(x), optional(own, NO_FLOATS)
-    return (*integers, *floats, optional(keep, NO_FLAGS).view(np.uint8), mode, x.size(1) if x.dim() == 3 else 1)
+    return (*integers, *floats, optional(protected, NO_FLAGS).view(np.uint8), mode, x.size(1) if x.dim() == 3 else 1)

@@ -90,17 +90,17 @@ def tail_range(
     x: Tensor,
     tail: float,
     row_weight: Tensor | None = None,
-    keep: Tensor | None = None,
+    protected: Tensor | None = None,
     seen: Range | None = None,
     percentile: str = "symmetric",
 ) -> Range:
     num_elements = x.numel()
-    if num_elements == 0 or (row_weight is None and keep is None):  # one row
+    if num_elements == 0 or (row_weight is None and protected is None):  # one row
         one_row = (array(x), NO_INTEGERS, NO_FLOATS, NO_INTEGERS, _flags(None), 1, num_elements)
         return _range(one_row, num_elements, tail, num_elements, False, seen, percentile)
     width = num_elements // x.size(0)
-    elements = (array(x), NO_INTEGERS, NO_FLOATS, optional(row_weight, NO_INTEGERS), _flags(keep), 1, width)
-    total = _rows(x.size(0), row_weight, keep) * width
+    elements = (array(x), NO_INTEGERS, NO_FLOATS, optional(row_weight, NO_INTEGERS), _flags(protected), 1, width)
+    total = _rows(x.size(0), row_weight, protected) * width
     return _range(elements, num_elements, tail, total, row_weight is not None, seen, percentile)
 
 
@@ -109,26 +109,26 @@ def message_range(
     x: Tensor,
     weight: Tensor | None,
     tail: float,
-    keep: Tensor | None = None,
+    protected: Tensor | None = None,
     seen: Range | None = None,
     percentile: str = "symmetric",
 ) -> Range:
     if weight is None:
-        return tail_range(x, tail, csr.out_degree, keep, seen, percentile)
+        return tail_range(x, tail, csr.out_degree, protected, seen, percentile)
     heads, width = x[0].numel() // x.size(-1) if x.size(0) else 1, x.size(-1)
-    edges = csr.num_edges if keep is None else _rows(x.size(0), csr.out_degree, keep)
-    sources, flags = (array(csr.col), array(weight), NO_INTEGERS), _flags(keep)
+    edges = csr.num_edges if protected is None else _rows(x.size(0), csr.out_degree, protected)
+    sources, flags = (array(csr.col), array(weight), NO_INTEGERS), _flags(protected)
     elements = (array(x), *sources, flags, heads, width)
     return _range(elements, csr.num_edges * heads * width, tail, edges * heads * width, False, seen, percentile)
 
 
-def _flags(keep: Tensor | None) -> Array:
+def _flags(protected: Tensor | None) -> Array:
     """As bytes: a pointer to numba's booleans can't be read."""
-    return optional(keep, NO_FLAGS).view(np.uint8)
+    return optional(protected, NO_FLAGS).view(np.uint8)
 
 
-def _rows(num_rows: int, weight: Tensor | None, keep: Tensor | None) -> int:
+def _rows(num_rows: int, weight: Tensor | None, protected: Tensor | None) -> int:
     """How many rows count, each as often as its weight says."""
     if weight is None:
-        return num_rows - (0 if keep is None else int(torch.count_nonzero(keep)))
-    return int(weight.sum() if keep is None else weight.masked_fill(keep, 0).sum())
+        return num_rows - (0 if protected is None else int(torch.count_nonzero(protected)))
+    return int(weight.sum() if protected is None else weight.masked_fill(protected, 0).sum())

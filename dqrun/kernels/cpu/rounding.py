@@ -83,7 +83,7 @@ def _forward(
     x: Array,
     y: Array,
     bits: Array,
-    keep: Array,
+    protected: Array,
     width: int,
     grid: GridValues,
     noise: NoiseValues,
@@ -92,7 +92,7 @@ def _forward(
     num_parts: int,
 ) -> None:
     """y = x rounded, at least `floor`; bits (empty: none wanted): where the gradient passes, one bit per element."""
-    size, kept, wanted, noisy = x.size, keep.size > 0, bits.size > 0, noise[2] > 0
+    size, kept, wanted, noisy = x.size, protected.size > 0, bits.size > 0, noise[2] > 0
     for part in prange(num_parts):
         start, stop = share(part, num_parts, (size + BLOCK - 1) // BLOCK)
         flags = np.empty(BLOCK, np.uint8)
@@ -102,7 +102,7 @@ def _forward(
             while first < last:  # a row, or what of it lies in this block; all at once when no row is kept
                 row = first // width
                 end = min(last, (row + 1) * width) if kept else last
-                if kept and keep[row]:
+                if kept and protected[row]:
                     _copy(x_at, y_at, flags_at, block, first, end, floor, least)
                 elif noisy:
                     _round_chosen(x_at, y_at, flags_at, block, first, end, grid, floor, least, noise)
@@ -142,7 +142,7 @@ class _FakeQuantize(torch.autograd.Function):
         ctx: Any,
         x: Tensor,
         scale: Tensor,
-        keep: Tensor | None,
+        protected: Tensor | None,
         grid: GridValues,
         masked: bool,
         relu: bool,
@@ -152,12 +152,12 @@ class _FakeQuantize(torch.autograd.Function):
         wanted = (masked or relu) and ctx.needs_input_grad[0]
         num_words = -(-x.numel() // WORD) if wanted else 0
         bits = torch.empty(num_words, dtype=torch.int32)
-        ctx.keep, ctx.grid, ctx.relu, ctx.noise = keep, grid, relu, noise
+        ctx.protected, ctx.grid, ctx.relu, ctx.noise = protected, grid, relu, noise
         if not masked:  # all codes pass
             grid = (*grid[:5], -INFINITY, INFINITY)
         if x.numel():
             floor, least = (np.float32(0), SMALLEST) if relu else (-INFINITY, -INFINITY)
-            words, flags, values = array(bits).view(np.uint32), optional(keep, NO_FLAGS), noise_values(noise)
+            words, flags, values = array(bits).view(np.uint32), optional(protected, NO_FLAGS), noise_values(noise)
             _forward(array(x), array(y), words, flags, width_of(x), grid, values, floor, least, parts(x.numel()))
         ctx.save_for_backward(bits if wanted else None, x if ctx.needs_input_grad[1] else None)
         return y
@@ -168,7 +168,7 @@ class _FakeQuantize(torch.autograd.Function):
         bits, x = ctx.saved_tensors
         step = None
         if x is not None:
-            step = step_gradient(only_chosen(grad, ctx.noise), x, ctx.keep, ctx.grid, ctx.relu)
+            step = step_gradient(only_chosen(grad, ctx.noise), x, ctx.protected, ctx.grid, ctx.relu)
         if bits is None:
             return grad, step, None, None, None, None, None
         y = torch.empty(grad.shape)
@@ -183,11 +183,11 @@ def fake_quantize(
     zero_point: Tensor,
     qmin: int,
     qmax: int,
-    keep: Tensor | None = None,
+    protected: Tensor | None = None,
     estimator: str = "ste",
     relu: bool = False,
     noise: Noise | None = None,
 ) -> Tensor:
     grid, masked = grid_values(scale, zero_point, qmin, qmax, estimator), estimator != "ste"
-    y: Tensor = _FakeQuantize.apply(x, scale, keep, grid, masked, relu, noise)  # type: ignore[no-untyped-call]
+    y: Tensor = _FakeQuantize.apply(x, scale, protected, grid, masked, relu, noise)  # type: ignore[no-untyped-call]
     return y

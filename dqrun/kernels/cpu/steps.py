@@ -27,8 +27,8 @@ BLOCK = 2048  # elements whose float32 sum is exact enough
 def _slope(x: Any, grid: GridValues, least: Any) -> Any:
     """How a rounded value changes with the step; 0 for one of less than `least` steps, which a ReLU zeroed.
 
-    Rounds by itself: with `round_to_grid`, which moves codes by the zero point and back, rows with a `keep` took 1.3 to
-    2 times as long.
+    Rounds by itself: with `round_to_grid`, which moves codes by the zero point and back, protected rows took 1.3 to 2
+    times as long.
     """
     inverse, _, zero_point, qmin, qmax, _, _ = grid
     place, low, high = x * inverse, qmin - zero_point, qmax - zero_point
@@ -55,9 +55,11 @@ def _sum(grad: Any, x: Any, first: int, last: int, grid: GridValues, least: Any)
 
 
 @kernel
-def _over_values(grad: Array, x: Array, keep: Array, width: int, grid: GridValues, least: Any, sums: Array) -> None:
+def _over_values(
+    grad: Array, x: Array, protected: Array, width: int, grid: GridValues, least: Any, sums: Array
+) -> None:
     """sums [parts], float64: each part's share of the gradient."""
-    size, kept, num_parts = x.size, keep.size > 0, sums.size
+    size, kept, num_parts = x.size, protected.size > 0, sums.size
     for part in prange(num_parts):
         start, stop = share(part, num_parts, (size + BLOCK - 1) // BLOCK)
         grad_at, x_at = pointers((grad, x))
@@ -67,7 +69,7 @@ def _over_values(grad: Array, x: Array, keep: Array, width: int, grid: GridValue
             while first < last:  # a row, or what of it lies in this block; all at once when no row is kept
                 row = first // width
                 end = min(last, (row + 1) * width) if kept else last
-                if not (kept and keep[row]):
+                if not (kept and protected[row]):
                     total += np.float64(_sum(grad_at, x_at, first, end, grid, least))
                 first = end
         sums[part] = total
@@ -101,7 +103,7 @@ def _over_messages(
     grad: Array,
     x: Array,
     weight: Array,
-    keep: Array,
+    protected: Array,
     shape: Any,
     grid: GridValues,
     noise: NoiseValues,
@@ -109,14 +111,14 @@ def _over_messages(
 ) -> None:
     """As `_over_values`; shape: heads and channels of a message, weight [E * heads] (empty: ones)."""
     num_parts, num_edges, (heads, channels) = sums.size, col.size, shape
-    has_weight, has_keep, noisy = weight.size > 0, keep.size > 0, noise[2] > 0
+    has_weight, has_protected, noisy = weight.size > 0, protected.size > 0, noise[2] > 0
     for part in prange(num_parts):
         first, last = share(part, num_parts, num_edges)
         row_at, col_at, grad_at, x_at, weight_at = pointers((row, col, grad, x, weight))
         total = np.float64(0)
         for e in range(first, last):
             target, source = row_at[e], col_at[e]
-            if not (has_keep and keep[source]):
+            if not (has_protected and protected[source]):
                 for head in range(heads):
                     i, j = (target * heads + head) * channels, (source * heads + head) * channels
                     w = weight_at[e * heads + head] if has_weight else np.float32(1)
@@ -129,12 +131,12 @@ def _over_messages(
         sums[part] = total
 
 
-def step_gradient(grad: Tensor, x: Tensor, keep: Tensor | None, grid: GridValues, relu: bool) -> Tensor:
+def step_gradient(grad: Tensor, x: Tensor, protected: Tensor | None, grid: GridValues, relu: bool) -> Tensor:
     """0-d, of x's type: the gradient of the scale of `fake_quantize`, of whose result `grad` is the gradient."""
     sums = np.zeros(parts(x.numel()))
     if x.numel():
         least = SMALLEST if relu else -INFINITY
-        _over_values(array(grad), array(x), optional(keep, NO_FLAGS), width_of(x), grid, least, sums)
+        _over_values(array(grad), array(x), optional(protected, NO_FLAGS), width_of(x), grid, least, sums)
     return torch.tensor(sums.sum(), dtype=x.dtype)
 
 
@@ -143,7 +145,7 @@ def message_step_gradient(
     grad: Tensor,
     x: Tensor,
     weight: Tensor | None,
-    keep: Tensor | None,
+    protected: Tensor | None,
     grid: GridValues,
     noise: Noise | None,
 ) -> Tensor:
@@ -152,6 +154,6 @@ def message_step_gradient(
     sums = np.zeros(parts(csr.num_edges * heads * channels))
     if csr.num_edges:
         edges, tensors = (array(csr.row), array(csr.col)), (array(grad), array(x))
-        options = optional(weight, NO_FLOATS), optional(keep, NO_FLAGS)
+        options = optional(weight, NO_FLOATS), optional(protected, NO_FLAGS)
         _over_messages(*edges, *tensors, *options, (heads, channels), grid, noise_values(noise), sums)
     return torch.tensor(sums.sum(), dtype=x.dtype)

@@ -49,15 +49,15 @@ def _sample_places(elements: Elements, num_elements: int, values: Array) -> int:
 @inner
 def _sample_multiset(elements: Elements, total: int, values: Array) -> int:
     """As `_sample_places`, of rows that count several times: rows of an [N, ...] tensor, one from each stratum."""
-    x, _, _, count, keep, _, width = pointers(elements)
-    has_keep = elements[4].size > 0
+    x, _, _, count, protected, _, width = pointers(elements)
+    has_protected = elements[4].size > 0
     row, upto = -1, 0  # elements of the multiset in the rows up to this one
     stratum = total / values.size
     for i in range(values.size):
         place = np.int64((i + _scattered(i)) * stratum)
         while upto <= place:
             row += 1
-            upto += 0 if has_keep and keep[row] != 0 else count[row] * width
+            upto += 0 if has_protected and protected[row] != 0 else count[row] * width
         values[i] = x[row * width + (upto - 1 - place) % width]
     return values.size
 

@@ -38,10 +38,14 @@ def run(function, x: Tensor, weight: Tensor | None, grad: Tensor) -> list[Tensor
 
 
 def check_quantized(
-    csr: CSR, inputs: tuple[Tensor, Tensor | None, Tensor], keep: Tensor | None, how: str, noise: Noise | None = None
+    csr: CSR,
+    inputs: tuple[Tensor, Tensor | None, Tensor],
+    protected: Tensor | None,
+    how: str,
+    noise: Noise | None = None,
 ) -> None:
     def quantized(version):
-        return lambda x, w: version.spmm_quantized(csr, x, w, SCALE, ZERO_POINT, -4, 3, keep, how, noise)
+        return lambda x, w: version.spmm_quantized(csr, x, w, SCALE, ZERO_POINT, -4, 3, protected, how, noise)
 
     for ours, theirs in zip(run(quantized(cpu), *inputs), run(quantized(reference), *inputs), strict=True):
         assert torch.equal(ours, theirs)
@@ -67,8 +71,8 @@ def test_spmm_quantized(
     how: str, noise: Noise | None,
 ) -> None:  # fmt: skip
     csr = random_graph(num_nodes, num_edges, hub)
-    keep = torch.arange(num_nodes) % 3 == 0 if kept else None
-    check_quantized(csr, exact_inputs(csr, shape, weighted), keep, how, noise)
+    protected = torch.arange(num_nodes) % 3 == 0 if kept else None
+    check_quantized(csr, exact_inputs(csr, shape, weighted), protected, how, noise)
 
 
 @pytest.mark.usefixtures("num_threads")

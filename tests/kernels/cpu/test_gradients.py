@@ -40,16 +40,16 @@ def check(operation: Callable[..., Callable[..., Tensor]], layout: str, *inputs:
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_every_operation_takes_every_gradient(random_graph, layout: str) -> None:
-    csr, keep = random_graph(40, 200, "both"), torch.arange(40) % 5 == 0
+    csr, protected = random_graph(40, 200, "both"), torch.arange(40) % 5 == 0
     x, weight, logits = normal(40, 6), normal(200, seed=1), normal(200, 4, seed=2)
     ptr, matrix = torch.tensor([0, 7, 7, 40]), normal(8, 6, seed=3)
-    check(lambda k: lambda a: k.fake_quantize(a, *GRID, keep, "clipped", True), layout, x)
-    check(lambda k: lambda a: k.fake_quantize(a, *GRID, keep, "ste"), layout, x)
+    check(lambda k: lambda a: k.fake_quantize(a, *GRID, protected, "clipped", True), layout, x)
+    check(lambda k: lambda a: k.fake_quantize(a, *GRID, protected, "ste"), layout, x)
     check(lambda k: lambda a: k.dropout(a, 0.3, 5, 6), layout, x)
     check(lambda k: lambda a, w: k.linear(a, w, None, True), layout, x, matrix)
     check(lambda k: lambda a, w: k.spmm(csr, a, w), layout, x, weight)
     check(lambda k: lambda a, s: k.spmm_self(csr, a, s), layout, x, torch.tensor([1.5]))
-    check(lambda k: lambda a, w: k.spmm_quantized(csr, a, w, *GRID, keep, "clipped"), layout, x, weight)
+    check(lambda k: lambda a, w: k.spmm_quantized(csr, a, w, *GRID, protected, "clipped"), layout, x, weight)
     check(lambda k: lambda a, b: k.edge_add(csr, a, b), layout, x, normal(40, 6, seed=4))
     check(lambda k: lambda a: k.edge_softmax(csr, a), layout, logits)
     for mode in ("sum", "mean", "max"):
@@ -73,11 +73,11 @@ def test_edge_add_and_spmm_self(random_graph, num_nodes: int, num_edges: int, hu
 def test_a_relu_inside_the_rounding_is_one_after_it(
     rows: int, width: int, estimator: str, kept: bool, seed: int
 ) -> None:
-    x, keep = normal(rows, width, seed=seed) * 4, torch.arange(rows) % 2 == 0 if kept else None
+    x, protected = normal(rows, width, seed=seed) * 4, torch.arange(rows) % 2 == 0 if kept else None
     outputs = []
     for version, inside in ((cpu, True), (cpu, False), (reference, True)):
         leaf = x.clone().requires_grad_()
-        y = version.fake_quantize(leaf, *GRID, keep, estimator, inside)
+        y = version.fake_quantize(leaf, *GRID, protected, estimator, inside)
         y = y if inside else y.relu()
         outputs.append((y.detach(), *torch.autograd.grad((y * normal(rows, width, seed=7)).sum(), leaf)))
     for other in outputs[1:]:

@@ -56,9 +56,9 @@ def row_weights() -> dict[str, Tensor | None]:
 @pytest.mark.parametrize("distribution", distributions())
 def test_is_exact_on_large_tensors(distribution: str, weights: str) -> None:
     x, row_weight = distributions()[distribution], row_weights()[weights]
-    keep = torch.arange(200) % 5 == 0
+    protected = torch.arange(200) % 5 == 0
     for tail in TAILS:
-        kept = keep if tail == 0.01 else None
+        kept = protected if tail == 0.01 else None
         assert cpu.tail_range(x, tail, row_weight, kept) == reference.tail_range(x, tail, row_weight, kept), tail
 
 
@@ -85,8 +85,8 @@ def test_message_range_of_small_graphs(
     csr = random_graph(num_nodes, num_edges, "both", num_nodes)
     x = torch.randn(num_nodes, *shape, generator=generator)
     weight = torch.randn(num_edges, *shape[:-1], generator=generator) if weighted else None
-    keep = torch.rand(num_nodes, generator=generator) < 0.5 if kept else None
-    for rest in product(TAILS, [keep], [None], PERCENTILES):
+    protected = torch.rand(num_nodes, generator=generator) < 0.5 if kept else None
+    for rest in product(TAILS, [protected], [None], PERCENTILES):
         assert cpu.message_range(csr, x, weight, *rest) == reference.message_range(csr, x, weight, *rest)
 
 
@@ -96,8 +96,8 @@ def test_message_range_of_a_large_graph_with_hubs(random_graph, shape: tuple[int
     generator = torch.Generator().manual_seed(0)
     csr = random_graph(2000, 9000, "both")
     x, weight = torch.randn(2000, *shape, generator=generator), torch.randn(9000, *shape[:-1], generator=generator)
-    keep = torch.rand(2000, generator=generator) < 0.1
-    for rest in product(TAILS, [keep], [None], PERCENTILES):
+    protected = torch.rand(2000, generator=generator) < 0.1
+    for rest in product(TAILS, [protected], [None], PERCENTILES):
         assert cpu.message_range(csr, x, weight, *rest) == reference.message_range(csr, x, weight, *rest)
 
 

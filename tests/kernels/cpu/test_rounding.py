@@ -67,8 +67,8 @@ def test_is_the_reference_bit_for_bit(
     if special:
         at = torch.randint(4, x.shape, generator=generator)
         x = torch.tensor([torch.nan, torch.inf, -torch.inf, -0.0])[at].where(x < 0, x)
-    keep = torch.rand(rows, generator=generator) < 0.5 if kept else None
-    args = (scale, torch.tensor(grid[0], dtype=torch.int32), grid[1], grid[2], keep, estimator, relu, noise)
+    protected = torch.rand(rows, generator=generator) < 0.5 if kept else None
+    args = (scale, torch.tensor(grid[0], dtype=torch.int32), grid[1], grid[2], protected, estimator, relu, noise)
     for ours, theirs in zip(*(run(version, x, *args, special=special) for version in (cpu, reference)), strict=True):
         require_equal_bits(ours, theirs)
 
@@ -79,8 +79,8 @@ def test_is_the_reference_bit_for_bit(
 def test_parts_cover_large_tensors(width: int, noise: Noise | None) -> None:
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(50_000 // width, width, generator=generator)
-    keep = torch.rand(x.size(0), generator=generator) < 0.3
-    args = (torch.tensor(0.3), torch.tensor(1, dtype=torch.int32), -4, 3, keep, "clipped_ends", False, noise)
+    protected = torch.rand(x.size(0), generator=generator) < 0.3
+    args = (torch.tensor(0.3), torch.tensor(1, dtype=torch.int32), -4, 3, protected, "clipped_ends", False, noise)
     for ours, theirs in zip(run(cpu, x, *args), run(reference, x, *args), strict=True):
         assert torch.equal(ours, theirs)
 
@@ -96,9 +96,11 @@ def test_what_is_not_finite(version) -> None:
 def test_takes_tensors_that_are_not_contiguous_and_scalars(version) -> None:
     args = (torch.tensor(0.5), torch.tensor(0, dtype=torch.int32), -8, 7)
     x = torch.randn(6, 4, generator=torch.Generator().manual_seed(0))
-    keep = torch.tensor([True, False] * 4)
+    protected = torch.tensor([True, False] * 4)
     assert torch.equal(version.fake_quantize(x.t(), *args), version.fake_quantize(x.t().contiguous(), *args))
-    assert torch.equal(version.fake_quantize(x, *args, keep[:6]), version.fake_quantize(x, *args, keep[:6].clone()))
+    assert torch.equal(
+        version.fake_quantize(x, *args, protected[:6]), version.fake_quantize(x, *args, protected[:6].clone())
+    )
     assert version.fake_quantize(torch.tensor(0.7), *args).item() == 0.5
 
 

@@ -49,8 +49,8 @@ def test_is_exact_whatever_the_width(
         weight = torch.randint(0, 4, (rows,), generator=generator)
     if weights == "hub":
         weight[rows // 3] = 3 * rows  # more than all others together
-    keep = torch.rand(rows, generator=generator) < 0.2 if kept else None
-    rest = tail, weight, keep, None, percentile
+    protected = torch.rand(rows, generator=generator) < 0.2 if kept else None
+    rest = tail, weight, protected, None, percentile
     assert cpu.tail_range(x, *rest) == reference.tail_range(x, *rest)
 
 

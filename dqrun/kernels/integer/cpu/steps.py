@@ -12,7 +12,7 @@ from typing import Any
 from llvmlite import ir
 from numba.core import types
 
-from dqrun.kernels.integer.cpu.vectors import F32, F64, HAS_PERMUTE, I8, I32, I64, LANES, Builder, Values, make
+from dqrun.kernels.integer.cpu.vectors import F32, F64, HAS_AVX512F, I8, I32, I64, LANES, Builder, Values, make
 
 DOUBLES, WORDS, BYTE_LANES = (ir.VectorType(kind, LANES) for kind in (F64, I32, I8))
 CONVERT = "llvm.x86.avx512.mask.cvtpd2dq.512"
@@ -48,7 +48,7 @@ def _part(b: Builder, v: Any, lanes: range) -> Any:
 
 def _rounded(b: Builder, v: Any) -> Any:
     """float64 below 2^31 - 1 to int32, half to even; what is below -2^31 gives -2^31."""
-    if not HAS_PERMUTE:
+    if not HAS_AVX512F:
         whole = b.call(f"llvm.rint.v{LANES}f64", DOUBLES, [largest(b, v, constant(LOWEST))])
         return b.ir.fptosi(whole, WORDS)
     half = LANES // 2

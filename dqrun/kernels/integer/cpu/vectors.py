@@ -28,7 +28,7 @@ def _has(feature: str) -> bool:
 
 HAS_VNNI = _has("avx512vnni")
 """Whether 64 products of bytes can be made and added at once."""
-HAS_PERMUTE = _has("avx512f")
+HAS_AVX512F = _has("avx512f")
 """Whether 16 float32 can be put in any order at once."""
 
 LANES = 16  # int32 of a 512-bit vector

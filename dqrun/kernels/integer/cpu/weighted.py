@@ -10,7 +10,7 @@ from typing import Any
 from llvmlite import ir
 
 from dqrun.kernels.cpu.launch import inner
-from dqrun.kernels.integer.cpu.vectors import F32, HAS_PERMUTE, I8, I32, I64, LANES, Builder, Values, make, zeros
+from dqrun.kernels.integer.cpu.vectors import F32, HAS_AVX512F, I8, I32, I64, LANES, Builder, Values, make, zeros
 
 CHUNK = 64  # edges whose powers wait in the cache
 FLOATS, WORDS = ir.VectorType(F32, LANES), ir.VectorType(I32, LANES)
@@ -201,7 +201,7 @@ def add_weighted(y: Any, x: Any, col: Any, first: int, last: int, p: Any, acc: A
     while offset < width:
         left = width - offset
         args = (codes, width, offset, zero_point, col, first, last - first, limit, p, padded, places, acc, high)
-        if not HAS_PERMUTE or padded > LANES:
+        if not HAS_AVX512F or padded > LANES:
             size = 32
             if packed:
                 _nibbles_any(args)
@@ -227,7 +227,7 @@ def divide(acc: Any, state: Any, y: Any, heads: int) -> None:
     """Divides the weighted sums by the sums of powers."""
     _, _, places, _, total = y
     padded = padded_heads(heads)
-    if not HAS_PERMUTE or padded > LANES:
+    if not HAS_AVX512F or padded > LANES:
         _scale_any((acc, total, state, padded, places))
     else:
         _scale((acc, total, state, padded, places))

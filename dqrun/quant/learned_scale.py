@@ -1,4 +1,4 @@
-"""`LearnedStep`: a step size that is trained (LSQ: Esser et al., ICLR 2020)."""
+"""`LearnedScale`: a step size that is trained (LSQ: Esser et al., ICLR 2020)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 
-class LearnedStep(nn.Module):
+class LearnedScale(nn.Module):
     """The scale of a grid as a parameter, and the zero point it began with.
 
     The parameter is the logarithm of the scale (Jain et al., MLSys 2020): Adam moves each parameter by about the
@@ -52,5 +52,5 @@ class LearnedStep(nn.Module):
 
 
 def _forget(step: nn.Module, _: Any) -> None:
-    assert isinstance(step, LearnedStep)
+    assert isinstance(step, LearnedScale)
     step._begun = None

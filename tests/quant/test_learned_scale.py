@@ -13,11 +13,11 @@ from dqrun.quant import Grid, Observer, Phase, Quantizer
 
 
 def quantizer(bits: int = 4, symmetric: bool = False, **options: object) -> Quantizer:
-    return Quantizer(Grid(bits, symmetric=symmetric), Observer(update="widen"), learned=True, **options)
+    return Quantizer(Grid(bits, symmetric=symmetric), Observer(update="running_minmax"), learned_scale=True, **options)
 
 
 def test_it_begins_as_the_range_of_the_first_training_step() -> None:
-    q, plain = quantizer(), Quantizer(Grid(4), Observer(update="widen"))
+    q, plain = quantizer(), Quantizer(Grid(4), Observer(update="running_minmax"))
     x = torch.randn(50, 3, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(q(x), plain(x))
     assert q.step is not None and q.step.begun
@@ -40,7 +40,7 @@ def test_zeros_and_kept_rows_do_not_begin_it() -> None:
 
 @pytest.mark.parametrize("is_weight", [False, True])
 def test_while_steps_are_observed_it_is_as_if_none_were_learned(is_weight: bool) -> None:
-    q, plain = quantizer(is_weight=is_weight), Quantizer(Grid(4), Observer(update="widen"))
+    q, plain = quantizer(is_weight=is_weight), Quantizer(Grid(4), Observer(update="running_minmax"))
     q.phase = Phase.OBSERVE
     x = torch.randn(50, 3, generator=torch.Generator().manual_seed(0))
     for factor in (1, 10, 0.1):

@@ -79,8 +79,8 @@ def test_compiled(
     rows: int, width: int, grid: tuple[int, int, int], estimator: str, kept: bool, relu: bool, noise: Noise | None
 ) -> None:
     x = normal(rows, width).float() * 3
-    keep = torch.arange(rows) % 3 == 0 if kept else None
-    ours, theirs = (gradients(version, x, 0.5, grid, keep, estimator, relu, noise) for version in (cpu, reference))
+    protected = torch.arange(rows) % 3 == 0 if kept else None
+    ours, theirs = (gradients(version, x, 0.5, grid, protected, estimator, relu, noise) for version in (cpu, reference))
     assert torch.equal(ours[0], theirs[0])
     torch.testing.assert_close(ours[1], theirs[1], rtol=1e-4, atol=1e-4)
 
@@ -89,19 +89,19 @@ def test_compiled(
 @pytest.mark.parametrize("kept", [False, True])
 def test_compiled_over_large_tensors(kept: bool) -> None:
     x = normal(3000, 17).float()
-    keep = torch.arange(3000) % 3 == 0 if kept else None
-    ours, theirs = (gradients(v, x, 0.3, (1, -4, 3), keep, "clipped") for v in (cpu, reference))
+    protected = torch.arange(3000) % 3 == 0 if kept else None
+    ours, theirs = (gradients(v, x, 0.3, (1, -4, 3), protected, "clipped") for v in (cpu, reference))
     torch.testing.assert_close(ours[1], theirs[1], rtol=1e-4, atol=1e-2)
 
 
 def test_kept_rows_give_none_and_keep_their_own() -> None:
-    x, keep = normal(6, 2), torch.tensor([True, False] * 3)
+    x, protected = normal(6, 2), torch.tensor([True, False] * 3)
     loud = x.clone()
-    loud[keep] = 1e6
+    loud[protected] = 1e6
     for version, dtype in ((reference, torch.float64), (cpu, torch.float32)):
-        quiet, other = (gradients(version, t.to(dtype), 0.5, (0, -8, 7), keep, "clipped") for t in (x, loud))
+        quiet, other = (gradients(version, t.to(dtype), 0.5, (0, -8, 7), protected, "clipped") for t in (x, loud))
         torch.testing.assert_close(quiet[1], other[1])
-        assert torch.equal(quiet[0][keep], normal(6, 2, seed=9).to(dtype)[keep])
+        assert torch.equal(quiet[0][protected], normal(6, 2, seed=9).to(dtype)[protected])
 
 
 @settings(max_examples=60)
@@ -116,11 +116,11 @@ def test_messages(
     csr = random_graph(12, edges, "both", seed)
     x = normal(*((12, 4) if heads is None else (12, heads, 4)), seed=seed).float()
     weight = normal(*((edges,) if heads is None else (edges, heads)), seed=1).abs().float() if weighted else None
-    keep = torch.arange(12) % 3 == 0 if kept else None
+    protected = torch.arange(12) % 3 == 0 if kept else None
     found = []
     for version in (cpu, reference):
         leaf, step = x.clone().requires_grad_(), torch.tensor(0.4).requires_grad_()
-        args = (step, torch.tensor(grid[0], dtype=torch.int32), *grid[1:], keep, estimator, noise)
+        args = (step, torch.tensor(grid[0], dtype=torch.int32), *grid[1:], protected, estimator, noise)
         y = version.spmm_quantized(csr, leaf, weight, *args)
         found.append(torch.autograd.grad((y * normal(*x.shape, seed=9).float()).sum(), (leaf, step)))
     for ours, theirs in zip(*found, strict=True):
