@@ -1,5 +1,8 @@
 """Errors that a user can cause, each told in one line and with an exit code of its own."""
 
+import difflib
+from collections.abc import Iterable
+
 
 def printable(text: str) -> str:
     """Text for a terminal: control and format characters as Python writes them (`\\x1b`, `\\n`, `\\u202e`).
@@ -10,6 +13,12 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def suggestion(word: str, options: Iterable[str]) -> str:
+    """`; did you mean 'cora'?` where an option is near, else nothing."""
+    near = difflib.get_close_matches(word, list(options), n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 class DqrunError(Exception):

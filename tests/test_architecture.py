@@ -15,7 +15,8 @@ ORDER = ("errors", "config", "quant", "nn", "training", "sweep", "cli")
 
 ALLOWED = {
     "errors": set(),
-    "config": {"errors", "paths"},
+    "config": {"errors", "paths", "register"},
+    "register": {"errors"},
     "kernels": {"graphs", "errors"},
     "graphs": {"errors"},
     "integer": {"nn", "quant", "kernels", "graphs", "errors", "durable"},
@@ -44,7 +45,7 @@ NEEDS_NO_NETWORKS = {
 """Modules of the engine that load and run a program: torch and the kernels' seam are all they know."""
 
 FRONT_DESK = {
-    *("errors", "names", "durable", "paths", "config", "composition"),
+    *("errors", "names", "durable", "paths", "register", "config", "composition"),
     *("cli/__init__", "cli/completion", "cli/docs", "cli/help", "cli/hydra_flags"),
     *("cli/verbs/__init__", "process/__init__", "process/cores", "process/interrupts", "process/streams"),
     *("process/verbosity", "process/waiting", "runs/__init__", "runs/protocol"),

@@ -56,7 +56,6 @@ def test_the_default_run_is_valid(config: RunConfig) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "rule"),
     [
-        ("method.learned_scale", "guessed", "be one of observed, learned"),
         ("method.delay_epochs", -1, "be >= 0"),
         ("method.delay_epochs", 40, "be < the 40 epochs of training"),
         ("method.observe_epochs", -1, "be >= 0"),
@@ -64,12 +63,12 @@ def test_the_default_run_is_valid(config: RunConfig) -> None:
         ("train.bn_reestimation", 1, "be 0 or >= 2"),
         ("train.fine_tune.epochs", 0, "be >= 1"),
         ("train.fine_tune.lr", -0.1, "be > 0 and finite"),
-        ("dataset.source", "web", "be one of planetoid"),
+        ("dataset.source", "web", "be one of folder"),
         ("dataset.task", "ranking", "be one of node_classification"),
         ("dataset.features", "none", "be one of given"),
         ("dataset.max_one_hot_degree", -1, "be >= 0"),
         ("dataset.graphs", 9, "be in 10..1000000"),
-        ("model.name", "mlp", "be one of gcn"),
+        ("model.name", "mlp", "be one of gat"),
         ("model.layers", 0, "be in 1..1000"),
         ("model.layers", 1_000_000, "be in 1..1000"),
         ("model.hidden", -1, "be in 1..65536"),

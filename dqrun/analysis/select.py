@@ -11,8 +11,7 @@ from pathlib import Path
 from dqrun.analysis.cells import TEST
 from dqrun.analysis.rows import Run
 from dqrun.analysis.text import text_of
-from dqrun.composition.fields import suggestion
-from dqrun.errors import ConfigError, ResultsError
+from dqrun.errors import ConfigError, ResultsError, suggestion
 
 _ORDER: dict[str, Callable[[float, float], bool]] = {"<": lt, "<=": le, ">": gt, ">=": ge}
 _WORD = re.compile(r"(?P<name>[A-Za-z_][\w.]*)(?P<sign><=|>=|!=|=|<|>)(?P<value>.*)", re.DOTALL)

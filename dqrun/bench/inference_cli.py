@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from dqrun import register
 from dqrun.bench import command
 from dqrun.composition.arguments import VerbParser
-from dqrun.config import MODELS
 from dqrun.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def parse(words: Sequence[str]) -> Options:
             chosen["graph"] = value
         elif key == "model":
             for name in value.split(","):
-                _one_of(key, name, MODELS)
+                _one_of(key, name, register.layer.names())
             chosen["models"] = tuple(value.split(","))
         elif key == "threads":
             if not value.isdecimal():

@@ -13,8 +13,7 @@ from typing import NoReturn
 from dqrun import __version__
 from dqrun.cli.verbs import MAIN_INTERRUPTED, VERBS
 from dqrun.composition.arguments import LineParser
-from dqrun.composition.fields import suggestion
-from dqrun.errors import ConfigError, DqrunError, printable
+from dqrun.errors import ConfigError, DqrunError, printable, suggestion
 from dqrun.process.interrupts import exit_code, listening
 from dqrun.process.streams import forget, standard_streams
 from dqrun.process.verbosity import add_verbose, log_shown

@@ -21,12 +21,12 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from dqrun.composition.errors import one_line_errors
-from dqrun.composition.fields import list_fields, nearest_field, suggestion
+from dqrun.composition.fields import list_fields, nearest_field
 from dqrun.composition.groups import config_folders, list_groups
 from dqrun.composition.overrides import Groups, check, parse, split_sweep
 from dqrun.composition.preset_text import require_text
 from dqrun.config import RunConfig, schema
-from dqrun.errors import ConfigError
+from dqrun.errors import ConfigError, suggestion
 from dqrun.runs.protocol import canonical
 
 CONFIG_NAME = "run"

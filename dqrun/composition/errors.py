@@ -15,9 +15,9 @@ from omegaconf.errors import (
     ValidationError,
 )
 
-from dqrun.composition.fields import DICTIONARIES, list_fields, nearest_field, schema_name, suggestion
+from dqrun.composition.fields import DICTIONARIES, list_fields, nearest_field, schema_name
 from dqrun.composition.overrides import Groups, unknown_option
-from dqrun.errors import ConfigError, DqrunError
+from dqrun.errors import ConfigError, DqrunError, suggestion
 
 
 @contextmanager

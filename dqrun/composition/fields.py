@@ -10,7 +10,7 @@ import difflib
 import re
 import types
 import typing
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from dqrun.config import RunConfig
 
@@ -105,9 +105,3 @@ def nearest_field(name: str) -> str | None:
         if near:
             return candidates[near[0]]
     return None
-
-
-def suggestion(word: str, options: Iterable[str]) -> str:
-    """`; did you mean 'cora'?` where an option is near, else nothing."""
-    near = difflib.get_close_matches(word, list(options), n=1)
-    return f"; did you mean {near[0]!r}?" if near else ""

@@ -13,10 +13,10 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 
-from dqrun.composition.fields import DICTIONARIES, suggestion
+from dqrun.composition.fields import DICTIONARIES
 from dqrun.composition.groups import OPTIONAL_GROUPS
 from dqrun.composition.quoting import quoted
-from dqrun.errors import ConfigError
+from dqrun.errors import ConfigError, suggestion
 
 Groups = Mapping[str, Sequence[str]]
 

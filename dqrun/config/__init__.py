@@ -4,7 +4,6 @@ Everything below `cli.py` gets these dataclasses, never a DictConfig. Each field
 range in `doc(...)`; `docs/configuration.md` is generated from them.
 """
 
-from dqrun.config.dataset import DATASET_SOURCES as DATASET_SOURCES
 from dqrun.config.dataset import FEATURES as FEATURES
 from dqrun.config.dataset import TASKS as TASKS
 from dqrun.config.dataset import DataConfig as DataConfig
@@ -14,7 +13,6 @@ from dqrun.config.method import OBSERVER_UPDATES as OBSERVER_UPDATES
 from dqrun.config.method import MethodConfig as MethodConfig
 from dqrun.config.method import ObserverConfig as ObserverConfig
 from dqrun.config.method import ProtectionConfig as ProtectionConfig
-from dqrun.config.model import MODELS as MODELS
 from dqrun.config.model import ModelConfig as ModelConfig
 from dqrun.config.plan import PlanConfig as PlanConfig
 from dqrun.config.plan import SiteRule as SiteRule

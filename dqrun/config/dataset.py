@@ -6,10 +6,10 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from dqrun import register
 from dqrun.config.rules import LARGEST_SEED, doc, require, require_in, require_name, require_one_of
 from dqrun.paths import user_path
 
-DATASET_SOURCES = ("planetoid", "tu", "zinc", "gnn_benchmark", "threads", "folder")
 FEATURES = ("given", "degree", "category", "auto")
 DEGREE_STATISTICS = ("training", "all")
 TASKS = ("node_classification", "graph_classification", "graph_regression")
@@ -50,7 +50,7 @@ class DatasetConfig:
     """What is learned from (`dataset.*`)."""
 
     name: str = doc("name of the dataset, as its source spells it (TUDataset name, Planetoid name, ...)")
-    source: str = doc(f"reader of the dataset: {', '.join(DATASET_SOURCES)}")
+    source: str = doc(f"reader of the dataset: {', '.join(register.dataset.names())}")
     task: str = doc(f"what is predicted: {', '.join(TASKS)}")
     features: str = doc(
         "node features: given (as stored), degree (of the node), category (an integer for an embedding), "
@@ -74,7 +74,7 @@ class DatasetConfig:
 
     def validate(self) -> None:
         require_name("dataset.name", self.name)
-        require_one_of("dataset.source", self.source, DATASET_SOURCES)
+        register.dataset.require(self.source)
         require_one_of("dataset.task", self.task, TASKS)
         require_one_of("dataset.features", self.features, FEATURES)
         require_one_of("dataset.degree_statistics", self.degree_statistics, DEGREE_STATISTICS)

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from dqrun import register
 from dqrun.config.rules import doc, require, require_in, require_one_of
 
 # Sizes beyond these are typing mistakes: building such a network takes minutes, or all memory.
 LARGEST = {"layers": 1000, "hidden": 65_536, "heads": 65_536, "out_heads": 1024, "mlp_layers": 100}
-MODELS = ("gcn", "gat", "gin")
 
 
 @dataclass
 class ModelConfig:
     """The network (`model.*`)."""
 
-    name: str = doc(f"architecture: {', '.join(MODELS)}")
+    name: str = doc(f"architecture: {', '.join(register.layer.names())}")
     layers: int = doc("number of message-passing layers, 1..1000")
     hidden: int = doc("channels of a hidden layer (GAT: of all heads together), 1..65536")
     heads: int = doc("GAT: attention heads of a hidden layer; must divide hidden", 1)
@@ -41,7 +41,7 @@ class ModelConfig:
         return self.norm == "batch" or (self.name == "gin" and self.mlp_norm)
 
     def validate(self) -> None:
-        require_one_of("model.name", self.name, MODELS)
+        require_model(self.name)
         require_one_of("model.norm", self.norm, ("none", "batch"))
         require_one_of("model.activation", self.activation, ("relu", "elu", "none"))
         require_one_of("model.encoder", self.encoder, ("none", "linear"))
@@ -53,3 +53,9 @@ class ModelConfig:
             require(0 <= getattr(self, name) < 1, f"model.{name}", "be in [0, 1)", getattr(self, name))
         require(self.hidden % self.heads == 0, "model.heads", f"divide model.hidden={self.hidden}", self.heads)
         require(all(divisor >= 1 for divisor in self.head), "model.head", "hold divisors >= 1", self.head)
+
+
+def require_model(name: str) -> None:
+    """Raises ConfigError for a name that is neither that of a layer nor that of a whole network."""
+    if name not in register.model:
+        register.layer.require(name, register.model.names())

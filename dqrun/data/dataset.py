@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from importlib import import_module
 
 from torch import Tensor
 
-from dqrun.config import DATASET_SOURCES, DataConfig, DatasetConfig
+from dqrun import register
+from dqrun.config import DataConfig, DatasetConfig
 from dqrun.data.packed import PackedGraphs
 from dqrun.data.splits import Split
-from dqrun.errors import ConfigError
 
 log = logging.getLogger(__name__)
 
@@ -58,10 +57,8 @@ def load_dataset(dataset: DatasetConfig, data: DataConfig) -> GraphDataset:
     Raises ConfigError for a name or task that the source does not know, DataError for files that are missing,
     unreadable or not in the expected format.
     """
-    if dataset.source not in DATASET_SOURCES:
-        raise ConfigError.rule("dataset.source", f"be one of {', '.join(DATASET_SOURCES)}", dataset.source)
-    # Imported by name and late: a run needs one source only, and PyG's dataset classes take a second to import.
-    loaded = import_module(f"dqrun.data.sources.{dataset.source}").load(dataset, data)
+    # The registry imports it now: a run needs one source only, and PyG's dataset classes take a second to import.
+    loaded = register.dataset.get(dataset.source)(dataset, data)
     assert isinstance(loaded, GraphDataset)
     log.info(
         "data: %s (source %s), %d graphs, %d nodes, %d edges",

@@ -6,9 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from dqrun.composition.fields import suggestion
 from dqrun.config import MethodConfig, RunConfig
-from dqrun.errors import ConfigError
+from dqrun.errors import ConfigError, suggestion
 
 SETTINGS = ("lr", "weight_decay", "dropout", "p_max", "p_min", "tail", "momentum")
 OBSERVERS = ("observer", "weight_observer")

@@ -21,7 +21,7 @@ def test_words() -> None:
     ("word", "message"),
     [
         ("graph=cora", "graph must be one of powerlaw, zinc, reddit_binary, got 'cora'"),
-        ("model=gcn,mlp", "model must be one of gcn, gat, gin, got 'mlp'"),
+        ("model=gcn,mlp", "model must be one of gat, gcn, gin, got 'mlp'"),
         ("threads=-1", "threads must be an integer >= 0, got '-1'"),
         ("quant=int8", "must get graph=, model= or threads=, got 'quant=int8'"),
     ],

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from dqrun.composition.fields import REQUIRED, describe_type, list_fields, nearest_field, schema_name, suggestion
+from dqrun.composition.fields import REQUIRED, describe_type, list_fields, nearest_field, schema_name
+from dqrun.errors import suggestion
 
 
 def test_fields_are_dotted_typed_and_have_defaults() -> None:

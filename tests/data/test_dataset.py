@@ -20,7 +20,7 @@ def test_a_dataset_comes_from_its_source(dataset_config: MakeConfig) -> None:
 
 
 def test_an_unknown_source_is_an_error(dataset_config: MakeConfig) -> None:
-    with pytest.raises(ConfigError, match=r"dataset\.source must be one of planetoid, tu, .*, got 'os'"):
+    with pytest.raises(ConfigError, match=r"dataset\.source must be one of folder, .*, zinc, got 'os'"):
         load_dataset(dataset_config(name="x", source="os"), DataConfig())
 
 

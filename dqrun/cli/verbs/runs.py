@@ -10,8 +10,7 @@ from dqrun.analysis.rows import Run
 from dqrun.analysis.select import Filter, choose, split_words
 from dqrun.cli.verbs.folders import add_results, find_folder
 from dqrun.cli.verbs.trials import list_trials
-from dqrun.composition.fields import suggestion
-from dqrun.errors import ResultsError
+from dqrun.errors import ResultsError, suggestion
 from dqrun.paths import user_path
 
 

@@ -1,0 +1,159 @@
+"""Names of methods, layers, models, datasets, metrics and quantisers, and the decorators that add to them.
+
+```python
+@dqrun.register.model("sage", config=SageConfig)
+def sage(config, in_channels, out_channels): ...
+```
+
+Built-in entries are text, `"module:attribute"`: their names are known without importing them. This module imports
+neither torch nor Hydra.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import re
+from collections.abc import Callable, Iterable, Mapping
+from importlib import import_module
+from typing import Any, TypeVar
+
+from dqrun.errors import ConfigError, suggestion
+
+Thing = TypeVar("Thing")
+NAME_RULE = "be a letter, then letters, digits and _, at most 60 in all"
+_NAME = re.compile(r"[A-Za-z]\w{0,59}", re.ASCII)
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """One registered name. `value` and `config`: what was registered, or `"module:attribute"`, read when asked for."""
+
+    value: Any
+    config: Any = None
+    module: str = ""
+    """Name of the module that registered it; empty: dqrun."""
+
+
+class Registry:
+    """The names of one kind of part, e.g. the methods. `field` is the configuration field that chooses one of them."""
+
+    def __init__(self, kind: str, field: str, built_in: Mapping[str, Entry]) -> None:
+        self.kind, self.field = kind, field
+        self._entries = dict(built_in)
+
+    def __call__(self, name: str, *, config: type | None = None) -> Callable[[Thing], Thing]:
+        """A decorator that registers a class or function under `name`.
+
+        `config`: a dataclass with the fields that the user may set, each with a default or a `doc(...)`; its instance
+        is given to what is registered. Raises ConfigError for a name that is no name or has been given to another
+        thing, and for a `config` that is no dataclass.
+        """
+        module = _caller()
+        self._require_new(name, module)
+        if config is not None and not (isinstance(config, type) and dataclasses.is_dataclass(config)):
+            raise ConfigError.rule(f"register.{self.kind}({name!r}, config=...)", "be a dataclass", config)
+
+        def register(thing: Thing) -> Thing:
+            if not callable(thing):
+                raise ConfigError.rule(f"register.{self.kind}({name!r})", "decorate a class or a function", thing)
+            self._entries[name] = Entry(thing, config, module)
+            return thing
+
+        return register
+
+    def get(self, name: str) -> Any:
+        """What is registered under `name`, imported now if it is built in.
+
+        Raises ConfigError with the field, the known names and the nearest one for an unknown name.
+        """
+        return _resolved(self.entry(name).value)
+
+    def config(self, name: str) -> type | None:
+        """The dataclass of its fields, or None: it has none. Raises as `get` does."""
+        found: type | None = _resolved(self.entry(name).config)
+        return found
+
+    def entry(self, name: str) -> Entry:
+        """The entry itself, nothing imported. Raises as `get` does."""
+        self.require(name)
+        return self._entries[name]
+
+    def require(self, name: str, others: Iterable[str] = ()) -> None:
+        """Raises ConfigError, as `get` does, for an unknown name; imports nothing. `others`: names told besides."""
+        if name not in self._entries:
+            known = sorted({*self._entries, *others})
+            rule = ConfigError.rule(self.field, f"be one of {', '.join(known)}", name)
+            raise ConfigError(f"{rule}{suggestion(name, known)}")
+
+    def names(self) -> tuple[str, ...]:
+        """All names, sorted."""
+        return tuple(sorted(self._entries))
+
+    def added(self) -> tuple[str, ...]:
+        """The names that are not built in, sorted."""
+        return tuple(name for name in self.names() if self._entries[name].module)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._entries
+
+    def remove(self, name: str) -> None:
+        """Forgets a name that is not built in; for tests and notebooks."""
+        if self.entry(name).module:
+            del self._entries[name]
+
+    def _require_new(self, name: str, module: str) -> None:
+        """A module may register its own names again: a notebook runs a cell twice."""
+        field = f"register.{self.kind}(...)"
+        if not isinstance(name, str) or not _NAME.fullmatch(name):
+            raise ConfigError.rule(field, NAME_RULE, name)
+        known = self._entries.get(name)
+        if known is not None and known.module != module:
+            raise ConfigError.rule(field, f"give a new name, {known.module or 'dqrun'} has this one", name)
+
+
+def _caller() -> str:
+    """Name of the first module on the stack that is not this one."""
+    frame = inspect.currentframe()
+    while frame is not None and frame.f_globals.get("__name__") == __name__:
+        frame = frame.f_back
+    return "__main__" if frame is None else str(frame.f_globals.get("__name__", "__main__"))
+
+
+def _resolved(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    module, _, attribute = value.partition(":")
+    return getattr(import_module(module), attribute)
+
+
+def _lazy(**places: str) -> dict[str, Entry]:
+    """Built-in entries from `name="module:attribute"`."""
+    return {name: Entry(place) for name, place in places.items()}
+
+
+method = Registry("method", "method.name", {})
+layer = Registry(
+    "layer",
+    "model.name",
+    _lazy(gat="dqrun.nn.gat:GATLayer", gcn="dqrun.nn.gcn:GCNLayer", gin="dqrun.nn.gin:GINLayer"),
+)
+"""Layers of which dqrun makes a network; each is a `model=` too."""
+model = Registry("model", "model.name", {})
+"""Whole networks: a callable that gives an `nn.Module` with `forward(x, edge_index, batch, edge_weight, edge_attr)`."""
+dataset = Registry(
+    "dataset",
+    "dataset.source",
+    _lazy(
+        folder="dqrun.data.sources.folder:load",
+        gnn_benchmark="dqrun.data.sources.gnn_benchmark:load",
+        planetoid="dqrun.data.sources.planetoid:load",
+        threads="dqrun.data.sources.threads:load",
+        tu="dqrun.data.sources.tu:load",
+        zinc="dqrun.data.sources.zinc:load",
+    ),
+)
+metric = Registry("metric", "dataset.metric", {})
+quantizer = Registry("quantizer", "quant.quantizer", {})
+
+KINDS = (method, layer, model, dataset, metric, quantizer)
