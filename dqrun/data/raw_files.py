@@ -12,12 +12,12 @@ import logging
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from dqrun.config import DataConfig
 from dqrun.data.arrays import GraphArrays
@@ -30,6 +30,11 @@ from dqrun.errors import DataError
 log = logging.getLogger(__name__)
 
 TEXT = (".txt", ".index")
+
+SILENT = 2.0
+"""Seconds of waiting for another process before a person is told."""
+LONGEST = 3600.0
+"""Seconds after which waiting ends with an error: a download of the largest dataset takes minutes."""
 
 
 @dataclass(frozen=True)
@@ -195,16 +200,31 @@ def _places(files: RawFiles, data: DataConfig, raw: Path) -> str:
 @contextmanager
 def _locked(root: Path, folder: str) -> Iterator[None]:
     """Holds the lock file of one dataset of the cache."""
+    lock = FileLock(root / f".{folder}.lock")
     try:
         root.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(root / f".{folder}.lock")
-        lock.acquire()
+        _acquire(lock, folder)
     except OSError as error:
         raise DataError(f"data.root: cannot write to {root}: {_reason(error)}") from error
     try:
         yield
     finally:
         lock.release()
+
+
+def _acquire(lock: FileLock, folder: str) -> None:
+    """Takes the lock; says so when it has to wait. Raises DataError when another process holds it for too long."""
+    with suppress(Timeout):
+        lock.acquire(timeout=SILENT)
+        return
+    log.warning("%s: another process reads or downloads this dataset; waiting for it (%s)", folder, lock.lock_file)
+    try:
+        lock.acquire(timeout=LONGEST)
+    except Timeout:
+        raise DataError(
+            f"{folder}: another process has held {lock.lock_file} for {LONGEST / 60:.0f} minutes: "
+            "end that process, or set another data.root"
+        ) from None
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from filelock import FileLock
 from torch_geometric.datasets import TUDataset
 
 from dqrun.config import DataConfig, DatasetConfig
+from dqrun.data import raw_files
 from dqrun.data.arrays import GraphArrays
 from dqrun.data.dataset import GraphDataset, load_dataset
 from dqrun.data.fingerprint import data_fingerprint
@@ -243,6 +244,20 @@ def test_the_lock_is_held_while_files_are_read(load: Load, cache: Path, monkeypa
     monkeypatch.setattr(tu, "parse", observed)
     load()
     assert held == [True]
+
+
+def test_waiting_for_another_process_is_told_and_ends(
+    load: Load, cache: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(raw_files, "SILENT", 0.01)
+    monkeypatch.setattr(raw_files, "LONGEST", 0.01)
+    cache.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(cache / ".TOY.lock", is_singleton=False)
+    with lock, pytest.raises(DataError) as error:
+        load()
+    assert "TOY: another process has held" in one_line(error) and ".TOY.lock" in one_line(error)
+    assert "TOY: another process reads or downloads this dataset; waiting for it" in caplog.text
+    assert load().num_graphs == 6
 
 
 def test_raw_files_of_the_user_come_before_the_mirror(load: Load, cache: Path, write_tu: Write) -> None:
