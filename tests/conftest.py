@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,15 @@ from dqrun.runs.row import Row
 # Examples are the same in every run, and none is judged by the clock: a busy machine must not fail a test.
 settings.register_profile("dqrun", deadline=None, derandomize=True)
 settings.load_profile("dqrun")
+
+
+@pytest.fixture(autouse=True)
+def dqrun_logger() -> Iterator[None]:
+    """A test that is verbose does not make the next one so."""
+    logger = logging.getLogger("dqrun")
+    level = logger.level
+    yield
+    logger.setLevel(level)
 
 
 @pytest.fixture(scope="session")

@@ -37,7 +37,7 @@ def test_file_system_faults_leave_the_old_or_the_new(repository: Path, capsys: p
     assert capsys.readouterr().out.startswith("50 file-system faults in run, run again")
 
 
-@pytest.mark.parametrize(("scene", "writer"), [("run again", "results.sync_tree"), ("file", "durable.sync_file")])
+@pytest.mark.parametrize(("scene", "writer"), [("run again", "runs.store.sync_tree"), ("file", "durable.sync_file")])
 def test_a_writer_that_does_not_wait_for_the_disk_is_noticed(
     repository: Path, scene: str, writer: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

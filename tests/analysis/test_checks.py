@@ -54,7 +54,7 @@ def test_settings_without_effect_are_no_difference(write_run: WriteRun, tmp_path
     eight_and_exact, exact, eight = cells_of(tmp_path)
     assert differing([eight_and_exact, exact]) == {}
     site = "plan.rules.layers.0.mlp.**"
-    assert differing([eight_and_exact, eight]) == {f"{site}.exact": [True, None], f"{site}.bits": [None, 8]}
+    assert differing([eight_and_exact, eight]) == {f"{site}.fp32": [True, None], f"{site}.bits": [None, 8]}
 
 
 def test_missing_configurations(write_run: WriteRun, tmp_path: Path) -> None:

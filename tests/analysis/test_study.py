@@ -20,7 +20,7 @@ from dqrun.errors import ResultsError
 from dqrun.runs.row import Row
 
 WriteRun = Callable[..., Path]
-CONFIG = {"train": {"lr": 0.01, "epochs": 100}, "plan": {"exact": ["a", "b"], "rules": {"**.x": {"bits": None}}}}
+CONFIG = {"train": {"lr": 0.01, "epochs": 100}, "plan": {"fp32": ["a", "b"], "rules": {"**.x": {"bits": None}}}}
 ODD = ("'=1", "=SUM(A1)", "-5", "-", "\r\n", '"', ",", "é\u2028", "", "0123", "nan", "null", "true")
 texts = st.one_of(st.sampled_from(ODD), st.text(st.characters(codec="utf-8", exclude_characters="\0")))
 
@@ -54,7 +54,7 @@ def test_any_text_and_number_comes_back(row: Row, text: str, number: float) -> N
 
 def test_settings_that_differ_are_columns(row: Row, tmp_path: Path) -> None:
     rows = [asdict(replace(row, run_id=cell, cell_hash=cell)) for cell in ("a", "b")]
-    other = {"train": {"lr": 0.02, "epochs": 100}, "plan": {"exact": [], "rules": {"**.x": {"bits": 4}}}}
+    other = {"train": {"lr": 0.02, "epochs": 100}, "plan": {"fp32": [], "rules": {"**.x": {"bits": 4}}}}
     write_study(tmp_path, rows, {"a": CONFIG, "b": other})
     with (tmp_path / TRIALS).open(newline="") as file:
         lines = list(csv.DictReader(file))

@@ -73,7 +73,7 @@ def test_signature(trained: Make) -> None:
 
 @pytest.mark.parametrize("name", ["states.1", "layers.0.mlp.1.input", "head.0.weight", "encoder.input"])
 def test_an_exact_site_is_refused_by_name(trained: Make, integer_plan: PlanConfig, name: str) -> None:
-    model = trained("gin", encoder="linear", plan=replace(integer_plan, exact=[name]))
+    model = trained("gin", encoder="linear", plan=replace(integer_plan, fp32=[name]))
     with pytest.raises(ConfigError, match=rf"^{name} must be quantised .* train with plan=integer"):
         lower(model)
 

@@ -153,7 +153,7 @@ def test_a_network_trains_on_them_as_on_a_tensor(
             network.zero_grad()
             logits = network(rows, graph)
             logits.square().sum().backward()
-        exact = network.eval()(rows, replace(graph, protected=None))
+        exact = network.eval()(rows, replace(graph, protection_masks=None))
         found.append([logits.detach(), exact.detach(), *(p.grad for p in network.parameters() if p.grad is not None)])
     for ours, theirs in zip(*found, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4)

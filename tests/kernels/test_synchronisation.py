@@ -81,7 +81,7 @@ def test_no_quantiser_in_training_reads_a_value(update: str) -> None:
 
 
 def test_no_learned_step_that_has_begun_reads_a_value() -> None:
-    quantizer = Quantizer(Grid(4), Observer(), "clipped", learned=True).train()
+    quantizer = Quantizer(Grid(4), Observer(), "clipped", learned_scale=True).train()
     quantizer(torch.randn(20, 6))
     with FakeTensorMode(allow_non_fake_inputs=True), kernels.use("reference"):
         x = torch.randn(20, 6, requires_grad=True)
@@ -95,6 +95,6 @@ def test_no_training_step_reads_a_value(name: str, plan: str, random_graph) -> N
     csr = random_graph(20, 60)
     with FakeTensorMode() as mode, kernels.use("reference"):
         ptr, batch = torch.zeros(3, dtype=torch.int64), torch.zeros(20, dtype=torch.int64)
-        graph = Graph(faked(mode, csr), ptr, batch, torch.ones(20), protected=torch.rand(1, 20) < 0.2)
+        graph = Graph(faked(mode, csr), ptr, batch, torch.ones(20), protection_masks=torch.rand(1, 20) < 0.2)
         model = build_model(config, 6, 0, 3).train()
         model(torch.randn(20, 6), graph).sum().backward()

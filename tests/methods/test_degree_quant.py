@@ -48,8 +48,8 @@ def test_probability_is_the_share_of_nodes_with_at_most_this_degree(
 def test_draw_follows_the_probability_and_the_generator() -> None:
     star = pack([(201, [(i, 0) for i in range(1, 201)])])
     protection = Protection(0.0, 1.0, num_masks=400)
-    drawn = protection.draw(star, torch.Generator().manual_seed(0)).protected
-    again = protection.draw(star, torch.Generator().manual_seed(0)).protected
+    drawn = protection.draw(star, torch.Generator().manual_seed(0)).protection_masks
+    again = protection.draw(star, torch.Generator().manual_seed(0)).protection_masks
     assert drawn is not None and again is not None and torch.equal(drawn, again)
     assert drawn.shape == (400, 201)
     assert drawn[:, 0].all()  # the hub: F = 1
@@ -60,7 +60,7 @@ def test_one_mask_serves_all_layers_or_each_has_its_own() -> None:
     star = pack([(50, [(i, 0) for i in range(1, 50)])])
     generator = torch.Generator().manual_seed(0)
     one = Protection(0.5, 0.5).draw(star, generator)
-    assert torch.equal(one.layer(0).protected, one.layer(3).protected)
+    assert torch.equal(one.layer(0).protection_masks, one.layer(3).protection_masks)
     each = Protection(0.5, 0.5, num_masks=4).draw(star, generator)
-    assert not torch.equal(each.layer(0).protected, each.layer(3).protected)
-    assert star.protected is None and star.layer(2).protected is None
+    assert not torch.equal(each.layer(0).protection_masks, each.layer(3).protection_masks)
+    assert star.protection_masks is None and star.layer(2).protection_masks is None

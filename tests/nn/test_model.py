@@ -91,7 +91,7 @@ def test_a_protected_graph_passes_exactly_but_for_weights(random_graph: Make, na
     torch.manual_seed(0)
     model = build_network(config(name), 6, 0, 3, graph_level=False)
     quant = QuantConfig(bits=None, weight_bits=None, activation_bits=2)
-    edge_weights_exact = PlanConfig(name="test", rules=PAPER.rules, exact=["**.e*"] if name == "gcn" else [])
+    edge_weights_exact = PlanConfig(name="test", rules=PAPER.rules, fp32=["**.e*"] if name == "gcn" else [])
     QuantPlan(quant, MethodConfig(name="test"), edge_weights_exact).apply(model)
     x = torch.randn(30, 6)
     torch.testing.assert_close(model(x, protected), exact(x, graph), atol=1e-5, rtol=1e-5)

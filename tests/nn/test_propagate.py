@@ -82,7 +82,7 @@ def test_a_learned_step_takes_the_gradient_of_all_messages(random_graph: Make, h
     shape = () if heads is None else (heads,)
     h, weight = torch.randn(30, *shape, 4, generator=generator), torch.rand(csr.num_edges, *shape, generator=generator)
     protected = torch.arange(30) % 4 == 0
-    fused, plain = site(learned=True), site(learned=True)
+    fused, plain = site(learned_scale=True), site(learned_scale=True)
     for _ in range(2):  # the first call sets the step
         out = propagate(csr, h, weight, fused, protected)
         messages = plain(weight.unsqueeze(-1) * h[csr.col], protected[csr.col])
@@ -91,6 +91,6 @@ def test_a_learned_step_takes_the_gradient_of_all_messages(random_graph: Make, h
     direction = torch.randn(h.shape, generator=generator)
     out.backward(direction)
     expected.backward(direction)
-    ours, theirs = (s.quantizer.step.log_scale.grad for s in (fused, plain))
+    ours, theirs = (s.quantizer.learned_scale.log_scale.grad for s in (fused, plain))
     assert ours != 0
     torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)

@@ -20,7 +20,7 @@ def test_it_begins_as_the_range_of_the_first_training_step() -> None:
     q, plain = quantizer(), Quantizer(Grid(4), Observer(update="running_minmax"))
     x = torch.randn(50, 3, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(q(x), plain(x))
-    assert q.step is not None and q.step.begun
+    assert q.learned_scale is not None and q.learned_scale.begun
     torch.testing.assert_close(q.params()[0], plain.params()[0])
     assert torch.equal(q.params()[1], plain.params()[1])
     low = q.observer.low.clone()
@@ -33,9 +33,9 @@ def test_zeros_and_kept_rows_do_not_begin_it() -> None:
     x = torch.randn(4, 2)
     assert torch.equal(q(torch.zeros(4, 2)), torch.zeros(4, 2))
     assert torch.equal(q(x, torch.ones(4, dtype=torch.bool)), x)
-    assert q.step is not None and not q.step.begun
+    assert q.learned_scale is not None and not q.learned_scale.begun
     q(x)
-    assert q.step.begun
+    assert q.learned_scale.begun
 
 
 @pytest.mark.parametrize("is_weight", [False, True])
@@ -46,10 +46,10 @@ def test_while_steps_are_observed_it_is_as_if_none_were_learned(is_weight: bool)
     for factor in (1, 10, 0.1):
         assert torch.equal(q(factor * x), plain(factor * x)) and q.observing
     assert torch.equal(q.eval()(x), plain.eval()(x))
-    assert q.step is not None and not q.step.begun
+    assert q.learned_scale is not None and not q.learned_scale.begun
     q.train().phase = Phase.QUANTIZE
     q(x)
-    assert q.step.begun
+    assert q.learned_scale.begun
 
 
 @pytest.mark.parametrize("symmetric", [False, True])
@@ -57,7 +57,7 @@ def test_a_weights_step_begins_as_lsqs(symmetric: bool) -> None:
     weight = torch.randn(6, 5, generator=torch.Generator().manual_seed(0)) + 0.5
     q = quantizer(symmetric=symmetric, is_weight=True)
     q(torch.zeros(6, 5))
-    assert q.step is not None and not q.step.begun
+    assert q.learned_scale is not None and not q.learned_scale.begun
     q(weight)
     scale, zero_point = q.params()
     assert scale.item() == pytest.approx(2 * weight.abs().mean().item() / math.sqrt(7)) and zero_point == 0
@@ -79,8 +79,8 @@ def test_its_gradient_is_lsqs_times_its_scale(version: str) -> None:
     s = q.params()[0].detach()
     place = (x / s).clamp(-7, 7)
     expected = s * (place.round() - torch.where((x / s).abs() < 7, place, 0.0)).sum() / math.sqrt(60 * 7)
-    assert q.step is not None and q.step.log_scale.grad is not None
-    torch.testing.assert_close(q.step.log_scale.grad, expected)
+    assert q.learned_scale is not None and q.learned_scale.log_scale.grad is not None
+    torch.testing.assert_close(q.learned_scale.log_scale.grad, expected)
 
 
 def test_noise_gives_a_gradient_of_what_was_rounded() -> None:
@@ -92,13 +92,13 @@ def test_noise_gives_a_gradient_of_what_was_rounded() -> None:
     q.generator = torch.Generator().manual_seed(5)
     y = q(x)
     y.sum().backward()
-    assert q.step is not None and q.step.log_scale.grad is not None
+    assert q.learned_scale is not None and q.learned_scale.log_scale.grad is not None
     scale, zero_point = q.params()
     low, high = q.grid.qmin - zero_point, q.grid.qmax - zero_point
     place = x / scale.detach()
     slope = torch.where(place <= low, low, torch.where(place >= high, high, place.round() - place))
     expected = scale.detach() * slope[y != x].sum() / math.sqrt(x.numel() * 7)
-    torch.testing.assert_close(q.step.log_scale.grad, expected)
+    torch.testing.assert_close(q.learned_scale.log_scale.grad, expected)
     assert 0 < chosen.float().mean() < 1
 
 
@@ -124,9 +124,9 @@ def test_a_loaded_state_has_its_step() -> None:
     assert torch.equal(other(x), q.eval()(x))
     assert not other.params()[0].requires_grad
     other.load_state_dict(quantizer().state_dict())
-    assert other.step is not None and not other.step.begun
+    assert other.learned_scale is not None and not other.learned_scale.begun
 
 
 def test_an_observed_step_has_no_parameter() -> None:
     q = Quantizer(Grid(4), Observer())
-    assert q.step is None and set(q.state_dict()) == {"observer.low", "observer.high"}
+    assert q.learned_scale is None and set(q.state_dict()) == {"observer.low", "observer.high"}

@@ -76,7 +76,7 @@ def test_later_rules_win_field_by_field_and_exact_wins_over_all() -> None:
             "head.1.weight": SiteRule(tail=0.2),
             "head.0.weight": SiteRule(tail=0.001),
         },
-        exact=["layers.0.**"],
+        fp32=["layers.0.**"],
     )
     quantizers = apply(plan, method=replace(NAIVE, weight_observer=ObserverConfig(tail=0.01)))
     assert all(q is None for name, q in quantizers.items() if name.startswith("layers.0."))
@@ -86,8 +86,10 @@ def test_later_rules_win_field_by_field_and_exact_wins_over_all() -> None:
     assert not quantizers["layers.1.mlp.0.weight"].grid.symmetric
 
 
-def test_exempt_sites_ignore_protection() -> None:
-    method = replace(NAIVE, protection=ProtectionConfig(enabled=True, p_max=0.5, exempt=["layers.*.mlp.**", "head.0"]))
+def test_rounded_sites_ignore_protection() -> None:
+    method = replace(
+        NAIVE, protection=ProtectionConfig(enabled=True, p_max=0.5, rounded_sites=["layers.*.mlp.**", "head.0"])
+    )
     quantizers = apply(PlanConfig(name="all"), method=method)
     assert not quantizers["layers.0.mlp.0.input"].protects
     assert quantizers["layers.0.message"].protects
@@ -101,8 +103,8 @@ def test_signs_follow_relu() -> None:
 
 
 def test_a_glob_of_exact_that_fits_nothing_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"plan\.exact must match a site .* got 'haed\.\*'"):
-        apply(PlanConfig(name="all", exact=["haed.*"]))
+    with pytest.raises(ConfigError, match=r"plan\.fp32 must match a site .* got 'haed\.\*'"):
+        apply(PlanConfig(name="all", fp32=["haed.*"]))
 
 
 def test_initial_weights_do_not_depend_on_the_plan() -> None:
@@ -122,7 +124,7 @@ def test_a_site_has_what_quant_method_and_rule_say() -> None:
         estimator="clipped",
         noise_rate=0.5,
         collapsed_range="unit",
-        step="learned",
+        learned_scale=True,
         observer=ObserverConfig(tail=0.1, update="running_minmax", percentile="kthvalue"),
         weight_observer=ObserverConfig(update="last_batch", momentum=0.3),
     )
@@ -138,7 +140,7 @@ def test_a_site_has_what_quant_method_and_rule_say() -> None:
         "kthvalue",
     )
     assert (message.estimator, message.noise_rate, message.is_weight) == ("clipped", 0.5, False)
-    assert message.step is not None and message.name == "layers.0.message" and headed.grid.headroom == 0.2
+    assert message.learned_scale is not None and message.name == "layers.0.message" and headed.grid.headroom == 0.2
     activations = apply(PlanConfig(name="all"), replace(INT4, symmetric_activations=True))
     assert activations["layers.0.message"].grid.symmetric and not activations["head.0.weight"].grid.symmetric
 
@@ -146,7 +148,7 @@ def test_a_site_has_what_quant_method_and_rule_say() -> None:
 def test_learned_steps_are_apart_from_the_networks_parameters() -> None:
     model = build_network(GIN, 3, 0, 2, graph_level=True)
     own = list(model.parameters())
-    QuantPlan(INT4, replace(NAIVE, step="learned"), PlanConfig(name="all")).apply(model)
+    QuantPlan(INT4, replace(NAIVE, learned_scale=True), PlanConfig(name="all")).apply(model)
     parameters, steps = split_parameters(model)
     assert [id(parameter) for parameter in parameters] == [id(parameter) for parameter in own]
     assert len(steps) == len(list(quantizers(model))) and all(step.dim() == 0 for step in steps)
@@ -156,7 +158,7 @@ def test_learned_steps_are_apart_from_the_networks_parameters() -> None:
 
 def test_apply_returns_the_quantised_sites_in_order() -> None:
     model = build_network(GIN, 3, 0, 2, graph_level=True)
-    names = QuantPlan(INT4, NAIVE, PlanConfig(name="all", exact=["layers", "states"])).apply(model)
+    names = QuantPlan(INT4, NAIVE, PlanConfig(name="all", fp32=["layers", "states"])).apply(model)
     assert names == [f"head.{i}.{site}" for i in range(2) for site in ("input", "weight", "output")]
 
 
@@ -165,7 +167,7 @@ def test_a_site_is_idle_without_a_quantiser_and_in_bypass() -> None:
     QuantPlan(INT4, NAIVE, PlanConfig(name="all")).apply(model)
     sites = dict(named_sites(model))
     state, message, x = sites["states.0"], sites["layers.0.message"], torch.tensor([[-1.0, 2.0]])
-    assert state.exact and state.idle and not message.exact and not message.idle
+    assert state.is_fp32 and state.idle and not message.is_fp32 and not message.idle
     assert torch.equal(state(x), x) and torch.equal(state(x, relu=True), x.relu())
     set_phase(model, Phase.BYPASS)
-    assert message.idle and not message.exact and torch.equal(message(x), x)
+    assert message.idle and not message.is_fp32 and torch.equal(message(x), x)

@@ -85,7 +85,7 @@ def test_what_leaves_a_result_alone_leaves_its_hash_alone(change: dict[str, obje
         {"quant": replace(CONFIG.quant, weight_bits=8)},
         {"method": replace(CONFIG.method, estimator="clipped")},
         {"protocol": replace(SEEDS, split_seed=1)},
-        {"method": replace(CONFIG.method, step="learned")},
+        {"method": replace(CONFIG.method, learned_scale=True)},
         {"method": replace(CONFIG.method, delay_epochs=3)},
         {"train": TrainConfig(warm_start="fp32")},
         {"method": replace(CONFIG.method, collapsed_range="unit")},
@@ -98,7 +98,7 @@ def test_what_determines_a_result_changes_its_hash(change: dict[str, object]) ->
 
 
 def test_epochs_of_observed_steps_count_where_steps_are_learned() -> None:
-    learned = replace(CONFIG, method=replace(CONFIG.method, step="learned"))
+    learned = replace(CONFIG, method=replace(CONFIG.method, learned_scale=True))
     later = replace(learned, method=replace(learned.method, observe_epochs=3))
     assert cell_hash(later) != cell_hash(learned)
 

@@ -45,7 +45,7 @@ class Line(nn.Module):
         self.seen: list[Tensor | None] = []
 
     def forward(self, x: Tensor, graph: Graph) -> Tensor:
-        self.seen.append(graph.keep)
+        self.seen.append(graph.protected)
         return self.linear(x)
 
 
@@ -182,10 +182,10 @@ def test_norms_are_estimated_before_each_validation() -> None:
 
 
 def test_learned_steps_do_not_decay() -> None:
-    model = nn.Sequential(nn.Linear(1, 1), Quantizer(Grid(4), Observer(), learned=True))
+    model = nn.Sequential(nn.Linear(1, 1), Quantizer(Grid(4), Observer(), learned_scale=True))
     own, steps = make_optimizer(model, TrainConfig(weight_decay=0.1)).param_groups
     assert (own["weight_decay"], len(own["params"])) == (0.1, 2)
-    assert (steps["weight_decay"], steps["params"]) == (0.0, [model[1].step.log_scale])
+    assert (steps["weight_decay"], steps["params"]) == (0.0, [model[1].learned_scale.log_scale])
     assert len(make_optimizer(Line(), TrainConfig()).param_groups) == 1
 
 
