@@ -8,7 +8,7 @@ from dqrun.config import DataConfig, RunConfig
 from dqrun.data.dataset import GraphDataset, load_dataset
 from dqrun.data.splits import split_for
 from dqrun.data.trial_data import TrialData
-from dqrun.nn.build import build_model, uses_self_loops
+from dqrun.nn.build import build_model, reads_edge_features, reads_edge_weights, uses_self_loops
 
 
 class Datasets:
@@ -36,7 +36,14 @@ class Datasets:
         dataset = self.of(config)
         split = split_for(dataset, config.protocol, fold)
         return TrialData.build(
-            dataset, split, config.dataset, config.train.batch_size, uses_self_loops(config.model), "cpu"
+            dataset,
+            split,
+            config.dataset,
+            config.train.batch_size,
+            uses_self_loops(config.model),
+            "cpu",
+            reads_edge_weights(config.model),
+            reads_edge_features(config.model),
         )
 
     def costs(self, run: Run) -> Costs:

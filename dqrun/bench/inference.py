@@ -26,7 +26,7 @@ from dqrun.integer import Program
 from dqrun.integer.lower import lower
 from dqrun.integer.structure import build_graph
 from dqrun.nn import GNN
-from dqrun.nn.build import build_model, uses_self_loops
+from dqrun.nn.build import build_model, reads_edge_features, reads_edge_weights, uses_self_loops
 
 GRAPHS = ("powerlaw", "zinc", "reddit_binary")
 NODES, EDGES, CHANNELS, CLASSES = 200_000, 2_000_000, 128, 40  # of powerlaw
@@ -81,7 +81,8 @@ class Workload:
         data = load_dataset(config.dataset, config.data)
         fold = None if config.protocol.name == "seeds" else 0
         rule = FeatureRule.fit(data, split_for(data, config.protocol, fold), config.dataset)
-        packed = data.packed.with_self_loops() if self_loops else data.packed
+        rule = rule.reading(reads_edge_weights(config.model), reads_edge_features(config.model))
+        packed = rule.structure(data, self_loops)
         chosen = torch.arange(min(data.num_graphs, ZINC_GRAPHS))
         structure, node_index = packed.gather(chosen)
         features = rule.apply(data)

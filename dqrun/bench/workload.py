@@ -16,7 +16,7 @@ from dqrun.data.splits import split_for
 from dqrun.data.trial_data import TrialData
 from dqrun.graphs import Batch, dense
 from dqrun.nn import GNN
-from dqrun.nn.build import build_model, make_protection, uses_self_loops
+from dqrun.nn.build import build_model, make_protection, reads_edge_features, reads_edge_weights, uses_self_loops
 from dqrun.runs.protocol import trials
 from dqrun.training import seeding
 from dqrun.training.loop import make_optimizer, train_step
@@ -40,7 +40,16 @@ class Workload:
         trial = trials(config.protocol)[0]
         dataset = load_dataset(config.dataset, config.data)
         split, self_loops = split_for(dataset, config.protocol, trial.fold), uses_self_loops(config.model)
-        data = TrialData.build(dataset, split, config.dataset, config.train.batch_size, self_loops, config.device)
+        data = TrialData.build(
+            dataset,
+            split,
+            config.dataset,
+            config.train.batch_size,
+            self_loops,
+            config.device,
+            reads_edge_weights(config.model),
+            reads_edge_features(config.model),
+        )
         generator = seeding.generator(trial.seed, seeding.SHUFFLE)
         batches = [batch for batch, _ in zip(data.train_batches(generator), range(BATCHES), strict=False)]
         return cls(config, data, batches, Task(config.dataset.task))

@@ -31,6 +31,8 @@ class GraphArrays:
     train: Tensor | None = None  # int64 ids of graphs, or of nodes; the three parts or none
     val: Tensor | None = None
     test: Tensor | None = None
+    edge_weight: Tensor | None = None  # float32 [E], >= 0
+    edge_attr: Tensor | None = None  # float32 [E, D] features or int64 [E] categories
     warnings: tuple[str, ...] = ()  # lines that the user is told whenever the data is loaded
 
     def __post_init__(self) -> None:
@@ -51,7 +53,20 @@ class GraphArrays:
         if self.category is not None:
             _require(self.category.dtype == torch.int64 and self.category.shape == (num_nodes,), "categories")
             _require(num_nodes == 0 or int(self.category.min()) >= 0, "categories")
+        self._check_edge_data()
         self._check_parts()
+
+    def _check_edge_data(self) -> None:
+        weight, attr, num_edges = self.edge_weight, self.edge_attr, self.edge_index.size(1)
+        if weight is not None:
+            _require(weight.dtype == torch.float32 and weight.shape == (num_edges,), "edge weights")
+            _require(bool((weight.isfinite() & (weight >= 0)).all()), "edge weights that are negative or not finite")
+        if attr is not None and attr.is_floating_point():
+            _require(attr.dtype == torch.float32 and attr.dim() == 2 and len(attr) == num_edges, "edge features")
+            _require(attr.size(1) > 0 and bool(attr.isfinite().all()), "edge features that are not finite")
+        elif attr is not None:
+            _require(attr.dtype == torch.int64 and attr.shape == (num_edges,), "edge categories")
+            _require(num_edges == 0 or int(attr.min()) >= 0, "edge categories")
 
     def _check_parts(self) -> None:
         parts = [getattr(self, name) for name in PARTS]
@@ -80,7 +95,9 @@ class GraphArrays:
         return GraphDataset(
             name=name,
             task=task,
-            packed=PackedGraphs.from_edges(self.edge_index, self.node_counts, self.edge_counts),
+            packed=PackedGraphs.from_edges(
+                self.edge_index, self.node_counts, self.edge_counts, self.edge_weight, self.edge_attr
+            ),
             y=self.y,
             num_classes=self.num_classes,
             x=self.x,

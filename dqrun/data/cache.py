@@ -19,7 +19,7 @@ from dqrun.durable import write_bytes
 log = logging.getLogger(__name__)
 
 FILE = "dqrun-data.safetensors"
-SCHEMA = 1  # of the arrays; another number means: read the raw files again
+SCHEMA = 2  # of the arrays; another number means: read the raw files again
 _SUM = 64  # hexadecimal digits of the checksum, in front
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
@@ -11,6 +11,7 @@ from torch.nn.functional import one_hot
 
 from dqrun.config import DatasetConfig
 from dqrun.data.dataset import GraphDataset
+from dqrun.data.packed import PackedGraphs
 from dqrun.data.splits import Split
 from dqrun.errors import ConfigError, DataError
 
@@ -74,10 +75,11 @@ KINDS = ("given", "one_hot_degree", "scaled_degree", "category")
 
 @dataclass(frozen=True)
 class FeatureRule:
-    """How `Batch.x` is made from what a dataset holds: plain numbers, which a network's file carries along.
+    """How a network's inputs are made from what a dataset holds: plain numbers, which a network's file carries along.
 
     `kind`: one of KINDS. `width`: columns of float features, or number of categories. `normalize_rows`: of given
-    features. `mean`, `divisor`: of scaled degrees.
+    features. `mean`, `divisor`: of scaled degrees. `edge_weights`: whether the network reads them. `edge_channels`,
+    `edge_categories`: columns of the edge features, or number of edge categories, that it reads; 0 for none.
     """
 
     kind: str
@@ -85,6 +87,9 @@ class FeatureRule:
     normalize_rows: bool = False
     mean: float = 0.0
     divisor: float = 1.0
+    edge_weights: bool = False
+    edge_channels: int = 0
+    edge_categories: int = 0
 
     @classmethod
     def fit(cls, dataset: GraphDataset, split: Split, config: DatasetConfig) -> FeatureRule:
@@ -92,6 +97,20 @@ class FeatureRule:
 
         Raises ConfigError for features that the dataset does not have.
         """
+        weight, attr = dataset.packed.edge_weight, dataset.packed.edge_attr
+        channels = categories = 0
+        if attr is not None:
+            channels = attr.size(1) if attr.is_floating_point() else 0
+            categories = 0 if channels or not attr.numel() else int(attr.max()) + 1
+        return replace(
+            cls._fit_nodes(dataset, split, config),
+            edge_weights=weight is not None,
+            edge_channels=channels,
+            edge_categories=categories,
+        )
+
+    @classmethod
+    def _fit_nodes(cls, dataset: GraphDataset, split: Split, config: DatasetConfig) -> FeatureRule:
         kind = config.features
         if kind == "auto":
             kind = "given" if dataset.x is not None else "category" if dataset.category is not None else "degree"
@@ -121,6 +140,36 @@ class FeatureRule:
         seen = degree[part].double()
         std, mean = torch.std_mean(seen) if seen.numel() > 1 else (seen.new_zeros(()), seen.mean())
         return cls("scaled_degree", 1, mean=mean.item(), divisor=std.item() if std > 0 else 1.0)
+
+    def reading(self, weights: bool, features: bool) -> FeatureRule:
+        """The rule of a network whose layers read weights and features of edges, or do not."""
+        return replace(
+            self,
+            edge_weights=self.edge_weights and weights,
+            edge_channels=self.edge_channels if features else 0,
+            edge_categories=self.edge_categories if features else 0,
+        )
+
+    def structure(self, dataset: GraphDataset, self_loops: bool) -> PackedGraphs:
+        """The graphs of a dataset with the edge data that the network reads, and no other.
+
+        `self_loops`: whether layers want exactly one self-loop per node. Raises DataError where the dataset has no
+        such weights or features.
+        """
+        attr, name = dataset.packed.edge_attr, dataset.name
+        if self.edge_weights and dataset.packed.edge_weight is None:
+            raise DataError(f"{name} must have edge weights, as the training data had")
+        if self.edge_channels and (attr is None or attr.dim() != 2 or attr.size(1) != self.edge_channels):
+            got = "none" if attr is None else "categories" if attr.dim() == 1 else str(attr.size(1))
+            raise DataError(f"{name} must have {self.edge_channels} float features per edge, got {got}")
+        if self.edge_categories:
+            if attr is None or attr.dim() != 1:
+                raise DataError(f"{name} has no edge categories, one integer per edge")
+            if attr.numel() and int(attr.max()) >= self.edge_categories:
+                got = f"got {int(attr.max())}"
+                raise DataError(f"edge categories of {name} must be in 0..{self.edge_categories - 1}, {got}")
+        packed = dataset.packed.with_self_loops() if self_loops else dataset.packed
+        return packed.with_edge_data(self.edge_weights, self.edge_channels + self.edge_categories > 0)
 
     def apply(self, dataset: GraphDataset) -> Features:
         """The features of all nodes of a dataset, which need not be the one of `fit`.

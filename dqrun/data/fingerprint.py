@@ -45,6 +45,7 @@ def folder_files(task: str) -> tuple[str, ...]:
 def data_fingerprint(dataset: GraphDataset) -> str:
     """Digest of a dataset as it was loaded: structure, features, targets and official split, whatever its source.
 
+    Weights and features of edges count where the dataset has them: a trial leaves out those that it does not read.
     The name, the place and the format of the files have no part in it: CRLF for LF gives the same fingerprint, one
     other label another one. Costs one pass over the tensors.
     """
@@ -60,6 +61,9 @@ def _tensors(dataset: GraphDataset) -> Iterator[tuple[str, Tensor]]:
     """What cannot be derived from something else."""
     packed = dataset.packed
     yield from (("node_ptr", packed.node_ptr), ("edge_ptr", packed.edge_ptr), ("col", packed.col), ("row", packed.row))
+    for name, edge_data in (("edge_weight", packed.edge_weight), ("edge_attr", packed.edge_attr)):
+        if edge_data is not None:
+            yield name, edge_data
     for name in ("x", "category", "y"):
         if (tensor := getattr(dataset, name)) is not None:
             yield name, tensor

@@ -6,8 +6,9 @@ batch costs a few milliseconds however many graphs it holds.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,7 +19,7 @@ from dqrun.graphs import CSR, Graph
 
 @dataclass(frozen=True)
 class PackedGraphs:
-    """G graphs with N nodes and E edges in all; all int64 but `degree_rank`.
+    """G graphs with N nodes and E edges in all; int64 where nothing else is said.
 
     Node ids in `col`, `row` and `t_col`, and edge positions in `t_edge`, are local: they count from the first node
     or edge of their own graph. Within a graph the orders are those of `dqrun.graphs.CSR`.
@@ -34,14 +35,24 @@ class PackedGraphs:
     edges_out: Tensor  # [N] number of present edges that leave each node
     in_degree: Tensor  # [N] number of raw edges that enter each node, self-loops not counted
     degree_rank: Tensor  # float32 [N] share of the nodes of the same graph with at most this node's in-degree
+    edge_weight: Tensor | None = None  # float32 [E], >= 0, in the order of `col`
+    edge_attr: Tensor | None = None  # float32 [E, D] features or int64 [E] categories, in the order of `col`
 
     @classmethod
-    def from_edges(cls, edge_index_local: Tensor, node_counts: Tensor, edge_counts: Tensor) -> PackedGraphs:
+    def from_edges(
+        cls,
+        edge_index_local: Tensor,
+        node_counts: Tensor,
+        edge_counts: Tensor,
+        edge_weight: Tensor | None = None,
+        edge_attr: Tensor | None = None,
+    ) -> PackedGraphs:
         """Packs graphs given one after the other.
 
         `edge_index_local`: int64 [2, E], row 0 the source and row 1 the target, counted from the first node of the
-        edge's own graph; `node_counts`, `edge_counts`: int64 [G]. Raises DataError for an edge to a node that its
-        graph does not have, and for counts that do not add up. O(E log E + N log N), no loop over graphs.
+        edge's own graph; `node_counts`, `edge_counts`: int64 [G]; `edge_weight` float32 [E] and `edge_attr`
+        (float32 [E, D] or int64 [E]) in the order of `edge_index_local`. Raises DataError for an edge to a node that
+        its graph does not have, and for counts that do not add up. O(E log E + N log N), no loop over graphs.
         """
         num_edges = edge_index_local.size(1)
         if int(edge_counts.sum()) != num_edges:
@@ -53,13 +64,25 @@ class PackedGraphs:
         offset = node_ptr[:-1].repeat_interleave(edge_counts)
         source, target = edge_index_local[0] + offset, edge_index_local[1] + offset
         in_degree = torch.bincount(target[source != target], minlength=int(node_ptr[-1]))
-        return cls._pack(source, target, node_ptr, in_degree, degree_rank(in_degree, node_ptr))
+        rank = degree_rank(in_degree, node_ptr)
+        return cls._pack(source, target, node_ptr, in_degree, rank, edge_weight, edge_attr)
 
     @classmethod
     def _pack(
-        cls, source: Tensor, target: Tensor, node_ptr: Tensor, in_degree: Tensor, degree_rank: Tensor
+        cls,
+        source: Tensor,
+        target: Tensor,
+        node_ptr: Tensor,
+        in_degree: Tensor,
+        degree_rank: Tensor,
+        edge_weight: Tensor | None,
+        edge_attr: Tensor | None,
     ) -> PackedGraphs:
         """Sorts edges with dataset-wide node ids (int64 [E]) both ways and makes ids and positions local."""
+
+        def by_target(values: Tensor | None) -> Tensor | None:
+            return None if values is None else values[torch.sort(target, stable=True).indices]
+
         csr = CSR.from_edge_index(torch.stack([source, target]), int(node_ptr[-1]))
         edge_ptr = csr.rowptr[node_ptr]
         first_node = node_ptr[:-1].repeat_interleave(edge_ptr.diff())
@@ -75,6 +98,8 @@ class PackedGraphs:
             edges_out=csr.out_degree,
             in_degree=in_degree,
             degree_rank=degree_rank,
+            edge_weight=by_target(edge_weight),
+            edge_attr=by_target(edge_attr),
         )
 
     @property
@@ -94,6 +119,11 @@ class PackedGraphs:
 
         This is what PyG's `gcn_norm` and `GATConv` do for unweighted graphs: self-loops of the raw data are removed,
         then one is added everywhere. `in_degree` and `degree_rank` stay those of the raw edges. Built once.
+
+        Weights: a loop has the weight of the node's last loop in the raw data, or 1 where there is none
+        (`add_remaining_self_loops`, as `gcn_norm` calls it). Edge features: a loop has the mean of the features of the
+        node's other edges, zeros where there are none (`GATConv`, fill_value="mean"). Categories have no mean: the
+        graphs with self-loops have none.
         """
         return self._looped
 
@@ -103,7 +133,36 @@ class PackedGraphs:
         offset = self.node_ptr[:-1].repeat_interleave(self.edge_ptr.diff())[kept]
         loops = torch.arange(self.num_nodes, device=self.col.device)
         source, target = (torch.cat([ids[kept] + offset, loops]) for ids in (self.col, self.row))
-        return self._pack(source, target, self.node_ptr, self.in_degree, self.degree_rank)
+        weight = None if self.edge_weight is None else self._loop_weights(self.edge_weight, kept)
+        attr = None if self.edge_attr is None else self._loop_features(self.edge_attr, kept, target[: offset.numel()])
+        return self._pack(source, target, self.node_ptr, self.in_degree, self.degree_rank, weight, attr)
+
+    def _loop_weights(self, weight: Tensor, kept: Tensor) -> Tensor:
+        """Weights of the edges that are kept (bool [E]), then of a loop per node."""
+        loops, raw = weight.new_ones(self.num_nodes), (~kept).nonzero().squeeze(1)
+        node = self.row[raw] + self.node_ptr[:-1].repeat_interleave(self.edge_ptr.diff())[raw]
+        last = torch.cat([node[1:] != node[:-1], node.new_ones(min(node.numel(), 1), dtype=torch.bool)])
+        loops[node[last]] = weight[raw[last]]
+        return torch.cat([weight[kept], loops])
+
+    def _loop_features(self, attr: Tensor, kept: Tensor, target: Tensor) -> Tensor | None:
+        """Features of the edges that are kept, whose targets in the dataset are `target`, then of a loop per node."""
+        if not attr.is_floating_point():
+            return None
+        others = attr[kept]
+        sums = attr.new_zeros(self.num_nodes, attr.size(1)).index_add_(0, target, others)
+        counts = torch.bincount(target, minlength=self.num_nodes).clamp_(min=1)
+        return torch.cat([others, sums / counts.unsqueeze(1)])
+
+    def with_edge_data(self, weights: bool, features: bool) -> PackedGraphs:
+        """The graphs with their weights and their edge features as far as they are wanted; itself with all of them."""
+        if (weights or self.edge_weight is None) and (features or self.edge_attr is None):
+            return self
+        return replace(
+            self,
+            edge_weight=self.edge_weight if weights else None,
+            edge_attr=self.edge_attr if features else None,
+        )
 
     def gather(self, graph_ids: Tensor) -> tuple[Graph, Tensor]:
         """The batch of the graphs `graph_ids` (int64 [K], any order, repeats allowed).
@@ -130,7 +189,15 @@ class PackedGraphs:
         )
         graphs = torch.arange(graph_ids.numel(), device=graph_ids.device)
         batch = graphs.repeat_interleave(node_counts, output_size=num_nodes)
-        return Graph(csr, node_ptr, batch, self.degree_rank[node_index]), node_index
+        graph = Graph(
+            csr,
+            node_ptr,
+            batch,
+            self.degree_rank[node_index],
+            edge_weight=None if self.edge_weight is None else self.edge_weight[edge_index],
+            edge_attr=None if self.edge_attr is None else self.edge_attr[edge_index],
+        )
+        return graph, node_index
 
     @cached_property
     def _only_graph(self) -> tuple[Graph, Tensor]:
@@ -145,13 +212,18 @@ class PackedGraphs:
         )
         batch = torch.zeros_like(self.in_degree)
         node_index = torch.arange(self.num_nodes, device=batch.device)
-        return Graph(csr, self.node_ptr, batch, self.degree_rank), node_index
+        graph = Graph(
+            csr, self.node_ptr, batch, self.degree_rank, edge_weight=self.edge_weight, edge_attr=self.edge_attr
+        )
+        return graph, node_index
 
     def to(self, device: torch.device | str) -> PackedGraphs:
         """The same graphs on another device; itself when they are there already."""
         if self.node_ptr.device == torch.device(device):
             return self
-        return PackedGraphs(*(getattr(self, field.name).to(device) for field in fields(self)))
+        tensors: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
+        moved: dict[str, Any] = {name: None if each is None else each.to(device) for name, each in tensors.items()}
+        return PackedGraphs(**moved)
 
 
 def degree_rank(in_degree: Tensor, node_ptr: Tensor) -> Tensor:

@@ -43,13 +43,17 @@ class TrialData:
         batch_size: int,
         self_loops: bool,
         device: torch.device | str = "cpu",
+        edge_weights: bool = False,
+        edge_features: bool = False,
     ) -> TrialData:
         """Moves the dataset to `device` and resolves its features for this split.
 
-        `self_loops`: whether layers want exactly one self-loop per node (GCN, GAT) or the raw edges (GIN). Raises
-        ConfigError for features that the dataset does not have.
+        `self_loops`: whether layers want exactly one self-loop per node (GCN, GAT) or the raw edges (GIN).
+        `edge_weights`, `edge_features`: whether layers read them. Raises ConfigError for features that the dataset
+        does not have.
         """
-        packed = (dataset.packed.with_self_loops() if self_loops else dataset.packed).to(device)
+        rule = FeatureRule.fit(dataset, split, config).reading(edge_weights, edge_features)
+        packed = rule.structure(dataset, self_loops).to(device)
         moved = replace(
             dataset,
             packed=packed,
@@ -58,7 +62,6 @@ class TrialData:
             category=None if dataset.category is None else dataset.category.to(device),
         )
         parts = Split(*(part.to(device) for part in (split.train, split.val, split.test)))
-        rule = FeatureRule.fit(moved, parts, config)
         return cls(
             rule, rule.apply(moved), packed, moved.y, parts, batch_size, dataset.num_classes, dataset.is_node_task
         )
@@ -72,6 +75,16 @@ class TrialData:
     def num_categories(self) -> int:
         """Number of categories; 0 when features are floats."""
         return self.features.num_categories
+
+    @property
+    def edge_channels(self) -> int:
+        """Width of the edge features that layers read; 0 for none, and for categories."""
+        return self.rule.edge_channels
+
+    @property
+    def edge_categories(self) -> int:
+        """Number of the edge categories that layers read; 0 for none, and for float features."""
+        return self.rule.edge_categories
 
     @property
     def out_channels(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +14,18 @@ from safetensors.torch import load
 from torch import Tensor
 
 from dqrun.data.archives import read_npy
+from dqrun.data.edge_arrays import EDGE_ARRAYS, edge_data
 from dqrun.data.sources.folder import archive_of
 from dqrun.data.sources.folder_content import Floats, Ints, UserGraphs
-from dqrun.data.sources.folder_csv import graph_structure, node_structure, node_table
+from dqrun.data.sources.folder_csv import edge_data as table_edge_data
+from dqrun.data.sources.folder_csv import edge_table, graph_structure, node_structure, node_table
 from dqrun.data.sources.folder_npz import Archive, npz_structure
 from dqrun.data.sources.folder_table import ID, NUMBER, WORD, Table
 from dqrun.data.torch_files import LazyTensor, PyGObject, SparseTensor, as_tensor, read_torch
 from dqrun.errors import DataError
 
 Labels = list[str] | None
-USED = ("x", "edge_index", "batch", "y", "num_nodes")
+USED = ("x", "edge_index", "batch", "y", "num_nodes", *EDGE_ARRAYS)
 MOST_NODES_PER_EDGE = 100  # where nothing but edges says how many nodes there are
 
 
@@ -84,9 +87,10 @@ def _labels_of(y: NDArray[Any], members: int | Ints) -> list[str]:
 
 def read_edges_and_features(edges: Path, features: Path) -> UserGraphs:
     """One graph as two tables."""
-    table = Table.read(edges, {"source": ID, "target": ID}, others=WORD)
+    table = edge_table(edges, {"source": ID, "target": ID})
     x = _feature_table(features)
-    return _graphs(features, np.stack([table.ids("source"), table.ids("target")]), x, np.zeros(len(x), np.int64))
+    graphs = _graphs(features, np.stack([table.ids("source"), table.ids("target")]), x, np.zeros(len(x), np.int64))
+    return replace(graphs, **table_edge_data(table))
 
 
 def _feature_table(path: Path) -> NDArray[Any]:
@@ -125,6 +129,8 @@ def read_tensors(path: Path, is_node_task: bool) -> tuple[UserGraphs, Labels]:
         batch = np.zeros(_number(path, named, x, edges), np.int64)
     graph_ids, node_graph = np.unique(batch.astype(np.int64), return_inverse=True)
     graphs = _graphs(path, edges.astype(np.int64), x, node_graph, graph_ids)
+    given = {name: _array(path, name, named, "iuf", 0) for name in EDGE_ARRAYS if named.get(name) is not None}
+    graphs = replace(graphs, **edge_data(str(path), given, graphs.source.size))
     return graphs, _tensor_labels(named.get("y"), graphs, is_node_task)
 
 
@@ -146,6 +152,7 @@ def _joined(path: Path, graphs: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Graphs given one by one, as one set of tensors with `batch`; `y` is there where each graph has one value."""
     numbers: list[int] = []
     edges, features, labels = [], [], []
+    edge_values: dict[str, list[Any]] = {name: [] for name in EDGE_ARRAYS}
     for place, graph in enumerate(graphs):
         where = f"{path}: graph {place}"
         if graph.get("batch") is not None:
@@ -160,6 +167,8 @@ def _joined(path: Path, graphs: Sequence[dict[str, Any]]) -> dict[str, Any]:
         numbers.append(number)
         features.append(x)
         labels.append(graph.get("y"))
+        for name, values in edge_values.items():
+            values.append(None if graph.get(name) is None else _array(where, name, graph, "iuf", 0))
     if len({None if x is None else (x.dtype.kind == "f", x.shape[1:]) for x in features}) > 1:
         raise DataError(f"{path}: all graphs must have equally many features of one kind, or none")
     joined: dict[str, Any] = {
@@ -168,6 +177,11 @@ def _joined(path: Path, graphs: Sequence[dict[str, Any]]) -> dict[str, Any]:
     }
     if given := [x for x in features if x is not None]:
         joined["x"] = torch.from_numpy(np.concatenate(given))
+    for name, values in edge_values.items():
+        if len({None if each is None else (each.dtype.kind == "f", each.shape[1:]) for each in values}) > 1:
+            raise DataError(f"{path}: all graphs must have {name} of one kind and width, or none")
+        if values[0] is not None:
+            joined[name] = torch.from_numpy(np.concatenate(values))
     if all(isinstance(label, Tensor | int | float) for label in labels):
         joined["y"] = torch.cat([torch.as_tensor(label).flatten() for label in labels])
     return joined

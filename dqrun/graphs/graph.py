@@ -15,6 +15,9 @@ class Graph:
 
     `protection_masks` is None (evaluation, other methods) or bool [K, N]: protected nodes, whose rows stay FP32 in this
     forward pass; one mask for all layers (K = 1) or one for each.
+
+    `edge_weight` and `edge_attr` are in the order of `csr.col`. They are None where the data has none, where the
+    layers do not read them, and where the configuration turns them off.
     """
 
     csr: CSR
@@ -22,6 +25,8 @@ class Graph:
     batch: Tensor  # int64 [N] graph of each node
     degree_rank: Tensor  # float32 [N] share of the nodes of the same graph with at most this node's in-degree
     protection_masks: Tensor | None = None
+    edge_weight: Tensor | None = None  # float32 [E], >= 0
+    edge_attr: Tensor | None = None  # float32 [E, D] features, or int64 [E] categories
 
     @property
     def num_nodes(self) -> int:

@@ -24,6 +24,16 @@ def uses_self_loops(config: ModelConfig) -> bool:
     return LAYERS[config.name].uses_self_loops
 
 
+def reads_edge_weights(config: ModelConfig) -> bool:
+    """Whether the architecture's layers read `Graph.edge_weight`."""
+    return bool(getattr(LAYERS[config.name], "reads_edge_weights", False))
+
+
+def reads_edge_features(config: ModelConfig) -> bool:
+    """Whether the architecture's layers read `Graph.edge_attr`."""
+    return bool(getattr(LAYERS[config.name], "reads_edge_features", False))
+
+
 def build_layer(config: ModelConfig, in_channels: int, out_channels: int, index: int, last: bool) -> Layer:
     """One message-passing layer; `last`: it gives the logits of a node task, so GAT averages its heads."""
     follows_relu = index > 0 and config.activation == "relu" and not config.residual

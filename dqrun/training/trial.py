@@ -20,7 +20,7 @@ from dqrun.data.trial_data import TrialData
 from dqrun.errors import DqrunError, TrialFailed
 from dqrun.graphs import Batch
 from dqrun.nn import GNN
-from dqrun.nn.build import build_model, make_protection, uses_self_loops
+from dqrun.nn.build import build_model, make_protection, reads_edge_features, reads_edge_weights, uses_self_loops
 from dqrun.quant import Phase
 from dqrun.quant.plan import set_phase
 from dqrun.runs.model_file import Shapes, load_parameters
@@ -70,7 +70,14 @@ def run_trial(
     task, split = Task(config.dataset.task), split_for(dataset, config.protocol, trial.fold)
     with kernels.use(config.kernels), kernels.ran() as ran, forked_rng(trial.seed):
         data = TrialData.build(
-            dataset, split, config.dataset, config.train.batch_size, uses_self_loops(config.model), config.device
+            dataset,
+            split,
+            config.dataset,
+            config.train.batch_size,
+            uses_self_loops(config.model),
+            config.device,
+            reads_edge_weights(config.model),
+            reads_edge_features(config.model),
         )
         shapes = Shapes(data.in_channels, data.num_categories, data.out_channels)
         warm_up(config, trial, data, shapes)
@@ -91,7 +98,8 @@ def run_trial(
         if config.evaluate.engine == "integer" and "test" in parts and "reason" not in measured:
             with failing(measured):
                 measured |= asdict(evaluate_integer(model, data.batches("test"), task))
-    measured |= {"data_fingerprint": data_fingerprint(dataset), "kernels": ran.name}
+    used = replace(dataset, packed=data.rule.structure(dataset, self_loops=False))
+    measured |= {"data_fingerprint": data_fingerprint(used), "kernels": ran.name}
     measured["seconds"] = here + checkpoints.earlier_seconds
     measured["setup_seconds"] = time.perf_counter() - began - here
     row = make_row(config, trial, result, model, measured)

@@ -161,10 +161,12 @@ def test_half_precision_and_views(load: Callable[..., Unlabelled]) -> None:
 
 def test_a_whole_run_of_files_of_one_graph(tmp_path: Path) -> None:
     edges, features = tmp_path / "edges.csv", tmp_path / "x.csv"
-    edges.write_text("source,target,weight\n0,1,a\n\n1,0,b\n")
+    edges.write_text("source,target,weight\n0,1,2\n\n1,0,3\n")
     features.write_text("a,b\n1,2\n3,4\n")
     found = load_unlabelled([edges, features], NODES)
     assert found.dataset.x is not None and found.dataset.x.tolist() == [[1, 2], [3, 4]]
+    weight = found.dataset.packed.edge_weight
+    assert weight is not None and weight.tolist() == [3, 2]
     np.save(tmp_path / "x.npy", np.array([5, 6]))
     found = load_unlabelled([edges, tmp_path / "x.npy"], NODES)
     assert found.dataset.category is not None and found.dataset.category.tolist() == [5, 6]

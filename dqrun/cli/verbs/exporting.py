@@ -12,6 +12,7 @@ from dqrun.data.features import FeatureRule
 from dqrun.data.splits import split_for
 from dqrun.errors import DataError, ResultsError
 from dqrun.integer.lower import lower
+from dqrun.nn.build import reads_edge_features, reads_edge_weights
 from dqrun.quant.plan import split_parameters
 from dqrun.runs.model_file import load_features, load_model
 from dqrun.runs.records import read_json
@@ -56,4 +57,5 @@ def fit_features(folder: Path, config: RunConfig) -> FeatureRule:
     except (OSError, ValueError) as error:
         raise DataError(f"{folder / 'row.json'} must name the fold of the trial ({error})") from None
     dataset = load_dataset(config.dataset, DataConfig())
-    return FeatureRule.fit(dataset, split_for(dataset, config.protocol, fold), config.dataset)
+    rule = FeatureRule.fit(dataset, split_for(dataset, config.protocol, fold), config.dataset)
+    return rule.reading(reads_edge_weights(config.model), reads_edge_features(config.model))

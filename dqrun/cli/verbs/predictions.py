@@ -47,7 +47,7 @@ def predict(predictor: Predictor, graphs: Unlabelled, embeddings: bool) -> Predi
     """
     dataset = graphs.dataset
     features = predictor.rule.apply(dataset)
-    packed = dataset.packed.with_self_loops() if predictor.self_loops else dataset.packed
+    packed = predictor.rule.structure(dataset, predictor.self_loops)
     outputs = []
     for first in range(0, dataset.num_graphs, GRAPHS_AT_ONCE):
         graph, node_index = packed.gather(torch.arange(first, min(first + GRAPHS_AT_ONCE, dataset.num_graphs)))

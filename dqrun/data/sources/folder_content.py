@@ -32,6 +32,8 @@ class UserGraphs:
     num_classes: int = 0  # 0 for regression, or without labels
     parts: dict[str, Ints] | None = None  # ids of train, val and test: graphs, or nodes for node tasks
     category: Ints | None = None  # [N]
+    edge_weight: Floats | None = None  # [E]
+    edge_attr: Floats | Ints | None = None  # features [E, D] or categories [E]
 
     def labelled(self, y: NDArray[Any], num_classes: int, parts: dict[str, Ints] | None) -> UserGraphs:
         """The same graphs with labels, and with the user's split."""
@@ -60,6 +62,8 @@ class UserGraphs:
             x=None if self.x is None else torch.from_numpy(self.x[order]),
             category=None if self.category is None else torch.from_numpy(self.category[order]),
             warnings=warnings,
+            edge_weight=None if self.edge_weight is None else torch.from_numpy(self.edge_weight[edges]),
+            edge_attr=None if self.edge_attr is None else torch.from_numpy(self.edge_attr[edges]),
             **parts,
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,9 @@ from dqrun.data.sources.folder_content import Ints, UserGraphs, first_bad, targe
 from dqrun.data.sources.folder_table import ID, NUMBER, WORD, Table
 from dqrun.data.splits import PARTS
 from dqrun.errors import DataError
+
+WEIGHT = "weight"
+"""The column of `edges.csv` that is no feature."""
 
 
 def read_graphs(folder: Path, regression: bool) -> UserGraphs:
@@ -27,7 +31,7 @@ def graph_structure(folder: Path, graphs: Table | None) -> UserGraphs:
     `graphs`: the table that lists them; None: they are those that `nodes.csv` names, in the order of their first nodes.
     """
     nodes = Table.read(folder / "nodes.csv", {"graph": ID, "node": ID}, others=NUMBER)
-    edges = Table.read(folder / "edges.csv", {"graph": ID, "source": ID, "target": ID})
+    edges = edge_table(folder / "edges.csv", {"graph": ID, "source": ID, "target": ID})
     for name in ("label", "split"):
         if name in nodes:
             raise DataError(f"{nodes.path}: line 1: column {name} belongs in graphs.csv for graph tasks")
@@ -54,7 +58,21 @@ def graph_structure(folder: Path, graphs: Table | None) -> UserGraphs:
         x=nodes.features("graph", "node"),
         node_ids=nodes.ids("node"),
         graph_ids=known.to_numpy(dtype=np.int64),
+        **edge_data(edges),
     )
+
+
+def edge_table(path: Path, ends: dict[str, str]) -> Table:
+    """A table of edges; `ends`: the columns that name them, with their kinds. Others are the weight and features."""
+    return Table.read(path, {**ends, WEIGHT: NUMBER}, optional=(WEIGHT,), others=NUMBER)
+
+
+def edge_data(edges: Table) -> dict[str, Any]:
+    """Weights and features of the edges, as `UserGraphs` calls them."""
+    weight = edges.values[WEIGHT] if WEIGHT in edges else None
+    if weight is not None:
+        first_bad(weight < 0, edges.place, f"{WEIGHT} must be >= 0", weight)
+    return {"edge_weight": weight, "edge_attr": edges.features("graph", "source", "target", WEIGHT)}
 
 
 def read_nodes(folder: Path) -> UserGraphs:
@@ -71,7 +89,7 @@ def node_table(folder: Path, labels: str, optional: tuple[str, ...] = ("split",)
 
 def node_structure(folder: Path, nodes: Table) -> UserGraphs:
     """The one graph of a node task, without labels."""
-    edges = Table.read(folder / "edges.csv", {"source": ID, "target": ID})
+    edges = edge_table(folder / "edges.csv", {"source": ID, "target": ID})
     _no_repeats(nodes, "node")
     if not len(nodes):
         raise DataError(f"{nodes.path}: must list a node")
@@ -84,6 +102,7 @@ def node_structure(folder: Path, nodes: Table) -> UserGraphs:
         x=nodes.features("node", "label", "split"),
         node_ids=nodes.ids("node"),
         graph_ids=np.zeros(1, dtype=np.int64),
+        **edge_data(edges),
     )
 
 

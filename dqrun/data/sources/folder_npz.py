@@ -10,11 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dqrun.data.archives import member_bytes, open_archive, read_npy
+from dqrun.data.edge_arrays import EDGE_ARRAYS, edge_data
 from dqrun.data.sources.folder_content import Floats, Ints, Place, UserGraphs, first_bad, targets
 from dqrun.data.splits import PARTS
 from dqrun.errors import DataError
 
-ARRAYS = ("edge_index", "y", "x", "batch", *PARTS)
+ARRAYS = ("edge_index", "y", "x", "batch", *EDGE_ARRAYS, *PARTS)
 
 
 def read_npz(path: Path, is_node_task: bool, regression: bool) -> UserGraphs:
@@ -102,6 +103,7 @@ def npz_structure(archive: Archive, node_graph: Ints, graph_ids: Ints | None = N
         x=_features(archive, node_graph.size),
         node_ids=np.arange(node_graph.size),
         graph_ids=np.arange(int(node_graph.max()) + 1) if graph_ids is None else graph_ids,
+        **edge_data(str(archive.path), archive.arrays, edges.shape[1]),
     )
 
 

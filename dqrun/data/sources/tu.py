@@ -19,14 +19,15 @@ from dqrun.data.raw_files import RawContent, RawFiles, load_raw
 from dqrun.errors import ConfigError, DataError
 
 NODE_PARTS = ("node_attributes", "node_labels")
-EDGE_PARTS = ("edge_attributes", "edge_labels")  # a cut edge list is found by them; their content is not used
-MOST_LABELS = 10_000  # columns that the labels of nodes may become
+EDGE_PARTS = ("edge_attributes", "edge_labels")  # a cut edge list is found by them as well
+MOST_LABELS = 10_000  # columns that the labels of nodes or edges may become
 
 
 def load(dataset: DatasetConfig, data: DataConfig) -> GraphDataset:
     """All graphs of one TUDataset; x: node attributes, then one-hot node labels, where there are some.
 
-    Loops and repeated edges are left out, classes are numbered in the order of their labels, as PyG's `TUDataset` does.
+    `edge_attr` is made of the attributes and labels of edges in the same way. Loops and repeated edges are left out
+    (features of repeated ones are added), classes are numbered in the order of their labels, as PyG's `TUDataset` does.
     y: int64 [G], or float32 [G] for sets with one graph attribute (regression). Raises ConfigError for a name or
     task that does not fit, DataError for files that are missing or broken.
     """
@@ -58,13 +59,13 @@ def parse(raw: RawContent, name: str, task: str) -> GraphArrays:
         raise DataError(f"{table.path('graph_indicator')}: graphs must be numbered 1, 2, ... in ascending order")
     counts = np.bincount(graph - 1)
     edges = table.read("A", "i", columns=2)
-    for part in EDGE_PARTS:
-        if table.has(part):
-            table.rows(part, "f" if part.endswith("attributes") else "i", len(edges), "A")
+    features = _features(table, "edge", len(edges), "A")
     owner = _owners(table, edges, graph - 1)
     y, num_classes = _targets(table, len(counts), task)
     source, target = edges.T - 1
-    kept = np.unique(source[source != target] * graph.size + target[source != target])
+    no_loop = source != target
+    key = source[no_loop] * graph.size + target[no_loop]
+    kept, edge_attr = (np.unique(key), None) if features is None else _merged(key, features[torch.from_numpy(no_loop)])
     of_graph = graph[kept // graph.size] - 1
     first = (np.cumsum(counts) - counts)[of_graph]
     return GraphArrays(
@@ -73,7 +74,8 @@ def parse(raw: RawContent, name: str, task: str) -> GraphArrays:
         edge_counts=torch.from_numpy(np.bincount(of_graph, minlength=counts.size)),
         y=y,
         num_classes=num_classes,
-        x=_features(table, graph.size),
+        x=_features(table, "node", graph.size, "graph_indicator"),
+        edge_attr=edge_attr,
         warnings=_signs_of_a_cut(name, edges, owner, counts),
     )
 
@@ -132,18 +134,27 @@ def _targets(table: _Tables, num_graphs: int, task: str) -> tuple[Tensor, int]:
     return torch.from_numpy(y.astype(np.int64)), int(labels.size)
 
 
-def _features(table: _Tables, num_nodes: int) -> Tensor | None:
-    """Node attributes, then each column of node labels as one-hot columns, float32 [N, F]; None without either."""
+def _merged(key: NDArray[np.int64], features: Tensor) -> tuple[NDArray[np.int64], Tensor]:
+    """The keys of edges, ascending and each once, and the sum of the features of its edges."""
+    kept, place = np.unique(key, return_inverse=True)
+    return kept, features.new_zeros(kept.size, features.size(1)).index_add_(0, torch.from_numpy(place), features)
+
+
+def _features(table: _Tables, what: str, rows: int, whole: str) -> Tensor | None:
+    """Attributes of nodes or edges, then each column of their labels as one-hot columns, float32 [rows, F].
+
+    `what`: node or edge; `whole`: the file that says how many rows there are. None without either.
+    """
     parts = []
-    if table.has("node_attributes"):
-        parts.append(torch.from_numpy(table.rows("node_attributes", "f", num_nodes, "graph_indicator")))
-    if table.has("node_labels"):
-        labels = torch.from_numpy(table.rows("node_labels", "i", num_nodes, "graph_indicator"))
+    if table.has(f"{what}_attributes"):
+        parts.append(torch.from_numpy(table.rows(f"{what}_attributes", "f", rows, whole)))
+    if table.has(f"{what}_labels"):
+        labels = torch.from_numpy(table.rows(f"{what}_labels", "i", rows, whole))
         lowest, highest = labels.min(dim=0).values, labels.max(dim=0).values
         width = sum(int(high) - int(low) + 1 for low, high in zip(lowest, highest, strict=True))
         if width > MOST_LABELS:
             rule = f"labels must span at most {MOST_LABELS} values"
-            raise DataError(f"{table.path('node_labels')}: {rule}, they become columns, got {width}")
+            raise DataError(f"{table.path(f'{what}_labels')}: {rule}, they become columns, got {width}")
         parts += [one_hot(column).float() for column in (labels - lowest).unbind(dim=1)]
     return torch.cat(parts, dim=1) if parts else None
 

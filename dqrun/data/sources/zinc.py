@@ -22,9 +22,10 @@ MOST_TYPES = 1000
 
 
 def load(dataset: DatasetConfig, data: DataConfig) -> GraphDataset:
-    """Molecules; category: atom type int64 [N], y: constrained solubility (normalised, no unit) float32 [G].
+    """Molecules; category: atom type int64 [N], edge_attr: bond type int64 [E].
 
-    Raises ConfigError for another task, DataError for files that are missing or broken.
+    y: constrained solubility (normalised, no unit) float32 [G]. Raises ConfigError for another task, DataError for
+    files that are missing or broken.
     """
     if dataset.task != "graph_regression":
         raise ConfigError.rule("dataset.task", "be graph_regression for ZINC", dataset.task)
@@ -44,11 +45,12 @@ def parse(raw: RawContent) -> GraphArrays:
     molecules = [molecule for part in parts for molecule in part]
     return joined(
         sizes=[len(part) for part in parts],
-        edges=[edges for _, edges, _ in molecules],
+        edges=[bonds.nonzero().t() for _, bonds, _ in molecules],
         nodes=[len(atoms) for atoms, _, _ in molecules],
         y=torch.cat([target for _, _, target in molecules]),
         num_classes=0,
         category=torch.cat([atoms for atoms, _, _ in molecules]),
+        edge_attr=torch.cat([bonds[bonds != 0] for _, bonds, _ in molecules]),
     )
 
 
@@ -83,7 +85,7 @@ def _index(raw: RawContent, part: str) -> list[int]:
 
 
 def _molecule(raw: RawContent, part: str, number: int, molecule: Any) -> tuple[Tensor, Tensor, Tensor]:
-    """Atom types int64 [n], edges int64 [2, e] in ascending order, and the target float32 [1]."""
+    """Atom types int64 [n], bond types int64 [n, n], 0 where there is no bond, and the target float32 [1]."""
     where = f"{raw.path(f'{part}.pickle')}: molecule {number}"
     if not isinstance(molecule, dict) or any(key not in molecule for key in KEYS):
         raise DataError(f"{where} must have {', '.join(KEYS)}")
@@ -97,4 +99,6 @@ def _molecule(raw: RawContent, part: str, number: int, molecule: Any) -> tuple[T
         raise DataError(f"{where}: atom_type must be in 0..{MOST_TYPES - 1}")
     if target.numel() != 1 or not bool(target.float().isfinite().all()):
         raise DataError(f"{where}: {KEYS[2]} must be one finite number in float32")
-    return atoms.long(), bonds.nonzero().t(), target.float().flatten()
+    if bonds.is_floating_point() or not 0 <= int(bonds.min()) <= int(bonds.max()) < MOST_TYPES:
+        raise DataError(f"{where}: bond_type must be integers in 0..{MOST_TYPES - 1}")
+    return atoms.long(), bonds.long(), target.float().flatten()

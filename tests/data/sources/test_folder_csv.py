@@ -116,7 +116,7 @@ def change(files: dict[str, str], name: str, old: str, new: str) -> dict[str, st
         ),
         ("edges.csv", "7,20,10", "7,20,10,1", r"edges\.csv: line 4: must have 3 values, .*, got 4"),
         ("edges.csv", "graph,source,target", "graph,source,to", r"edges\.csv: line 1: column target is missing"),
-        ("edges.csv", "source,target", "source,target,w", r"edges\.csv: line 1: columns must be among .*, got w"),
+        ("edges.csv", "source,target", "source,target,w", r"edges\.csv: line 2: must have 4 values, .*, got 3"),
         ("nodes.csv", "9,0,5,0", "9,0,nan,0", r"nodes\.csv: line 6: mass must be a finite number in float32, got nan"),
         (
             "nodes.csv",
