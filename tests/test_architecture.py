@@ -30,9 +30,6 @@ FORBIDDEN = {
 }
 """Packages that never use these packages, wherever the order would let them."""
 
-BUILDERS = {"nn/build"}
-"""Modules of `nn` that may read configurations."""
-
 ENGINE_USERS = {"__init__", "integer", "training", "cli", "bench"}
 """Packages that may use the integer engine."""
 
@@ -84,8 +81,6 @@ def rooms_used(file: Path) -> set[str]:
 @pytest.mark.parametrize("file", modules(), ids=lambda file: file.relative_to(PACKAGE).as_posix())
 def test_arrows_point_one_way(file: Path) -> None:
     own, used = room(file), rooms_used(file)
-    name = file.relative_to(PACKAGE).with_suffix("").as_posix()
-    assert own != "nn" or "config" not in used or name in BUILDERS
     if own in ORDER:
         assert not used & set(ORDER[ORDER.index(own) + 1 :])
     assert not used & FORBIDDEN.get(own, set())

@@ -1,49 +1,30 @@
-"""What a network costs: model size, mean width and bit-operations, counted from its layers and the size of its graphs.
+"""What a network costs: model size, mean width and bit-operations, from the operations that it writes down.
 
-What operations cost is `kernels.work`, which programs use too: a network and its program cost the same. A site that is
-exact has width 32.
+These are the operations of its integer program, where it has one (`nn.lowering`). What each costs is `kernels.work`,
+which programs ask too: a network and its program cost the same. A site that is FP32 has width 32.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from functools import singledispatch
+from dataclasses import dataclass
 
-from torch import nn
+from torch import Tensor, nn
 
 from dqrun.kernels import work
 from dqrun.kernels.work import FP32, Total, Work
-from dqrun.nn.gat import GATLayer
-from dqrun.nn.gcn import GCNLayer
-from dqrun.nn.gin import GINLayer
-from dqrun.nn.linear import MLP, BatchNorm, Embedding, Linear
-from dqrun.nn.model import GNN, Head
+from dqrun.nn.lowering import Into, Lowering, Value
+from dqrun.nn.model import GNN
 from dqrun.quant import Site, named_sites
 from dqrun.quant.plan import split_parameters
 
 
 @dataclass(frozen=True)
 class Size:
-    """Nodes, edges (self-loops that the layers want included) and graphs that pass through a network.
-
-    `bits`: width of the node tensor that enters a module, which an exact `input` site passes on.
-    """
+    """Nodes, edges (self-loops that the layers want included) and graphs that pass through a network."""
 
     nodes: float
     edges: float
     graphs: float = 1.0
-    bits: int = FP32
-
-
-@dataclass(frozen=True)
-class Part:
-    """What a module computes, and the activations that are operands, as (number of values, bits)."""
-
-    operations: tuple[Work, ...] = ()
-    activations: tuple[tuple[float, int], ...] = ()
-
-    def __add__(self, other: Part) -> Part:
-        return Part(self.operations + other.operations, self.activations + other.activations)
 
 
 @dataclass(frozen=True)
@@ -58,20 +39,14 @@ class Costs:
 
 
 def costs(model: GNN, size: Size) -> Costs:
-    """Counts the costs of one forward pass over a graph (or batch) of the given size."""
-    parts = Part()
-    if model.encoder is not None:
-        parts += count(model.encoder, size)
-    sites = dict(named_sites(model))
-    for i, layer in enumerate(model.layers):
-        parts += count(layer, replace(size, bits=_state_width(sites, i)))
-    if model.readout is not None:
-        last, bits = _out_channels(model.layers[-1]), _state_width(sites, len(model.layers))
-        parts += Part((work.readout(size.nodes, last, bits),), ((size.nodes * last, bits),))
-    if model.head is not None:
-        parts += count(model.head, Size(size.graphs, 0.0))
+    """Counts the costs of one forward pass over a graph (or batch) of the given size.
+
+    Raises ConfigError for a layer that does not say what its operations are.
+    """
+    counted = Counting(dict(named_sites(model)), size)
+    model.lower(counted)
     weights = weight_widths(model)
-    tensors, total = [*parts.activations, *weights], Total.of(parts.operations)
+    tensors, total = [*counted.operands.values(), *weights], Total.of(counted.works)
     return Costs(
         model_bytes=_parameter_bits(model, weights) / 8,
         mean_bits=sum(number * bits for number, bits in tensors) / sum(number for number, _ in tensors),
@@ -81,21 +56,68 @@ def costs(model: GNN, size: Size) -> Costs:
     )
 
 
-def _state_width(sites: dict[str, Site], i: int) -> int:
-    """Bits of node tensor i, for networks that round it once for all that read it."""
-    return width(sites[f"states.{i}"]) if f"states.{i}" in sites else FP32
+class Counting(Lowering):
+    """Counts the operations that a network writes down. `operands`: number of values and bits of each by its site."""
+
+    def __init__(self, sites: dict[str, Site], size: Size) -> None:
+        self.sites, self.size = sites, size
+        self.works: list[Work] = []
+        self.operands: dict[str, tuple[float, int]] = {}
+
+    def linear(self, x: Value, weight: Tensor, site: str, into: Into, *, degree_scale: bool = False) -> Value:
+        outputs, inputs = weight.shape
+        self.works.append(work.linear(self.rows(x), inputs, outputs, self.operand(x), self.bits(site)))
+        return super().linear(x, weight, site, into)
+
+    def aggregate(
+        self,
+        x: Value,
+        into: Into,
+        *,
+        self_weight: float | None = None,
+        degree_scale: bool = False,
+        edge_weight: str = "",
+    ) -> Value:
+        bits, weight_bits = self.operand(x), self.edges(edge_weight) if edge_weight else None
+        own = 0 if self_weight is None else self.size.nodes
+        self.works.append(work.edge_sum(self.size.edges, own, x.channels, bits, weight_bits))
+        return super().aggregate(x, into)
+
+    def attention(
+        self, x: Value, vectors: Tensor, sites: tuple[str, str], slope: float, concat: bool, into: Into
+    ) -> Value:
+        vector_bits, edge_bits = self.bits(sites[0]), self.edges(sites[1], vectors.size(1))
+        size = self.size.edges, self.size.nodes, x.channels
+        self.works += work.attention(*size, self.operand(x), vector_bits, edge_bits)
+        return super().attention(x, vectors, sites, slope, concat, into)
+
+    def readout(self, x: Value, mode: str, into: Into) -> Value:
+        self.works.append(work.readout(self.rows(x), x.channels, self.operand(x)))
+        return super().readout(x, mode, into)
+
+    def rows(self, x: Value) -> float:
+        """How many rows a value has."""
+        return {"node": self.size.nodes, "edge": self.size.edges, "graph": self.size.graphs}[x.rows]
+
+    def operand(self, x: Value) -> int:
+        """Bits of a value that an operation reads."""
+        bits = min(width(self.sites.get(name)) for name in (x.site, *x.passed))
+        self.operands[x.site] = self.rows(x) * x.channels, bits
+        return bits
+
+    def edges(self, site: str, heads: int = 1) -> int:
+        """Bits of numbers per edge that an operation reads, those of a site of this part."""
+        self.operands[self.prefix + site] = self.size.edges * heads, self.bits(site)
+        return self.bits(site)
+
+    def bits(self, site: str) -> int:
+        """Bits of a site of this part."""
+        return width(self.sites.get(self.prefix + site))
 
 
-def _out_channels(layer: nn.Module) -> int:
-    if isinstance(layer, GINLayer):
-        return [each.weight.size(0) for each in layer.mlp if isinstance(each, Linear)][-1]
-    assert isinstance(layer, GCNLayer | GATLayer)
-    return layer.bias.numel()
-
-
-def width(site: Site) -> int:
+def width(site: Site | None) -> int:
     """Bits of the values that leave a site."""
-    return FP32 if site.quantizer is None else site.quantizer.grid.bits
+    return FP32 if site is None or site.quantizer is None else site.quantizer.grid.bits
 
 
 def weight_widths(model: nn.Module) -> list[tuple[float, int]]:
@@ -112,71 +134,3 @@ def weight_widths(model: nn.Module) -> list[tuple[float, int]]:
 def _parameter_bits(model: nn.Module, weights: list[tuple[float, int]]) -> float:
     everything = sum(parameter.numel() for parameter in split_parameters(model)[0])
     return everything * FP32 + sum(number * (bits - FP32) for number, bits in weights)
-
-
-@singledispatch
-def count(module: nn.Module, size: Size) -> Part:
-    """What a module costs; each kind of module says it below."""
-    raise TypeError(f"no function registered here counts the costs of {type(module).__name__}")
-
-
-@count.register
-def _(module: Linear, size: Size) -> Part:
-    out_channels, in_channels = module.weight.shape
-    rows, bits = size.nodes * in_channels, min(size.bits, width(module.sites.input))
-    product = work.linear(size.nodes, in_channels, out_channels, bits, width(module.sites.weight))
-    return Part((product,), ((rows, bits),))
-
-
-@count.register
-def _(module: BatchNorm, size: Size) -> Part:
-    return Part()
-
-
-@count.register
-def _(module: Embedding, size: Size) -> Part:
-    return Part()  # a look-up
-
-
-@count.register(MLP)
-@count.register(Head)
-def _(module: MLP | Head, size: Size) -> Part:
-    return sum((count(each, size) for each in module), Part())
-
-
-@count.register
-def _(module: GCNLayer, size: Size) -> Part:
-    sites = module.sites
-    in_channels, out_channels = module.weight.shape
-    rows_in, rows_out = size.nodes * in_channels, size.nodes * out_channels
-    bits = min(size.bits, width(sites.input))
-    matmul = work.linear(size.nodes, in_channels, out_channels, bits, width(sites.weight))
-    activations = ((rows_in, bits), (rows_out, width(sites.features)))
-    if sites.edge_weight.is_fp32 and sites.message.is_fp32:  # a plain sum, see GCNLayer
-        return Part((matmul, work.edge_sum(size.edges, out_channels, width(sites.features))), activations)
-    gather = work.edge_sum(size.edges, out_channels, width(sites.features), width(sites.edge_weight))
-    return Part((matmul, gather), (*activations, (size.edges, width(sites.edge_weight))))
-
-
-@count.register
-def _(module: GATLayer, size: Size) -> Part:
-    sites = module.sites
-    in_channels, channels = module.weight.shape
-    rows_in, rows = size.nodes * in_channels, size.nodes * channels
-    bits = min(size.bits, width(sites.input))
-    widths = width(sites.attention), width(sites.coefficient)
-    operations = (
-        work.linear(size.nodes, in_channels, channels, bits, width(sites.weight)),
-        *work.attention(size.edges, size.nodes, channels, width(sites.features), *widths),
-    )
-    coefficients = (size.edges * module.heads, width(sites.coefficient))
-    return Part(operations, ((rows_in, bits), (rows, width(sites.features)), coefficients))
-
-
-@count.register
-def _(module: GINLayer, size: Size) -> Part:
-    channels = next(each.weight.size(1) for each in module.mlp if isinstance(each, Linear))
-    bits = min(size.bits, width(module.sites.input), width(module.sites.message))
-    gather = work.edge_sum_with_own(size.edges, size.nodes, channels, bits)
-    # The sum is wider than its terms: what the MLP multiplies has the width of its own site.
-    return Part((gather,), ((size.nodes * channels, bits),)) + count(module.mlp, replace(size, bits=FP32))

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from dqrun.analysis.degree_bins import NodeErrors
 from dqrun.analysis.networks import Datasets
 from dqrun.analysis.rows import Run
 from dqrun.graphs import Batch, dense
-from dqrun.nn import GNN, GINLayer
+from dqrun.nn import GNN
 from dqrun.nn.build import uses_self_loops
-from dqrun.quant import Phase, Sites
+from dqrun.quant import Phase
 from dqrun.quant.plan import set_phase
 from dqrun.runs.model_file import load_model
 
@@ -51,22 +48,10 @@ def _batch_errors(model: GNN, batch: Batch, loops: int, is_node_task: bool) -> l
 def _aggregate(model: GNN, batch: Batch, phase: Phase) -> tuple[Tensor, Tensor]:
     """What the last layer has aggregated, float32 [N, C] (GIN: with the node's own term), and the logits."""
     set_phase(model, phase)
-    with _aggregated(model.layers[-1]) as seen:
-        logits = model(dense(batch.x), batch.graph)
-    return seen[0].flatten(1), logits
-
-
-@contextmanager
-def _aggregated(layer: nn.Module) -> Iterator[list[Tensor]]:
-    """Collects what a layer aggregates inside the `with` block."""
     seen: list[Tensor] = []
-    if isinstance(layer, GINLayer):  # sums in one step where its aggregate is exact
-        handle = layer.mlp.register_forward_pre_hook(lambda module, arguments: seen.append(arguments[0]))
-    else:
-        sites = layer.sites
-        assert isinstance(sites, Sites)
-        handle = sites.aggregate.register_forward_hook(lambda module, arguments, output: seen.append(output))
+    watch = model.message_passing[-1].watch_aggregate(seen.append)
     try:
-        yield seen
+        logits = model(dense(batch.x), batch.graph)
     finally:
-        handle.remove()
+        watch.remove()
+    return seen[0].flatten(1), logits

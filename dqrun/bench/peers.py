@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch_geometric import EdgeIndex
-from torch_geometric.nn import GATConv, GCNConv, GINConv, global_add_pool, global_max_pool, global_mean_pool
+from torch_geometric.nn import global_add_pool, global_max_pool, global_mean_pool
 from torch_geometric.utils import to_torch_csr_tensor
 
 from dqrun.config import ModelConfig
 from dqrun.graphs import Batch, Graph
-from dqrun.nn import GNN, GATLayer, GCNLayer
-from dqrun.nn.gin import GINLayer
-from dqrun.nn.linear import BatchNorm, Embedding, Linear
+from dqrun.nn import GNN
+from dqrun.nn.linear import BatchNorm
 
 POOLING: dict[str, Callable[..., Tensor]] = {
     "sum": global_add_pool,
@@ -36,10 +35,12 @@ class PyGNetwork(nn.Module):
     def __init__(self, ours: GNN, config: ModelConfig, cached: bool = False) -> None:
         super().__init__()
         self.config, self.readout = config, ours.readout
-        self.encoder = None if ours.encoder is None else _encoder(ours.encoder)
-        self.layers = nn.ModuleList(_layer(layer, cached) for layer in ours.layers)
-        self.norms = None if ours.norms is None else nn.ModuleList(map(_copy_norm, ours.norms))
-        self.head = None if ours.head is None else nn.ModuleList(_linear(linear) for linear in ours.head)
+        self.encoder = None if ours.encoder is None else ours.encoder.to_torch()
+        self.layers = nn.ModuleList(layer.to_pyg(cached) for layer in ours.message_passing)
+        self.norms = (
+            None if ours.norms is None else nn.ModuleList(norm.to_torch() for norm in cast(list[BatchNorm], ours.norms))
+        )
+        self.head = None if ours.head is None else nn.ModuleList(linear.to_torch() for linear in ours.head.linears)
 
     def forward(self, x: Tensor, edges: Any, batch: Tensor, num_graphs: int) -> Tensor:
         """x float32 [N, F] or int64 [N], edges: of one of `EDGE_FORMS`, batch int64 [N]; to logits [N, C] or [G, C]."""
@@ -63,70 +64,6 @@ class PyGNetwork(nn.Module):
             x = F.dropout(x, config.head_dropout, self.training) if i == len(self.head) - 1 else x
             x = linear(x)
         return x
-
-
-def _encoder(ours: nn.Module) -> nn.Module:
-    if isinstance(ours, Linear):
-        return _linear(ours)
-    assert isinstance(ours, Embedding)
-    num_categories, channels = ours.weight.shape
-    return nn.Embedding(num_categories, channels, _weight=ours.weight.detach().clone())
-
-
-@torch.no_grad()
-def _linear(ours: nn.Module) -> nn.Linear:
-    assert isinstance(ours, Linear)
-    linear = nn.Linear(ours.weight.size(1), ours.weight.size(0))
-    linear.weight.copy_(ours.weight)
-    linear.bias.copy_(ours.bias)
-    return linear
-
-
-def _copy_norm(ours: nn.Module) -> nn.BatchNorm1d:
-    """Of one of our `BatchNorm`."""
-    assert isinstance(ours, BatchNorm)
-    norm = nn.BatchNorm1d(ours.norm.num_features)
-    norm.load_state_dict(ours.norm.state_dict())
-    return norm
-
-
-def _layer(ours: nn.Module, cached: bool) -> GCNConv | GATConv | GINConv:
-    if isinstance(ours, GCNLayer):
-        return _gcn(ours, cached)
-    if isinstance(ours, GATLayer):
-        return _gat(ours)
-    assert isinstance(ours, GINLayer)
-    return _gin(ours)
-
-
-@torch.no_grad()
-def _gcn(ours: GCNLayer, cached: bool) -> GCNConv:
-    gcn = GCNConv(*ours.weight.shape, cached=cached)
-    gcn.lin.weight.copy_(ours.weight.t())
-    gcn.bias.copy_(ours.bias)
-    return gcn
-
-
-@torch.no_grad()
-def _gat(ours: GATLayer) -> GATConv:
-    options = {"heads": ours.heads, "concat": ours.concat, "dropout": ours.attention_dropout}
-    gat = GATConv(ours.weight.size(0), ours.out_channels, **options)
-    gat.lin.weight.copy_(ours.weight.t())
-    gat.att_src.copy_(ours.attention[:1])
-    gat.att_dst.copy_(ours.attention[1:])
-    gat.bias.copy_(ours.bias)
-    return gat
-
-
-@torch.no_grad()
-def _gin(ours: GINLayer) -> GINConv:
-    gin = GINConv(nn.Sequential(), train_eps=True)
-    for i, module in enumerate(ours.mlp):  # afterwards, since GINConv draws the weights of a network that it is given
-        if i:
-            gin.nn.append(nn.ReLU())
-        gin.nn.append(_copy_norm(module) if isinstance(module, BatchNorm) else _linear(module))
-    gin.eps.copy_(ours.eps)
-    return gin
 
 
 def edge_index_of(graph: Graph) -> Tensor:

@@ -15,8 +15,9 @@ from torch import Tensor, nn
 
 from dqrun.graphs import Graph
 from dqrun.integer.batch_norm import affine
-from dqrun.nn import GNN, GATLayer, GCNLayer, GINLayer
+from dqrun.nn import GNN
 from dqrun.nn.linear import BatchNorm, Linear
+from dqrun.nn.lowering import Into, Lowering, Rows, Value
 from dqrun.quant import Quantizer, named_sites
 
 TIE = 1e-9  # of a code: nearer to the middle of two codes, float64 is no judge either
@@ -99,28 +100,25 @@ def in_float64(model: GNN, watched: bool = False) -> GNN:
         if site.quantizer is not None:
             quantizer = Float64Quantizer(site.quantizer, site.is_weight or name == first, watched)
             site.quantizer = quantizer  # type: ignore[assignment]  # it takes and gives what a Quantizer does
-    for i in range(len(model.layers)):
-        fold_norms(model, i)
+    model.lower(NormFolding())
     return model.double()
 
 
-def fold_norms(model: GNN, i: int) -> None:
-    """Makes the batch norms of layer i of a copy what they are in a program; see `batch_norm.affine`."""
-    layer = model.layers[i]
-    assert isinstance(layer, GCNLayer | GATLayer | GINLayer)
-    last = layer.mlp[-1] if isinstance(layer, GINLayer) else layer
-    assert isinstance(last, GCNLayer | GATLayer | Linear | BatchNorm)
-    inner = last if isinstance(last, BatchNorm) else None
-    outer = model.norms[i] if model.norms is not None and i < model.num_hidden else None
-    norms = [norm for norm in (inner, outer) if isinstance(norm, BatchNorm)]
-    if not norms:
-        return
-    bias = None if isinstance(last, BatchNorm) else last.bias  # a ReLU stands between the last bias and an inner norm
-    whole = Affine(*affine(norms, bias))
-    if bias is not None:
-        bias.zero_()
-    for norm, place in zip(norms, (whole, nn.Identity()), strict=False):
-        norm.norm = place  # type: ignore[assignment]  # called like a batch norm
+class NormFolding(Lowering):
+    """Makes the batch norms of a copy what they are in a program; see `batch_norm.affine`."""
+
+    def result(self, into: Into, channels: int, rows: Rows = "node") -> Value:
+        if norms := [norm for norm in (into.inner, into.norm) if norm is not None]:
+            self.fold(norms, into)
+        return super().result(into, channels, rows)
+
+    def fold(self, norms: list[BatchNorm], into: Into) -> None:
+        bias = None if into.inner is not None else into.bias  # a ReLU stands between a bias and an inner norm
+        whole = Affine(*affine(norms, bias))
+        if bias is not None:
+            bias.zero_()
+        for norm, place in zip(norms, (whole, nn.Identity()), strict=False):
+            norm.norm = place  # type: ignore[assignment]  # called like a batch norm
 
 
 @torch.no_grad()

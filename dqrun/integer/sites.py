@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NoReturn
+
 import torch
 from torch import Tensor, nn
 
@@ -44,7 +46,11 @@ class TrainedSites:
         """Raises ConfigError for a quantised site that an integer program does not round at."""
         for name, site in self._sites.items():
             if not site.is_fp32 and name not in self._used:
-                raise ConfigError(f"{name} must be exact in an integer program: train with plan=integer")
+                self.refuse(name)
+
+    def refuse(self, name: str) -> NoReturn:
+        """Raises ConfigError for a quantised site that has no place in an integer program."""
+        raise ConfigError(f"{name} must be exact in an integer program: train with plan=integer")
 
     def _quantizer(self, name: str) -> Quantizer:
         self._used.add(name)

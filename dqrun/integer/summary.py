@@ -68,10 +68,9 @@ def works(operation: Operation, rows: int, edges: int, bits: int) -> tuple[Work,
     if isinstance(operation, Linear):
         outputs, inputs = operation.weight.codes.shape
         return (work.linear(rows, inputs, outputs, bits, operation.weight_bits),)
-    if isinstance(operation, Aggregate) and operation.self_weight is not None:
-        return (work.edge_sum_with_own(edges, rows, operation.channels, bits),)
     if isinstance(operation, Aggregate):
-        return (work.edge_sum(edges, operation.channels, bits),)
+        own = 0 if operation.self_weight is None else rows
+        return (work.edge_sum(edges, own, operation.channels, bits),)
     if isinstance(operation, Attention):
         return work.attention(edges, rows, operation.attention.numel() // 2, bits)
     return (work.readout(rows, operation.channels, bits),) if isinstance(operation, Readout) else ()

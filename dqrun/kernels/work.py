@@ -1,8 +1,8 @@
 """The work of each operation: multiply-accumulates (MACs) and the widths of their operands; counted nowhere else.
 
-`engine.summary` asks for each operation of a program, `report.costs` for each layer of a network that may have no
-program. Linear maps, sums over edges and readouts are counted; biases, activations, batch norms, softmax, rounding and
-requantisation are not. Rows, edges and graphs may be means, hence floats.
+`integer.summary` asks for each operation of a program, `analysis.costs` for each operation of a network, which may have
+no program. Linear maps, sums over edges and readouts are counted; biases, activations, batch norms, softmax, rounding
+and requantisation are not. Rows, edges and graphs may be means, hence floats.
 """
 
 from __future__ import annotations
@@ -55,21 +55,19 @@ def linear(rows: float, inputs: int, outputs: int, bits: int, weight_bits: int) 
     return Work(rows * inputs * outputs, (bits, weight_bits))
 
 
-def edge_sum(edges: float, channels: int, bits: int, weight_bits: int | None = None) -> Work:
-    """Sum over edges: an addition per edge and channel, or a product where edges have weights."""
-    return Work(edges * channels, (bits,) if weight_bits is None else (bits, weight_bits))
+def edge_sum(edges: float, own: float, channels: int, bits: int, weight_bits: int | None = None) -> Work:
+    """Sum over edges: an addition per edge and channel, or a product where edges have weights.
 
-
-def edge_sum_with_own(edges: float, rows: float, channels: int, bits: int) -> Work:
-    """GIN's sum over edges: a node's own row counts as one edge more."""
-    return edge_sum(edges + rows, channels, bits)
+    `own`: nodes whose own row is a term as well (GIN), which counts as an edge.
+    """
+    return Work((edges + own) * channels, (bits,) if weight_bits is None else (bits, weight_bits))
 
 
 def attention(
     edges: float, rows: float, channels: int, bits: int, vector_bits: int = FP32, coefficient_bits: int = FP32
 ) -> tuple[Work, Work]:
     """GAT: two products of each row with the attention vectors, and a weighted sum over edges; H C channels."""
-    return Work(2 * rows * channels, (bits, vector_bits)), edge_sum(edges, channels, bits, coefficient_bits)
+    return Work(2 * rows * channels, (bits, vector_bits)), edge_sum(edges, 0, channels, bits, coefficient_bits)
 
 
 def readout(rows: float, channels: int, bits: int) -> Work:

@@ -1,9 +1,15 @@
-"""Layers and networks, each written once. They declare sites and know nothing of methods, configs or data."""
+"""Layers and networks, each written once. They declare sites and know nothing of methods or data.
+
+A layer is one file and one name in `dqrun.register`: its equation, its sites, how it is built, its operations (`lower`:
+for integer programs and costs) and its twin in PyG.
+"""
 
 from dqrun.nn.gat import GATLayer
 from dqrun.nn.gcn import GCNLayer
 from dqrun.nn.gin import GINLayer
+from dqrun.nn.layer import Layer, Place
 from dqrun.nn.linear import Linear
+from dqrun.nn.lowering import Into, Lowering, Value
 from dqrun.nn.model import GNN
 
-__all__ = ["GNN", "GATLayer", "GCNLayer", "GINLayer", "Linear"]
+__all__ = ["GNN", "GATLayer", "GCNLayer", "GINLayer", "Into", "Layer", "Linear", "Lowering", "Place", "Value"]

@@ -5,49 +5,50 @@ from __future__ import annotations
 from itertools import pairwise
 
 import torch
-from torch import nn
 
+from dqrun import register
 from dqrun.config import ModelConfig, RunConfig
 from dqrun.methods.degree_quant import Protection
-from dqrun.nn.gat import GATLayer
-from dqrun.nn.gcn import GCNLayer
-from dqrun.nn.gin import GINLayer
+from dqrun.nn.layer import Layer, Place
 from dqrun.nn.linear import BatchNorm, Embedding, Linear
-from dqrun.nn.model import GNN, Head, Layer
+from dqrun.nn.model import GNN, Head
 from dqrun.quant import QuantPlan
 
-LAYERS: dict[str, type[Layer]] = {"gcn": GCNLayer, "gat": GATLayer, "gin": GINLayer}
+
+def layer_type(config: ModelConfig) -> type[Layer]:
+    """The class of the network's message-passing layers; raises ConfigError for an unknown name."""
+    found: type[Layer] = register.layer.get(config.name)
+    return found
 
 
 def uses_self_loops(config: ModelConfig) -> bool:
     """Whether the architecture passes messages over one self-loop per node."""
-    return LAYERS[config.name].uses_self_loops
+    return layer_type(config).uses_self_loops
 
 
 def reads_edge_weights(config: ModelConfig) -> bool:
     """Whether the architecture's layers read `Graph.edge_weight`."""
-    return bool(getattr(LAYERS[config.name], "reads_edge_weights", False))
+    return layer_type(config).reads_edge_weights
 
 
 def reads_edge_features(config: ModelConfig) -> bool:
     """Whether the architecture's layers read `Graph.edge_attr`."""
-    return bool(getattr(LAYERS[config.name], "reads_edge_features", False))
+    return layer_type(config).reads_edge_features
 
 
 def build_layer(config: ModelConfig, in_channels: int, out_channels: int, index: int, last: bool) -> Layer:
-    """One message-passing layer; `last`: it gives the logits of a node task, so GAT averages its heads."""
-    follows_relu = index > 0 and config.activation == "relu" and not config.residual
-    dropout = config.dropout if index > 0 else config.input_dropout
-    if config.name == "gcn":
-        return GCNLayer(in_channels, out_channels, dropout, follows_relu)
-    if config.name == "gat":
-        heads = config.out_heads if last else config.heads
-        per_head = out_channels if last else out_channels // heads
-        return GATLayer(in_channels, per_head, heads, not last, dropout, config.attention_dropout, follows_relu)
-    return GINLayer(in_channels, out_channels, config.hidden, config.mlp_layers, config.mlp_norm, dropout, follows_relu)
+    """One message-passing layer; `last`: it gives the logits of a node task."""
+    place = Place(
+        in_channels=in_channels,
+        out_channels=out_channels,
+        last=last,
+        nonnegative_input=index > 0 and config.activation == "relu" and not config.residual,
+        dropout=config.dropout if index > 0 else config.input_dropout,
+    )
+    return layer_type(config).build(config, place)
 
 
-def build_encoder(config: ModelConfig, in_channels: int, num_categories: int) -> nn.Module | None:
+def build_encoder(config: ModelConfig, in_channels: int, num_categories: int) -> Linear | Embedding | None:
     """An embedding for categories, else the configured encoder."""
     if num_categories:
         return Embedding(num_categories, config.hidden)

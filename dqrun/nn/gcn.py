@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Self
+
 import torch
 from torch import Tensor, nn
 
 from dqrun import kernels
+from dqrun.config import ModelConfig
 from dqrun.graphs import Graph, Rows
+from dqrun.nn.layer import Layer, Place
+from dqrun.nn.lowering import Into, Lowering, Value
 from dqrun.nn.propagate import propagate
 from dqrun.quant import Site, Sites
 
 
-class GCNLayer(nn.Module):
+class GCNLayer(Layer):
     """X' = D^-1/2 A D^-1/2 X W + b over a graph whose edges hold one self-loop per node (Kipf & Welling, eq. 2).
 
     Where a plan quantises per edge (`edge_weight`, `message`), messages are Q(Q(d_i^-1/2 d_j^-1/2) Q(XW)_j), as in
@@ -21,12 +27,11 @@ class GCNLayer(nn.Module):
     """
 
     uses_self_loops = True
-    gathers_input = False  # but its product with the weight
 
     def __init__(
         self, in_channels: int, out_channels: int, dropout: float = 0.0, nonnegative_input: bool = False
     ) -> None:
-        super().__init__()
+        super().__init__(in_channels, out_channels)
         self.dropout = dropout
         self.weight = nn.Parameter(torch.empty(in_channels, out_channels))
         self.bias = nn.Parameter(torch.zeros(out_channels))
@@ -41,6 +46,10 @@ class GCNLayer(nn.Module):
             output=Site(),
         )
 
+    @classmethod
+    def build(cls, config: ModelConfig, place: Place) -> Self:
+        return cls(place.in_channels, place.out_channels, place.dropout, place.nonnegative_input)
+
     def forward(self, x: Rows, graph: Graph, relu: bool = False) -> Tensor:
         """float32 [N, in] -> [N, out]; `relu`: a ReLU follows."""
         sites, csr, protected = self.sites, graph.csr, graph.protected
@@ -53,3 +62,16 @@ class GCNLayer(nn.Module):
             h = sites.features(h, protected)
             a = propagate(csr, h, sites.edge_weight(csr.symmetric_weight), sites.message, protected)
         return sites.output(sites.aggregate(a, protected) + self.bias, protected, relu=relu)
+
+    def lower(self, to: Lowering, x: Value, into: Into) -> Value:
+        into = replace(into, bias=self.bias)
+        by_nodes = self.sites.edge_weight.is_fp32 and self.sites.message.is_fp32
+        h = to.linear(to.passed(x, "input"), self.weight.t(), "weight", to.into("features"), degree_scale=by_nodes)
+        return to.aggregate(h, into, degree_scale=by_nodes, edge_weight="" if by_nodes else "edge_weight")
+
+    def to_pyg(self, cached: bool = False) -> nn.Module:
+        from torch_geometric.nn import GCNConv
+
+        conv: nn.Module = GCNConv(self.in_channels, self.out_channels, cached=cached)
+        conv.load_state_dict({"lin.weight": self.weight.t(), "bias": self.bias})
+        return conv

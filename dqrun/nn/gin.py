@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any, Self
+
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from dqrun import kernels
+from dqrun.config import ModelConfig
 from dqrun.graphs import Graph, Rows
+from dqrun.nn.layer import Layer, Place
 from dqrun.nn.linear import MLP
+from dqrun.nn.lowering import Into, Lowering, Value
 from dqrun.nn.propagate import propagate
 from dqrun.quant import Site, Sites
 
 
-class GINLayer(nn.Module):
+class GINLayer(Layer):
     """x'_i = MLP((1 + eps) x_i + sum_j x_j), eps learned (eq. 4.1), over the edges as they are.
 
     Messages are copies of node rows, so the `message` site quantises the node tensor, its range counting each row as
@@ -20,7 +27,6 @@ class GINLayer(nn.Module):
     a plan that quantises it needs no `message`.
     """
 
-    uses_self_loops = False
     gathers_input = True
 
     def __init__(
@@ -34,7 +40,7 @@ class GINLayer(nn.Module):
         nonnegative_input: bool = False,
     ) -> None:
         """`norm`: a ReLU and a batch norm as the last operations of the MLP."""
-        super().__init__()
+        super().__init__(in_channels, out_channels)
         self.dropout = dropout
         self.eps = nn.Parameter(torch.zeros(1))
         self.mlp = MLP([in_channels, *[hidden_channels] * (mlp_layers - 1), out_channels], norm)
@@ -44,6 +50,11 @@ class GINLayer(nn.Module):
             aggregate=Site(nonnegative=nonnegative_input),
             output=Site(),
         )
+
+    @classmethod
+    def build(cls, config: ModelConfig, place: Place) -> Self:
+        options = config.hidden, config.mlp_layers, config.mlp_norm
+        return cls(place.in_channels, place.out_channels, *options, place.dropout, place.nonnegative_input)
 
     def forward(self, x: Rows, graph: Graph, relu: bool = False) -> Tensor:
         """float32 [N, in] -> [N, out]; `relu`: a ReLU follows."""
@@ -55,3 +66,19 @@ class GINLayer(nn.Module):
             a = sites.aggregate(propagate(csr, x, None, sites.message, protected), protected)
             h = kernels.add_self(csr, a, x, 1 + self.eps)
         return sites.output(self.mlp(h, protected), protected, relu=relu)
+
+    def lower(self, to: Lowering, x: Value, into: Into) -> Value:
+        h = to.aggregate(to.passed(x, "input", "message"), to.into("mlp.0.input"), self_weight=1.0 + self.eps.item())
+        return self.mlp.lower(to.part("mlp"), h, into)
+
+    def to_pyg(self, cached: bool = False) -> nn.Module:
+        from torch_geometric.nn import GINConv
+
+        conv: nn.Module = GINConv(nn.Sequential(), train_eps=True)
+        conv.load_state_dict({"eps": self.eps})
+        conv.nn = self.mlp.to_torch()  # afterwards: GINConv draws the weights of a network that it is given
+        return conv
+
+    def watch_aggregate(self, keep: Callable[[Tensor], Any]) -> RemovableHandle:
+        """With the node's own term: it is added in one step with the sum where its site is exact."""
+        return self.mlp.register_forward_pre_hook(lambda module, arguments: keep(arguments[0]))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
+from typing import cast
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -10,6 +13,7 @@ from torch import Tensor, nn
 from dqrun import kernels
 from dqrun.errors import ConfigError
 from dqrun.graphs import Rows
+from dqrun.nn.lowering import Into, Lowering, Value
 from dqrun.quant import Site, Sites
 
 
@@ -29,6 +33,16 @@ class Linear(nn.Module):
             return kernels.linear(x, weight, self.bias, relu)
         return self.sites.output(kernels.linear(x, weight, self.bias), protected, relu=relu)
 
+    def lower(self, to: Lowering, x: Value, into: Into) -> Value:
+        """Writes down its product; x: the value of its site `input`."""
+        return to.linear(x, self.weight, "weight", replace(into, bias=self.bias))
+
+    def to_torch(self) -> nn.Linear:
+        """PyTorch's layer with the same weights."""
+        linear = nn.Linear(self.weight.size(1), self.weight.size(0))
+        linear.load_state_dict({"weight": self.weight, "bias": self.bias})
+        return linear
+
 
 class BatchNorm(nn.Module):
     """Batch normalisation of node features, with site `output`."""
@@ -45,6 +59,12 @@ class BatchNorm(nn.Module):
             raise ConfigError.rule("train.batch_size", rule, x.size(0))
         return self.sites.output(self.norm(x), protected, relu=relu)
 
+    def to_torch(self) -> nn.BatchNorm1d:
+        """PyTorch's layer with the same weights and statistics."""
+        norm = nn.BatchNorm1d(self.norm.num_features)
+        norm.load_state_dict(self.norm.state_dict())
+        return norm
+
 
 class Embedding(nn.Module):
     """A vector for each category, with site `weight`."""
@@ -57,6 +77,16 @@ class Embedding(nn.Module):
     def forward(self, category: Tensor, protected: Tensor | None = None) -> Tensor:
         """int64 [N] -> float32 [N, C]."""
         return F.embedding(category, self.sites.weight(self.weight))
+
+    def lower(self, to: Lowering, into: Into) -> Value:
+        """Writes down the look-up."""
+        return to.lookup(self.weight, "weight", into)
+
+    def to_torch(self) -> nn.Embedding:
+        """PyTorch's layer with the same vectors."""
+        embedding = nn.Embedding(self.weight.size(0), self.weight.size(1))
+        embedding.load_state_dict({"weight": self.weight})
+        return embedding
 
 
 class MLP(nn.ModuleList):
@@ -72,3 +102,28 @@ class MLP(nn.ModuleList):
             x = module(x, protected, relu=i < len(self) - 1)
         assert isinstance(x, Tensor)
         return x
+
+    def lower(self, to: Lowering, x: Value, into: Into) -> Value:
+        """Writes down its products; x: the value of the site `0.input`. A last batch norm stands behind a ReLU."""
+        if isinstance(self[-1], BatchNorm):
+            into = replace(into, inner=self[-1])
+        return lower_chain(to, self.linears, x, into)
+
+    def to_torch(self) -> nn.Sequential:
+        """The same in PyTorch's layers."""
+        layers = [module.to_torch() for module in cast(list[Linear | BatchNorm], list(self))]
+        return nn.Sequential(*layers[:1], *(each for layer in layers[1:] for each in (nn.ReLU(), layer)))
+
+    @property
+    def linears(self) -> list[Linear]:
+        """Its linear layers."""
+        return [module for module in self if isinstance(module, Linear)]
+
+
+def lower_chain(to: Lowering, linears: Sequence[Linear], x: Value, into: Into) -> Value:
+    """Writes down linear layers that are the parts 0, 1, ... of a part, with a ReLU between each two."""
+    for k, linear in enumerate(linears):
+        last = k == len(linears) - 1
+        following = into if last else replace(to.into(f"{k + 1}.input"), activation="relu")
+        x = linear.lower(to.part(str(k)), x, following)
+    return x

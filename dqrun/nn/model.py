@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
+from typing import cast
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dqrun import kernels
 from dqrun.graphs import Graph, Rows, dense
-from dqrun.nn.gat import GATLayer
-from dqrun.nn.gcn import GCNLayer
-from dqrun.nn.gin import GINLayer
-from dqrun.nn.linear import BatchNorm, Linear
+from dqrun.nn.layer import Layer
+from dqrun.nn.linear import BatchNorm, Embedding, Linear, lower_chain
+from dqrun.nn.lowering import LOGITS, Into, Lowering, Value
 from dqrun.quant import Site
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"elu": F.elu, "none": lambda x: x}  # a ReLU is left to sites
-Layer = GCNLayer | GATLayer | GINLayer
 
 
 class Head(nn.ModuleList):
@@ -35,6 +34,15 @@ class Head(nn.ModuleList):
             x = linear(x, relu=not last)
         return x
 
+    def lower(self, to: Lowering, x: Value, into: Into) -> Value:
+        """Writes down its products; x: the value of the site `0.input`."""
+        return lower_chain(to, self.linears, x, into)
+
+    @property
+    def linears(self) -> list[Linear]:
+        """Its layers."""
+        return cast(list[Linear], list(self))
+
 
 class GNN(nn.Module):
     """A graph network for node tasks (`readout=None`: the last layer gives the logits) or graph tasks.
@@ -49,8 +57,8 @@ class GNN(nn.Module):
 
     def __init__(
         self,
-        layers: list[Layer],
-        encoder: nn.Module | None = None,
+        layers: Sequence[Layer],
+        encoder: Linear | Embedding | None = None,
         norms: list[BatchNorm] | None = None,
         activation: str = "relu",
         residual: bool = False,
@@ -67,6 +75,16 @@ class GNN(nn.Module):
         self.head = head
         signs = nonnegative_states or [False] * (self.num_hidden + 1)
         self.states = nn.ModuleList(Site(nonnegative=sign, fp32_by_default=True) for sign in signs)
+
+    @property
+    def message_passing(self) -> list[Layer]:
+        """Its layers."""
+        return cast(list[Layer], list(self.layers))
+
+    @property
+    def uses_self_loops(self) -> bool:
+        """Whether its layers pass messages over one self-loop per node."""
+        return self.message_passing[0].uses_self_loops
 
     @property
     def num_hidden(self) -> int:
@@ -111,3 +129,35 @@ class GNN(nn.Module):
         if not relu:
             h = ACTIVATIONS[self.activation](h)
         return dense(x) + h if self.residual and x.shape == h.shape else h
+
+    def lower(self, to: Lowering) -> None:
+        """Writes down all operations, from the features that enter to the logits."""
+        x = self._lower_encoder(to)
+        for i, layer in enumerate(self.message_passing):
+            x = layer.lower(to.part(f"layers.{i}"), x, self._following(i, x))
+        if self.readout is None:
+            return
+        if self.head is None:
+            to.readout(x, self.readout, Into(LOGITS))
+            return
+        pooled = to.readout(x, self.readout, to.into("head.0.input"))
+        self.head.lower(to.part("head"), pooled, Into(LOGITS))
+
+    def _lower_encoder(self, to: Lowering) -> Value:
+        """From the features to state 0."""
+        state, encoder = to.into("states.0"), self.encoder
+        if encoder is None:
+            return to.features(self.message_passing[0].in_channels, state)
+        part = to.part("encoder")
+        if isinstance(encoder, Embedding):
+            return encoder.lower(part, state)
+        return encoder.lower(part, to.features(encoder.weight.size(1), part.into("input")), state)
+
+    def _following(self, i: int, x: Value) -> Into:
+        """What follows layer i, which reads x."""
+        if i == self.num_hidden:
+            return Into(LOGITS)
+        norm = None if self.norms is None else self.norms[i]
+        assert norm is None or isinstance(norm, BatchNorm)
+        adds = self.residual and x.channels == self.message_passing[i].out_channels
+        return Into(f"states.{i + 1}", norm=norm, activation=self.activation, residual=x if adds else None)

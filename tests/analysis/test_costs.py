@@ -7,7 +7,8 @@ import torch
 
 from dqrun.analysis.costs import Costs, Size, costs, width
 from dqrun.composition.compose import load_configs
-from dqrun.nn import GNN
+from dqrun.errors import ConfigError
+from dqrun.nn import GNN, GCNLayer, Layer
 from dqrun.nn.build import build_model
 from dqrun.quant import Grid, Observer, Quantizer, Site, named_sites
 
@@ -100,8 +101,16 @@ def test_bytes_are_those_of_each_parameter() -> None:
     assert costs(model, Size(1, 1)).model_bytes == expected
 
 
-def test_an_unknown_layer_is_refused() -> None:
+class Silent(GCNLayer):
+    """A layer that does not say what its operations are."""
+
+    lower = Layer.lower
+
+
+def test_a_layer_that_does_not_say_its_operations_is_refused() -> None:
     model = model_of("dataset=cora", "model=gcn", "quant=int4")
-    model.encoder = torch.nn.Bilinear(2, 2, 2)
-    with pytest.raises(TypeError, match="no function registered here counts the costs of Bilinear"):
+    model.layers[0] = Silent(10, 16)
+    with pytest.raises(
+        ConfigError, match=r"^Silent has no integer program and no known costs: it does not define lower"
+    ):
         costs(model, Size(1, 1))

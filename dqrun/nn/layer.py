@@ -1,0 +1,81 @@
+"""`Layer`: what a message-passing layer says of itself. One file and one registration make a layer known everywhere."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from dqrun.config import ModelConfig
+from dqrun.errors import ConfigError
+from dqrun.graphs import Graph, Rows
+from dqrun.nn.lowering import Into, Lowering, Value
+from dqrun.quant import Sites
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where in a network a layer stands, and the sizes that follow from it.
+
+    `in_channels`, `out_channels`: of the node tensors before and behind it. `last`: it gives the logits of a node task.
+    `nonnegative_input`: what enters has no negative values. `dropout`: of what enters.
+    """
+
+    in_channels: int
+    out_channels: int
+    last: bool = False
+    nonnegative_input: bool = False
+    dropout: float = 0.0
+
+
+class Layer(nn.Module):
+    """A message-passing layer, from node rows [N, in_channels] to [N, out_channels].
+
+    A subclass is registered with `@register.layer(NAME)`. It gives `build` and `forward`; `lower` makes its integer
+    program and its costs known, `to_pyg` its twin for `dqrun bench`.
+    """
+
+    uses_self_loops: ClassVar[bool] = False
+    """Whether it runs over a graph whose edges hold one self-loop per node, else over the edges as they are."""
+    gathers_input: ClassVar[bool] = False
+    """Whether edges gather the rows that enter, rather than a product of these: their range counts them so often."""
+    reads_edge_weights: ClassVar[bool] = False
+    """Whether it reads `Graph.edge_weight`."""
+    reads_edge_features: ClassVar[bool] = False
+    """Whether it reads `Graph.edge_attr`."""
+
+    in_channels: int
+    out_channels: int
+    sites: Sites
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.in_channels, self.out_channels = in_channels, out_channels
+
+    @classmethod
+    @abstractmethod
+    def build(cls, config: ModelConfig, place: Place) -> Self:
+        """The layer of a network of this configuration at a place."""
+
+    @abstractmethod
+    def forward(self, x: Rows, graph: Graph, relu: bool = False) -> Tensor:
+        """float32 [N, in_channels] -> [N, out_channels]; `relu`: a ReLU follows."""
+
+    def lower(self, to: Lowering, x: Value, into: Into) -> Value:
+        """Writes down the operations of the layer, from the value x to what `into` says."""
+        raise ConfigError(f"{type(self).__name__} has no integer program and no known costs: it does not define lower")
+
+    def to_pyg(self, cached: bool = False) -> nn.Module:
+        """PyG's layer with the same weights, called as `layer(x, edge_index)`.
+
+        `cached`: it may keep what it computes of its one graph. Imports PyG, which nothing else here does.
+        """
+        raise ConfigError(f"{type(self).__name__} has no layer of PyG to be compared with: it does not define to_pyg")
+
+    def watch_aggregate(self, keep: Callable[[Tensor], Any]) -> RemovableHandle:
+        """Calls `keep` with what the layer has aggregated, float32 [N, ...], in each forward pass to come."""
+        return self.sites.aggregate.register_forward_hook(lambda module, arguments, output: keep(output))
