@@ -1,11 +1,41 @@
-"""Quantised graph neural networks: trained, compared and run from one command line (`dqrun --help`)."""
+"""Quantised graph neural networks: trained, compared and run from one command line (`dqrun --help`) or from Python.
 
+The names of this package are imported when they are asked for: `import dqrun` takes neither torch nor pandas. See
+docs/python.md.
+"""
+
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from dqrun import register as register
+    from dqrun.api.reading import load_model as load_model
+    from dqrun.api.reading import results as results
+    from dqrun.api.running import run as run
+    from dqrun.errors import ConfigError as ConfigError
+    from dqrun.errors import DataError as DataError
+    from dqrun.errors import DqrunError as DqrunError
+    from dqrun.errors import ResultsError as ResultsError
+    from dqrun.errors import TrialFailed as TrialFailed
     from dqrun.integer import Program as Program
     from dqrun.integer import load_program as load_program
+
+_PLACES = {
+    "run": "dqrun.api.running",
+    "results": "dqrun.api.reading",
+    "load_model": "dqrun.api.reading",
+    "Program": "dqrun.integer",
+    "load_program": "dqrun.integer",
+    "ConfigError": "dqrun.errors",
+    "DataError": "dqrun.errors",
+    "DqrunError": "dqrun.errors",
+    "ResultsError": "dqrun.errors",
+    "TrialFailed": "dqrun.errors",
+}
+"""The module of each name."""
+
+__all__ = [*_PLACES, "register"]  # pyright: ignore[reportUnsupportedDunderAll]
 
 try:
     __version__ = version("dqrun")
@@ -14,9 +44,14 @@ except PackageNotFoundError:  # a checkout on the path that was never installed 
 
 
 def __getattr__(name: str) -> Any:
-    """`dqrun.load_program` and `dqrun.Program`, imported when asked for: the command line starts without torch."""
-    if name in ("load_program", "Program"):
-        import dqrun.integer
+    """A public name, or the module `register`, imported when asked for: the command line starts without torch."""
+    if name == "register":
+        return import_module("dqrun.register")
+    if name not in _PLACES:
+        raise AttributeError(f"module 'dqrun' has no attribute {name!r}")
+    found = globals()[name] = getattr(import_module(_PLACES[name]), name)
+    return found
 
-        return getattr(dqrun.integer, name)
-    raise AttributeError(f"module 'dqrun' has no attribute {name!r}")
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

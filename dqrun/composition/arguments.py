@@ -25,3 +25,8 @@ class VerbParser(LineParser):
 
     def error(self, message: str) -> NoReturn:
         raise ConfigError(f"{message}; {self.prog} --help lists the options")
+
+
+def add_results(parser: argparse.ArgumentParser) -> None:
+    """The option that names the results folder."""
+    parser.add_argument("--results", metavar="DIR", default="results", help="results folder (default: results)")

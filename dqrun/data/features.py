@@ -176,26 +176,32 @@ class FeatureRule:
 
         Raises DataError where the dataset has none of this kind and width.
         """
-        degree = dataset.packed.in_degree
+        return self.of(dataset.packed.in_degree, dataset.x, dataset.category, dataset.name)
+
+    def of(self, degree: Tensor, given: Tensor | None, category: Tensor | None, name: str) -> Features:
+        """The features of N nodes, from what is known of them.
+
+        `degree`: int64 [N], edges that enter each node, self-loops not counted. `given`: float32 [N, F] or None.
+        `category`: int64 [N] or None. `name`: what errors call the data. Raises DataError as `apply` does.
+        """
         if self.kind == "scaled_degree":
             return GivenFeatures(((degree.double() - self.mean) / self.divisor).float().unsqueeze(1))
         if self.kind == "one_hot_degree":
             if degree.numel() and int(degree.max()) >= self.width:
-                got = f"got {int(degree.max())} in {dataset.name}"
+                got = f"got {int(degree.max())} in {name}"
                 raise DataError(f"in-degrees must be at most {self.width - 1}, the largest of training, {got}")
             return OneHotDegree(degree, self.width)
         if self.kind == "category":
-            category = dataset.category
             if category is None:
-                raise DataError(f"{dataset.name} has no categories, one integer per node")
+                raise DataError(f"{name} has no categories, one integer per node")
             if category.numel() and not 0 <= int(category.min()) <= int(category.max()) < self.width:
                 got = f"got {int(category.min())}..{int(category.max())}"
-                raise DataError(f"categories of {dataset.name} must be in 0..{self.width - 1}, {got}")
+                raise DataError(f"categories of {name} must be in 0..{self.width - 1}, {got}")
             return Categories(category, self.width)
-        if dataset.x is None or dataset.x.size(1) != self.width:
-            got = "none" if dataset.x is None else str(dataset.x.size(1))
-            raise DataError(f"{dataset.name} must have {self.width} float features per node, got {got}")
-        return GivenFeatures(_normalize_rows(dataset.x) if self.normalize_rows else dataset.x)
+        if given is None or given.size(1) != self.width:
+            got = "none" if given is None else str(given.size(1))
+            raise DataError(f"{name} must have {self.width} float features per node, got {got}")
+        return GivenFeatures(_normalize_rows(given) if self.normalize_rows else given)
 
 
 def _training_nodes(dataset: GraphDataset, split: Split) -> Tensor:

@@ -7,10 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from dqrun.analysis.rows import config_of
-from dqrun.cli.verbs.folders import add_results
 from dqrun.cli.verbs.runs import find_trial
 from dqrun.cli.verbs.trials import UNFINISHED, require_results
-from dqrun.composition.arguments import VerbParser
+from dqrun.composition.arguments import VerbParser, add_results
 from dqrun.config import DataConfig
 from dqrun.config.run import LauncherConfig, ResultsConfig
 from dqrun.errors import ConfigError, ResultsError

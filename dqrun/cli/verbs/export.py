@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from dqrun.cli.verbs.folders import add_results, find_network
-from dqrun.composition.arguments import VerbParser
+from dqrun.composition.arguments import VerbParser, add_results
+from dqrun.runs.folders import find_network
 
 SUFFIX = ".dqp"
 

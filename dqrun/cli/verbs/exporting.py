@@ -6,17 +6,13 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from dqrun.config import DataConfig, DatasetConfig, RunConfig
-from dqrun.data.dataset import load_dataset
+from dqrun.config import DatasetConfig
 from dqrun.data.features import FeatureRule
-from dqrun.data.splits import split_for
-from dqrun.errors import DataError, ResultsError
+from dqrun.errors import ResultsError
 from dqrun.integer.lower import lower
-from dqrun.nn.build import reads_edge_features, reads_edge_weights
 from dqrun.quant.plan import split_parameters
 from dqrun.runs.model_file import load_features, load_model
-from dqrun.runs.records import read_json
-from dqrun.runs.row import check_row
+from dqrun.runs.network import fit_features
 from dqrun.runs.store import MODEL
 
 
@@ -48,14 +44,3 @@ def export(folder: Path, output: Path) -> list[str]:
 def said(record: DatasetConfig | FeatureRule) -> dict[str, Any]:
     """The fields of a record that differ from their defaults: all that a small file needs."""
     return {f.name: value for f in fields(record) if (value := getattr(record, f.name)) != f.default}
-
-
-def fit_features(folder: Path, config: RunConfig) -> FeatureRule:
-    """The features' rule of a network whose file has none, from its training data; raises DataError without a row."""
-    try:
-        fold = check_row(read_json(folder / "row.json"))["fold"]
-    except (OSError, ValueError) as error:
-        raise DataError(f"{folder / 'row.json'} must name the fold of the trial ({error})") from None
-    dataset = load_dataset(config.dataset, DataConfig())
-    rule = FeatureRule.fit(dataset, split_for(dataset, config.protocol, fold), config.dataset)
-    return rule.reading(reads_edge_weights(config.model), reads_edge_features(config.model))

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from dqrun.cli.verbs.folders import add_results
-from dqrun.composition.arguments import VerbParser
+from dqrun.composition.arguments import VerbParser, add_results
 from dqrun.errors import ConfigError
 
 DATASET_HELP = """\

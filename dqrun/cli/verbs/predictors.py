@@ -9,13 +9,13 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from dqrun.cli.verbs.folders import NETWORK, find_network
 from dqrun.config import DatasetConfig
 from dqrun.data.features import KINDS, FeatureRule
 from dqrun.errors import ConfigError, DataError, DqrunError
 from dqrun.graphs import Graph
 from dqrun.integer import Program, load_program
 from dqrun.paths import user_path
+from dqrun.runs.folders import NETWORK, find_network
 from dqrun.runs.records import check_types
 
 SUFFIX = ".dqp"

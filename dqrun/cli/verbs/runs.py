@@ -8,10 +8,11 @@ from pathlib import Path
 
 from dqrun.analysis.rows import Run
 from dqrun.analysis.select import Filter, choose, split_words
-from dqrun.cli.verbs.folders import add_results, find_folder
 from dqrun.cli.verbs.trials import list_trials
+from dqrun.composition.arguments import add_results
 from dqrun.errors import ResultsError, suggestion
 from dqrun.paths import user_path
+from dqrun.runs.folders import find_folder
 
 
 def add_choice(parser: argparse.ArgumentParser) -> None:

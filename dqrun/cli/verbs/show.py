@@ -9,9 +9,8 @@ from pathlib import Path
 from dqrun.analysis.rows import Run
 from dqrun.analysis.sheets import Sheet, as_text
 from dqrun.analysis.text import for_terminal, text_of
-from dqrun.cli.verbs.folders import add_results
 from dqrun.cli.verbs.runs import find_trial
-from dqrun.composition.arguments import VerbParser
+from dqrun.composition.arguments import VerbParser, add_results
 
 EPOCH_COLUMNS = ("epoch", "train_loss", "val_loss", "val_metric", "lr")
 

@@ -1,8 +1,7 @@
-"""How verbs name the folder of a run: by its path, or by its name in the results folder."""
+"""The folder of a run, by its path or by its name in a results folder."""
 
 from __future__ import annotations
 
-import argparse
 import os
 from pathlib import Path
 
@@ -10,11 +9,6 @@ from dqrun.errors import ResultsError
 from dqrun.paths import real_path, user_path
 
 NETWORK = "model.safetensors"
-
-
-def add_results(parser: argparse.ArgumentParser) -> None:
-    """The option that names the results folder."""
-    parser.add_argument("--results", metavar="DIR", default="results", help="results folder (default: results)")
 
 
 def find_folder(run: str, results: Path) -> Path | None:

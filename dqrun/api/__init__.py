@@ -1,0 +1,1 @@
+"""What a Python program calls: `dqrun.run`, `results`, `load_model`, `quantize` and `lower`; see docs/python.md."""
