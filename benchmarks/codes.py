@@ -25,12 +25,12 @@ class CodeCount:
     """How often each code of a quantiser occurs in what passes it."""
 
     def __init__(self, quantizer: Quantizer) -> None:
-        self.grid, self.params = quantizer.grid, quantizer.params()
-        self.counts = torch.zeros(self.grid.qmax - self.grid.qmin + 1, dtype=torch.int64)
+        self.spec, self.scales = quantizer.spec, quantizer.fixed_scales()
+        self.counts = torch.zeros(self.spec.qmax - self.spec.qmin + 1, dtype=torch.int64)
 
     def add(self, x: Tensor) -> None:
         """x: float32, any shape."""
-        codes = self.grid.encode(x, *self.params) - self.grid.qmin
+        codes = self.spec.encode(x, self.scales) - self.spec.qmin
         self.counts += torch.bincount(codes.flatten(), minlength=self.counts.numel())
 
     @property

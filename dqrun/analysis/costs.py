@@ -117,7 +117,7 @@ class Counting(Lowering):
 
 def width(site: Site | None) -> int:
     """Bits of the values that leave a site."""
-    return FP32 if site is None or site.quantizer is None else site.quantizer.grid.bits
+    return FP32 if site is None or site.quantizer is None else site.quantizer.spec.bits
 
 
 def weight_widths(model: nn.Module) -> list[tuple[float, int]]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dqrun.config.rules import doc, require
+from dqrun.config.rules import doc, require, require_one_of
+
+WEIGHT_GRANULARITIES = ("tensor", "channel")
 
 
 @dataclass
@@ -16,11 +18,15 @@ class QuantConfig:
     activation_bits: int | None = doc("width of activations, 2..8; null: FP32")
     symmetric_weights: bool = doc("weights on a grid with zero point 0 (else affine)", False)
     symmetric_activations: bool = doc("activations on a grid with zero point 0 (else affine)", False)
+    weight_granularity: str = doc(
+        "what has a scale of its own: tensor (a whole weight), channel (each output channel of a weight)", "tensor"
+    )
 
     def validate(self) -> None:
         for name in ("bits", "weight_bits", "activation_bits"):
             bits = getattr(self, name)
             require(bits is None or 2 <= bits <= 8, f"quant.{name}", "be in 2..8 or null", bits)
+        require_one_of("quant.weight_granularity", self.weight_granularity, WEIGHT_GRANULARITIES)
 
     @property
     def is_fp32(self) -> bool:
@@ -29,9 +35,9 @@ class QuantConfig:
 
     @property
     def label(self) -> str:
-        """The name in tables: fp32, int8, int4, w4a8, w4a32, ..."""
+        """The name in tables: fp32, int8, int4, w4a8, w4a32, int4-channel, ..."""
         if self.is_fp32:
             return "fp32"
-        if self.weight_bits == self.activation_bits:
-            return f"int{self.weight_bits}"
-        return f"w{self.weight_bits or 32}a{self.activation_bits or 32}"
+        same = self.weight_bits == self.activation_bits
+        widths = f"int{self.weight_bits}" if same else f"w{self.weight_bits or 32}a{self.activation_bits or 32}"
+        return widths if self.weight_granularity == "tensor" else f"{widths}-{self.weight_granularity}"

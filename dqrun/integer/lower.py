@@ -96,7 +96,7 @@ class ProgramLowering(Lowering):
         """What a step of the codes of x is worth."""
         return self.sites.grid(x.site).scale
 
-    def _epilogue(self, scale: float, into: Into) -> Epilogue:
+    def _epilogue(self, scale: float | Tensor, into: Into) -> Epilogue:
         grid = None if into.target == LOGITS else self.sites.grid(into.target)
         return make_epilogue(scale, into, grid)
 
@@ -105,8 +105,8 @@ def _residual(into: Into) -> str:
     return "" if into.residual is None else into.residual.site
 
 
-def make_epilogue(scale: float, into: Into, grid: CodeGrid | None) -> Epilogue:
-    """What follows integer sums in steps of `scale`, up to codes of `grid` (None: float32).
+def make_epilogue(scale: float | Tensor, into: Into, grid: CodeGrid | None) -> Epilogue:
+    """What follows integer sums in steps of `scale` (one, or float64 [C]), up to codes of `grid` (None: float32).
 
     The bias becomes a part of a batch norm's offset, unless a ReLU stands between.
     """
@@ -117,7 +117,7 @@ def make_epilogue(scale: float, into: Into, grid: CodeGrid | None) -> Epilogue:
     if norms:
         gain, offset = (value.double() for value in affine(norms, None if into.inner is not None else bias))
     return Epilogue(
-        multiplier=torch.tensor([scale], dtype=torch.float64),
+        multiplier=torch.as_tensor(scale, dtype=torch.float64).view(-1),
         bias=bias if into.inner is not None or not norms else None,
         pre_relu=into.inner is not None,
         gain=gain,

@@ -18,7 +18,7 @@ from dqrun.integer.batch_norm import affine
 from dqrun.nn import GNN
 from dqrun.nn.linear import BatchNorm, Linear
 from dqrun.nn.lowering import Into, Lowering, Rows, Value
-from dqrun.quant import Quantizer, named_sites
+from dqrun.quant import Quantizer, Scales, named_sites
 
 TIE = 1e-9  # of a code: nearer to the middle of two codes, float64 is no judge either
 BLOCK = 1 << 15  # elements rounded at a time: they stay in the cache from one step to the next
@@ -43,7 +43,7 @@ class Float64Quantizer(nn.Module):
 
     def __init__(self, quantizer: Quantizer, float32_rule: bool, watched: bool) -> None:
         super().__init__()
-        self.grid, (self.scale, self.zero_point) = quantizer.grid, quantizer.params()
+        self.spec, self.scales = quantizer.spec, quantizer.fixed_scales()
         self.float32_rule, self.watched = float32_rule, watched
         self.tie, self.codes = False, torch.empty(0)
 
@@ -53,25 +53,28 @@ class Float64Quantizer(nn.Module):
         if self.watched:
             self.watch(x)
         real = torch.empty(x.shape, dtype=torch.float64)
-        rows = max(1, BLOCK // max(1, x[:1].numel()))
+        rows = x.size(0) if self.scales.scale.dim() else BLOCK // max(1, x[:1].numel())
+        rows = max(1, rows)
         for source, target in zip(torch.split(x, rows), torch.split(real, rows), strict=True):
             self.round(source, target)
         return real.relu_() if relu else real
 
     def round(self, x: Tensor, out: Tensor) -> None:
         """Writes the values of the grid that x becomes to `out`, float64 of the same shape."""
+        scale, zero_point = self.scales
         if self.float32_rule:
-            out.copy_(self.grid.encode(x.float(), self.scale, self.zero_point))
+            out.copy_(self.spec.encode(x.float(), self.scales))
         else:
-            torch.mul(x, 1.0 / self.scale.double(), out=out)
-            out.round_().add_(self.zero_point).clamp_(self.grid.qmin, self.grid.qmax)
-        out.sub_(self.zero_point).mul_(self.scale.double())
+            torch.mul(x, 1.0 / scale.double(), out=out)
+            out.round_().add_(zero_point).clamp_(self.spec.qmin, self.spec.qmax)
+        out.sub_(zero_point).mul_(scale.double())
 
     def watch(self, x: Tensor) -> None:
-        scale = self.scale if self.float32_rule else self.scale.double()
-        self.codes = self.grid.encode(x.to(scale.dtype), scale, self.zero_point) - self.grid.qmin
-        place = x / scale + self.zero_point
-        inside = (place > self.grid.qmin - 1) & (place < self.grid.qmax + 1)
+        scale, zero_point = self.scales
+        scale = scale if self.float32_rule else scale.double()
+        self.codes = self.spec.encode(x.to(scale.dtype), Scales(scale, zero_point)) - self.spec.qmin
+        place = x / scale + zero_point
+        inside = (place > self.spec.qmin - 1) & (place < self.spec.qmax + 1)
         distance = (place - torch.floor(place) - 0.5).abs()
         self.tie = not self.float32_rule and bool((inside & (distance < TIE)).any())
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from dqrun.errors import ConfigError
 from dqrun.kernels.integer import CodeGrid, Weight
-from dqrun.quant import Quantizer, named_sites
+from dqrun.quant import Quantizer, Scales, named_sites
 
 
 class TrainedSites:
@@ -22,21 +22,25 @@ class TrainedSites:
     def grid(self, name: str) -> CodeGrid:
         """The grid of an activation site; raises ConfigError where it is exact or has seen nothing."""
         quantizer = self._quantizer(name)
-        grid, (scale, zero_point) = quantizer.grid, quantizer.params()
-        spare = 1 if grid.signed and grid.symmetric else 0
-        return CodeGrid(grid.bits, scale.item(), int(zero_point.item()) - grid.qmin, spare)
+        spec, (scale, zero_point) = quantizer.spec, quantizer.fixed_scales()
+        return CodeGrid(spec.bits, scale.item(), int(zero_point.item()) - spec.qmin, spare=int(spec.narrow))
 
-    def weight(self, name: str, weight: Tensor) -> tuple[Weight, int, float]:
-        """Codes int8 of a weight float32 [M, K] on the grid of its site, the grid's width and its scale.
+    def weight(self, name: str, weight: Tensor) -> tuple[Weight, int, Tensor]:
+        """Codes int8 of a weight float32 [M, K] on the grid of its site, the grid's width and its scales.
 
-        Raises ConfigError where the site is exact or its grid not symmetric.
+        The scales are float64 [1], or [M], one for each output channel. Raises ConfigError where the site is exact, its
+        grid not symmetric, or what shares a scale another part of the weight.
         """
         quantizer = self._quantizer(name)
-        if not quantizer.grid.symmetric or not quantizer.grid.signed:
+        spec = quantizer.spec
+        if not spec.symmetric or not spec.narrow:
             raise ConfigError(f"{name} must have a symmetric grid in an integer program: train with plan=integer")
-        scale, zero_point = quantizer.params()
-        codes = quantizer.grid.encode(weight.detach(), scale, zero_point)
-        return Weight(codes.to("cpu", torch.int8).contiguous()), quantizer.grid.bits, scale.item()
+        scale, zero_point = (each.flatten() for each in quantizer.fixed_scales())
+        if scale.numel() not in (1, weight.size(0)):
+            rule = f"have one scale, or one for each of {weight.size(0)} outputs, in an integer program"
+            raise ConfigError.rule(name, rule, scale.numel())
+        codes = spec.encode(weight.detach(), Scales(scale.view(-1, 1), zero_point.view(-1, 1)))
+        return Weight(codes.to("cpu", torch.int8).contiguous()), spec.bits, scale.cpu().double()
 
     def fake_quantized(self, name: str, weight: Tensor) -> Tensor:
         """A weight as the network uses it: rounded to the grid of its site and back, float32."""
@@ -58,6 +62,6 @@ class TrainedSites:
         if quantizer is None:
             rule = "train with plan=integer and a width for weights and activations, e.g. quant=int8"
             raise ConfigError(f"{name} must be quantised in an integer program, it is exact: {rule}")
-        if not quantizer.observer.has_seen:
+        if not quantizer.scales.ready:
             raise ConfigError(f"{name} must have observed values before lowering: train or calibrate first")
         return quantizer

@@ -25,10 +25,12 @@ __all__ = [
     "Range",
     "Rows",
     "add_self",
+    "channel_range",
     "dropout",
     "edge_add",
     "edge_softmax",
     "fake_quantize",
+    "fake_quantize_broadcast",
     "linear",
     "message_range",
     "ran",
@@ -80,6 +82,30 @@ def fake_quantize(
     )
 
 
+def fake_quantize_broadcast(
+    x: R,
+    scale: Tensor,
+    zero_point: Tensor,
+    qmin: int,
+    qmax: int,
+    protected: Tensor | None = None,
+    estimator: str = "ste",
+    relu: bool = False,
+    noise: Noise | None = None,
+) -> R:
+    """`fake_quantize` with several scales: float32 `scale` and int32 `zero_point`, of one shape, broadcast to x.
+
+    [C, 1] for x [C, K] is a scale for each output channel of a weight, [N, 1] for x [N, F] one for each node. Sparse
+    rows take [N, 1]. The gradient of a scale is the sum over the elements that share it.
+    """
+    if isinstance(x, SparseRows):
+        row, exact = x.where.places.row, sparse.of_values(x, protected)
+        scale, zero_point = scale.flatten()[row], zero_point.flatten()[row]
+        values = fake_quantize_broadcast(x.values, scale, zero_point, qmin, qmax, exact, estimator, relu, noise)
+        return cast(R, x.with_values(values))
+    return cast(R, reference.fake_quantize(x, scale, zero_point, qmin, qmax, protected, estimator, relu, noise))
+
+
 def dropout(x: R, p: float, training: bool) -> R:
     """`torch.nn.functional.dropout`, with a mask that is a hash of each element's place and a seed.
 
@@ -120,6 +146,16 @@ def tail_range(
         x, row_weight = sparse.multiset(x, row_weight, protected)
         protected = None
     return version(reference.tail_range, x)(x, tail, row_weight, protected, seen, percentile)
+
+
+def channel_range(
+    x: Tensor, shape: tuple[int, ...], tail: float, seen: Range | None = None, percentile: str = "symmetric"
+) -> Range:
+    """`tail_range` of each part of a tensor: of the elements that share an element of `shape`, which broadcasts to x.
+
+    x: float32, without NaN, not empty. Returns two float32 tensors of `shape`. seen: ranges so far, of `shape`.
+    """
+    return reference.channel_range(x, shape, tail, seen, percentile)
 
 
 def linear(x: Rows, weight: Tensor, bias: Tensor | None = None, relu: bool = False) -> Tensor:

@@ -51,6 +51,7 @@ class _FakeQuantize(torch.autograd.Function):
     ) -> Tensor:
         code = torch.round(x * (1 / scale)) + zero_point
         exact = None if protected is None else _rows(protected, x)
+        ctx.scale_shape = scale.shape
         ctx.slope = (
             _step_slope(x, scale, qmin - zero_point, qmax - zero_point, exact) if ctx.needs_input_grad[1] else None
         )
@@ -60,9 +61,13 @@ class _FakeQuantize(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        step = None if ctx.slope is None else (grad * ctx.slope).sum()
+        step = None if ctx.slope is None else _sum_like(grad * ctx.slope, ctx.scale_shape)
         grad = grad if ctx.passes is None else grad.where(ctx.passes, 0.0)
         return (grad, step, None, None, None, None, None)
+
+
+def _sum_like(x: Tensor, shape: torch.Size) -> Tensor:
+    return x.sum_to_size(shape) if shape else x.sum()
 
 
 def gradient_codes(qmin: int, qmax: int, estimator: str) -> tuple[int, int]:
@@ -121,6 +126,18 @@ def tail_range(
     percentile: str = "symmetric",
 ) -> Range:
     low, high = _tail_range(x, tail, row_weight, protected, percentile)
+    return (low, high) if seen is None else (torch.minimum(low, seen[0]), torch.maximum(high, seen[1]))
+
+
+@torch.no_grad()
+def channel_range(
+    x: Tensor, shape: tuple[int, ...], tail: float, seen: Range | None = None, percentile: str = "symmetric"
+) -> Range:
+    own = [dim for dim, size in enumerate(shape) if size > 1]
+    parts = x.movedim(own, list(range(len(own)))).reshape(max(1, torch.Size(shape).numel()), -1)
+    below, above = left_out(tail, parts.size(1), percentile)
+    ordered = parts.sort(1).values
+    low, high = (ordered[:, rank].view(shape) for rank in (below, parts.size(1) - 1 - above))
     return (low, high) if seen is None else (torch.minimum(low, seen[0]), torch.maximum(high, seen[1]))
 
 

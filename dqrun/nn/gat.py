@@ -52,8 +52,8 @@ class GATLayer(Layer):
         nn.init.uniform_(self.attention, -bound, bound)
         self.sites = Sites(
             input=Site(nonnegative=nonnegative_input),
-            weight=Site(is_weight=True),
-            attention=Site(is_weight=True),
+            weight=Site(self.weight, channels=(1,)),
+            attention=Site(self.attention, channels=(0, 1)),  # each vector of each head is an output channel
             features=Site(),
             logit=Site(),
             coefficient=Site(nonnegative=True),

@@ -38,7 +38,7 @@ class GCNLayer(Layer):
         nn.init.xavier_uniform_(self.weight)
         self.sites = Sites(
             input=Site(nonnegative=nonnegative_input),
-            weight=Site(is_weight=True),
+            weight=Site(self.weight, channels=(1,)),
             features=Site(),
             edge_weight=Site(nonnegative=True),
             message=Site(),

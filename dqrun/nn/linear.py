@@ -24,7 +24,7 @@ class Linear(nn.Module):
         super().__init__()
         plain = nn.Linear(in_channels, out_channels)
         self.weight, self.bias = plain.weight, plain.bias
-        self.sites = Sites(input=Site(nonnegative=nonnegative_input), weight=Site(is_weight=True), output=Site())
+        self.sites = Sites(input=Site(nonnegative=nonnegative_input), weight=Site(self.weight), output=Site())
 
     def forward(self, x: Rows, protected: Tensor | None = None, relu: bool = False) -> Tensor:
         """float32 [N, in] -> [N, out]; `protected`: bool [N], rows that stay exact; `relu`: a ReLU follows."""
@@ -72,7 +72,7 @@ class Embedding(nn.Module):
     def __init__(self, num_categories: int, channels: int) -> None:
         super().__init__()
         self.weight = nn.Embedding(num_categories, channels).weight
-        self.sites = Sites(weight=Site(is_weight=True))
+        self.sites = Sites(weight=Site(self.weight, channels=(1,)))
 
     def forward(self, category: Tensor, protected: Tensor | None = None) -> Tensor:
         """int64 [N] -> float32 [N, C]."""

@@ -2,12 +2,50 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Generic
+
 from torch import Tensor
 
 from dqrun import kernels
 from dqrun.graphs import CSR
 from dqrun.kernels import R
-from dqrun.quant import Phase, Site
+from dqrun.quant import Phase, QuantSpec, Scales, Site
+
+
+@dataclass(frozen=True)
+class Messages(Generic[R]):
+    """The messages weight[e] * x[source(e)] of a graph's edges as one tensor, which is never made: see `Quantizable`.
+
+    x: float32 [N, F] with weight [E], or [N, H, C] with weight [E, H]; weight None stands for ones. protected: bool
+    [N], sources whose messages stay FP32. Observing and rounding them gives their sums over the edges of each target.
+    """
+
+    csr: CSR
+    x: R
+    weight: Tensor | None
+    protected: Tensor | None
+
+    @property
+    def count(self) -> int:
+        return self.csr.num_edges * self.x.numel() // max(1, self.x.size(0))
+
+    @property
+    def if_empty(self) -> str:
+        return "no edge carried one" if self.protected is None else "no edge left an unprotected node"
+
+    def range(
+        self, shape: tuple[int, ...], tail: float, seen: kernels.Range | None, percentile: str
+    ) -> tuple[Tensor, Tensor]:
+        assert not shape
+        return kernels.message_range(self.csr, self.x, self.weight, tail, self.protected, seen, percentile)
+
+    def fake_quantize(self, scales: Scales, spec: QuantSpec, estimator: str, noise: kernels.Noise | None) -> R:
+        rounding = (*scales, spec.qmin, spec.qmax, self.protected, estimator, noise)
+        return kernels.spmm_quantized(self.csr, self.x, self.weight, *rounding)
+
+    def exact(self) -> R:
+        return kernels.spmm(self.csr, self.x, self.weight)
 
 
 def propagate(csr: CSR, h: R, weight: Tensor | None, site: Site, protected: Tensor | None) -> R:
@@ -16,21 +54,14 @@ def propagate(csr: CSR, h: R, weight: Tensor | None, site: Site, protected: Tens
     h: float32 [N, F] with weight [E], or [N, H, C] with weight [E, H]; weight None stands for ones. protected: bool
     [N], sources whose messages stay FP32 (an edge takes the protection of its source). Quantisation noise is drawn
     for each message. No tensor of E rows is made.
+
+    With a scale for each row (`Granularity.per_row`) a message has its source's, times its weight: the source's row is
+    rounded, once for all edges that leave it.
     """
     quantizer = site.quantizer
     if quantizer is None or quantizer.phase is Phase.BYPASS:
         return kernels.spmm(csr, h, weight)
-    if weight is None and not quantizer.noisy:  # the messages of a node are equal: rounded once, counted as they are
-        rounded: R = quantizer(h, protected, csr.out_degree)
-        return kernels.spmm(csr, rounded)
-    protected = quantizer.protected_rows(protected)
-    if quantizer.observing:
-        observer = quantizer.observer
-        seen = kernels.message_range(csr, h, weight, observer.tail, protected, observer.seen, observer.percentile)
-        observer.update(*seen)
-        quantizer.note(protected, gathered=True)
-    if not quantizer.rounding:
-        return kernels.spmm(csr, h, weight)
-    scale, zero_point = quantizer.params(csr.num_edges * h.numel() // max(1, h.size(0)))
-    ends, noise = (quantizer.grid.qmin, quantizer.grid.qmax), quantizer.draw_noise()
-    return kernels.spmm_quantized(csr, h, weight, scale, zero_point, *ends, protected, quantizer.estimator, noise)
+    if quantizer.spec.granularity.per_row or (weight is None and not quantizer.noisy):
+        rounded: R = quantizer(h, protected, csr.out_degree)  # the messages of a node are equal, but for their weight
+        return kernels.spmm(csr, rounded, weight)
+    return quantizer.quantize(Messages(csr, h, weight, quantizer.protected_rows(protected)))

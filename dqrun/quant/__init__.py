@@ -1,9 +1,38 @@
-"""Quantisers, sites and plans. Knows nothing of graphs, data or training."""
+"""Quantisers, sites and plans. Knows nothing of graphs, data or training.
 
-from dqrun.quant.grid import Grid
-from dqrun.quant.observer import Observer
+A quantiser is a product: codes (`QuantSpec`), a provider of scales (`ScaleProvider`: observed, learned, ...) and a way
+of rounding (`Rounding`). Scales broadcast: one for a tensor, or one for each part that a `Granularity` names.
+"""
+
+from dqrun.quant.granularity import CHANNEL, ROW, TENSOR, Granularity
+from dqrun.quant.learned_scale import LearnedScale
+from dqrun.quant.observer import RangeObserver
 from dqrun.quant.plan import QuantPlan
-from dqrun.quant.quantizer import Phase, Quantizer
+from dqrun.quant.quantizer import Quantizer
+from dqrun.quant.rounding import Rounding, UniformRounding
+from dqrun.quant.scales import Phase, Quantizable, ScaleProvider
 from dqrun.quant.site import Site, Sites, named_sites
+from dqrun.quant.spec import QuantSpec, Scales
+from dqrun.quant.values import Values
 
-__all__ = ["Grid", "Observer", "Phase", "QuantPlan", "Quantizer", "Site", "Sites", "named_sites"]
+__all__ = [
+    "CHANNEL",
+    "ROW",
+    "TENSOR",
+    "Granularity",
+    "LearnedScale",
+    "Phase",
+    "QuantPlan",
+    "QuantSpec",
+    "Quantizable",
+    "Quantizer",
+    "RangeObserver",
+    "Rounding",
+    "ScaleProvider",
+    "Scales",
+    "Site",
+    "Sites",
+    "UniformRounding",
+    "Values",
+    "named_sites",
+]

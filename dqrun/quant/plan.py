@@ -12,10 +12,14 @@ from torch import nn
 
 from dqrun.config import MethodConfig, PlanConfig, QuantConfig, SiteRule
 from dqrun.errors import ConfigError
-from dqrun.quant.grid import Grid
-from dqrun.quant.observer import Observer
-from dqrun.quant.quantizer import Phase, Quantizer
+from dqrun.quant.granularity import TENSOR, Granularity
+from dqrun.quant.learned_scale import LearnedScale
+from dqrun.quant.observer import RangeObserver
+from dqrun.quant.quantizer import Quantizer
+from dqrun.quant.rounding import UniformRounding
+from dqrun.quant.scales import Phase, ScaleProvider
 from dqrun.quant.site import Site, named_sites
+from dqrun.quant.spec import QuantSpec
 
 
 @cache
@@ -61,29 +65,38 @@ class QuantPlan:
         bits = quant.weight_bits if site.is_weight else quant.activation_bits
         if rule.fp32 or bits is None:
             return None
-        symmetric = quant.symmetric_weights if site.is_weight else quant.symmetric_activations
-        observer = method.weight_observer if site.is_weight else method.observer
-        return Quantizer(
-            grid=Grid(
-                bits=rule.bits or bits,
-                signed=not site.nonnegative,
-                symmetric=symmetric if rule.symmetric is None else rule.symmetric,
-                headroom=rule.headroom or 0.0,
-                collapsed=method.collapsed_range,
-            ),
-            observer=Observer(
+        spec, observer = self.spec(rule, site, bits), method.weight_observer if site.is_weight else method.observer
+        scales: ScaleProvider = (
+            found := RangeObserver(
+                spec,
+                site.scale_shape(spec.granularity),
                 tail=observer.tail if rule.tail is None else min(observer.tail, rule.tail),
                 update=observer.update,
                 momentum=observer.momentum,
                 percentile=observer.percentile,
-            ),
-            estimator=method.estimator,
-            noise_rate=method.noise_rate,
-            generator=generator,
+            )
+        )
+        if method.learned_scale:
+            scales = LearnedScale(found, from_mean=site.is_weight)
+        return Quantizer(
+            scales,
+            UniformRounding(spec, method.estimator, method.noise_rate, generator),
             protects=not any(matches(name, glob) for glob in method.protection.rounded_sites),
-            learned_scale=method.learned_scale,
-            is_weight=site.is_weight,
             name=name,
+        )
+
+    def spec(self, rule: SiteRule, site: Site, bits: int) -> QuantSpec:
+        """The codes of a site: `bits` of `quant`, or what its rule says."""
+        symmetric = self.quant.symmetric_weights if site.is_weight else self.quant.symmetric_activations
+        symmetric = symmetric if rule.symmetric is None else rule.symmetric
+        return QuantSpec(
+            bits=rule.bits or bits,
+            signed=not site.nonnegative,
+            symmetric=symmetric,
+            narrow=symmetric and not site.nonnegative,
+            granularity=Granularity(self.quant.weight_granularity) if site.is_weight else TENSOR,
+            headroom=rule.headroom or 0.0,
+            collapsed=self.method.collapsed_range,
         )
 
     def apply(self, model: nn.Module, generator: torch.Generator | None = None) -> list[str]:
@@ -106,12 +119,10 @@ def quantizers(model: nn.Module) -> Iterable[Quantizer]:
 
 
 def split_parameters(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
-    """A network's own parameters, in its order, and the learned steps of its quantisers."""
-    steps = [
-        quantizer.learned_scale.log_scale for quantizer in quantizers(model) if quantizer.learned_scale is not None
-    ]
-    known = {id(step) for step in steps}
-    return [parameter for parameter in model.parameters() if id(parameter) not in known], steps
+    """A network's own parameters, in its order, and those of its quantisers, such as learned scales."""
+    learned = [parameter for quantizer in quantizers(model) for parameter in quantizer.parameters()]
+    known = {id(parameter) for parameter in learned}
+    return [parameter for parameter in model.parameters() if id(parameter) not in known], learned
 
 
 def set_phase(model: nn.Module, phase: Phase) -> None:

@@ -1,175 +1,93 @@
-"""`Quantizer`: an observer, a grid and a gradient estimator, put together."""
+"""`Quantizer`: a scale provider and a way of rounding, put together."""
 
 from __future__ import annotations
 
-from enum import Enum
-from typing import cast
+from typing import TypeVar
 
-import torch
 from torch import Tensor, nn
 
-from dqrun import kernels
 from dqrun.errors import TrialFailed
 from dqrun.kernels import R
-from dqrun.quant.grid import SMALLEST_SCALE, Grid
-from dqrun.quant.learned_scale import LearnedScale
-from dqrun.quant.observer import Observer
+from dqrun.quant.rounding import Rounding
+from dqrun.quant.scales import Phase, Quantizable, ScaleProvider
+from dqrun.quant.spec import QuantSpec, Scales
+from dqrun.quant.values import Values
 
-
-class Phase(Enum):
-    """What quantisers do: QUANTIZE (observing while training), OBSERVE (the same, but no learned step begins),
-    CALIBRATE (observe, leave exact), BYPASS (nothing)."""
-
-    QUANTIZE = "quantize"
-    OBSERVE = "observe"
-    CALIBRATE = "calibrate"
-    BYPASS = "bypass"
+T = TypeVar("T")
 
 
 class Quantizer(nn.Module):
-    """Fake-quantises a tensor: each value goes to the nearest value of its grid.
+    """Fake-quantises a tensor: `scales` gives scales and zero points, `rounding` takes each value to its grid.
 
-    `estimator` is the gradient of rounding (see `kernels.fake_quantize`): "ste", "clipped" or "clipped_ends".
-    `noise_rate` < 1 is quantisation noise (Fan et al. 2021): a training step quantises each element with this
-    probability; `generator`, of the CPU, seeds the draws. `protects` False ignores rows that a method keeps exact.
-
-    `learned_scale`: the scale is a parameter (LSQ, Esser et al. 2020). It and the zero point begin as those of the
-    range that was observed up to the first training step (of `Phase.QUANTIZE`) that has seen more than zeros; from
-    then on nothing is observed and the zero point stays. `is_weight`: it begins as 2 mean|x| / sqrt(qmax) instead
-    (LSQ, section 2.1).
+    `protects` False ignores rows that a method leaves in FP32. `name`: of the site, for errors.
     """
 
     def __init__(
-        self,
-        grid: Grid,
-        observer: Observer,
-        estimator: str = "ste",
-        noise_rate: float = 1.0,
-        generator: torch.Generator | None = None,
-        protects: bool = True,
-        learned_scale: bool = False,
-        is_weight: bool = False,
-        name: str = "a quantiser",
+        self, scales: ScaleProvider, rounding: Rounding, protects: bool = True, name: str = "a quantiser"
     ) -> None:
-        """`name`: of its site, for errors."""
         super().__init__()
-        self.name, self._unseen = name, ""
-        self.grid, self.observer, self.estimator = grid, observer, estimator
-        self.noise_rate, self.generator, self.protects = noise_rate, generator, protects
-        self.learned_scale, self.is_weight = (LearnedScale() if learned_scale else None), is_weight
+        self.scales, self.rounding, self.protects, self.name = scales, rounding, protects, name
         self.phase = Phase.QUANTIZE
-        self._checked = False
+        self._if_empty, self._checked = "", False
 
     @property
-    def observing(self) -> bool:
-        """Whether this call updates the range."""
-        if self.rounding:
-            return self.training and (self.learned_scale is None or not self.learned_scale.begun)
-        return self.phase is Phase.CALIBRATE
+    def spec(self) -> QuantSpec:
+        """The codes."""
+        return self.rounding.spec
 
     @property
-    def rounding(self) -> bool:
-        """Whether this call rounds."""
+    def rounds_now(self) -> bool:
+        """Whether calls round in this phase."""
         return self.phase in (Phase.QUANTIZE, Phase.OBSERVE)
-
-    @property
-    def beginning(self) -> bool:
-        """Whether this call may give a learned step its first value."""
-        return (
-            self.learned_scale is not None
-            and self.training
-            and self.phase is Phase.QUANTIZE
-            and not self.learned_scale.begun
-        )
 
     @property
     def noisy(self) -> bool:
         """Whether this call leaves random elements exact."""
-        return self.training and self.rounding and self.noise_rate < 1.0
+        return self.rounds_now and self.rounding.noisy
 
     def forward(
         self, x: R, protected: Tensor | None = None, multiplicity: Tensor | None = None, relu: bool = False
     ) -> R:
-        """Quantises float32 x [N, ...] and returns the same shape.
+        """Quantises float32 x [N, ...] and returns the same shape; the other arguments are those of `Values`.
 
-        `protected`: bool [N], rows that pass unchanged and are not observed. `multiplicity`: int64 [N], how often each
-        row counts for the range (a node tensor that stands for its gathered copies counts out-degree times).
-        `relu`: a ReLU follows the rounding, in the same pass. Raises TrialFailed in evaluation when no value was ever
-        observed.
+        Raises TrialFailed in evaluation when no value was ever observed.
         """
+        return self.quantize(Values(x, self.protected_rows(protected), multiplicity, relu))
+
+    def quantize(self, tensor: Quantizable[T]) -> T:
+        """Observes and rounds, as far as the phase says."""
         if self.phase is Phase.BYPASS:
-            return _exact(x, relu)
-        protected = self.protected_rows(protected)
-        if self.observing:
-            self.observer.observe(x, multiplicity, protected)
-            self.note(protected, gathered=multiplicity is not None)
-        if not self.rounding:
-            return _exact(x, relu)
-        if self.beginning and self.is_weight:
-            assert isinstance(x, Tensor)
-            mean = x.detach().abs().mean()
-            self._begin(2 * mean / self.grid.qmax**0.5, torch.zeros_like(mean, dtype=torch.int32))
-        return self.round(x, protected, relu)
-
-    def note(self, protected: Tensor | None, gathered: bool) -> None:
-        """Remembers of an observation why it may have been one of nothing, for an error in evaluation.
-
-        `protected`: the rows that were left out. `gathered`: rows count as often as edges leave them.
-        """
-        if protected is None:
-            self._unseen = "no edge carried one" if gathered else "its tensor was empty"
-        else:
-            self._unseen = "no edge left an unprotected node" if gathered else "every row was protected"
+            return tensor.exact()
+        if self.scales.observe(tensor, self.phase):
+            self._if_empty, self._checked = tensor.if_empty, False
+        elif self.rounds_now:
+            self._require_scales()
+        return self._rounded(tensor) if self.rounds_now else tensor.exact()
 
     def protected_rows(self, protected: Tensor | None) -> Tensor | None:
-        """The rows that this quantiser leaves exact, bool [N] or None."""
+        """The rows that this quantiser leaves in FP32, bool [N] or None."""
         return protected if self.protects else None
 
-    def round(self, x: R, protected: Tensor | None = None, relu: bool = False) -> R:
-        """Fake-quantises with the present range, without observing."""
-        scale, zero_point = self.params(x.numel())
-        ends = self.grid.qmin, self.grid.qmax
-        return kernels.fake_quantize(x, scale, zero_point, *ends, protected, self.estimator, relu, self.draw_noise())
+    def round(self, x: R) -> R:
+        """Fake-quantises with the present scales, without observing."""
+        self._require_scales()
+        return self._rounded(Values(x))
 
-    def draw_noise(self) -> kernels.Noise | None:
-        """Which elements of the next tensor are to be rounded; None: all."""
-        if not self.noisy:
-            return None
-        low, high = torch.randint(2**32, (2,), generator=self.generator).tolist()
-        return kernels.Noise(self.noise_rate, low, high)
+    def fixed_scales(self) -> Scales:
+        """The scales of every tensor in evaluation; raises TrialFailed when no value was ever observed."""
+        self._require_scales()
+        return self.scales.fixed()
 
-    def params(self, count: int = 1) -> tuple[Tensor, Tensor]:
-        """Scale (float32) and zero point (int32), 0-d: of the present range, or learned.
+    def _rounded(self, tensor: Quantizable[T]) -> T:
+        return self.rounding(tensor, self.scales(tensor))  # type: ignore[no-any-return]  # nn.Module.__call__
 
-        `count`: elements that are to be rounded. In training a learned scale takes a gradient, which is scaled by
-        1 / sqrt(count * qmax) (LSQ, section 2.2).
-        """
-        if self.learned_scale is not None and self.learned_scale.begun:
-            return self.learned_scale.scale((count * self.grid.qmax) ** -0.5), self.learned_scale.zero_point
-        if self.observing:
-            self._checked = False
-        elif not self._checked:  # once per evaluation, not per call: reading the range synchronises a GPU
-            if not self.observer.has_seen:
-                why = self._unseen or "it was evaluated before training"
+    def _require_scales(self) -> None:
+        """Once per evaluation, not per call: reading a range synchronises a GPU."""
+        if not self._checked:
+            if not self.scales.ready:
+                why = self._if_empty or "it was evaluated before training"
                 raise TrialFailed(f"{self.name} cannot be quantised: no value was observed there, because {why}")
             self._checked = True
-        scale, zero_point = self.grid.params(self.observer.low, self.observer.high)
-        if self.beginning and self.observer.has_seen_nonzero and self._begin(scale, zero_point):
-            return self.params(count)
-        return scale, zero_point
-
-    def _begin(self, scale: Tensor, zero_point: Tensor) -> bool:
-        """Gives a learned step its first value, unless that is none to divide by; returns whether it did."""
-        assert self.learned_scale is not None
-        if scale.item() > SMALLEST_SCALE:
-            self.learned_scale.begin(scale, zero_point)
-        return self.learned_scale.begun
 
     def extra_repr(self) -> str:
-        return f"{self.grid}, estimator={self.estimator}, noise_rate={self.noise_rate}, " + (
-            f"learned_scale={self.learned_scale is not None}"
-        )
-
-
-def _exact(x: R, relu: bool) -> R:
-    return cast(R, x.relu()) if relu else x
+        return f"protects={self.protects}"

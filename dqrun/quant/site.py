@@ -6,21 +6,40 @@ from collections.abc import Callable, Iterator
 
 from torch import Tensor, nn
 
-from dqrun.quant.quantizer import Phase, Quantizer
+from dqrun.quant.granularity import Granularity
+from dqrun.quant.quantizer import Quantizer
+from dqrun.quant.scales import Phase
 
 
 class Site(nn.Module):
     """A place that a tensor passes through: exact until a plan gives it a quantiser.
 
-    `is_weight`: a parameter (quant.weight_bits, method.weight_observer) rather than an activation.
+    `weight`: the parameter that passes here (quant.weight_bits, method.weight_observer), of which the shape is kept;
+    None: an activation does. `channels`: the dimensions of the weight that number output channels.
     `nonnegative`: the tensor has no negative values (it follows a ReLU), so its grid may be unsigned.
     `fp32_by_default`: exact as well where no rule of the plan says otherwise.
     """
 
-    def __init__(self, is_weight: bool = False, nonnegative: bool = False, fp32_by_default: bool = False) -> None:
+    def __init__(
+        self,
+        weight: Tensor | None = None,
+        channels: tuple[int, ...] = (0,),
+        nonnegative: bool = False,
+        fp32_by_default: bool = False,
+    ) -> None:
         super().__init__()
-        self.is_weight, self.nonnegative, self.fp32_by_default = is_weight, nonnegative, fp32_by_default
+        self.weight_shape = None if weight is None else tuple(weight.shape)
+        self.channels, self.nonnegative, self.fp32_by_default = channels, nonnegative, fp32_by_default
         self.quantizer: Quantizer | None = None
+
+    @property
+    def is_weight(self) -> bool:
+        """Whether a parameter passes here."""
+        return self.weight_shape is not None
+
+    def scale_shape(self, granularity: Granularity) -> tuple[int, ...]:
+        """The shape of scales that are kept for this tensor; () for an activation."""
+        return () if self.weight_shape is None else granularity.scale_shape(self.weight_shape, self.channels)
 
     @property
     def is_fp32(self) -> bool:
@@ -49,7 +68,7 @@ class Site(nn.Module):
 
 
 class Sites(nn.Module):
-    """The sites of one layer, as attributes: `Sites(input=Site(), weight=Site(is_weight=True))`."""
+    """The sites of one layer, as attributes: `Sites(input=Site(), weight=Site(self.weight))`."""
 
     def __init__(self, **sites: Site) -> None:
         super().__init__()

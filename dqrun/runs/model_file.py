@@ -25,8 +25,7 @@ from dqrun.data.features import KINDS, FeatureRule
 from dqrun.errors import ConfigError, DataError
 from dqrun.nn import GNN
 from dqrun.nn.build import build_model
-from dqrun.quant.learned_scale import LearnedScale
-from dqrun.quant.observer import Observer
+from dqrun.quant import LearnedScale, RangeObserver
 from dqrun.runs.records import check_types, parse_json, short
 
 FORMAT = "dqrun-model-1"
@@ -199,14 +198,14 @@ def _require_numbers(module: torch.nn.Module, prefix: str, state: dict[str, Tens
     """Raises _Damage unless a module's own tensors hold what training leaves there."""
     own = [name for name, _ in (*module.named_parameters(recurse=False), *module.named_buffers(recurse=False))]
     values = {name: state[f"{prefix}.{name}" if prefix else name] for name in own}
-    if isinstance(module, Observer):
-        low, high = values["low"].item(), values["high"].item()
-        unseen = (low, high) == (float("inf"), -float("inf"))
-        if not unseen and not -float("inf") < low <= high < float("inf"):
-            raise _Damage(f"{prefix} must be a range, got {low}..{high}")
+    if isinstance(module, RangeObserver):
+        low, high = values["low"], values["high"]
+        unseen = (low == torch.inf) & (high == -torch.inf)
+        if not bool((unseen | ((-torch.inf < low) & (low <= high) & (high < torch.inf))).all()):
+            raise _Damage(f"{prefix} must be a range, got {short(low.tolist())}..{short(high.tolist())}")
         return
     for name, value in values.items():
-        unknown = isinstance(module, LearnedScale) and name == "log_scale" and bool(value.isnan())  # not begun
+        unknown = isinstance(module, LearnedScale) and name == "log_scale" and bool(value.isnan().all())  # not begun
         if value.is_floating_point() and not unknown and not bool(value.isfinite().all()):
             raise _Damage(f"{prefix}.{name} must be finite")
         if name == "running_var" and bool((value < 0).any()):

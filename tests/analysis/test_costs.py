@@ -10,7 +10,7 @@ from dqrun.composition.compose import load_configs
 from dqrun.errors import ConfigError
 from dqrun.nn import GNN, GCNLayer, Layer
 from dqrun.nn.build import build_model
-from dqrun.quant import Grid, Observer, Quantizer, Site, named_sites
+from dqrun.quant import Quantizer, QuantSpec, RangeObserver, Site, UniformRounding, named_sites
 
 
 def model_of(*overrides: str, in_channels: int = 10, categories: int = 0, out_channels: int = 3) -> GNN:
@@ -69,7 +69,7 @@ def test_a_node_tensor_that_is_rounded_before_the_layers(model: str) -> None:
     assert costs(network, Size(7, 20)) == without
     for state in network.states:
         assert isinstance(state, Site)
-        state.quantizer = Quantizer(Grid(4), Observer())
+        state.quantizer = Quantizer(RangeObserver(QuantSpec(4)), UniformRounding(QuantSpec(4)))
     assert costs(network, Size(7, 20)).bit_operations < without.bit_operations
 
 

@@ -99,7 +99,7 @@ def test_affine_weights_are_refused(trained: Make, integer_plan: PlanConfig) -> 
 
 def test_quantisers_that_have_seen_nothing_are_refused(trained: Make) -> None:
     model = trained("gcn")
-    dict(named_sites(model))["states.1"].quantizer.observer.low.fill_(torch.inf)
+    dict(named_sites(model))["states.1"].quantizer.scales.low.fill_(torch.inf)
     with pytest.raises(ConfigError, match=r"states\.1 must have observed values"):
         lower(model)
 

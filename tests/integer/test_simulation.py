@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from dqrun.integer.simulation import BLOCK, Float64Quantizer, in_float64, simulate
-from dqrun.quant import named_sites
+from dqrun.quant import Scales, named_sites
 
 Make = Callable[..., Any]
 
@@ -30,9 +30,10 @@ def test_watching_changes_nothing(name: str, trained: Make, random_graph: Make, 
 
 def test_rounding_in_blocks_is_the_rule_of_the_grid(trained: Make) -> None:
     quantizer = dict(named_sites(trained("gcn")))["states.1"].quantizer
-    scale, zero_point = quantizer.params()
+    scale, zero_point = quantizer.fixed_scales()
+    scales = Scales(scale.double(), zero_point)
     x: Tensor = torch.randn(BLOCK // 2 + 3, 7, dtype=torch.float64)
-    codes = quantizer.grid.encode(x, scale.double(), zero_point)
+    codes = quantizer.spec.encode(x, scales)
     for rows in (x, x[:1], x[:0]):
         found = Float64Quantizer(quantizer, float32_rule=False, watched=False)(rows)
-        assert torch.equal(found, quantizer.grid.decode(codes[: len(rows)], scale.double(), zero_point))
+        assert torch.equal(found, quantizer.spec.decode(codes[: len(rows)], scales))

@@ -18,8 +18,9 @@ from dqrun.composition.compose import load_configs
 from dqrun.graphs import CSR, Graph
 from dqrun.kernels import reference
 from dqrun.nn.build import build_model
-from dqrun.quant import Grid, Observer, Quantizer
+from dqrun.quant import LearnedScale, Quantizer, QuantSpec, RangeObserver, UniformRounding
 
+SPEC = QuantSpec(4)
 GRID = torch.tensor(0.5), torch.tensor(1, dtype=torch.int32), -8, 7
 
 
@@ -75,13 +76,13 @@ def test_no_definition_reads_a_value(name: str, random_graph) -> None:
 @pytest.mark.parametrize("update", ["running_minmax", "ema", "last_batch"])
 def test_no_quantiser_in_training_reads_a_value(update: str) -> None:
     with FakeTensorMode(), kernels.use("reference"):
-        quantizer = Quantizer(Grid(4), Observer(0.01, update), "clipped").train()
+        quantizer = Quantizer(RangeObserver(SPEC, (), 0.01, update), UniformRounding(SPEC, "clipped")).train()
         x = torch.randn(20, 6, requires_grad=True)
         quantizer(x, torch.zeros(20, dtype=torch.bool), torch.ones(20, dtype=torch.int64), relu=True).sum().backward()
 
 
 def test_no_learned_step_that_has_begun_reads_a_value() -> None:
-    quantizer = Quantizer(Grid(4), Observer(), "clipped", learned_scale=True).train()
+    quantizer = Quantizer(LearnedScale(RangeObserver(SPEC)), UniformRounding(SPEC, "clipped")).train()
     quantizer(torch.randn(20, 6))
     with FakeTensorMode(allow_non_fake_inputs=True), kernels.use("reference"):
         x = torch.randn(20, 6, requires_grad=True)

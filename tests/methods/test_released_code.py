@@ -208,7 +208,7 @@ def require_equal_ranges(ours: nn.Module, theirs: Released, prefix: str = "") ->
             name = SITES.get(site, site)
             if part == "mlp":
                 name = {"output": "features"}.get(site, name) + f" {index}"
-            seen[name] = (module.observer.low.item(), module.observer.high.item())
+            seen[name] = (module.scales.low.item(), module.scales.high.item())
     assert seen.keys() == theirs.quantisers.keys()
     for name, quantiser in theirs.quantisers.items():
         assert seen[name] == pytest.approx((quantiser.low, quantiser.high), rel=1e-4, abs=1e-6), name

@@ -9,7 +9,7 @@ from torch_geometric.utils import add_self_loops, remove_self_loops
 from dqrun.graphs import CSR, Graph
 from dqrun.nn import GATLayer, GCNLayer, GINLayer
 from dqrun.nn.propagate import propagate
-from dqrun.quant import Grid, Observer, Phase, Quantizer
+from dqrun.quant import Phase, Quantizer, QuantSpec, RangeObserver, UniformRounding
 
 EDGES = {
     "path": ([[0, 1, 1, 2, 2, 3, 3, 4], [1, 0, 2, 1, 3, 2, 4, 3]], 5),
@@ -91,16 +91,16 @@ def test_gcn_per_edge_form_equals_pyg(name: str, site: str, per_edge: list[CSR])
     The quantiser observes and does not round. That it saw the messages, or their weights, shows which form ran.
     """
     layer, conv = GCNLayer(6, 5), GCNConv(6, 5)
-    observing = Quantizer(Grid(8), Observer(0.0, "last_batch"))
+    observing = Quantizer(RangeObserver(QuantSpec(8), update="last_batch"), UniformRounding(QuantSpec(8)))
     observing.phase = Phase.CALIBRATE
     getattr(layer.sites, site).quantizer = observing
     with torch.no_grad():
         layer.weight.copy_(conv.lin.weight.t())
         layer.bias.copy_(nn.init.normal_(conv.bias))
     check(layer, conv, name)
-    assert len(per_edge) == 1 and observing.observer.has_seen
+    assert len(per_edge) == 1 and observing.scales.ready
     if site == "edge_weight":
-        assert observing.observer.high == pytest.approx(per_edge[0].symmetric_weight.max().item())
+        assert observing.scales.high == pytest.approx(per_edge[0].symmetric_weight.max().item())
 
 
 @pytest.mark.parametrize("concat", [True, False])

@@ -106,7 +106,7 @@ def test_integer_plan_quantises_what_is_stored(name: str) -> None:
     assert states < set(sites)
     assert {path.rsplit(".", 1)[1] for path in set(sites) - states} <= {"input", "weight", "features"}
     assert not any(f"layers.{i}.input" in sites for i in range(3))
-    assert all(site.quantizer.grid.symmetric for path, site in sites.items() if path.endswith("weight"))
+    assert all(site.quantizer.spec.symmetric for path, site in sites.items() if path.endswith("weight"))
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -149,11 +149,11 @@ def test_a_state_counts_as_often_as_it_is_read(random_graph: Make, name: str) ->
     graph = random_graph(self_loops=name != "gin")
     model = quantised(build_network(config(name), 6, 0, 3, graph_level=False), 8, INTEGER).train()
     for site in (model.states[0], model.layers[0].sites.features if name == "gcn" else model.states[0]):
-        site.quantizer.observer.tail = 0.2
+        site.quantizer.scales.tail = 0.2
     x = torch.randn(30, 6)
     model(x, graph)
     reads = graph.csr.out_degree + 1 if name == "gin" else None
-    observer = model.states[0].quantizer.observer
+    observer = model.states[0].quantizer.scales
     assert (observer.low, observer.high) == kernels.tail_range(x, 0.2, reads)
     if name == "gcn":
         layer = model.layers[0]
@@ -161,4 +161,4 @@ def test_a_state_counts_as_often_as_it_is_read(random_graph: Make, name: str) ->
             model.states[0].quantizer.eval()(x) @ layer.sites.weight.quantizer.eval()(layer.weight)
         )
         expected = kernels.tail_range(scaled, 0.2, graph.csr.out_degree)
-        torch.testing.assert_close(layer.sites.features.quantizer.observer.high, expected[1])
+        torch.testing.assert_close(layer.sites.features.quantizer.scales.high, expected[1])

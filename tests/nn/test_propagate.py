@@ -7,14 +7,16 @@ import torch
 
 from dqrun.graphs import Graph
 from dqrun.nn.propagate import propagate
-from dqrun.quant import Grid, Observer, Phase, Quantizer, Site
+from dqrun.quant import LearnedScale, Phase, Quantizer, QuantSpec, RangeObserver, Site, UniformRounding
 
 Make = Callable[..., Graph]
 
 
-def site(bits: int = 4, tail: float = 0.0, **options: object) -> Site:
-    made = Site()
-    made.quantizer = Quantizer(Grid(bits), Observer(tail, "last_batch"), **options)
+def site(bits: int = 4, tail: float = 0.0, learned: bool = False, **options: object) -> Site:
+    made, spec = Site(), QuantSpec(bits)
+    observer = RangeObserver(spec, tail=tail, update="last_batch")
+    scales = LearnedScale(observer) if learned else observer
+    made.quantizer = Quantizer(scales, UniformRounding(spec, **options))
     return made
 
 
@@ -33,8 +35,8 @@ def test_equals_the_definition(random_graph: Make, heads: int | None, tail: floa
     messages = plain(weight.unsqueeze(-1) * h_plain[csr.col], None if protected is None else protected[csr.col])
     expected = torch.zeros_like(h).index_add(0, csr.row, messages)
     torch.testing.assert_close(out, expected)
-    assert torch.equal(fused.quantizer.observer.low, plain.quantizer.observer.low)
-    assert torch.equal(fused.quantizer.observer.high, plain.quantizer.observer.high)
+    assert torch.equal(fused.quantizer.scales.low, plain.quantizer.scales.low)
+    assert torch.equal(fused.quantizer.scales.high, plain.quantizer.scales.high)
     direction = torch.randn_like(out)
     out.backward(direction)
     expected.backward(direction)
@@ -49,7 +51,7 @@ def test_exact_and_bypassed_sites_only_sum(random_graph: Make) -> None:
     expected = torch.zeros_like(h).index_add(0, csr.row, weight.unsqueeze(-1) * h[csr.col])
     torch.testing.assert_close(propagate(csr, h, weight, Site(), None), expected)
     torch.testing.assert_close(propagate(csr, h, weight, bypassed, None), expected)
-    assert not bypassed.quantizer.observer.has_seen
+    assert not bypassed.quantizer.scales.ready
 
 
 def test_calibration_observes_and_stays_exact(random_graph: Make) -> None:
@@ -59,7 +61,7 @@ def test_calibration_observes_and_stays_exact(random_graph: Make) -> None:
     calibrated.quantizer.phase = Phase.CALIBRATE
     torch.testing.assert_close(propagate(csr, h, weight, calibrated, None), propagate(csr, h, weight, Site(), None))
     messages = weight.unsqueeze(-1) * h[csr.col]
-    assert calibrated.quantizer.observer.high == messages.max()
+    assert calibrated.quantizer.scales.high == messages.max()
 
 
 def test_noise_is_drawn_per_message(random_graph: Make) -> None:
@@ -82,7 +84,7 @@ def test_a_learned_step_takes_the_gradient_of_all_messages(random_graph: Make, h
     shape = () if heads is None else (heads,)
     h, weight = torch.randn(30, *shape, 4, generator=generator), torch.rand(csr.num_edges, *shape, generator=generator)
     protected = torch.arange(30) % 4 == 0
-    fused, plain = site(learned_scale=True), site(learned_scale=True)
+    fused, plain = site(learned=True), site(learned=True)
     for _ in range(2):  # the first call sets the step
         out = propagate(csr, h, weight, fused, protected)
         messages = plain(weight.unsqueeze(-1) * h[csr.col], protected[csr.col])
@@ -91,6 +93,6 @@ def test_a_learned_step_takes_the_gradient_of_all_messages(random_graph: Make, h
     direction = torch.randn(h.shape, generator=generator)
     out.backward(direction)
     expected.backward(direction)
-    ours, theirs = (s.quantizer.learned_scale.log_scale.grad for s in (fused, plain))
+    ours, theirs = (s.quantizer.scales.log_scale.grad for s in (fused, plain))
     assert ours != 0
     torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)

@@ -9,23 +9,46 @@ import torch
 
 from dqrun import kernels
 from dqrun.errors import TrialFailed
-from dqrun.quant import Grid, Observer, Phase, Quantizer
+from dqrun.quant import LearnedScale, Phase, Quantizer, QuantSpec, RangeObserver, UniformRounding
 
 
-def quantizer(bits: int = 4, symmetric: bool = False, **options: object) -> Quantizer:
-    return Quantizer(Grid(bits, symmetric=symmetric), Observer(update="running_minmax"), learned_scale=True, **options)
+def observed(bits: int = 4) -> Quantizer:
+    spec = QuantSpec(bits)
+    return Quantizer(RangeObserver(spec, update="running_minmax"), UniformRounding(spec))
+
+
+def quantizer(
+    bits: int = 4,
+    symmetric: bool = False,
+    is_weight: bool = False,
+    shape: tuple[int, ...] = (),
+    **options: object,
+) -> Quantizer:
+    spec = QuantSpec(bits, symmetric=symmetric, narrow=symmetric)
+    scales = LearnedScale(RangeObserver(spec, shape, update="running_minmax"), from_mean=is_weight)
+    return Quantizer(scales, UniformRounding(spec, **options))
+
+
+def learned(q: Quantizer) -> LearnedScale:
+    assert isinstance(q.scales, LearnedScale)
+    return q.scales
+
+
+def observes(q: Quantizer, x: torch.Tensor) -> bool:
+    """Whether a wider tensor widens the range."""
+    high = learned(q).start.high.clone()
+    q(2 * x)
+    return bool(learned(q).start.high > high)
 
 
 def test_it_begins_as_the_range_of_the_first_training_step() -> None:
-    q, plain = quantizer(), Quantizer(Grid(4), Observer(update="running_minmax"))
+    q, plain = quantizer(), observed()
     x = torch.randn(50, 3, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(q(x), plain(x))
-    assert q.learned_scale is not None and q.learned_scale.begun
-    torch.testing.assert_close(q.params()[0], plain.params()[0])
-    assert torch.equal(q.params()[1], plain.params()[1])
-    low = q.observer.low.clone()
-    q(10 * x)
-    assert torch.equal(q.observer.low, low) and not q.observing, "nothing is observed any more"
+    assert learned(q).begun
+    torch.testing.assert_close(q.fixed_scales()[0], plain.fixed_scales()[0])
+    assert torch.equal(q.fixed_scales()[1], plain.fixed_scales()[1])
+    assert not observes(q, 10 * x), "nothing is observed any more"
 
 
 def test_zeros_and_kept_rows_do_not_begin_it() -> None:
@@ -33,23 +56,25 @@ def test_zeros_and_kept_rows_do_not_begin_it() -> None:
     x = torch.randn(4, 2)
     assert torch.equal(q(torch.zeros(4, 2)), torch.zeros(4, 2))
     assert torch.equal(q(x, torch.ones(4, dtype=torch.bool)), x)
-    assert q.learned_scale is not None and not q.learned_scale.begun
+    assert not learned(q).begun
     q(x)
-    assert q.learned_scale.begun
+    assert learned(q).begun
 
 
 @pytest.mark.parametrize("is_weight", [False, True])
 def test_while_steps_are_observed_it_is_as_if_none_were_learned(is_weight: bool) -> None:
-    q, plain = quantizer(is_weight=is_weight), Quantizer(Grid(4), Observer(update="running_minmax"))
+    q, plain = quantizer(is_weight=is_weight), observed()
     q.phase = Phase.OBSERVE
     x = torch.randn(50, 3, generator=torch.Generator().manual_seed(0))
     for factor in (1, 10, 0.1):
-        assert torch.equal(q(factor * x), plain(factor * x)) and q.observing
+        assert torch.equal(q(factor * x), plain(factor * x))
+    assert observes(q, 20 * x)
+    plain(40 * x)
     assert torch.equal(q.eval()(x), plain.eval()(x))
-    assert q.learned_scale is not None and not q.learned_scale.begun
+    assert not learned(q).begun
     q.train().phase = Phase.QUANTIZE
     q(x)
-    assert q.learned_scale.begun
+    assert learned(q).begun
 
 
 @pytest.mark.parametrize("symmetric", [False, True])
@@ -57,9 +82,9 @@ def test_a_weights_step_begins_as_lsqs(symmetric: bool) -> None:
     weight = torch.randn(6, 5, generator=torch.Generator().manual_seed(0)) + 0.5
     q = quantizer(symmetric=symmetric, is_weight=True)
     q(torch.zeros(6, 5))
-    assert q.learned_scale is not None and not q.learned_scale.begun
+    assert not learned(q).begun
     q(weight)
-    scale, zero_point = q.params()
+    scale, zero_point = q.fixed_scales()
     assert scale.item() == pytest.approx(2 * weight.abs().mean().item() / math.sqrt(7)) and zero_point == 0
 
 
@@ -76,11 +101,11 @@ def test_its_gradient_is_lsqs_times_its_scale(version: str) -> None:
     q(x)
     with kernels.use(version):
         q(x).sum().backward()
-    s = q.params()[0].detach()
+    s = q.fixed_scales()[0].detach()
     place = (x / s).clamp(-7, 7)
     expected = s * (place.round() - torch.where((x / s).abs() < 7, place, 0.0)).sum() / math.sqrt(60 * 7)
-    assert q.learned_scale is not None and q.learned_scale.log_scale.grad is not None
-    torch.testing.assert_close(q.learned_scale.log_scale.grad, expected)
+    assert learned(q).log_scale.grad is not None
+    torch.testing.assert_close(learned(q).log_scale.grad, expected)
 
 
 def test_noise_gives_a_gradient_of_what_was_rounded() -> None:
@@ -89,16 +114,16 @@ def test_noise_gives_a_gradient_of_what_was_rounded() -> None:
     q(x)
     chosen = q(x) != x
     q.zero_grad()
-    q.generator = torch.Generator().manual_seed(5)
+    q.rounding.generator = torch.Generator().manual_seed(5)
     y = q(x)
     y.sum().backward()
-    assert q.learned_scale is not None and q.learned_scale.log_scale.grad is not None
-    scale, zero_point = q.params()
-    low, high = q.grid.qmin - zero_point, q.grid.qmax - zero_point
+    assert learned(q).log_scale.grad is not None
+    scale, zero_point = q.fixed_scales()
+    low, high = q.spec.qmin - zero_point, q.spec.qmax - zero_point
     place = x / scale.detach()
     slope = torch.where(place <= low, low, torch.where(place >= high, high, place.round() - place))
     expected = scale.detach() * slope[y != x].sum() / math.sqrt(x.numel() * 7)
-    torch.testing.assert_close(q.learned_scale.log_scale.grad, expected)
+    torch.testing.assert_close(learned(q).log_scale.grad, expected)
     assert 0 < chosen.float().mean() < 1
 
 
@@ -113,7 +138,7 @@ def test_training_moves_it_to_a_smaller_error() -> None:
         (q(x[:-1]) - x[:-1]).square().mean().backward()
         optimizer.step()
     assert (q(x[:-1]) - x[:-1]).square().mean().item() < 0.1 * first
-    assert q.params()[0] > 0
+    assert q.fixed_scales()[0] > 0
 
 
 def test_a_loaded_state_has_its_step() -> None:
@@ -122,11 +147,11 @@ def test_a_loaded_state_has_its_step() -> None:
     q(x)
     other.load_state_dict(q.state_dict())
     assert torch.equal(other(x), q.eval()(x))
-    assert not other.params()[0].requires_grad
+    assert not other.fixed_scales()[0].requires_grad
     other.load_state_dict(quantizer().state_dict())
-    assert other.learned_scale is not None and not other.learned_scale.begun
+    assert not learned(other).begun
 
 
 def test_an_observed_step_has_no_parameter() -> None:
-    q = Quantizer(Grid(4), Observer())
-    assert q.learned_scale is None and set(q.state_dict()) == {"observer.low", "observer.high"}
+    q = observed()
+    assert not list(q.parameters()) and set(q.state_dict()) == {"scales.low", "scales.high"}

@@ -81,9 +81,9 @@ def test_later_rules_win_field_by_field_and_exact_wins_over_all() -> None:
     quantizers = apply(plan, method=replace(NAIVE, weight_observer=ObserverConfig(tail=0.01)))
     assert all(q is None for name, q in quantizers.items() if name.startswith("layers.0."))
     q = quantizers["head.1.weight"]
-    assert q is not None and q.grid.bits == 8 and q.grid.symmetric and q.observer.tail == 0.01
-    assert quantizers["head.0.weight"].observer.tail == 0.001  # a rule's tail is a limit
-    assert not quantizers["layers.1.mlp.0.weight"].grid.symmetric
+    assert q is not None and q.spec.bits == 8 and q.spec.symmetric and q.scales.tail == 0.01
+    assert quantizers["head.0.weight"].scales.tail == 0.001  # a rule's tail is a limit
+    assert not quantizers["layers.1.mlp.0.weight"].spec.symmetric
 
 
 def test_rounded_sites_ignore_protection() -> None:
@@ -98,8 +98,8 @@ def test_rounded_sites_ignore_protection() -> None:
 
 def test_signs_follow_relu() -> None:
     quantizers = apply(PlanConfig(name="all"))
-    assert quantizers["layers.0.mlp.0.input"].grid.signed
-    assert not quantizers["layers.0.mlp.1.input"].grid.signed
+    assert quantizers["layers.0.mlp.0.input"].spec.signed
+    assert not quantizers["layers.0.mlp.1.input"].spec.signed
 
 
 def test_a_glob_of_exact_that_fits_nothing_is_refused() -> None:
@@ -130,19 +130,24 @@ def test_a_site_has_what_quant_method_and_rule_say() -> None:
     )
     made = apply(PlanConfig(name="all", rules={"head.0.input": SiteRule(headroom=0.2)}), quant, method)
     weight, message, headed = (made[name] for name in ("head.0.weight", "layers.0.message", "head.0.input"))
-    assert (weight.grid.bits, weight.grid.symmetric, weight.grid.headroom, weight.is_weight) == (4, True, 0.0, True)
-    assert (weight.observer.rule, weight.observer.percentile) == ("last_batch", "symmetric")
-    assert (weight.observer.tail, weight.observer.momentum) == (0.0, 0.3)
-    assert (message.grid.bits, message.grid.symmetric, message.grid.collapsed) == (6, False, "unit")
-    assert (message.observer.tail, message.observer.rule, message.observer.percentile) == (
+    assert (weight.spec.bits, weight.spec.symmetric, weight.spec.headroom, weight.scales.from_mean) == (
+        4,
+        True,
+        0.0,
+        True,
+    )
+    assert (weight.scales.start.rule, weight.scales.start.percentile) == ("last_batch", "symmetric")
+    assert (weight.scales.start.tail, weight.scales.start.momentum) == (0.0, 0.3)
+    assert (message.spec.bits, message.spec.symmetric, message.spec.collapsed) == (6, False, "unit")
+    assert (message.scales.start.tail, message.scales.start.rule, message.scales.start.percentile) == (
         0.1,
         "running_minmax",
         "kthvalue",
     )
-    assert (message.estimator, message.noise_rate, message.is_weight) == ("clipped", 0.5, False)
-    assert message.learned_scale is not None and message.name == "layers.0.message" and headed.grid.headroom == 0.2
+    assert (message.rounding.estimator, message.rounding.noise_rate) == ("clipped", 0.5)
+    assert not message.scales.from_mean and message.name == "layers.0.message" and headed.spec.headroom == 0.2
     activations = apply(PlanConfig(name="all"), replace(INT4, symmetric_activations=True))
-    assert activations["layers.0.message"].grid.symmetric and not activations["head.0.weight"].grid.symmetric
+    assert activations["layers.0.message"].spec.symmetric and not activations["head.0.weight"].spec.symmetric
 
 
 def test_learned_steps_are_apart_from_the_networks_parameters() -> None:

@@ -4,22 +4,24 @@ import pytest
 import torch
 
 from dqrun.errors import TrialFailed
-from dqrun.quant import Grid, Observer, Phase, Quantizer
+from dqrun.quant import Phase, Quantizer, QuantSpec, RangeObserver, UniformRounding
 
 
-def quantizer(bits: int = 4, **options: object) -> Quantizer:
-    return Quantizer(Grid(bits), Observer(update="running_minmax"), **options)
+def quantizer(bits: int = 4, tail: float = 0.0, protects: bool = True, **options: object) -> Quantizer:
+    spec = QuantSpec(bits)
+    scales = RangeObserver(spec, tail=tail, update="running_minmax")
+    return Quantizer(scales, UniformRounding(spec, **options), protects)
 
 
 def test_training_observes_and_rounds_evaluation_only_rounds() -> None:
     q = quantizer()
     x = torch.linspace(-1, 2, 50).unsqueeze(-1)
     y = q(x)
-    assert (q.observer.low.item(), q.observer.high.item()) == (-1.0, 2.0)
+    assert (q.scales.low.item(), q.scales.high.item()) == (-1.0, 2.0)
     assert y.unique().numel() == 16
     q.eval()
     assert q(10 * x).max() <= 2.1
-    assert q.observer.high.item() == 2.0
+    assert q.scales.high.item() == 2.0
 
 
 def test_kept_rows_are_exact_and_not_observed() -> None:
@@ -29,21 +31,21 @@ def test_kept_rows_are_exact_and_not_observed() -> None:
     y = q(x, protected)
     assert torch.equal(y[1], x[1])
     assert not torch.equal(y[0], x[0])
-    assert q.observer.high.item() == pytest.approx(0.9)
+    assert q.scales.high.item() == pytest.approx(0.9)
 
 
 def test_unprotectable_site_ignores_the_mask() -> None:
     x = torch.tensor([[0.1], [9.0]])
     q = quantizer(2, protects=False)
     q(x, torch.tensor([True, True]))
-    assert q.observer.high.item() == 9.0
+    assert q.scales.high.item() == 9.0
 
 
 def test_multiplicity_counts_rows_for_the_range() -> None:
-    q = Quantizer(Grid(8), Observer(tail=0.1, update="running_minmax"))
+    q = quantizer(8, tail=0.1)
     x = torch.tensor([[0.0], [1.0], [50.0]])
     q(x, None, torch.tensor([1, 18, 1]))
-    assert q.observer.high.item() == 1.0
+    assert q.scales.high.item() == 1.0
 
 
 def test_evaluation_before_observation_is_an_error() -> None:
@@ -65,10 +67,10 @@ def test_phases() -> None:
     q = quantizer()
     x = torch.randn(10, 2)
     q.phase = Phase.BYPASS
-    assert q(x) is x and not q.observer.has_seen
+    assert q(x) is x and not q.scales.ready
     q.phase = Phase.CALIBRATE
     q.eval()
-    assert q(x) is x and q.observer.has_seen
+    assert q(x) is x and q.scales.ready
     q.phase = Phase.QUANTIZE
     assert not torch.equal(q(x), x)
 

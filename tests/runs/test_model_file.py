@@ -109,7 +109,7 @@ def with_config(**parts: Any) -> dict[str, Any]:
 
 
 NAN, FIRST = torch.full((4, 3), torch.nan), "layers.0.mlp.0.weight"
-OBSERVER = "layers.0.mlp.1.sites.weight.quantizer.observer"
+OBSERVER = "layers.0.mlp.1.sites.weight.quantizer.scales"
 
 
 @pytest.mark.parametrize(
@@ -117,12 +117,12 @@ OBSERVER = "layers.0.mlp.1.sites.weight.quantizer.observer"
     [
         ({FIRST: NAN}, {}, rf"{FIRST} must be finite"),
         ({"norms.0.norm.running_var": torch.full((4,), -1.0)}, {}, "norms.0.norm.running_var must not be negative"),
-        ({f"{OBSERVER}.low": torch.tensor(torch.nan)}, {}, r"observer must be a range, got nan\.\."),
-        ({f"{OBSERVER}.low": torch.tensor(torch.inf)}, {}, r"observer must be a range, got inf\.\."),
+        ({f"{OBSERVER}.low": torch.tensor(torch.nan)}, {}, r"scales must be a range, got nan\.\."),
+        ({f"{OBSERVER}.low": torch.tensor(torch.inf)}, {}, r"scales must be a range, got inf\.\."),
         (
             {f"{OBSERVER}.high": torch.tensor(1e30), f"{OBSERVER}.low": torch.tensor(2e30)},
             {},
-            "observer must be a range",
+            "scales must be a range",
         ),
         ({FIRST: None}, {}, f"tensors are not those of its configuration: '{FIRST}'"),
         ({FIRST: torch.zeros(3, 4)}, {}, f"tensors are not those of its configuration: '{FIRST}'"),

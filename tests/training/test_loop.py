@@ -11,7 +11,7 @@ from dqrun.config import ScheduleConfig, TrainConfig
 from dqrun.errors import TrialFailed
 from dqrun.graphs import CSR, Batch, Graph
 from dqrun.methods.degree_quant import Protection
-from dqrun.quant import Grid, Observer, Phase, Quantizer
+from dqrun.quant import LearnedScale, Phase, Quantizer, QuantSpec, RangeObserver, UniformRounding
 from dqrun.training.loop import (
     Epoch,
     Fit,
@@ -34,6 +34,10 @@ GRAPH = Graph(
 X = torch.tensor([[1.0], [2.0], [-1.0], [-2.0]])
 NODES = Batch(GRAPH, X, torch.tensor([1, 1, 0, 0]), torch.tensor([0, 2]))
 CLASSES = Task("node_classification")
+
+
+def two_bits() -> Quantizer:
+    return Quantizer(RangeObserver(QuantSpec(2), update="running_minmax"), UniformRounding(QuantSpec(2)))
 
 
 class Line(nn.Module):
@@ -92,7 +96,7 @@ def test_protection_is_drawn_in_training_only() -> None:
 def test_delayed_epochs_neither_round_nor_are_kept_nor_stop_the_training() -> None:
     torch.manual_seed(0)
     model, phases = Line(), []
-    model.quantizer = Quantizer(Grid(2), Observer(update="running_minmax"))
+    model.quantizer = two_bits()
     model.register_forward_pre_hook(lambda *_: phases.append(model.quantizer.phase))
     config = TrainConfig(epochs=6, lr=1.0, early_stop_window=1)
     losses = iter((0.1, 0.2, 5.0, 4.0, 3.0, 9.0))
@@ -105,7 +109,7 @@ def test_delayed_epochs_neither_round_nor_are_kept_nor_stop_the_training() -> No
 
 def test_steps_are_observed_after_the_delay() -> None:
     model, phases = Line(), []
-    model.quantizer = Quantizer(Grid(2), Observer(update="running_minmax"))
+    model.quantizer = two_bits()
     model.register_forward_pre_hook(lambda *_: phases.append(model.quantizer.phase))
 
     def once(generator: torch.Generator) -> Iterator[Batch]:
@@ -138,7 +142,7 @@ class Norms(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.first, self.second, self.linear = nn.BatchNorm1d(1), nn.BatchNorm1d(1), nn.Linear(1, 2)
-        self.quantizer = Quantizer(Grid(2), Observer(update="running_minmax"))
+        self.quantizer = two_bits()
         self.passed: list[Tensor] = []
 
     def forward(self, x: Tensor, graph: Graph) -> Tensor:
@@ -182,10 +186,12 @@ def test_norms_are_estimated_before_each_validation() -> None:
 
 
 def test_learned_steps_do_not_decay() -> None:
-    model = nn.Sequential(nn.Linear(1, 1), Quantizer(Grid(4), Observer(), learned_scale=True))
+    model = nn.Sequential(
+        nn.Linear(1, 1), Quantizer(LearnedScale(RangeObserver(QuantSpec(4))), UniformRounding(QuantSpec(4)))
+    )
     own, steps = make_optimizer(model, TrainConfig(weight_decay=0.1)).param_groups
     assert (own["weight_decay"], len(own["params"])) == (0.1, 2)
-    assert (steps["weight_decay"], steps["params"]) == (0.0, [model[1].learned_scale.log_scale])
+    assert (steps["weight_decay"], steps["params"]) == (0.0, [model[1].scales.log_scale])
     assert len(make_optimizer(Line(), TrainConfig()).param_groups) == 1
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from dqrun.errors import ConfigError
 from dqrun.kernels.integer import CodeGrid, Codes, pack_nibbles, unpack_nibbles
 from dqrun.kernels.integer.codes import SLACK
-from dqrun.quant import Grid
+from dqrun.quant import QuantSpec, Scales
 
 
 @given(st.integers(0, 5), st.integers(1, 9), st.integers(2, 8))
@@ -35,10 +35,10 @@ def test_packing_leaves_its_argument_alone() -> None:
 
 
 def test_decode_is_that_of_training() -> None:
-    grid, scale, zero_point = Grid(8), torch.tensor(0.03), torch.tensor(-7, dtype=torch.int32)
+    spec, scales = QuantSpec(8), Scales(torch.tensor(0.03), torch.tensor(-7, dtype=torch.int32))
     codes = torch.arange(-128, 128, dtype=torch.int32).unsqueeze(0)
-    shifted = Codes.of(codes - grid.qmin, CodeGrid(8, scale.item(), -7 - grid.qmin))
-    assert torch.equal(shifted.decode(), grid.decode(codes, scale, zero_point))
+    shifted = Codes.of(codes - spec.qmin, CodeGrid(8, scales.scale.item(), -7 - spec.qmin))
+    assert torch.equal(shifted.decode(), spec.decode(codes, scales))
 
 
 def test_empty_rows_have_readable_bytes_behind_them(make) -> None:

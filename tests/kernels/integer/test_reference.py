@@ -12,7 +12,7 @@ from torch import Tensor
 
 from dqrun.kernels import reference as floating
 from dqrun.kernels.integer import CodeGrid, Codes, Epilogue, Weight, reference
-from dqrun.quant import Grid
+from dqrun.quant import QuantSpec
 
 
 def real(codes: Codes) -> Tensor:
@@ -26,10 +26,10 @@ def one(value: float) -> Tensor:
 @given(st.integers(2, 8), st.floats(0.001, 10), st.floats(-10, -0.001))
 def test_quantize_gives_the_codes_of_training(bits: int, high: float, low: float) -> None:
     x = torch.randn(50, 3, generator=torch.Generator().manual_seed(bits)) * 5
-    grid = Grid(bits)
-    scale, zero_point = grid.params(torch.tensor(low), torch.tensor(high))
-    ours = reference.quantize(x, CodeGrid(bits, scale.item(), int(zero_point) - grid.qmin))
-    assert torch.equal(ours.unpack().int() + grid.qmin, grid.encode(x, scale, zero_point))
+    spec = QuantSpec(bits)
+    scales = spec.scales(torch.tensor(low), torch.tensor(high))
+    ours = reference.quantize(x, CodeGrid(bits, scales.scale.item(), int(scales.zero_point) - spec.qmin))
+    assert torch.equal(ours.unpack().int() + spec.qmin, spec.encode(x, scales))
 
 
 def test_linear_is_the_product_of_real_numbers(make) -> None:

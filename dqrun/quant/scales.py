@@ -1,0 +1,89 @@
+"""`ScaleProvider`: where the scales of a quantiser come from. `Quantizable`: what a quantiser is given in one call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import Enum
+from typing import Protocol, TypeVar
+
+from torch import Tensor, nn
+
+from dqrun import kernels
+from dqrun.errors import ConfigError
+from dqrun.kernels import Rows
+from dqrun.quant.spec import QuantSpec, Scales
+
+T_co = TypeVar("T_co", covariant=True)
+
+
+class Phase(Enum):
+    """What quantisers do: QUANTIZE (observing while training), OBSERVE (the same, but no learned scale begins),
+    CALIBRATE (observe, leave exact), BYPASS (nothing)."""
+
+    QUANTIZE = "quantize"
+    OBSERVE = "observe"
+    CALIBRATE = "calibrate"
+    BYPASS = "bypass"
+
+
+class Quantizable(Protocol[T_co]):
+    """Numbers that are observed and rounded together: a tensor (`Values`), or the messages of a graph's edges."""
+
+    @property
+    def x(self) -> Rows:
+        """The tensor that the numbers are, or (messages) are made of: float32 [N, ...]."""
+
+    @property
+    def protected(self) -> Tensor | None:
+        """Rows of x that stay exact and are not observed, bool [N] or None."""
+
+    @property
+    def count(self) -> int:
+        """How many numbers there are."""
+
+    @property
+    def if_empty(self) -> str:
+        """Why there may be no number to observe: the end of a sentence."""
+
+    def range(
+        self, shape: tuple[int, ...], tail: float, seen: kernels.Range | None, percentile: str
+    ) -> tuple[Tensor, Tensor]:
+        """Low and high, float32 of `shape`, that leave a share `tail` outside; see `kernels.tail_range`."""
+
+    def fake_quantize(self, scales: Scales, spec: QuantSpec, estimator: str, noise: kernels.Noise | None) -> T_co:
+        """What the numbers give when they are rounded to uniform grids; see `kernels.fake_quantize`."""
+
+    def exact(self) -> T_co:
+        """What the numbers give when they are not rounded."""
+
+
+class ScaleProvider(nn.Module):
+    """Gives a quantiser the scales of each call. They broadcast to the tensor: [], [C, 1], [N, 1], ...
+
+    A provider keeps a range or parameters, or it computes scales from the tensor alone (`forward`). What it learns is
+    its parameters; they are trained without weight decay.
+    """
+
+    def __init__(self, spec: QuantSpec) -> None:
+        super().__init__()
+        self.spec = spec
+
+    def observe(self, tensor: Quantizable[object], phase: Phase) -> bool:
+        """Takes in numbers before they are rounded; returns whether it did. Not called in `Phase.BYPASS`."""
+        return False
+
+    @property
+    def ready(self) -> bool:
+        """Whether there are scales; may read the device."""
+        return True
+
+    def forward(self, tensor: Quantizable[object]) -> Scales:
+        """The scales with which the tensor is rounded; in training a learned one takes a gradient."""
+        raise NotImplementedError
+
+    def fixed(self) -> Scales:
+        """The scales of every tensor in evaluation, without gradient; raises ConfigError where there are none."""
+        raise ConfigError(f"{type(self).__name__} has no scales apart from a tensor's")
+
+    # nn.Module.__call__ is typed as returning Any
+    __call__: Callable[..., Scales]

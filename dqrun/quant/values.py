@@ -1,0 +1,52 @@
+"""`Values`: a tensor as a quantiser is given it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Generic, cast
+
+from torch import Tensor
+
+from dqrun import kernels
+from dqrun.kernels import R
+from dqrun.quant.spec import QuantSpec, Scales
+
+
+@dataclass(frozen=True)
+class Values(Generic[R]):
+    """float32 x [N, ...]; `protected`: bool [N], rows that stay exact and are not observed.
+
+    `multiplicity`: int64 [N], how often each row counts for the range (a node tensor that stands for its gathered
+    copies counts out-degree times). `relu`: a ReLU follows, in the same pass.
+    """
+
+    x: R
+    protected: Tensor | None = None
+    multiplicity: Tensor | None = None
+    relu: bool = False
+
+    @property
+    def count(self) -> int:
+        return self.x.numel()
+
+    @property
+    def if_empty(self) -> str:
+        gathered = self.multiplicity is not None
+        if self.protected is None:
+            return "no edge carried one" if gathered else "its tensor was empty"
+        return "no edge left an unprotected node" if gathered else "every row was protected"
+
+    def range(
+        self, shape: tuple[int, ...], tail: float, seen: kernels.Range | None, percentile: str
+    ) -> tuple[Tensor, Tensor]:
+        if not shape:
+            return kernels.tail_range(self.x, tail, self.multiplicity, self.protected, seen, percentile)
+        assert isinstance(self.x, Tensor) and self.multiplicity is None and self.protected is None
+        return kernels.channel_range(self.x, shape, tail, seen, percentile)
+
+    def fake_quantize(self, scales: Scales, spec: QuantSpec, estimator: str, noise: kernels.Noise | None) -> R:
+        rounding = kernels.fake_quantize_broadcast if scales.scale.dim() else kernels.fake_quantize
+        return rounding(self.x, *scales, spec.qmin, spec.qmax, self.protected, estimator, self.relu, noise)
+
+    def exact(self) -> R:
+        return cast(R, self.x.relu()) if self.relu else self.x
