@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +24,21 @@ def dqrun_logger() -> Iterator[None]:
     level = logger.level
     yield
     logger.setLevel(level)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """The whole suite runs in two processes where pytest-xdist is installed; a part of it, or `-n 0`, in this one."""
+    whole = config.args_source is config.ArgsSource.TESTPATHS
+    free = config.pluginmanager.hasplugin("xdist") and config.option.numprocesses is None and not config.option.usepdb
+    if whole and free:
+        config.option.numprocesses, config.option.dist = 2, "loadfile"
+
+
+def pytest_collection_finish() -> None:
+    """Each trial collects garbage before it measures memory. The modules that are imported by now are left out."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ from dqrun.cli import main as dqrun
 from dqrun.errors import ConfigError
 
 SMALL = ["dataset.graphs=40", "model.hidden=8", "model.layers=2", "train.batch_size=16", "threads=1"]
-VARIANTS = {"pyg_fp32_edge_index", "pyg_fp32_csr", "fp32", "naive_int8", "naive_int4", "dq_int8", "dq_int4"}
+VARIANTS = {"pyg_fp32_edge_index", "pyg_fp32_csr", "fp32", "dq_int4"}
 
 
 def labels(*words: str) -> list[tuple[str, str, list[str]]]:
@@ -67,7 +67,7 @@ def test_a_mistake_leaves_no_file(tmp_path: Path) -> None:
 
 def test_table_and_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "figures.json"
-    assert dqrun(["bench", "training", *SMALL, "--rounds", "1", "--json", str(file)]) == 0
+    assert dqrun(["bench", "training", *SMALL, "quant=int4", "method=dq", "--rounds", "1", "--json", str(file)]) == 0
     text, document = capsys.readouterr().out, json.loads(file.read_text(encoding="utf-8"))
     assert all(word in text for word in (*VARIANTS, "/ PyG FP32", "peak memory", "share of the time", "input pipeline"))
     assert document.keys() == {"machine", "results", "input_pipeline"}

@@ -24,6 +24,7 @@ from dqrun.sweep.run import run_all
 SMALL = [
     "dataset.graphs=20",
     "model.hidden=8",
+    "model.layers=2",
     "train.epochs=2",
     "train.batch_size=8",
     "protocol.trials=1",

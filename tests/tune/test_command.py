@@ -15,7 +15,7 @@ from dqrun.tune import command, preset
 
 pytest.importorskip("optuna", reason="needs the extra [tune]")
 SMALL = [
-    *("dataset.graphs=40", "model.hidden=8", "model.layers=2", "train.epochs=3", "train.batch_size=8", "threads=1"),
+    *("dataset.graphs=20", "model.hidden=8", "model.layers=2", "train.epochs=2", "train.batch_size=8", "threads=1"),
     *("protocol.trials=1", "quant=int4", "method=naive,dq"),
 ]
 
@@ -69,20 +69,20 @@ def test_the_first_setting_is_the_default_so_that_none_is_worse(tmp_path: Path) 
 def test_a_search_that_was_stopped_goes_on_as_if_it_had_not_been(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert tune(tmp_path / "whole", "--trials", "4", "-q") == 0
+    assert tune(tmp_path / "whole", "--trials", "3", "-q") == 0
     calls = 0
     run_plan = command.run_plan
 
     def interrupted(*arguments: Any) -> object:
         nonlocal calls
         calls += 1
-        if calls == 3:
+        if calls == 2:
             raise KeyboardInterrupt
         return run_plan(*arguments)
 
     monkeypatch.setattr(command, "run_plan", interrupted)
-    assert tune(tmp_path / "stopped", "--trials", "4", "-q") == 130
-    assert tune(tmp_path / "stopped", "--trials", "4", "-q") == 0
+    assert tune(tmp_path / "stopped", "--trials", "3", "-q") == 130
+    assert tune(tmp_path / "stopped", "--trials", "3", "-q") == 0
     assert rows(tmp_path / "stopped" / "tune") == rows(tmp_path / "whole" / "tune")
     bodies = [list(map(body, presets(tmp_path / name).values())) for name in ("whole", "stopped")]
     assert bodies[0] == bodies[1]
@@ -91,9 +91,9 @@ def test_a_search_that_was_stopped_goes_on_as_if_it_had_not_been(
     part = next((tmp_path / "stopped" / "tune" / "configs" / "experiment").iterdir())
     part = part.with_name(f".{part.stem[:60]}.0123456789ab.part.yaml")
     part.touch()
-    assert tune(tmp_path / "stopped", "--trials", "4", "-q") == 0  # nothing left to do
+    assert tune(tmp_path / "stopped", "--trials", "3", "-q") == 0  # nothing left to do
     assert not left.exists() and not part.exists()
-    assert len(rows(tmp_path / "stopped" / "tune")) == 8
+    assert len(rows(tmp_path / "stopped" / "tune")) == 6
 
 
 def test_settings_that_fail_are_no_result(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -150,6 +150,7 @@ def test_rounds_are_as_large_as_the_launcher_has_room(tmp_path: Path) -> None:
 
 
 def test_any_launcher_will_do(tmp_path: Path) -> None:
-    assert tune(tmp_path / "plain", "--trials", "2", "-q") == 0
-    assert tune(tmp_path / "parallel", "--trials", "2", "-q", "launcher=parallel", "jobs=2") == 0
+    words = ["method=naive", "--trials", "2", "-q"]
+    assert tune(tmp_path / "plain", *words) == 0
+    assert tune(tmp_path / "parallel", *words, "launcher=parallel", "jobs=1") == 0
     assert rows(tmp_path / "plain" / "tune") == rows(tmp_path / "parallel" / "tune")

@@ -53,7 +53,7 @@ def cluster(sweeps: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[s
 
 
 def test_it_gives_the_rows_of_the_plain_launcher(sweeps: Any, cluster: str, tmp_path: Path) -> None:
-    sweeps.check_cube(tmp_path, "launcher=ray", f"launcher.address={cluster}", "jobs=2")
+    sweeps.check_product(tmp_path, "launcher=ray", f"launcher.address={cluster}", "jobs=2")
 
 
 def test_failures_of_all_kinds_are_listed(sweeps: Any, cluster: str, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ LOCAL = ["launcher=slurm", "launcher.cluster=local", "jobs=2"]
 
 
 def test_it_gives_the_rows_of_the_plain_launcher(sweeps: Any, tmp_path: Path) -> None:
-    sweeps.check_cube(tmp_path, *LOCAL)
+    sweeps.check_product(tmp_path, *LOCAL)
 
 
 def test_failures_of_all_kinds_are_listed(sweeps: Any, tmp_path: Path) -> None:
