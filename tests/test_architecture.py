@@ -42,8 +42,8 @@ NEEDS_NO_NETWORKS = {
 """Modules of the engine that load and run a program: torch and the kernels' seam are all they know."""
 
 FRONT_DESK = {
-    *("errors", "names", "durable", "paths", "register", "config", "composition"),
-    *("cli/__init__", "cli/completion", "cli/docs", "cli/help", "cli/hydra_flags"),
+    *("errors", "names", "durable", "paths", "register", "config", "composition", "plugins"),
+    *("cli/__init__", "cli/candidates", "cli/completion", "cli/docs", "cli/help", "cli/hydra_flags"),
     *("cli/verbs/__init__", "process/__init__", "process/cores", "process/interrupts", "process/streams"),
     *("process/verbosity", "process/waiting", "runs/__init__", "runs/protocol"),
     *("bench/__init__", "bench/cli", "bench/command", "bench/inference_cli"),

@@ -1,4 +1,4 @@
-"""Shell completion: verbs, their flags and the names of runs by dqrun, groups and fields by Hydra.
+"""Shell completion: verbs, their flags, the names of runs, groups, options and fields.
 
 `eval "$(dqrun -sc install=bash)"` lets the shell call `dqrun -sc query=bash` with the typed line in `COMP_LINE`.
 """
@@ -42,7 +42,7 @@ def candidates(line: str, parser: argparse.ArgumentParser) -> list[str]:
     elif current.startswith("-"):
         found = _flags(parser, current)
     else:
-        found = [*_hydra(words, current), *(() if words else VERBS)]
+        found = [*_overrides(words, current), *(() if words else VERBS)]
     return sorted({word for word in found if word.startswith(current)})
 
 
@@ -58,7 +58,7 @@ def _of_verb(verb: Verb, words: Sequence[str], current: str) -> list[str]:
     if verb.takes_runs:
         found += run_names(user_path(_option(words, "--results") or "results"))
     if verb.takes_overrides:
-        found += _hydra(words, current)
+        found += _overrides(words, current)
     return found
 
 
@@ -85,9 +85,9 @@ def run_names(results: Path) -> list[str]:
         return []
 
 
-def _hydra(words: Sequence[str], current: str) -> list[str]:
+def _overrides(words: Sequence[str], current: str) -> list[str]:
     """Groups, options and fields; nothing for a line that does not compose: the time for errors is when it is run."""
-    from dqrun.cli.hydra_flags import override_candidates
+    from dqrun.cli.candidates import override_candidates
 
     overrides = [word for word in words if word[0] != "-" and ("=" in word or word[0] == "~")]
     try:

@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 
 from dqrun.composition.fields import REQUIRED, Field, list_fields
 from dqrun.composition.groups import PUBLIC_GROUPS, config_folder
+from dqrun.config.rules import shown
 
 _INTRODUCTION = """\
 # Configuration
@@ -62,7 +63,7 @@ def _is_plain_part(field: Field) -> bool:
 
 
 def _show_default(field: Field) -> str:
-    return "from the option" if field.default is REQUIRED else f"`{_yaml_value(field.default)}`"
+    return "from the option" if field.default is REQUIRED else f"`{shown(field.default)}`"
 
 
 def _option_table(folder: Path, title: str) -> str:
@@ -88,7 +89,7 @@ def _settings(file: Path) -> str:
     """What a preset sets, dotted, e.g. `layers=2`, and the presets that it starts from or chooses."""
     tree: Any = OmegaConf.to_container(OmegaConf.load(file))
     chosen = [_default_entry(entry) for entry in tree.pop("defaults", [])]
-    return ", ".join([*chosen, *(f"`{name}={_yaml_value(value)}`" for name, value in _flatten(tree, ""))])
+    return ", ".join([*chosen, *(f"`{name}={shown(value)}`" for name, value in _flatten(tree, ""))])
 
 
 def _default_entry(entry: Any) -> str:
@@ -107,13 +108,6 @@ def _flatten(tree: Mapping[Any, Any], prefix: str) -> Iterator[tuple[str, Any]]:
             yield from _flatten(value, f"{name}.")
         else:
             yield name, value
-
-
-def _yaml_value(value: Any) -> str:
-    """A value as one would type it."""
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
-    return str(value)
 
 
 def _table(header: Sequence[str], rows: Iterator[tuple[str, ...]]) -> str:

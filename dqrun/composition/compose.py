@@ -11,51 +11,74 @@ from typing import Any
 
 import hydra
 import omegaconf
-from hydra._internal.hydra import Hydra
-from hydra._internal.utils import create_config_search_path
-from hydra.core.config_search_path import SearchPathQuery
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.types import Override
-from hydra.types import RunMode
+from hydra.core.override_parser.types import Override, Quote, QuotedString
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from dqrun.composition.errors import one_line_errors
-from dqrun.composition.fields import list_fields, nearest_field
+from dqrun.composition.errors import PACKAGED_MAIN, one_line_errors
+from dqrun.composition.fields import list_fields, nearest_field, owners
 from dqrun.composition.groups import config_folders, list_groups
 from dqrun.composition.overrides import Groups, check, parse, split_sweep
 from dqrun.composition.preset_text import require_text
 from dqrun.config import RunConfig, schema
+from dqrun.config.parts import PARTS, chosen_names, node_of
 from dqrun.errors import ConfigError, suggestion
+from dqrun.plugins import asked_for, load_plugins, typed_plugins
 from dqrun.runs.protocol import canonical
 
-CONFIG_NAME = "run"
+MAIN = "run"
+"""Name of the main configuration, `run.yaml`."""
 
 
 @cache
 def _register() -> None:
     """What presets refer to, in the registries of Hydra and OmegaConf: `schema` and `${below_8_bits:...}`."""
-    if hydra.__version__.startswith("1.3."):  # from 1.4 on there is one set of defaults, and choosing it warns
-        hydra.version.setbase("1.3")
     ConfigStore.instance().store(name="schema", node=schema())
     renamed = not omegaconf.__version__.startswith("2.3.")  # in 2.3 the name belongs to an older function
     register: Any = OmegaConf.register_resolver if renamed else OmegaConf.register_new_resolver
     register("below_8_bits", _below_8_bits, replace=True)
 
 
+@dataclass(frozen=True)
+class Session:
+    """Hydra, ready to compose."""
+
+    main: str
+    """Name of the main configuration."""
+    sources: tuple[str, ...]
+    """Overrides that name the folders with presets after the first."""
+
+    def compose(self, overrides: Sequence[str]) -> DictConfig:
+        """The composed configuration of one job, Hydra's own part included."""
+        return hydra.compose(self.main, [*self.sources, *overrides], return_hydra_config=True)
+
+
 @contextmanager
-def hydra_session(folders: Sequence[Path]) -> Iterator[Hydra]:
+def hydra_session(folders: Sequence[Path]) -> Iterator[Session]:
     """Hydra, ready to compose from `folders` (an earlier one wins); its global state is cleared at the end."""
     _register()
-    *own, packaged = folders
-    search_path = create_config_search_path(str(packaged))
-    for folder in own:
-        search_path.prepend("command-line", f"file://{folder}", SearchPathQuery(provider="main"))
+    _store_plugins()
+    first, *others = folders
+    main = MAIN
+    if not (first / f"{MAIN}.yaml").is_file():  # Hydra looks for it before it knows of further folders
+        main = PACKAGED_MAIN
+        ConfigStore.instance().store(name=main, node=OmegaConf.load(folders[-1] / f"{MAIN}.yaml"))
+    named = ",".join(QuotedString(f"file://{folder}", Quote.single).with_quotes() for folder in others)
+    version: dict[str, Any] = {"version_base": "1.3"} if hydra.__version__.startswith("1.3.") else {}
     GlobalHydra.instance().clear()
     try:
-        yield Hydra.create_main_hydra2(task_name="dqrun", config_search_path=search_path)
+        with hydra.initialize_config_dir(str(first), job_name="dqrun", **version):
+            yield Session(main, (f"hydra.searchpath=[{named}]",) if others else ())
     finally:
         GlobalHydra.instance().clear()
+
+
+def _store_plugins() -> None:
+    """What plug-ins registered, as options of the groups: `model=NAME` needs no YAML."""
+    for part, names in chosen_names().items():
+        for name in names:
+            ConfigStore.instance().store(group=part, name=name, node=node_of(part, name), provider="plugins")
 
 
 def _below_8_bits(bits: int | None, then: float, otherwise: float) -> float:
@@ -85,40 +108,47 @@ def load_jobs(overrides: Sequence[str], *, multirun: bool = False, config_dir: s
     `hydra.sweeper.params`. Raises ConfigError, in one line, for the first job that does not compose or breaks a
     rule: a sweep is checked to its end before anything runs. Equal jobs are returned once (see `distinct`).
     """
+    plugins = asked_for(typed_plugins(overrides))
+    load_plugins(plugins)
     folders = config_folders(config_dir)
     groups = list_groups(folders)
     with hydra_session(folders) as session, one_line_errors(groups):
-        words = parse(overrides, session.config_loader)
+        words = parse(overrides, groups)
         if multirun:
-            words = [*parse(_preset_sweep(session, words, groups), session.config_loader), *words]
-        jobs = distinct([_load_job(session, job, groups, multirun) for job in split_sweep(words, multirun)])
+            words = [*parse(_preset_sweep(session, words, groups), groups), *words]
+        jobs = distinct([_load_job(session, job, groups, multirun, plugins) for job in split_sweep(words, multirun)])
     require_text(folders[:-1], {choice for job in jobs for choice in job.choices.items()})
     return jobs
 
 
-def _preset_sweep(session: Hydra, overrides: Sequence[Override], groups: Groups) -> list[str]:
+def _preset_sweep(session: Session, overrides: Sequence[Override], groups: Groups) -> list[str]:
     """`hydra.sweeper.params` of the chosen presets as overrides, e.g. `["model=gin,gcn"]`."""
     fixed = [override for override in overrides if not override.is_sweep_override()]
     for override in fixed:
         check(override, groups)
     texts = [str(override.input_line) for override in fixed]
-    tree = session.compose_config(CONFIG_NAME, texts, RunMode.MULTIRUN, with_log_configuration=False)
+    tree = session.compose(texts)
     return [f"{key}={values}" for key, values in (tree.hydra.sweeper.params or {}).items()]
 
 
-def _load_job(session: Hydra, overrides: list[str], groups: Groups, multirun: bool) -> Job:
-    for override in parse(overrides, session.config_loader):
+def _load_job(session: Session, overrides: list[str], groups: Groups, multirun: bool, plugins: list[str]) -> Job:
+    for override in parse(overrides, groups):
         check(override, groups)
-    tree = hydra.compose(CONFIG_NAME, overrides, return_hydra_config=True)
+    tree = session.compose(overrides)
     if tree.hydra.sweeper.params and not multirun:
         raise ConfigError("hydra.sweeper.params in a preset asks for a sweep: add -m")
     choices = {str(group): str(option) for group, option in tree.hydra.runtime.choices.items() if option is not None}
     with open_dict(tree):
         del tree["hydra"]
-    _refuse_unknown(tree, frozenset(list_fields()))
+    if OmegaConf.get_type(tree) is not RunConfig:
+        raise ConfigError(f"{MAIN}.yaml in --config-dir must begin its defaults list with `schema`")
+    _refuse_unknown(tree, frozenset(list_fields({part: OmegaConf.get_type(tree, part) for part in PARTS})))
     config = OmegaConf.to_object(tree)
-    if not isinstance(config, RunConfig):
-        raise ConfigError(f"{CONFIG_NAME}.yaml in --config-dir must begin its defaults list with `schema`")
+    assert isinstance(config, RunConfig)
+    if not set(config.plugins) <= set(plugins):
+        rule = "be given on the command line or in DQRUN_PLUGINS, not by a preset"
+        raise ConfigError.rule("plugins", rule, config.plugins)
+    config.plugins = list(plugins)
     config.validate()
     return Job(overrides, choices, config)
 
@@ -129,6 +159,8 @@ def _refuse_unknown(tree: DictConfig, known: frozenset[str], prefix: str = "", s
     for key in map(str, tree):
         name = f"{prefix}*" if free_keys else f"{prefix}{key}"
         if not free_keys and name not in known:
+            if chosen_by := owners(f"{shown}{key}"):
+                raise ConfigError(f"{shown}{key} is a field of {', '.join(chosen_by)} alone")
             near = nearest_field(f"{shown}{key}")
             hint = suggestion(near, [near]) if near else ""
             raise ConfigError(f"there is no field '{shown}{key}'{hint}")

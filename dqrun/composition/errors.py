@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from hydra.errors import MissingConfigException
 from omegaconf.errors import (
@@ -15,9 +16,18 @@ from omegaconf.errors import (
     ValidationError,
 )
 
-from dqrun.composition.fields import DICTIONARIES, list_fields, nearest_field, schema_name
+from dqrun.composition.fields import (
+    DICTIONARIES,
+    list_fields,
+    nearest_field,
+    owners,
+    schema_name,
+)
 from dqrun.composition.overrides import Groups, unknown_option
 from dqrun.errors import ConfigError, DqrunError, suggestion
+
+PACKAGED_MAIN = "packaged_run"
+"""Hydra's name of dqrun's `run.yaml` where a user's folder with presets comes first."""
 
 
 @contextmanager
@@ -35,18 +45,21 @@ def one_line_errors(groups: Groups) -> Iterator[None]:
 
 def explain(error: Exception, groups: Groups) -> ConfigError:
     """The ConfigError for `error`: its preset file, field, what the field wants, the nearest name."""
-    chain = list(_chain(error))
+    chain: list[Any] = list(_chain(error))
     where = re.match(r"In '([^']*)'", str(error))
-    prefix = f"in {where[1]}.yaml: " if where and where[1] != "run" else ""
+    prefix = f"in {where[1]}.yaml: " if where and where[1] not in ("run", PACKAGED_MAIN) else ""
     for link in chain:
         if isinstance(link, MissingConfigException) and link.missing_cfg_file:
             group, _, option = link.missing_cfg_file.lstrip("/").partition("/")
             if group in groups:
                 return ConfigError(f"{prefix}{unknown_option(group, option, groups[group])}")
     for link in chain:
+        unknown = isinstance(link, ConfigAttributeError | ConfigKeyError) and link.full_key
+        if unknown and owners(link.full_key or ""):
+            return ConfigError(f"{prefix}{_explain_unknown(link, groups)}")
         if isinstance(link, OmegaConfBaseException) and schema_name(link.full_key or "") in list_fields():
             return ConfigError(f"{prefix}{_explain_field(link)}")
-        if isinstance(link, ConfigAttributeError | ConfigKeyError) and link.full_key:
+        if unknown:
             return ConfigError(f"{prefix}{_explain_unknown(link, groups)}")
     return ConfigError(f"{prefix}{_squeeze(error)}")
 
@@ -74,13 +87,15 @@ def _explain_field(error: OmegaConfBaseException) -> str:
     return f"{name}: {reason}"
 
 
-def _explain_unknown(error: OmegaConfBaseException, groups: Groups) -> str:
+def _explain_unknown(error: Any, groups: Groups) -> str:
     """A name that the schema lacks: the nearest that it has, or how to add an entry to a dictionary."""
     name = str(error.full_key)
     for part in DICTIONARIES:
         if name.startswith(f"{part}.") and error.object_type is dict:
             key = name.removeprefix(f"{part}.")
             return f"{part} has no entry {key!r}: add one with '+', as in '+{part}={{{key}: {{...}}}}'"
+    if chosen_by := owners(name):
+        return f"{name} is a field of {', '.join(chosen_by)} alone"
     near = nearest_field(name)
     if near:
         return f"there is no field {name!r}{suggestion(near, [near])}"

@@ -10,9 +10,11 @@ import difflib
 import re
 import types
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from dqrun.config import RunConfig
+from dqrun.config.parts import PARTS, chosen_names
 
 _WORDS = {int: "an integer", float: "a number", bool: "true or false", str: "text", types.NoneType: "null"}
 _PLURALS = {int: "integers", float: "numbers", str: "texts"}
@@ -36,24 +38,47 @@ class Field:
     """Whether it holds fields of its own; these follow it."""
 
 
-def list_fields() -> dict[str, Field]:
+def list_fields(parts: Mapping[str, Any] | None = None) -> dict[str, Field]:
     """Every field by its dotted name, in the schema's order; a part comes before the fields in it.
 
-    The values of a dictionary of dataclasses are listed once, with `*` for the key: `plan.rules.*.fp32`.
+    The values of a dictionary of dataclasses are listed once, with `*` for the key: `plan.rules.*.fp32`. `parts`: the
+    class of a part where it is not that of the schema; without it the fields of all loaded plug-ins are in the list.
     """
-    return {field.name: field for field in _walk(RunConfig, "")}
+    found = {field.name: field for field in _walk(RunConfig, "", parts or {})}
+    if parts is None:
+        for part, name in plugin_parts():
+            found |= {field.name: field for field in plugin_fields(part, name) if field.name not in found}
+    return found
 
 
-def _walk(part: type, prefix: str) -> Iterator[Field]:
+def plugin_parts() -> list[tuple[str, str]]:
+    """What plug-ins registered, as (part, name)."""
+    return [(part, name) for part, names in chosen_names().items() for name in names]
+
+
+def plugin_fields(part: str, name: str) -> list[Field]:
+    """The fields of the dataclass that a plug-in registered with a name."""
+    own = next(kind.config(name) for kind in PARTS[part].kinds if name in kind)
+    return [] if own is None else list(_walk(own, f"{part}.", {}))
+
+
+def owners(name: str) -> list[str]:
+    """The options, e.g. `model=sage`, of plug-ins that alone have a field; empty: the schema has it, or nothing has."""
+    if name in {field.name for field in _walk(RunConfig, "", {})}:
+        return []
+    return [f"{p}={o}" for p, o in plugin_parts() if name in {field.name for field in plugin_fields(p, o)}]
+
+
+def _walk(part: type, prefix: str, parts: Mapping[str, Any]) -> Iterator[Field]:
     hints = typing.get_type_hints(part)
     for field in dataclasses.fields(part):
         name = prefix + field.name
-        hint = hints[field.name]
+        hint = parts.get(name) or hints[field.name]
         inner, inner_prefix = _nested(hint, name)
         meaning = field.metadata.get("doc", "") or (inner.__doc__ or "" if inner else "")
         yield Field(name, describe_type(hint), _default(field), meaning, inner is not None)
         if inner is not None:
-            yield from _walk(inner, inner_prefix)
+            yield from _walk(inner, inner_prefix, {})
 
 
 def _nested(hint: typing.Any, name: str) -> tuple[type | None, str]:

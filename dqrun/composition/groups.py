@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from dqrun.config.parts import chosen_names
 from dqrun.errors import ConfigError
 from dqrun.paths import user_path
 
@@ -38,9 +39,10 @@ def config_folders(config_dir: str | None) -> list[Path]:
 def list_groups(folders: Iterable[Path]) -> dict[str, list[str]]:
     """Options of each group over all `folders`, sorted, e.g. `{"model": ["gat", "gcn", "gin"], ...}`.
 
+    What plug-ins registered so far is an option too.
     An option in a subfolder is named with a slash, as Hydra does: `dataset/mine/small.yaml` is `mine/small`.
     """
-    found: dict[str, set[str]] = {}
+    found = {group: set(names) for group, names in chosen_names().items() if names}
     for folder in folders:
         for file in folder.glob("*/**/*.yaml"):
             group, *option = file.relative_to(folder).with_suffix("").parts

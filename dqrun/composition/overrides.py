@@ -5,10 +5,10 @@ Hydra's grammar and sweeper do the parsing. The checks are for what Hydra would 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
+from typing import Any
 
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
@@ -21,9 +21,20 @@ from dqrun.errors import ConfigError, suggestion
 Groups = Mapping[str, Sequence[str]]
 
 
-def parse(texts: Sequence[str], loader: ConfigLoader) -> list[Override]:
+class _Options:
+    """The options of groups, for Hydra's `glob(...)`: all that its parser asks a config loader for."""
+
+    def __init__(self, groups: Groups) -> None:
+        self._groups = groups
+
+    def get_group_options(self, group_name: str, *args: Any, **kwargs: Any) -> list[str]:
+        return list(self._groups.get(group_name, ()))
+
+
+def parse(texts: Sequence[str], groups: Groups) -> list[Override]:
     """The overrides in `texts`, text fields as they were typed; ConfigError with the first that is not `key=value`."""
-    parser = OverridesParser.create(config_loader=loader)
+    options: Any = _Options(groups)
+    parser = OverridesParser.create(config_loader=options)
     return [_parse_one(parser, text) for text in texts]
 
 
@@ -54,8 +65,15 @@ def split_sweep(overrides: Sequence[Override], multirun: bool) -> list[list[str]
     for override in overrides:
         if override.is_sweep_override() and not override.is_discrete_sweep():
             raise ConfigError(f"{override.input_line} is no list of values: use a,b,c or range(...) or choice(...)")
-    (jobs,) = BasicSweeper.split_arguments(list(overrides), max_batch_size=None)
-    return jobs
+    return [list(job) for job in itertools.product(*map(_values, overrides))]
+
+
+def _values(override: Override) -> list[str]:
+    """An override once for each of its values."""
+    key = override.get_key_element()
+    if override.is_sweep_override():
+        return [f"{key}={value}" for value in override.sweep_string_iterator()]
+    return [f"{key}={override.get_value_element_as_str()}"]
 
 
 def check(override: Override, groups: Groups) -> None:

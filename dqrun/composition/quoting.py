@@ -7,7 +7,6 @@ The schema says which fields are text. Their values are quoted before Hydra pars
 from __future__ import annotations
 
 import re
-from functools import cache
 
 from hydra.core.override_parser.types import Quote, QuotedString
 
@@ -80,7 +79,6 @@ def _quote(text: str) -> str:
     return QuotedString(text, Quote.single).with_quotes()
 
 
-@cache
 def _text_fields() -> dict[str, str]:
     """The kind of each field that is text or a list of texts, by name."""
     kinds = ("text", "text or null", "a list of texts")

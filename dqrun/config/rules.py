@@ -57,3 +57,10 @@ def require_sane(tree: Mapping[str, Any], prefix: str = "") -> None:
 
 def require_one_of(name: str, value: str, options: tuple[str, ...]) -> None:
     require(value in options, name, f"be one of {', '.join(options)}", value)
+
+
+def shown(value: Any) -> str:
+    """A value as one would type it."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return str(value)

@@ -73,6 +73,11 @@ class RunConfig:
     threads: int = doc("CPU threads, >= 1; 0: all cores", 0)
     kernels: str = doc("auto (compiled where they work), reference (plain torch), cpu (compiled or an error)", "auto")
     rerun: bool = doc("run trials that already have a row again", False)
+    plugins: list[str] = doc(
+        "code of your own that is imported first: files (./mine.py), folders with an __init__.py, or modules "
+        "(my_package.quant); `DQRUN_PLUGINS` adds to it (docs/plugins.md)",
+        [],
+    )
     tags: list[str] = doc("words for the row, to find it again: letters, digits and _ - . : / + @", [])
     notes: str = doc("text for the row", "")
 

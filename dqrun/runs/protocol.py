@@ -19,11 +19,12 @@ from dqrun.config import (
     SiteRule,
 )
 from dqrun.names import path_name
+from dqrun.plugins import versions_of
 
 # Fields that leave a trial's result what it is: where files lie, how fast it is computed, and which other trials run.
 INCIDENTAL = (
     "evaluate", "data", "results", "launcher", "jobs", "track", "device", "threads", "kernels", "rerun",
-    "tags", "notes",
+    "plugins", "tags", "notes",
 )  # fmt: skip
 INCIDENTAL_PROTOCOL = ("trials", "folds", "first_seed")
 INCIDENTAL_TRAIN = ("checkpoint_minutes", "keep_state", "continue_from")
@@ -94,7 +95,10 @@ def cell_hash(config: RunConfig, fingerprint: str = "") -> str:
 
 
 def identity(config: RunConfig) -> dict[str, Any]:
-    """What determines a run's results apart from seed, fold and data, as plain dictionaries: `canonical`, no more."""
+    """What determines a run's results apart from seed, fold and data, as plain dictionaries.
+
+    It is `canonical` without the incidental fields, and the versions of the plug-ins that the run uses.
+    """
     tree: dict[str, Any] = asdict(canonical(config))
     for name in INCIDENTAL:
         del tree[name]
@@ -104,6 +108,8 @@ def identity(config: RunConfig) -> dict[str, Any]:
         del tree["train"][name]
     for name in INCIDENTAL_DATASET:
         tree["dataset"][name] = None
+    if used := versions_of(config):
+        tree["plugins"] = used
     return tree
 
 

@@ -1,0 +1,191 @@
+"""Fields of the user's own in `dataset`, `model` and `method`: the dataclass that a plug-in registers, as a part.
+
+A registered dataclass becomes a subclass of the part that it extends, so that composition types, documents and checks
+its fields like any other. Such a class is made anew in each process: it is pickled by its name in the registry.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from collections.abc import Mapping
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from dqrun import register
+from dqrun.config.dataset import DatasetConfig
+from dqrun.config.method import MethodConfig
+from dqrun.config.model import ModelConfig
+from dqrun.config.rules import require
+from dqrun.config.run import RunConfig
+from dqrun.errors import ConfigError
+from dqrun.register import Registry
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+
+OWN = "__own_config__"
+"""Attribute of an extended class: the registered dataclass."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """A part of a run that plug-ins extend: its class, the field that chooses, and the kinds that it chooses from."""
+
+    base: type
+    chooser: str
+    kinds: tuple[Registry, ...]
+
+    def kind_of(self, name: str) -> Registry | None:
+        """The kind that has the name, or None."""
+        return next((kind for kind in self.kinds if name in kind), None)
+
+
+PARTS = {
+    "dataset": Part(DatasetConfig, "source", (register.dataset,)),
+    "model": Part(ModelConfig, "name", (register.layer, register.model)),
+    "method": Part(MethodConfig, "name", (register.method,)),
+}
+
+
+def part_type(part: str, name: str) -> type:
+    """The class of a part where `name` is chosen: its own one, or a subclass with the registered fields."""
+    known = PARTS[part]
+    kind = known.kind_of(name)
+    if kind is None or not kind.entry(name).module:
+        return known.base
+    own = kind.config(name)
+    return known.base if own is None and kind is not register.model else _extended(part, name, own)
+
+
+def own_config(part: Any) -> Any:
+    """The registered dataclass with a part's values, or None where its choice has none."""
+    own = getattr(type(part), OWN, None)
+    if own is None:
+        return None
+    return own(**{field.name: getattr(part, field.name) for field in dataclasses.fields(own) if field.init})
+
+
+def has_field(part: Any, name: str) -> bool:
+    """Whether a field means something for what the part chose: whole networks have only the fields of their own."""
+    own = getattr(type(part), OWN, None)
+    whole = isinstance(part, ModelConfig) and part.name in register.model
+    return not whole or (own is not None and name in {field.name for field in dataclasses.fields(own)})
+
+
+def chosen_names() -> dict[str, list[str]]:
+    """Names that plug-ins added, by the group in which they are options."""
+    return {part: sorted(name for kind in known.kinds for name in kind.added()) for part, known in PARTS.items()}
+
+
+def node_of(part: str, name: str) -> Any:
+    """What the option `part=name` sets, as an instance of its class; a field that has no default is "???"."""
+    settings = {"name": name, "source": name} if part == "dataset" else {"name": name}
+    made = part_type(part, name)
+    if part == "dataset" and "task" not in _own_fields(made):
+        settings["task"] = "graph_classification"
+    return made(**settings)
+
+
+def schema_of(tree: Mapping[str, Any]) -> DictConfig:
+    """The schema of a stored configuration: `schema()`, with the fields of the plug-ins that it names.
+
+    Raises ConfigError, which says how to load a plug-in, where a name is not known.
+    """
+    from omegaconf import OmegaConf  # here: programs run without it
+
+    root: DictConfig = OmegaConf.structured(RunConfig)
+    for part, known in PARTS.items():
+        values = tree.get(part)
+        name = values.get(known.chooser) if isinstance(values, Mapping) else None
+        if isinstance(name, str):
+            _require_known(known, name, tree.get("plugins"))
+            root[part] = OmegaConf.structured(part_type(part, name))
+    return root
+
+
+def _require_known(part: Part, name: str, plugins: object) -> None:
+    """Raises ConfigError for a name that only a plug-in can have registered."""
+    if part.kind_of(name) is None and plugins:
+        given = ",".join(map(str, plugins)) if isinstance(plugins, list) else plugins
+        raise ConfigError(f"{part.kinds[-1].field}={name} comes from a plug-in: give plugins=[{given}] again")
+
+
+def _own_fields(made: type) -> set[str]:
+    own = getattr(made, OWN, None)
+    return set() if own is None else {field.name for field in dataclasses.fields(own)}
+
+
+@cache
+def _extended(part: str, name: str, own: type | None) -> type:
+    """A subclass of a part's class with the fields of `own`, whose rules it checks too."""
+    base = PARTS[part].base
+    hints = {} if own is None else typing.get_type_hints(own)
+    fields: list[Any] = []
+    for field in () if own is None else dataclasses.fields(own):
+        if field.name == PARTS[part].chooser or not field.init:
+            raise ConfigError(f"register.{part}({name!r}): its config must not have a field {field.name!r}")
+        fields.append((field.name, hints[field.name], _copied(field)))
+    whole = part == "model" and name in register.model
+    if whole:  # they mean nothing here, and no value would be right
+        given = {known for known, _, _ in fields}
+        unused = {field.name for field in dataclasses.fields(base)} - given
+        fields += [(size, int, dataclasses.field(default=0)) for size in ("layers", "hidden") if size in unused]
+    namespace = {OWN: own, "validate": _validate_whole if whole else _validate_added, "__reduce__": _reduced}
+    made = dataclasses.make_dataclass(
+        own.__name__ if own else base.__name__, fields, bases=(base,), namespace=namespace
+    )
+    made.__doc__ = own.__doc__ if own else base.__doc__
+    return made
+
+
+def _copied(field: dataclasses.Field[Any]) -> Any:
+    """The same field for another class; one without a default must be given: "???"."""
+    if field.default_factory is not dataclasses.MISSING:
+        return dataclasses.field(default_factory=field.default_factory, metadata=field.metadata)
+    default = "???" if field.default is dataclasses.MISSING else field.default
+    return dataclasses.field(default=default, metadata=field.metadata)
+
+
+def _validate_added(self: Any) -> None:
+    """The part's own rules, then those of the registered dataclass."""
+    PARTS[_part_of(self)].base.validate(self)  # type: ignore[attr-defined]
+    _validate_own(self)
+
+
+def _validate_whole(self: Any) -> None:
+    """Fields that the network does not have must be left alone; then the rules of the registered dataclass."""
+    own = _own_fields(type(self))
+    for field in dataclasses.fields(type(self)):
+        if field.name in own or field.name == "name":
+            continue
+        default = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
+        rule = f"not be set for model={self.name}, which has {', '.join(sorted(own)) or 'no fields'}"
+        value = getattr(self, field.name)
+        require(value == default, f"model.{field.name}", rule, value)
+    _validate_own(self)
+
+
+def _validate_own(self: Any) -> None:
+    part = _part_of(self)
+    try:
+        config = own_config(self)
+        if hasattr(config, "validate"):
+            config.validate()
+    except (ValueError, TypeError) as error:  # of a user's own rule
+        raise ConfigError(f"{part}: {' '.join(str(error).split())}") from error
+
+
+def _part_of(config: Any) -> str:
+    return next(part for part, known in PARTS.items() if isinstance(config, known.base))
+
+
+def _reduced(self: Any) -> tuple[Any, ...]:
+    part = _part_of(self)
+    values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+    return _rebuilt, (part, getattr(self, PARTS[part].chooser), values)
+
+
+def _rebuilt(part: str, name: str, values: dict[str, Any]) -> Any:
+    return part_type(part, name)(**values)

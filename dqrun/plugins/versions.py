@@ -1,0 +1,61 @@
+"""The versions of the plug-ins that a run uses: a part of what tells its results apart."""
+
+from __future__ import annotations
+
+import sys
+from functools import lru_cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dqrun import register
+from dqrun.plugins.loading import VERSION, digest_of
+
+if TYPE_CHECKING:
+    from dqrun.config import RunConfig
+    from dqrun.register import Registry
+
+
+def versions_of(config: RunConfig) -> dict[str, str]:
+    """Version of each plug-in that registered something that the run uses, by the plug-in's name; {}: it uses none."""
+    modules = (kind.entry(name).module for kind, name in _used(config) if name in kind)
+    return dict(sorted(_named(module) for module in set(modules) if module))
+
+
+def _used(config: RunConfig) -> list[tuple[Registry, str]]:
+    """Names that a configuration chooses, with the kinds that they may be of."""
+    used = [
+        (register.layer, config.model.name),
+        (register.model, config.model.name),
+        (register.dataset, config.dataset.source),
+    ]
+    if not config.quant.is_fp32:
+        used.append((register.method, config.method.name))
+    return used
+
+
+def _named(module: str) -> tuple[str, str]:
+    """A plug-in's name and version: a file and the digest of its content, or a package and the package's version."""
+    loaded = sys.modules.get(module)
+    parents = [module.rsplit(".", depth)[0] for depth in range(module.count(".") + 1)]
+    for name in parents:
+        digest = getattr(sys.modules.get(name), VERSION, None)
+        if digest is not None:
+            file = Path(str(sys.modules[name].__file__))
+            return file.parent.name if file.name == "__init__.py" else file.name, str(digest)
+    top = parents[-1]
+    return top, _package_version(top) or _file_version(getattr(loaded, "__file__", None))
+
+
+@lru_cache(maxsize=64)
+def _package_version(name: str) -> str:
+    try:
+        return version(name)
+    except (PackageNotFoundError, ValueError):
+        return ""
+
+
+def _file_version(file: str | None) -> str:
+    """Digest of a module's file; "" where it has none, as the cells of a notebook."""
+    path = Path(file or "")
+    return digest_of([path], path) if path.is_file() else ""
