@@ -113,11 +113,12 @@ class Registry:
 
 
 def _caller() -> str:
-    """Name of the first module on the stack that is not this one."""
+    """Name of the first module on the stack that is not this one; "" for one of dqrun's."""
     frame = inspect.currentframe()
     while frame is not None and frame.f_globals.get("__name__") == __name__:
         frame = frame.f_back
-    return "__main__" if frame is None else str(frame.f_globals.get("__name__", "__main__"))
+    name = "__main__" if frame is None else str(frame.f_globals.get("__name__", "__main__"))
+    return "" if name.startswith("dqrun.") else name
 
 
 def _resolved(value: Any) -> Any:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 
+DEFAULT_SIZES = {"layers": 2, "hidden": 64}
+"""Of a network whose layers a plug-in registered."""
 OWN = "__own_config__"
 """Attribute of an extended class: the registered dataclass."""
 
@@ -81,8 +83,10 @@ def chosen_names() -> dict[str, list[str]]:
 
 def node_of(part: str, name: str) -> Any:
     """What the option `part=name` sets, as an instance of its class; a field that has no default is "???"."""
-    settings = {"name": name, "source": name} if part == "dataset" else {"name": name}
+    settings: dict[str, Any] = {"name": name, "source": name} if part == "dataset" else {"name": name}
     made = part_type(part, name)
+    if part == "model" and name in register.layer:
+        settings |= {size: value for size, value in DEFAULT_SIZES.items() if size not in _own_fields(made)}
     if part == "dataset" and "task" not in _own_fields(made):
         settings["task"] = "graph_classification"
     return made(**settings)
