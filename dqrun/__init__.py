@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dqrun import register as register
+    from dqrun.api.quantizing import calibrating as calibrating
+    from dqrun.api.quantizing import quantize as quantize
     from dqrun.api.reading import load_model as load_model
     from dqrun.api.reading import results as results
     from dqrun.api.running import run as run
@@ -25,6 +27,8 @@ _PLACES = {
     "run": "dqrun.api.running",
     "results": "dqrun.api.reading",
     "load_model": "dqrun.api.reading",
+    "quantize": "dqrun.api.quantizing",
+    "calibrating": "dqrun.api.quantizing",
     "Program": "dqrun.integer",
     "load_program": "dqrun.integer",
     "ConfigError": "dqrun.errors",

@@ -1,0 +1,127 @@
+"""`dqrun.quantize`: a user's PyG network with dqrun's quantisers, trained in the user's own loop."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from dqrun.config import MethodConfig, PlanConfig, QuantConfig, RunConfig
+from dqrun.errors import ConfigError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from dqrun.graphs import Graph
+
+Words = str | Sequence[str]
+
+
+def quantize(
+    model: nn.Module,
+    quant: Words | QuantConfig = "int8",
+    method: Words | MethodConfig = "dq",
+    plan: Words | PlanConfig = "paper",
+    *,
+    recipe: str | None = None,
+    unsupported: str = "error",
+) -> nn.Module:
+    """A copy of a PyG network that trains and evaluates with quantisation; use it as the network itself.
+
+    PyG's convolutions, linear layers and batch norms become dqrun's, with copies of their parameters: make the
+    optimiser of the result. `quant`, `method`, `plan`: the name of a preset, as on the command line (`"int4"`); a list
+    of that and of fields (`["dq", "method.protection.p_max=0.3"]`); or a configuration object. `recipe`: a preset of
+    that group, `"cora_gat"`, whose settings of method and plan are taken. `unsupported`: "error" refuses a module with parameters that can't be swapped, "fp32" leaves it as it is.
+
+    In training mode the quantisers observe ranges, and a method that protects nodes draws masks: one for a forward
+    pass, shared by its layers (or one for each, as the method says), by the degrees in the `edge_index` of the call.
+    Degrees are ranked within each graph where `forward` of the network has a parameter `batch` or gets a data object
+    with one, else among all nodes of the call. Masks come from torch's global generator. In evaluation mode all is
+    quantised, with the ranges that training has observed.
+
+    Raises ConfigError, in one line, for what can't be swapped and for unknown presets and fields.
+    """
+    import torch
+
+    from dqrun.quant import QuantPlan
+    from dqrun.swap import swap
+
+    if not isinstance(model, torch.nn.Module):
+        raise ConfigError.rule("model", "be a torch.nn.Module", model)
+    swapped = swap(copy.deepcopy(model), unsupported)
+    words = [f"model={swapped.kind}", "~recipe" if recipe is None else f"recipe={recipe}"]
+    config = compose(quant, method, plan, words)
+    config = replace(config, model=replace(config.model, layers=max(1, swapped.view.num_layers)))
+    QuantPlan(config.quant, config.method, config.plan).apply(swapped.view)
+    swapped.forward_pass.draw = _draw_of(config)
+    return swapped.model
+
+
+def compose(
+    quant: Words | QuantConfig, method: Words | MethodConfig, plan: Words | PlanConfig, others: Sequence[str] = ()
+) -> RunConfig:
+    """A checked run whose quantisation is what was asked for; `others`: overrides of its other parts."""
+    from dqrun.composition.compose import load_configs
+
+    given = {"quant": quant, "method": method, "plan": plan}
+    words = [word for group, value in given.items() for word in _words(group, value)]
+    (config,) = load_configs([*others, *words])
+    objects: dict[str, Any] = {
+        group: value for group, value in given.items() if isinstance(value, QuantConfig | MethodConfig | PlanConfig)
+    }
+    config = replace(config, **objects)
+    config.validate()
+    return config
+
+
+def _words(group: str, value: Words | QuantConfig | MethodConfig | PlanConfig) -> list[str]:
+    """The overrides that a value stands for. Presets of methods look at widths, so that those of an object are told."""
+    if isinstance(value, QuantConfig):
+        return [f"quant.{name}={'null' if width is None else width}" for name, width in vars(value).items()]
+    if isinstance(value, MethodConfig | PlanConfig):
+        return []
+    words = [value] if isinstance(value, str) else list(value)
+    full = [word if "=" in word else f"{group}={word}" for word in words]
+    for word in full:
+        if word.lstrip("+~").partition("=")[0].partition(".")[0] != group:
+            raise ConfigError.rule(group, f"name a preset or fields of {group}.*", word)
+    return full
+
+
+def _draw_of(config: RunConfig) -> Callable[[Graph], Graph] | None:
+    from dqrun.nn.build import make_protection
+
+    protection = make_protection(config)
+    return None if protection is None else _Draw(protection)
+
+
+class _Draw:
+    """Draws a method's masks from torch's global generators; an object, so that networks can be copied and saved."""
+
+    def __init__(self, protection: Any) -> None:
+        self.protection = protection
+
+    def __call__(self, graph: Graph) -> Graph:
+        import torch
+
+        device = graph.degree_rank.device
+        generator = torch.default_generator if device.type == "cpu" else torch.cuda.default_generators[device.index]
+        return self.protection.draw(graph, generator)  # type: ignore[no-any-return]
+
+
+@contextmanager
+def calibrating(model: nn.Module) -> Iterator[nn.Module]:
+    """Within the block the quantisers of a network observe what passes and round nothing; afterwards they round.
+
+    Post-training quantisation: let a few batches of training data pass, in evaluation mode and without gradients.
+    """
+    from dqrun.quant import Phase
+    from dqrun.quant.plan import set_phase
+
+    set_phase(model, Phase.CALIBRATE)
+    try:
+        yield model
+    finally:
+        set_phase(model, Phase.QUANTIZE)

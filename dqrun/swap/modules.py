@@ -1,0 +1,91 @@
+"""dqrun's layers behind the signatures of PyG's: what stands in a user's network after the swap."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from dqrun.errors import DataError
+from dqrun.nn.layer import Layer
+from dqrun.nn.linear import BatchNorm, Linear
+from dqrun.quant import Site
+from dqrun.swap.passes import ForwardPass
+
+
+class SwappedConv(nn.Module):
+    """A convolution: called as PyG's, `conv(x, edge_index, ...)`.
+
+    `layer`: dqrun's, which has the weights. Site `state`: the node tensor that enters, which `plan=integer` quantises
+    in place of the layer's `input`. `names`: of the arguments after `edge_index`.
+    """
+
+    def __init__(
+        self, layer: Layer, index: int, self_loops: bool, names: tuple[str, ...], forward_pass: ForwardPass
+    ) -> None:
+        super().__init__()
+        self.layer, self.index, self.self_loops, self.names = layer, index, self_loops, names
+        self.in_channels, self.out_channels = layer.in_channels, layer.out_channels
+        self.state = Site(fp32_by_default=True)
+        self._pass = forward_pass
+
+    def forward(self, x: Tensor, edge_index: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        """float32 [N, in_channels], int64 [2, E] -> [N, out_channels]; raises DataError for what it can't take."""
+        given = {**dict(zip(self.names, args, strict=False)), **kwargs}
+        weight, attr = (given.pop(name, None) for name in ("edge_weight", "edge_attr"))
+        if extra := [name for name, value in given.items() if value is not None]:
+            raise DataError(f"{extra[0]} must be None: a quantised {type(self.layer).__name__} does not take it")
+        if not isinstance(x, Tensor):
+            raise DataError(f"x must be one tensor [N, {self.in_channels}], got {type(x).__name__}")
+        for name, value, read in (
+            ("edge_weight", weight, self.layer.reads_edge_weights),
+            ("edge_attr", attr, self.layer.reads_edge_features),
+        ):
+            if value is not None and not read:
+                raise DataError(f"{name} must be None: a quantised {type(self.layer).__name__} does not read it")
+        graph = self._pass.graph(self.index, edge_index, x.size(0), self.self_loops, self.training, weight, attr)
+        gathered = graph.csr.out_degree + 1 if self.layer.gathers_input and not self.state.is_fp32 else None
+        return self.layer(self.state(x, graph.protected, gathered), graph)  # type: ignore[no-any-return]
+
+
+class SwappedLinear(nn.Module):
+    """A linear layer: called as `torch.nn.Linear`."""
+
+    def __init__(self, linear: Linear, forward_pass: ForwardPass) -> None:
+        super().__init__()
+        self.linear = linear
+        self.out_channels, self.in_channels = linear.weight.shape
+        self._pass = forward_pass
+
+    def forward(self, x: Tensor) -> Tensor:
+        """float32 [..., in_channels] -> [..., out_channels]."""
+        rows = x.reshape(-1, x.size(-1))
+        y: Tensor = self.linear(rows, self._pass.protected(rows.size(0), self.training))
+        return y.view(*x.shape[:-1], y.size(-1))
+
+
+class SwappedNorm(nn.Module):
+    """A batch norm: called as `torch.nn.BatchNorm1d`."""
+
+    def __init__(self, norm: BatchNorm, forward_pass: ForwardPass) -> None:
+        super().__init__()
+        self.norm = norm
+        self._pass = forward_pass
+
+    def forward(self, x: Tensor) -> Tensor:
+        """float32 [N, C] -> [N, C]."""
+        return self.norm(x, self._pass.protected(x.size(0), self.training))  # type: ignore[no-any-return]
+
+
+class Inner(nn.Module):
+    """A user's network inside of a convolution (GIN's `nn`), which dqrun's layer calls with a mask.
+
+    The mask is the pass's, which the modules inside know.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor, protected: Tensor | None = None) -> Tensor:
+        return self.network(x)  # type: ignore[no-any-return]

@@ -1,0 +1,133 @@
+"""`ForwardPass`: what the modules of a swapped network share while one batch passes."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dqrun.graphs import Graph
+from dqrun.swap.structures import Structures, rank_within
+
+Draw = Callable[[Graph], Graph]
+"""Gives a graph the masks of a training step: a method's `before_batch`."""
+
+
+class ForwardPass:
+    """The structures of graphs, and in training the masks of the present forward pass.
+
+    A pass begins when the network is called. A convolution that is called outside of the network's own `forward`, as
+    in a `training_step` that calls modules one by one, begins a pass when it is called for the second time. Nodes get
+    masks once in a pass: the layers that see as many nodes share them.
+    """
+
+    def __init__(self) -> None:
+        self.structures = Structures()
+        self.draw: Draw | None = None
+        """None: the method has no masks."""
+        self.first_self_loops = False
+        """Whether the first convolution runs over self-loops."""
+        self._inside = 0
+        self._batch: Tensor | None = None
+        self._masks: dict[int, Tensor] = {}
+        self._present: Tensor | None = None
+        self._called: set[int] = set()
+
+    def begin(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """The network is called: finds `batch` and `edge_index` among its arguments, or in PyG's data object."""
+        self._inside += 1
+        if self._inside > 1:  # a network inside of a network
+            return
+        self._forget()
+        found = _arguments(model, args, kwargs)
+        self._batch = found.get("batch")
+        x, edge_index = found.get("x"), found.get("edge_index")
+        if model.training and self.draw is not None and x is not None and edge_index is not None:
+            self._draw(self.structures.graph(edge_index, x.size(0), self.first_self_loops), edge_index)
+
+    def end(self) -> None:
+        """The network returns."""
+        self._inside -= 1
+        if not self._inside:
+            self._forget()
+
+    def graph(
+        self,
+        index: int,
+        edge_index: Tensor,
+        num_nodes: int,
+        self_loops: bool,
+        training: bool,
+        edge_weight: Tensor | None = None,
+        edge_attr: Tensor | None = None,
+    ) -> Graph:
+        """The graph that convolution `index` runs over, with its mask in training."""
+        if not self._inside and index in self._called:
+            self._forget()
+        self._called.add(index)
+        graph = self.structures.with_edge_data(edge_index, num_nodes, self_loops, edge_weight, edge_attr)
+        if not training or self.draw is None:
+            self._present = None
+            return graph
+        if num_nodes not in self._masks:
+            self._draw(graph, edge_index)
+        masks = self._masks.get(num_nodes)
+        graph = graph.with_protection_masks(masks).layer(index)
+        self._present = graph.protected
+        return graph
+
+    def protected(self, rows: int, training: bool) -> Tensor | None:
+        """The mask of a node tensor outside of convolutions, bool [N], or None: these rows are no nodes of the pass."""
+        mask = self._present
+        return mask if training and mask is not None and mask.numel() == rows else None
+
+    def _draw(self, graph: Graph, edge_index: Tensor) -> None:
+        assert self.draw is not None
+        if self._batch is not None and self._batch.numel() == graph.num_nodes:
+            graph = replace(graph, degree_rank=rank_within(edge_index, self._batch))
+        masks = self.draw(graph).protection_masks
+        if masks is not None:
+            self._masks[graph.num_nodes] = masks
+            self._present = masks[0]
+
+    def _forget(self) -> None:
+        self._batch, self._present = None, None
+        self._masks, self._called = {}, set()
+
+
+class PassHooks:
+    """Hooks of a network that tell a pass of its beginning and end; an object, so that copies have the copy's pass."""
+
+    def __init__(self, forward_pass: ForwardPass) -> None:
+        self.forward_pass = forward_pass
+
+    def before(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self.forward_pass.begin(model, args, kwargs)
+
+    def after(self, model: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        self.forward_pass.end()
+
+    def attach(self, model: nn.Module) -> None:
+        """Adds the hooks to a network."""
+        model.register_forward_pre_hook(self.before, with_kwargs=True)
+        model.register_forward_hook(self.after, always_call=True)
+
+
+def _arguments(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Tensor]:
+    """The tensors `x`, `edge_index` and `batch` of a call, by the names of the parameters of `forward` or of data."""
+    try:
+        given = inspect.signature(model.forward).bind_partial(*args, **kwargs).arguments
+    except (TypeError, ValueError):  # the call itself will say what is wrong
+        return {}
+    holders = [value for value in given.values() if not isinstance(value, Tensor) and hasattr(value, "edge_index")]
+    found = {}
+    for name in ("x", "edge_index", "batch"):
+        values = [given.get(name), *(getattr(holder, name, None) for holder in holders)]
+        tensors = [value for value in values if isinstance(value, Tensor) and value.layout == torch.strided]
+        if tensors:
+            found[name] = tensors[0]
+    return found

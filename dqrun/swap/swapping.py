@@ -1,0 +1,174 @@
+"""`swap`: PyG's convolutions, linear layers and batch norms of a network become dqrun's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.parameter import is_lazy
+from torch_geometric.nn import BatchNorm as PyGBatchNorm
+from torch_geometric.nn import Linear as PyGLinear
+from torch_geometric.nn import MessagePassing
+
+from dqrun.errors import ConfigError
+from dqrun.nn.linear import BatchNorm, Linear
+from dqrun.swap.convs import CONVS, check_conv, copied
+from dqrun.swap.modules import Inner, SwappedConv, SwappedLinear, SwappedNorm
+from dqrun.swap.passes import ForwardPass, PassHooks
+
+LINEARS = (nn.Linear, PyGLinear)
+NORMS = (nn.BatchNorm1d, PyGBatchNorm)
+
+
+class View(nn.Module):
+    """The sites of a swapped network under the names that plans know.
+
+    `layers.I`: convolution I, with `mlp.K` for what is inside of it; `states.I`: the node tensor that enters it;
+    `norms.I`, `head.K`: batch norms and linear layers outside of convolutions, all in the order of the modules.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        for part in ("layers", "states", "norms", "head"):
+            self.add_module(part, nn.ModuleList())
+
+    @property
+    def num_layers(self) -> int:
+        """Number of convolutions."""
+        layers = self.layers
+        assert isinstance(layers, nn.ModuleList)
+        return len(layers)
+
+    def add(self, part: str, module: nn.Module) -> None:
+        """Appends to one of the lists."""
+        found = getattr(self, part)
+        assert isinstance(found, nn.ModuleList)
+        found.append(module)
+
+
+@dataclass(frozen=True)
+class Swapped:
+    """What `swap` gives: the network, its sites by the names of plans, and what its modules share."""
+
+    model: nn.Module
+    view: View
+    forward_pass: ForwardPass
+    left: tuple[str, ...]
+    """Names of the modules with parameters that stay as they are."""
+    kind: str
+    """The registered name of the first convolution's layer, `gcn` without one: a plan's presets look at it."""
+
+
+def swap(model: nn.Module, unsupported: str = "error") -> Swapped:
+    """Puts dqrun's modules into `model` itself, with copies of its parameters; no site is quantised yet.
+
+    `unsupported`: "error" raises ConfigError, in one line, with the name of a module that has parameters and can't be
+    swapped, "fp32" leaves such a module as it is. The result computes what the given network computes.
+    """
+    if unsupported not in ("error", "fp32"):
+        raise ConfigError.rule("unsupported", "be error or fp32", unsupported)
+    devices: list[int] = []
+    with torch.random.fork_rng(devices):  # layers draw weights, which are then replaced
+        swapper = _Swapper(unsupported)
+        root = swapper.module(model, "the network")
+    if not swapper.made:
+        raise ConfigError("the network must have a convolution of PyG, a linear layer or a batch norm to be quantised")
+    if root is model:
+        PassHooks(swapper.forward_pass).attach(root)
+    return Swapped(root, swapper.view, swapper.forward_pass, tuple(swapper.left), swapper.kind)
+
+
+class _Swapper:
+    """Walks through a network; a module that stands in several places is swapped once."""
+
+    def __init__(self, unsupported: str) -> None:
+        self.unsupported = unsupported
+        self.view, self.forward_pass = View(), ForwardPass()
+        self.left: list[str] = []
+        self.kind = "gcn"
+        self.made: dict[nn.Module, nn.Module] = {}
+        self._part: nn.ModuleList | None = None
+        """Of the view: where modules inside of a convolution go."""
+
+    def module(self, module: nn.Module, name: str) -> nn.Module:
+        """What takes the module's place; its own children are changed in it."""
+        if module in self.made:
+            return self.made[module]
+        try:
+            found = self._replacement(module, name)
+        except ConfigError:
+            if self.unsupported == "error":
+                raise
+            self.left.append(name)
+            return module
+        if found is not None:
+            found.train(module.training)
+            self.made[module] = found
+            return found
+        for child_name, child in list(module.named_children()):
+            prefix = "" if name == "the network" else f"{name}."
+            replaced = self.module(child, f"{prefix}{child_name}")
+            if replaced is not child:
+                setattr(module, child_name, replaced)
+        return module
+
+    def _replacement(self, module: nn.Module, name: str) -> nn.Module | None:
+        """The module that replaces another; None: look inside. Raises ConfigError where neither is right."""
+        if isinstance(module, LINEARS + NORMS + tuple(CONVS)) and any(map(is_lazy, module.parameters())):
+            raise ConfigError(f"{name} ({type(module).__name__}) must know its sizes: call the network once before")
+        if type(module) in CONVS:
+            return self._conv(module, name)
+        if type(module) in LINEARS:
+            return self._linear(module)
+        if type(module) in NORMS:
+            return self._norm(module, name)
+        own = any(True for _ in module.parameters(recurse=False))
+        if isinstance(module, MessagePassing) or own:
+            known = ", ".join(sorted({kind.__name__ for kind in (*CONVS, *LINEARS, *NORMS)}))
+            what = f"{name} ({type(module).__name__}) can't be quantised: modules that can are {known}"
+            raise ConfigError(f"{what}; unsupported='fp32' leaves it in FP32")
+        return None
+
+    def _conv(self, conv: Any, name: str) -> nn.Module:
+        kind = CONVS[type(conv)]
+        check_conv(name, conv, kind)
+        layer = kind.make(conv)
+        index, view = self.view.num_layers, nn.Module()
+        view.add_module("sites", layer.sites)
+        if kind.network:
+            view.add_module("mlp", nn.ModuleList())
+            self._part = view.mlp  # type: ignore[assignment]
+            inner = self.module(getattr(conv, kind.network), f"{name}.{kind.network}")
+            self._part = None
+            layer.mlp = Inner(inner)
+        loops = layer.uses_self_loops and getattr(conv, "add_self_loops", True)
+        if index == 0:
+            self.forward_pass.first_self_loops = loops
+            self.kind = kind.name
+        swapped = SwappedConv(layer, index, loops, kind.names, self.forward_pass)
+        self.view.add("layers", view)
+        self.view.add("states", swapped.state)
+        return swapped
+
+    def _linear(self, given: Any) -> nn.Module:
+        linear = Linear(1, 1)
+        linear.weight = copied(given.weight)
+        linear.bias = None if given.bias is None else copied(given.bias)  # type: ignore[assignment]
+        self._add("head", linear)
+        return SwappedLinear(linear, self.forward_pass)
+
+    def _norm(self, given: Any, name: str) -> nn.Module:
+        if getattr(given, "allow_single_element", False):
+            raise ConfigError.rule(f"{name}: allow_single_element", "be False to be quantised", True)
+        norm = BatchNorm(1)
+        norm.norm = given.module if isinstance(given, PyGBatchNorm) else given
+        self._add("norms", norm)
+        return SwappedNorm(norm, self.forward_pass)
+
+    def _add(self, part: str, module: nn.Module) -> None:
+        if self._part is not None:
+            self._part.append(module)
+        else:
+            self.view.add(part, module)
