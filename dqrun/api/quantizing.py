@@ -33,7 +33,8 @@ def quantize(
     PyG's convolutions, linear layers and batch norms become dqrun's, with copies of their parameters: make the
     optimiser of the result. `quant`, `method`, `plan`: the name of a preset, as on the command line (`"int4"`); a list
     of that and of fields (`["dq", "method.protection.p_max=0.3"]`); or a configuration object. `recipe`: a preset of
-    that group, `"cora_gat"`, whose settings of method and plan are taken. `unsupported`: "error" refuses a module with parameters that can't be swapped, "fp32" leaves it as it is.
+    that group, `"cora_gat"`, whose settings of method and plan are taken. `unsupported`: "error" refuses a module with
+    parameters that can't be swapped, "fp32" leaves it as it is.
 
     In training mode the quantisers observe ranges, and a method that protects nodes draws masks: one for a forward
     pass, shared by its layers (or one for each, as the method says), by the degrees in the `edge_index` of the call.
