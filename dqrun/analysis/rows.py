@@ -8,27 +8,21 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from dqrun.analysis.study import CONFIGS, is_study, read_study
-from dqrun.config import RunConfig, schema
-from dqrun.errors import DataError, ResultsError
+from dqrun.config import RunConfig
+from dqrun.config.reading import config_from
+from dqrun.errors import ConfigError, DataError, ResultsError
 from dqrun.paths import real_path
 from dqrun.runs.records import parse_yaml, read_text
 from dqrun.runs.row import Kinship, environment, kinship, read_row
 
 SHOWN_CONFLICTS = 5
-
-
-@cache
-def _schema() -> DictConfig:
-    """Made once: it takes longer than a merge, which leaves it as it is."""
-    return schema()
 
 
 class Configuration:
@@ -53,12 +47,10 @@ class Configuration:
         if self.tree is None:
             raise DataError(f"{self.path} can't be read")
         try:
-            config = OmegaConf.to_object(OmegaConf.merge(_schema(), self.tree))
-        except OmegaConfBaseException as error:
+            return config_from(self.tree)
+        except (OmegaConfBaseException, ConfigError) as error:
             reason = str(error).splitlines()[0]
             raise DataError(f"{self.path} does not fit this version of dqrun ({reason})") from None
-        assert isinstance(config, RunConfig)
-        return config
 
 
 @dataclass(frozen=True)

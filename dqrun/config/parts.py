@@ -8,22 +8,16 @@ from __future__ import annotations
 
 import dataclasses
 import typing
-from collections.abc import Mapping
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dqrun import register
 from dqrun.config.dataset import DatasetConfig
 from dqrun.config.method import MethodConfig
 from dqrun.config.model import ModelConfig
 from dqrun.config.rules import require
-from dqrun.config.run import RunConfig
 from dqrun.errors import ConfigError
 from dqrun.register import Registry
-
-if TYPE_CHECKING:
-    from omegaconf import DictConfig
-
 
 DEFAULT_SIZES = {"layers": 2, "hidden": 64}
 """Of a network whose layers a plug-in registered."""
@@ -57,7 +51,10 @@ def part_type(part: str, name: str) -> type:
     kind = known.kind_of(name)
     if kind is None or not kind.entry(name).module:
         return known.base
-    own = kind.config(name)
+    own: Any = kind.config(name)
+    if own is not None and issubclass(own, known.base):
+        made: type = own
+        return made
     return known.base if own is None and kind is not register.model else _extended(part, name, own)
 
 
@@ -92,30 +89,6 @@ def node_of(part: str, name: str) -> Any:
     return made(**settings)
 
 
-def schema_of(tree: Mapping[str, Any]) -> DictConfig:
-    """The schema of a stored configuration: `schema()`, with the fields of the plug-ins that it names.
-
-    Raises ConfigError, which says how to load a plug-in, where a name is not known.
-    """
-    from omegaconf import OmegaConf  # here: programs run without it
-
-    root: DictConfig = OmegaConf.structured(RunConfig)
-    for part, known in PARTS.items():
-        values = tree.get(part)
-        name = values.get(known.chooser) if isinstance(values, Mapping) else None
-        if isinstance(name, str):
-            _require_known(known, name, tree.get("plugins"))
-            root[part] = OmegaConf.structured(part_type(part, name))
-    return root
-
-
-def _require_known(part: Part, name: str, plugins: object) -> None:
-    """Raises ConfigError for a name that only a plug-in can have registered."""
-    if part.kind_of(name) is None and plugins:
-        given = ",".join(map(str, plugins)) if isinstance(plugins, list) else plugins
-        raise ConfigError(f"{part.kinds[-1].field}={name} comes from a plug-in: give plugins=[{given}] again")
-
-
 def _own_fields(made: type) -> set[str]:
     own = getattr(made, OWN, None)
     return set() if own is None else {field.name for field in dataclasses.fields(own)}
@@ -135,7 +108,7 @@ def _extended(part: str, name: str, own: type | None) -> type:
     if whole:  # they mean nothing here, and no value would be right
         given = {known for known, _, _ in fields}
         unused = {field.name for field in dataclasses.fields(base)} - given
-        fields += [(size, int, dataclasses.field(default=0)) for size in ("layers", "hidden") if size in unused]
+        fields += [(size, int, dataclasses.field(default=1)) for size in ("layers", "hidden") if size in unused]
     namespace = {OWN: own, "validate": _validate_whole if whole else _validate_added, "__reduce__": _reduced}
     made = dataclasses.make_dataclass(
         own.__name__ if own else base.__name__, fields, bases=(base,), namespace=namespace

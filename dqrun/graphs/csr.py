@@ -53,6 +53,11 @@ class CSR:
     def num_edges(self) -> int:
         return self.col.numel()
 
+    @cached_property
+    def edge_index(self) -> Tensor:
+        """PyG's form, int64 [2, E]: row 0 the sources, row 1 the targets, ascending; the same object each time."""
+        return torch.stack([self.col, self.row])
+
     @property
     def in_degree(self) -> Tensor:
         """Number of edges that enter each node, int64 [N]."""

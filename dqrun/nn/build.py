@@ -5,13 +5,18 @@ from __future__ import annotations
 from itertools import pairwise
 
 import torch
+from torch import nn
 
 from dqrun import register
 from dqrun.config import ModelConfig, RunConfig
+from dqrun.config.parts import own_config
+from dqrun.config.rules import require
+from dqrun.errors import ConfigError
 from dqrun.methods.degree_quant import Protection
 from dqrun.nn.layer import Layer, Place
 from dqrun.nn.linear import BatchNorm, Embedding, Linear
 from dqrun.nn.model import GNN, Head
+from dqrun.nn.user import UserNetwork
 from dqrun.quant import QuantPlan
 
 
@@ -21,19 +26,24 @@ def layer_type(config: ModelConfig) -> type[Layer]:
     return found
 
 
+def is_whole(config: ModelConfig) -> bool:
+    """Whether the name is that of a whole network of the user's, not of a layer."""
+    return config.name in register.model
+
+
 def uses_self_loops(config: ModelConfig) -> bool:
     """Whether the architecture passes messages over one self-loop per node."""
-    return layer_type(config).uses_self_loops
+    return not is_whole(config) and layer_type(config).uses_self_loops
 
 
 def reads_edge_weights(config: ModelConfig) -> bool:
     """Whether the architecture's layers read `Graph.edge_weight`."""
-    return layer_type(config).reads_edge_weights
+    return is_whole(config) or layer_type(config).reads_edge_weights
 
 
 def reads_edge_features(config: ModelConfig) -> bool:
     """Whether the architecture's layers read `Graph.edge_attr`."""
-    return layer_type(config).reads_edge_features
+    return is_whole(config) or layer_type(config).reads_edge_features
 
 
 def build_layer(config: ModelConfig, in_channels: int, out_channels: int, index: int, last: bool) -> Layer:
@@ -111,9 +121,41 @@ def build_model(
     `generator`: draws quantisation noise.
     """
     graph_level = config.dataset.task != "node_classification"
-    model = build_network(config.model, in_channels, num_categories, out_channels, graph_level)
-    QuantPlan(config.quant, config.method, config.plan).apply(model, generator)
+    model: GNN
+    quantised: nn.Module | None
+    if is_whole(config.model):
+        model, quantised = build_user_network(config, in_channels, num_categories, out_channels, graph_level)
+    else:
+        model = build_network(config.model, in_channels, num_categories, out_channels, graph_level)
+        quantised = model
+    if quantised is not None:
+        QuantPlan(config.quant, config.method, config.plan).apply(quantised, generator)
     return model
+
+
+def build_user_network(
+    config: RunConfig, in_channels: int, num_categories: int, out_channels: int, graph_level: bool
+) -> tuple[UserNetwork, nn.Module | None]:
+    """A network of the user's, and in a quantised run the view of it that has the sites of a plan, else None.
+
+    Raises ConfigError, in one line, where the factory fails or gives no module, and for modules that can't be swapped.
+    """
+    name, own = config.model.name, own_config(config.model)
+    given = () if own is None else (own,)
+    try:
+        network = register.model.get(name)(*given, num_categories or in_channels, out_channels)
+    except Exception as error:  # whatever the user's code raises is told in one line
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ConfigError(f"model={name} can't be built: {reason}") from error
+    require(isinstance(network, nn.Module), f"model={name}", "give a torch.nn.Module", network)
+    if config.quant.is_fp32:
+        return UserNetwork(network, name, num_categories, graph_level), None
+    from dqrun.swap import swap  # PyG's layers: a second
+
+    swapped = swap(network, "error")
+    model = UserNetwork(swapped.model, name, num_categories, graph_level)
+    swapped.forward_pass.draw = model.mask
+    return model, swapped.view
 
 
 def make_protection(config: RunConfig) -> Protection | None:

@@ -12,15 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
 from dqrun import durable
-from dqrun.config import RunConfig, schema
+from dqrun.config import RunConfig
 from dqrun.config.dataset import TASKS
+from dqrun.config.reading import config_from
 from dqrun.data.features import KINDS, FeatureRule
 from dqrun.errors import ConfigError, DataError
 from dqrun.nn import GNN
@@ -157,8 +157,7 @@ def _config(plain: object) -> RunConfig:
     if not isinstance(plain, dict):
         raise _Damage("config: it is no JSON object")
     try:
-        config = OmegaConf.to_object(OmegaConf.merge(schema(), plain))
-        assert isinstance(config, RunConfig)
+        config = config_from(plain)
         for part in (config.model, config.quant, config.method, config.plan):
             part.validate()
     except (OmegaConfBaseException, ConfigError, TypeError, ValueError, AttributeError) as error:

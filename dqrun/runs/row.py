@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from dqrun.config import RunConfig
+from dqrun.config.parts import has_field
 from dqrun.durable import write_text
 from dqrun.runs.protocol import canonical
 from dqrun.runs.records import check_types, read_json, short, typed
@@ -152,7 +153,8 @@ def hyperparameters(config: RunConfig) -> dict[str, Any]:
     """The columns of HYPERPARAMETERS: what a trial really trained with, choices without effect left out."""
     effective = canonical(config)
     effective = replace(effective, train=effective.own_train)
-    return {column: attrgetter(name)(effective) for column, name in HYPERPARAMETERS.items()}
+    unused = {f"model.{name}" for name in vars(effective.model) if not has_field(effective.model, name)}
+    return {column: attrgetter(name)(effective) for column, name in HYPERPARAMETERS.items() if name not in unused}
 
 
 def write_row(folder: Path, row: Row) -> None:

@@ -10,7 +10,9 @@ from torch import Tensor
 
 from dqrun.config import DatasetConfig
 from dqrun.data.features import FeatureRule
+from dqrun.errors import ConfigError
 from dqrun.graphs import Graph, dense
+from dqrun.nn.user import UserNetwork
 from dqrun.runs.network import TrainedNetwork
 
 
@@ -44,5 +46,9 @@ class NetworkPredictor:
     @torch.no_grad()
     def run(self, x: Tensor, graph: Graph, embeddings: bool) -> tuple[Tensor, Tensor | None]:
         """See `Predictor.run`."""
+        if embeddings and isinstance(self.network.network, UserNetwork):
+            raise ConfigError(
+                f"--embeddings must not be given for model={self.network.network.name}: dqrun sees its logits"
+            )
         states = self.network.embed(x, graph)
         return self.network.classify(states, graph), dense(states) if embeddings else None

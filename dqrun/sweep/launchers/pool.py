@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import time
 import traceback
 import uuid
@@ -16,6 +17,7 @@ from typing import Any, Protocol
 from dqrun.analysis.progress import Progress, title
 from dqrun.config import RunConfig
 from dqrun.errors import DqrunError
+from dqrun.plugins import load_plugins
 from dqrun.runs.protocol import Trial
 from dqrun.sweep.launchers.plain import POLL, tell_whom_we_wait_for
 from dqrun.sweep.plan import Plan, PlannedTrial
@@ -66,19 +68,44 @@ class Task(Protocol):
 
 @dataclass(frozen=True)
 class Job:
-    """A trial for a worker that may start anywhere: with the folder and settings that the command had."""
+    """A trial to be handed to a worker."""
 
     planned: PlannedTrial
     label: str
     """In the trial's lock, so that its launcher can tell that the worker died."""
-    folder: str
-    environment: dict[str, str]
 
     @classmethod
     def of(cls, planned: PlannedTrial) -> Job:
         """A new job for a trial."""
+        return cls(planned, uuid.uuid4().hex)
+
+    def parcel(self) -> Parcel:
+        """What is sent to a worker that may start anywhere."""
         settings = {name: value for name, value in os.environ.items() if name.startswith("DQRUN_")}
-        return cls(planned, uuid.uuid4().hex, os.getcwd(), settings)
+        plugins = tuple(self.planned.config.plugins)
+        return Parcel(pickle.dumps(self.planned), self.label, os.getcwd(), settings, plugins)
+
+
+@dataclass(frozen=True)
+class Parcel:
+    """A job on its way: with the folder, the settings and the plug-ins that the command had.
+
+    The trial is bytes until the plug-ins are imported: its configuration may hold values of their classes.
+    """
+
+    content: bytes
+    label: str
+    folder: str
+    environment: dict[str, str]
+    plugins: tuple[str, ...] = ()
+
+    def open(self) -> PlannedTrial:
+        """The trial, in the folder and with the plug-ins of the command; raises ConfigError as `load_plugins` does."""
+        os.chdir(self.folder)  # relative paths of the configuration are relative to it
+        os.environ.update(self.environment)
+        load_plugins(self.plugins)
+        planned: PlannedTrial = pickle.loads(self.content)
+        return planned
 
 
 Submit = Callable[[Job], Task]
@@ -111,13 +138,12 @@ def _worker() -> Worker:
     return Worker(_Collector(lambda heard: None))
 
 
-def attempt(job: Job, listen: Callable[[Heard], None] = lambda heard: None) -> Answer:
+def attempt(parcel: Parcel, listen: Callable[[Heard], None] = lambda heard: None) -> Answer:
     """Runs a trial in the process of a launched task; `listen` gets each epoch."""
-    os.chdir(job.folder)  # relative paths of the configuration are relative to it
-    os.environ.update(job.environment)
+    planned = parcel.open()
     worker, said = _worker(), _Collector(listen)
-    worker.progress, worker.label = said, job.label
-    return Answer(worker.attempt(job.planned), said.notes, said.complaints)
+    worker.progress, worker.label = said, parcel.label
+    return Answer(worker.attempt(planned), said.notes, said.complaints)
 
 
 def drive(plan: Plan, progress: Progress, submit: Submit, slots: int) -> None:

@@ -57,7 +57,7 @@ class WorkerProcess:
         """Hands out a trial; `receive` tells when the worker is dead."""
         log.info("%s goes to worker process %d", job.planned.name, self._process.pid)
         try:
-            self._jobs.send(job)
+            self._jobs.send(job.parcel())
         except OSError:  # it died in between
             return
 

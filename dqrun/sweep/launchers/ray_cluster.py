@@ -38,7 +38,7 @@ def launch(plan: Plan, progress: Progress) -> None:
         task = ray.remote(num_cpus=config.launcher.cpus, num_gpus=config.launcher.gpus, max_retries=0)(attempt)
 
         def submit(job: Job) -> _RayTask:
-            return _RayTask(ray, task.remote(job))
+            return _RayTask(ray, task.remote(job.parcel()))
 
         drive(plan, progress, submit, slots)
     finally:

@@ -12,7 +12,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from dqrun.process.verbosity import is_verbose
-from dqrun.sweep.launchers.pool import Job, attempt
+from dqrun.sweep.launchers.pool import Parcel, attempt
 
 
 def main() -> None:
@@ -22,17 +22,17 @@ def main() -> None:
             signal.signal(getattr(signal, name), signal.SIG_IGN)
     jobs, answers = _connections()
     _log_to(answers)
-    waiting: queue.SimpleQueue[Job] = queue.SimpleQueue()
+    waiting: queue.SimpleQueue[Parcel] = queue.SimpleQueue()
     threading.Thread(target=_receive, args=(jobs, waiting), daemon=True).start()
     answers.send("ready")
     while True:
         _answer(waiting.get(), answers)
 
 
-def _answer(job: Job, answers: Connection[Any, Any]) -> None:
+def _answer(parcel: Parcel, answers: Connection[Any, Any]) -> None:
     """Runs a trial and sends what came of it, an exception where that is so."""
     try:
-        said: Any = attempt(job, answers.send)
+        said: Any = attempt(parcel, answers.send)
         content = pickle.dumps(said)
     except Exception as error:
         content = _pickled(error)
@@ -78,7 +78,7 @@ def _log_to(answers: Connection[Any, Any]) -> None:
         logger.addHandler(_Lines(answers))
 
 
-def _receive(jobs: Connection[Any, Any], waiting: queue.SimpleQueue[Job]) -> None:
+def _receive(jobs: Connection[Any, Any], waiting: queue.SimpleQueue[Parcel]) -> None:
     """Takes trials as they come, so that the end of the other process is seen while a trial runs."""
     while True:
         try:

@@ -41,7 +41,7 @@ def launch(plan: Plan, progress: Progress) -> None:
     jobs: list[Any] = []
 
     def submit(job: Job) -> _Job:
-        jobs.append(executor.submit(attempt, job))
+        jobs.append(executor.submit(attempt, job.parcel()))
         return _Job(jobs[-1])
 
     try:
