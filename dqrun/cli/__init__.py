@@ -59,14 +59,15 @@ def _told(text: str, code: int) -> int:
 
 def _dispatch(arguments: list[str]) -> int:
     if arguments and arguments[0] in VERBS:
-        return VERBS[arguments[0]].load().main(arguments[1:])
+        verb, words = VERBS[arguments[0]], arguments[1:]
+        return verb.load().main(_without_plugins(words) if verb.takes_plugins else words)
     parser = build_parser()
     flags = parser.parse_intermixed_args(arguments)
     _check_flags(flags)
     if flags.version:
         print(f"dqrun {__version__}")
     elif flags.help:
-        _print_help(flags.config_dir)
+        _print_help(flags)
     elif flags.shell_completion:
         from dqrun.cli.completion import complete
 
@@ -78,6 +79,14 @@ def _dispatch(arguments: list[str]) -> int:
     else:
         return _train(flags)
     return 0
+
+
+def _without_plugins(words: list[str]) -> list[str]:
+    """The words without `plugins=[...]`, which is imported before the verb reads runs."""
+    from dqrun.plugins import asked_for, load_plugins, typed_plugins
+
+    load_plugins(asked_for(typed_plugins(words)))
+    return [word for word in words if not word.startswith("plugins=")]
 
 
 def _train(flags: argparse.Namespace) -> int:
@@ -92,11 +101,13 @@ def _train(flags: argparse.Namespace) -> int:
     return run_all([job.config for job in jobs], quiet=flags.quiet, advice=[recipe_advice(job, groups) for job in jobs])
 
 
-def _print_help(config_dir: str | None) -> None:
+def _print_help(flags: argparse.Namespace) -> None:
     from dqrun.cli.help import help_text
     from dqrun.composition.groups import config_folders
+    from dqrun.plugins import asked_for, load_plugins, typed_plugins
 
-    print(help_text(config_folders(config_dir), {name: verb.meaning for name, verb in VERBS.items()}), end="")
+    load_plugins(asked_for(typed_plugins(flags.overrides)))
+    print(help_text(config_folders(flags.config_dir), {name: verb.meaning for name, verb in VERBS.items()}), end="")
 
 
 class _Parser(LineParser):

@@ -6,7 +6,9 @@ import textwrap
 from collections.abc import Iterable
 from pathlib import Path
 
+from dqrun.composition.fields import REQUIRED, Field, plugin_fields, plugin_parts
 from dqrun.composition.groups import list_groups
+from dqrun.config.rules import shown
 
 _TEMPLATE = """\
 Trains a graph neural network with quantisation-aware training, evaluates it and adds rows to a result table.
@@ -19,10 +21,11 @@ groups, GROUP=OPTION:
 
 fields, FIELD=VALUE: every value of the configuration, e.g. model.hidden=32 quant.bits=6 protocol.trials=5
   (dqrun --cfg job shows all of them with their values for the given groups)
-
+{plugins}
 examples:
   dqrun model=gin quant=int4                              one run on the built-in synthetic dataset
   dqrun dataset=cora model=gat quant=int8 method=naive    a real dataset, another method
+  dqrun plugins=[./mine.py] model=mine                    a network of your own; --help has its fields
   dqrun -m model=gcn,gin quant=fp32,int8,int4             a sweep: every combination of the lists
 
 verbs:
@@ -60,4 +63,18 @@ def help_text(folders: Iterable[Path], verbs: dict[str, str]) -> str:
         for group, options in groups.items()
     )
     verb_rows = (f"  {verb:<{width}}{meaning}" for verb, meaning in verbs.items())
-    return _TEMPLATE.format(groups="\n".join(rows), verbs="\n".join(verb_rows))
+    return _TEMPLATE.format(groups="\n".join(rows), verbs="\n".join(verb_rows), plugins=_plugins_text())
+
+
+def _plugins_text() -> str:
+    """The fields of loaded plug-ins, a line each; empty where none has any."""
+    fields = [(f"{part}={name}", field) for part, name in plugin_parts() for field in plugin_fields(part, name)]
+    if not fields:
+        return ""
+    width = max(len(field.name) for _, field in fields) + 2
+    rows = (f"  {f.name:<{width}}{option}: {f.meaning} ({f.kind}, {_default(f)})".rstrip() for option, f in fields)
+    return "\n".join(["", "fields of plug-ins:", *rows, ""])
+
+
+def _default(field: Field) -> str:
+    return "to be given" if field.default is REQUIRED else f"default {shown(field.default)}"

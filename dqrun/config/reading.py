@@ -52,6 +52,7 @@ def config_from(tree: Mapping[str, Any]) -> RunConfig:
 
 def _require_known(part: Part, name: str, plugins: object) -> None:
     """A name that is not known comes from a plug-in where the configuration names some."""
-    if part.kind_of(name) is None and isinstance(plugins, list) and plugins:
+    registered = any(kind.names() for kind in part.kinds)  # else the field is free text
+    if registered and part.kind_of(name) is None and isinstance(plugins, list) and plugins:
         field, given = part.kinds[-1].field, ",".join(map(str, plugins))
         raise PluginNeeded(f"{field}={name} comes from a plug-in: give plugins=[{given}] again")

@@ -36,6 +36,8 @@ class Verb:
     """Whether its words may name runs of the results folder; shell completion offers them."""
     takes_overrides: bool = False
     """Whether its words may be GROUP=OPTION; shell completion offers them."""
+    takes_plugins: bool = False
+    """Whether plugins=[...] may be among its words: it builds networks of runs, which may be a plug-in's."""
 
     def load(self) -> VerbModule:
         """The imported module."""
@@ -61,28 +63,41 @@ VERBS = {
         "more epochs of a run that kept its state: dqrun continue RUN train.epochs=N",
         _KEPT,
         True,
+        takes_plugins=True,
     ),
     "rm": Verb("dqrun.cli.verbs.rm", "removes trials: dqrun rm RUN|FILTER [--dry-run]", _REPEAT, True),
     "compare": Verb("dqrun.analysis.compare", "tables of the results so far: dqrun compare [DIR]", _NOTHING_WRITTEN),
     "plot": Verb(
-        "dqrun.analysis.plot", "pictures of them: dqrun plot curves|bars|pareto|degree [DIR] -o FILE", _NOTHING_WRITTEN
+        "dqrun.analysis.plot",
+        "pictures of them: dqrun plot curves|bars|pareto|degree [DIR] -o FILE",
+        _NOTHING_WRITTEN,
+        takes_plugins=True,
     ),
     "report": Verb(
-        "dqrun.analysis.page", "one HTML page with both: dqrun report [DIR] -o report.html", _NOTHING_WRITTEN
+        "dqrun.analysis.page",
+        "one HTML page with both: dqrun report [DIR] -o report.html",
+        _NOTHING_WRITTEN,
+        takes_plugins=True,
     ),
     "publish": Verb(
         "dqrun.analysis.publish",
         "trials as a study of few files: dqrun publish RESULTS -o STUDY",
         "the study has all of the new trials or none",
+        takes_plugins=True,
     ),
     "export": Verb(
-        "dqrun.cli.verbs.export", "the integer program of a run: dqrun export RUN [-o FILE]", _NOTHING_WRITTEN, True
+        "dqrun.cli.verbs.export",
+        "the integer program of a run: dqrun export RUN [-o FILE]",
+        _NOTHING_WRITTEN,
+        True,
+        takes_plugins=True,
     ),
     "predict": Verb(
         "dqrun.cli.verbs.predict",
         "a run or a program on graphs: dqrun predict RUN|FILE --dataset NAME|DIR|FILES [-o CSV]",
         "no predictions were written",
         True,
+        takes_plugins=True,
     ),
     "tune": Verb(
         "dqrun.tune.cli",

@@ -61,7 +61,7 @@ def test_every_trial_is_handed_out_once_and_what_workers_say_is_said(
     progress = Progress()
     drive(plan, progress, submit, slots=2)
     assert [job.planned for job in jobs] == plan.to_do
-    assert len({job.label for job in jobs}) == 3 and {job.folder for job in jobs} == {os.getcwd()}
+    assert len({job.label for job in jobs}) == 3 and {job.parcel().folder for job in jobs} == {os.getcwd()}
     assert len(progress.rows) == 3
     said = capsys.readouterr().err
     assert said.count("a note") == 1 and said.count("dqrun: a complaint") == 1
@@ -116,11 +116,12 @@ def test_an_attempt_happens_where_and_as_the_command_was_typed(
     monkeypatch.setenv("DQRUN_DATA", "there")
     plan = make_plan(load_configs([*SMALL, "results.dir=relative"]))
     job = Job.of(plan.to_do[0])
-    assert job.environment["DQRUN_DATA"] == "there"
+    parcel = job.parcel()
+    assert parcel.environment["DQRUN_DATA"] == "there"
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     pool._worker.cache_clear()
-    said = attempt(job)
+    said = attempt(parcel)
     assert said.finished is not None and said.finished.row["status"] == "done"
     assert "SYNTHETIC" in said.notes[0] and capsys.readouterr().err == ""
     assert Results(tmp_path / "relative").row(job.planned.name, job.planned.config_hash) is not None

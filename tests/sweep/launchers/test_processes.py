@@ -33,6 +33,9 @@ class Fake:
     class planned:
         name = "r0"
 
+    def parcel(self) -> str:
+        return "nothing"
+
 
 def run(code: str, monkeypatch: pytest.MonkeyPatch) -> tuple[ProcessTask, list[Heard], list[bool]]:
     """A task of a worker that runs `code` instead of serving trials, when it is done; what it told, and its end."""
