@@ -99,7 +99,7 @@ def by_operation(program: Program, batch: Batch, codes: dict[str, Tensor], count
 @torch.no_grad()
 def parity(model: GNN, config: RunConfig, data: TrialData) -> dict[str, Any]:
     """The program of a network beside it, on the test data."""
-    task = Task(config.dataset.task)
+    task = Task.of(config.dataset)
     program = lower(model)
     exact, ties = in_float64(program), 0
     whole, single, simulated = Count(), Count(), Count()

@@ -27,12 +27,16 @@ from dqrun.analysis.select import choose, split_words
 from dqrun.analysis.study import CONFIGS, TRIALS, is_study, read_study
 from dqrun.analysis.study_page import write_page
 from dqrun.config import RunConfig
+from dqrun.config.tasks import METRIC_COLUMNS
 from dqrun.data.fingerprint import fingerprint
 from dqrun.errors import DqrunError, ResultsError
 from dqrun.runs.protocol import Trial, cell_hash, run_id, trial_hash, warm_start_of
 from dqrun.runs.row import check_row, hyperparameters
 
 CONFIG: dict[str, tuple[Any, str]] = {
+    "dataset.metric": ("auto", "accuracy or MAE decided, as the task says"),
+    "dataset.edge_weights": (True, "there were no edge weights"),
+    "dataset.edge_features": (True, "no layer read edge features"),
     "dataset.degree_statistics": ("training", "degrees were standardised by the training graphs"),
     "method.observer.percentile": ("symmetric", "both ends were of the same rank, each from its side"),
     "method.weight_observer.percentile": ("symmetric", "both ends were of the same rank, each from its side"),
@@ -77,6 +81,8 @@ ROW: dict[str, tuple[Any, str]] = {
     "kernels": ("", "which ran was not recorded"),
     "setup_seconds": (None, "it was not measured apart: `seconds` has it"),
     "data_fingerprint": ("", "it was not recorded"),
+    "baseline": (None, "it was not computed"),
+    **dict.fromkeys(METRIC_COLUMNS, (None, "one metric was recorded, which is in its column too")),
     "tags": ("", "there were none"),
     "notes": ("", "there were none"),
 }
@@ -106,8 +112,10 @@ def _config(text: str, path: Path) -> RunConfig:
 
 
 def renamed(row: dict[str, Any]) -> dict[str, Any]:
-    """Before integer_agreement_float32 was a column, integer_agreement was what it is."""
+    """Before integer_agreement_float32 was a column, integer_agreement was what it is; a metric has a column now."""
     row = {COLUMNS.get(name, (name,))[0]: value for name, value in row.items()}
+    if row["metric"] in METRIC_COLUMNS and row.get(row["metric"]) is None:
+        row[row["metric"]] = row["test_metric"]
     if "integer_agreement_float32" in row or "integer_agreement" not in row:
         return row
     return {**row, "integer_agreement": None, "integer_agreement_float32": row["integer_agreement"]}
@@ -148,7 +156,7 @@ def raw_runs(folder: Path) -> list[Run]:
 
 
 def _with_columns_of_today(folder: Path, copy: Path) -> Path:
-    """A copy of a study whose rows have the columns of COLUMNS by their names of today."""
+    """A copy of a study whose rows have the columns of COLUMNS by their names of today, and those that they lack."""
     shutil.copy(folder / CONFIGS, copy)
     with (folder / TRIALS).open(encoding="utf-8", newline="") as source:
         lines = list(csv.reader(source))
@@ -158,6 +166,10 @@ def _with_columns_of_today(folder: Path, copy: Path) -> Path:
         for cells in lines:
             cells[i] = values.get(cells[i], cells[i])
         header[i] = new
+    lacking = [name for name in ROW if name not in header]
+    header += lacking
+    for cells in lines[1:]:
+        cells += ["" if ROW[name][0] is None else str(ROW[name][0]) for name in lacking]
     with (copy / TRIALS).open("w", encoding="utf-8", newline="") as target:
         csv.writer(target).writerows(lines)
     return copy

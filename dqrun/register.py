@@ -112,6 +112,23 @@ class Registry:
             raise ConfigError.rule(field, f"give a new name, {known.module or 'dqrun'} has this one", name)
 
 
+class MetricRegistry(Registry):
+    """Metrics, which have a direction besides."""
+
+    def __call__(
+        self, name: str, *, config: type | None = None, higher_is_better: bool | None = None
+    ) -> Callable[[Thing], Thing]:
+        """As `Registry`; `higher_is_better`: whether a larger value is better; None: the metric's attribute says it."""
+        add = super().__call__(name, config=config)
+
+        def register(thing: Thing) -> Thing:
+            if higher_is_better is not None:
+                thing.higher_is_better = higher_is_better  # type: ignore[attr-defined]
+            return add(thing)
+
+        return register
+
+
 def _caller() -> str:
     """Name of the first module on the stack that is not this one; "" for one of dqrun's."""
     frame = inspect.currentframe()
@@ -154,7 +171,22 @@ dataset = Registry(
         zinc="dqrun.data.sources.zinc:load",
     ),
 )
-metric = Registry("metric", "dataset.metric", {})
+metric = MetricRegistry(
+    "metric",
+    "dataset.metric",
+    _lazy(
+        accuracy="dqrun.training.metrics:Accuracy",
+        average_precision="dqrun.training.metrics:average_precision",
+        balanced_accuracy="dqrun.training.metrics:balanced_accuracy",
+        f1_macro="dqrun.training.metrics:f1_macro",
+        f1_micro="dqrun.training.metrics:f1_micro",
+        mae="dqrun.training.metrics:MeanAbsoluteError",
+        r2="dqrun.training.metrics:r2",
+        rmse="dqrun.training.metrics:rmse",
+        roc_auc="dqrun.training.metrics:roc_auc",
+    ),
+)
+"""A function of (logits, targets) or a `torchmetrics.Metric` class without arguments: see `dqrun.training.metrics`."""
 quantizer = Registry("quantizer", "quant.quantizer", {})
 
 KINDS = (method, layer, model, dataset, metric, quantizer)

@@ -10,9 +10,10 @@ from functools import cache, cached_property
 
 from dqrun.analysis.rows import Run
 from dqrun.analysis.text import text_of
+from dqrun.config import tasks
 
 TEST = "test_metric"
-METRICS = ("train_metric", "val_metric", TEST, "test_metric_integer")
+METRICS = ("train_metric", "val_metric", TEST, "test_metric_integer", "baseline")
 """Columns of the rows that are in the unit of the trial's metric."""
 
 LOWER_IS_BETTER = {
@@ -22,6 +23,7 @@ LOWER_IS_BETTER = {
     "peak_bytes": True,
     "integer_agreement": False,
     "integer_agreement_float32": False,
+    **{name: name in tasks.LOWER_IS_BETTER for name in tasks.METRIC_COLUMNS},
 }
 """Columns that have a better end whatever the metric; the others but METRICS have none."""
 

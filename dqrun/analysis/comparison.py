@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from dqrun.analysis.baselines import not_beaten
 from dqrun.analysis.cells import TEST, Cell, make_cells
 from dqrun.analysis.checks import incomplete, sharing, unequal, without_config
 from dqrun.analysis.order import Key, natural, ordered_labels
@@ -66,7 +67,7 @@ def compare(
         columns=columns,
         differences=found,
         published=matches(measured) if published else None,
-        warnings=(*without_config(cells), *shared, *uneven, *incomplete(measured), *warnings),
+        warnings=(*without_config(cells), *shared, *uneven, *incomplete(measured), *not_beaten(measured), *warnings),
     )
 
 

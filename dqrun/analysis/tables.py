@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from dqrun.analysis.baselines import no_better
 from dqrun.analysis.cells import make_cells
 from dqrun.analysis.checks import MOST, distinguishing
 from dqrun.analysis.rows import load_runs
@@ -48,7 +49,8 @@ def told_apart(summary: pd.DataFrame, cells: dict[str, Results]) -> dict[str, st
 
 
 def format_table(summary: pd.DataFrame, settings: dict[str, str] | None = None) -> str:
-    """A summary frame as text: one line per cell, mean and 95 % confidence interval of the test metric.
+    """A summary frame as text: one line per cell, mean and 95 % confidence interval of the test metric; below the table
+    a line for each cell that is no better than a constant prediction.
 
     `settings`: by cell hash, what tells cells of the same names apart.
     """
@@ -66,7 +68,14 @@ def format_table(summary: pd.DataFrame, settings: dict[str, str] | None = None) 
                 "s/trial": "-" if pd.isna(cell["seconds_mean"]) else f"{cell['seconds_mean']:.1f}",
             }
         )
-    return align(lines)
+    notes = [note for _, cell in summary.iterrows() if (note := _no_better(cell))]
+    return "\n".join([align(lines), *notes])
+
+
+def _no_better(cell: pd.Series) -> str:
+    """A line where the mean of a cell is no better than a constant prediction, else empty."""
+    name = " ".join(str(cell[name]) for name in NAMES if cell[name] != "none")
+    return no_better(name, cell["metric"], cell["test_mean"], cell["baseline_mean"], bool(cell["higher_is_better"]))
 
 
 def align(lines: list[dict[str, Any]]) -> str:

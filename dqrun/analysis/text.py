@@ -11,10 +11,11 @@ import math
 import re
 from decimal import ROUND_HALF_UP, Decimal
 
+from dqrun.config.tasks import FRACTIONS
 from dqrun.errors import printable
 
 UNITS = {
-    "accuracy": (100.0, 2, " %"),
+    **dict.fromkeys(FRACTIONS, (100.0, 2, " %")),
     "integer_agreement": (100.0, 2, " %"),
     "integer_agreement_float32": (100.0, 2, " %"),
     "seconds": (1.0, 1, " s"),

@@ -52,7 +52,7 @@ class Workload:
         )
         generator = seeding.generator(trial.seed, seeding.SHUFFLE)
         batches = [batch for batch, _ in zip(data.train_batches(generator), range(BATCHES), strict=False)]
-        return cls(config, data, batches, Task(config.dataset.task))
+        return cls(config, data, batches, Task.of(config.dataset))
 
     def network(self, config: RunConfig) -> GNN:
         """The network of a variant; all start from the same weights."""

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from dqrun.composition.compose import Job
 
-SIMILAR = {"node_classification": "cora", "graph_classification": "tu", "graph_regression": "zinc"}
-"""The dataset whose recipes are the first to try, for each task."""
+SIMILAR = {"node": "cora", "graph": "tu", "graph_regression": "zinc"}
+"""The dataset whose recipes are the first to try, for each level, or task."""
 
 
 def recipe_advice(job: Job, groups: Mapping[str, Sequence[str]]) -> str:
@@ -19,7 +19,8 @@ def recipe_advice(job: Job, groups: Mapping[str, Sequence[str]]) -> str:
     if chosen is None or chosen in groups["recipe"]:
         return ""
     config, model = job.config, job.choices["model"]
-    similar = f"{SIMILAR[config.dataset.task]}_{model}"
+    task, level = config.dataset.task, config.dataset.task.partition("_")[0]
+    similar = f"{SIMILAR.get(task) or SIMILAR[level]}_{model}"
     advice = f": recipe={similar} takes those of similar data" if similar in groups["recipe"] else ""
     return (
         f"{config.dataset.name}, {model}: sizes and training settings are generic, no recipe has this dataset{advice}"

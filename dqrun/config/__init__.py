@@ -5,7 +5,6 @@ range in `doc(...)`; `docs/configuration.md` is generated from them.
 """
 
 from dqrun.config.dataset import FEATURES as FEATURES
-from dqrun.config.dataset import TASKS as TASKS
 from dqrun.config.dataset import DataConfig as DataConfig
 from dqrun.config.dataset import DatasetConfig as DatasetConfig
 from dqrun.config.method import ESTIMATORS as ESTIMATORS
@@ -23,6 +22,7 @@ from dqrun.config.run import LauncherConfig as LauncherConfig
 from dqrun.config.run import ResultsConfig as ResultsConfig
 from dqrun.config.run import RunConfig as RunConfig
 from dqrun.config.run import schema as schema
+from dqrun.config.tasks import TASKS as TASKS
 from dqrun.config.train import SCHEDULES as SCHEDULES
 from dqrun.config.train import STARTS as STARTS
 from dqrun.config.train import EvaluateConfig as EvaluateConfig

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from dqrun import register
 from dqrun.config.rules import LARGEST_SEED, doc, require, require_in, require_name, require_one_of
+from dqrun.config.tasks import METRIC_COLUMNS, METRICS, TASKS, kind_of
 from dqrun.paths import user_path
 
 FEATURES = ("given", "degree", "category", "auto")
 DEGREE_STATISTICS = ("training", "all")
-TASKS = ("node_classification", "graph_classification", "graph_regression")
 
 
 @dataclass
@@ -52,6 +52,11 @@ class DatasetConfig:
     name: str = doc("name of the dataset, as its source spells it (TUDataset name, Planetoid name, ...)")
     source: str = doc(f"reader of the dataset: {', '.join(register.dataset.names())}")
     task: str = doc(f"what is predicted: {', '.join(TASKS)}")
+    metric: str = doc(
+        "metric that decides: accuracy, balanced_accuracy, f1_macro, f1_micro, roc_auc, average_precision; of "
+        "regression mae, rmse, r2; a registered one; auto (accuracy, of labels roc_auc, of regression mae)",
+        "auto",
+    )
     features: str = doc(
         "node features: given (as stored), degree (of the node), category (an integer for an embedding), "
         "auto (given where the files have some, else degree)",
@@ -66,6 +71,8 @@ class DatasetConfig:
         "training",
     )
     normalize_rows: bool = doc("divide each node's given features by their sum", False)
+    edge_weights: bool = doc("use the weights of edges, where the data has some and the layers read them", True)
+    edge_features: bool = doc("use the features of edges, where the data has some and the layers read them", True)
     path: str | None = doc(
         "source=folder: the folder with the user's files; no part of a trial's identity, which their content is", None
     )
@@ -76,6 +83,7 @@ class DatasetConfig:
         require_name("dataset.name", self.name)
         register.dataset.require(self.source)
         require_one_of("dataset.task", self.task, TASKS)
+        self._validate_metric()
         require_one_of("dataset.features", self.features, FEATURES)
         require_one_of("dataset.degree_statistics", self.degree_statistics, DEGREE_STATISTICS)
         require(self.max_one_hot_degree >= 0, "dataset.max_one_hot_degree", "be >= 0", self.max_one_hot_degree)
@@ -83,3 +91,12 @@ class DatasetConfig:
         require_in("dataset.seed", self.seed, 0, LARGEST_SEED)
         if self.source == "folder":
             require(self.path is not None, "dataset.path", "name a folder for dataset=folder", self.path)
+
+    def _validate_metric(self) -> None:
+        """dqrun's own metrics belong to kinds of tasks; whoever registers one knows what it takes."""
+        own = METRICS[kind_of(self.task)]
+        if self.metric in METRIC_COLUMNS:
+            rule = f"be one of {', '.join(own)} for {self.task}"
+            require(self.metric in own, "dataset.metric", rule, self.metric)
+        elif self.metric != "auto":
+            register.metric.require(self.metric, others=("auto",))

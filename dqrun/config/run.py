@@ -13,6 +13,7 @@ from dqrun.config.model import ModelConfig
 from dqrun.config.plan import PlanConfig
 from dqrun.config.quant import QuantConfig
 from dqrun.config.rules import doc, require, require_in, require_one_of, require_sane
+from dqrun.config.tasks import is_node_task
 from dqrun.config.train import EvaluateConfig, ProtocolConfig, TrainConfig
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ class RunConfig:
             self._validate_integer()
         if not self.quant.is_fp32:
             self._validate_options()
-        if self.dataset.task == "node_classification":
+        if is_node_task(self.dataset.task):
             require(self.protocol.name == "seeds", "protocol.name", "be seeds for node tasks", self.protocol.name)
         require_sane(asdict(self))
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from dqrun import register
 from dqrun.config import DataConfig, DatasetConfig
+from dqrun.config.tasks import is_node_task
 from dqrun.data.packed import PackedGraphs
 from dqrun.data.splits import Split
 
@@ -36,7 +37,7 @@ class GraphDataset:
 
     @property
     def is_node_task(self) -> bool:
-        return self.task == "node_classification"
+        return is_node_task(self.task)
 
     @property
     def num_graphs(self) -> int:

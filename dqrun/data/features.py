@@ -99,12 +99,12 @@ class FeatureRule:
         """
         weight, attr = dataset.packed.edge_weight, dataset.packed.edge_attr
         channels = categories = 0
-        if attr is not None:
+        if attr is not None and config.edge_features:
             channels = attr.size(1) if attr.is_floating_point() else 0
             categories = 0 if channels or not attr.numel() else int(attr.max()) + 1
         return replace(
             cls._fit_nodes(dataset, split, config),
-            edge_weights=weight is not None,
+            edge_weights=weight is not None and config.edge_weights,
             edge_channels=channels,
             edge_categories=categories,
         )

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dqrun.config import DatasetConfig
+from dqrun.config.tasks import is_node_task
 from dqrun.paths import user_path
 
 if TYPE_CHECKING:  # a plan asks for fingerprints before anything heavy is imported
@@ -38,7 +39,7 @@ def fingerprint(dataset: DatasetConfig) -> str:
 
 def folder_files(task: str) -> tuple[str, ...]:
     """The files of a user's folder that a task is read from."""
-    tables = ("nodes.csv", "edges.csv") if task == "node_classification" else ("graphs.csv", "nodes.csv", "edges.csv")
+    tables = ("nodes.csv", "edges.csv") if is_node_task(task) else ("graphs.csv", "nodes.csv", "edges.csv")
     return ("data.npz", *tables)
 
 

@@ -57,7 +57,7 @@ def split_for(dataset: GraphDataset, protocol: ProtocolConfig, fold: int | None)
 
 
 def _fold_of(dataset: GraphDataset, protocol: ProtocolConfig, fold: int | None) -> Split:
-    if dataset.task == "node_classification":
+    if dataset.is_node_task:
         raise ConfigError.rule("protocol.name", "be seeds for node tasks", protocol.name)
     if dataset.official is not None:
         raise ConfigError.rule("protocol.name", f"be seeds: {dataset.name} has an official split", protocol.name)

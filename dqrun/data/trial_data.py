@@ -91,6 +91,10 @@ class TrialData:
         """Outputs of the network: one per class, or 1 for regression."""
         return self.num_classes or 1
 
+    def targets(self, part: str) -> Tensor:
+        """The targets of the part `train`, `val` or `test`, in the order of its ids."""
+        return self.y[self.split.part(part)]
+
     def head(self) -> TrialData:
         """The same data with at most one batch in each part; a node task has no more anyway."""
         if self.is_node_task:

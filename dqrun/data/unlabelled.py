@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from dqrun.config.tasks import is_node_task
 from dqrun.data.dataset import GraphDataset
 from dqrun.data.sources.folder_content import Ints, UserGraphs
 from dqrun.errors import DataError
@@ -64,10 +65,10 @@ def load_unlabelled(paths: Sequence[Path], task: str) -> Unlabelled:
     for path in paths:
         if not os.path.exists(path):
             raise DataError(f"{path}: no such file or folder")
-    first, is_node_task = paths[0], task == "node_classification"
-    graphs, labels = _read([Path(path) for path in paths], is_node_task)
-    dataset = replace(graphs.arrays(is_node_task).dataset(first.name, task), y=torch.empty(0))
-    members = graphs.order if is_node_task else np.arange(dataset.num_graphs)
+    first, of_nodes = paths[0], is_node_task(task)
+    graphs, labels = _read([Path(path) for path in paths], of_nodes)
+    dataset = replace(graphs.arrays(of_nodes).dataset(first.name, task), y=torch.empty(0))
+    members = graphs.order if of_nodes else np.arange(dataset.num_graphs)
     return Unlabelled(
         dataset=dataset,
         node_ids=graphs.node_ids[graphs.order],

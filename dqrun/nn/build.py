@@ -12,6 +12,7 @@ from dqrun.config import ModelConfig, RunConfig
 from dqrun.config.parts import own_config
 from dqrun.config.rules import require
 from dqrun.errors import ConfigError
+from dqrun.config.tasks import is_node_task
 from dqrun.methods.degree_quant import Protection
 from dqrun.nn.layer import Layer, Place
 from dqrun.nn.linear import BatchNorm, Embedding, Linear
@@ -120,7 +121,7 @@ def build_model(
 
     `generator`: draws quantisation noise.
     """
-    graph_level = config.dataset.task != "node_classification"
+    graph_level = not is_node_task(config.dataset.task)
     model: GNN
     quantised: nn.Module | None
     if is_whole(config.model):

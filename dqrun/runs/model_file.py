@@ -19,8 +19,8 @@ from torch import Tensor
 
 from dqrun import durable
 from dqrun.config import RunConfig
-from dqrun.config.dataset import TASKS
 from dqrun.config.reading import config_from
+from dqrun.config.tasks import TASKS
 from dqrun.data.features import KINDS, FeatureRule
 from dqrun.errors import ConfigError, DataError
 from dqrun.nn import GNN

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from dqrun import kernels
 from dqrun.config import DataConfig, RunConfig
+from dqrun.config.tasks import is_node_task
 from dqrun.data.dataset import load_dataset
 from dqrun.data.features import FeatureRule
 from dqrun.data.splits import split_for
@@ -47,7 +48,7 @@ class TrainedNetwork(nn.Module):
     @property
     def graph_level(self) -> bool:
         """Whether it gives a row per graph, else per node."""
-        return self.config.dataset.task != "node_classification"
+        return not is_node_task(self.config.dataset.task)
 
     def forward(
         self,

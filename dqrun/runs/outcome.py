@@ -14,6 +14,7 @@ import torch
 from omegaconf import OmegaConf
 
 from dqrun.config import RunConfig
+from dqrun.config.tasks import METRIC_COLUMNS
 from dqrun.data.features import FeatureRule
 from dqrun.data.fingerprint import fingerprint
 from dqrun.durable import write_text
@@ -60,9 +61,10 @@ def make_row(
     measured: dict[str, Any],
 ) -> Row:
     """The trial's row; `measured` holds what columns have from the trial itself, or the reason of a failure."""
-    effective, task = canonical(config), Task(config.dataset.task)
+    effective, task = canonical(config), Task.of(config.dataset)
     method, quant, protection = effective.method, config.quant, make_protection(config)
     mark = fingerprint(config.dataset)
+    metrics: dict[str, Any] = {name: measured.get(name) for name in METRIC_COLUMNS}
     return Row(
         run_id=run_id(config, trial, mark),
         dataset=config.dataset.name,
@@ -104,6 +106,8 @@ def make_row(
         test_metric_integer=measured.get("test_metric_integer"),
         integer_agreement=measured.get("integer_agreement"),
         integer_agreement_float32=measured.get("integer_agreement_float32"),
+        baseline=measured.get("baseline"),
+        **metrics,
         processor=processor(),
         **hyperparameters(config),
         started_from=measured.get("started_from", ""),

@@ -18,6 +18,7 @@ from dqrun.config import (
     RunConfig,
     SiteRule,
 )
+from dqrun.config.tasks import metric_of
 from dqrun.names import path_name
 from dqrun.plugins import versions_of
 
@@ -53,10 +54,13 @@ def trials(protocol: ProtocolConfig) -> list[Trial]:
 def canonical(config: RunConfig) -> RunConfig:
     """The same run without choices that have no effect.
 
-    FP32 has no method, no plan, no grids and no warm start, and without a warm start there is nothing to fine-tune;
-    without batch norms there is nothing to re-estimate; steps that are not learned are observed in all epochs. In a
-    plan that lifts no exception, what it says of `states.*` and of the grids of exact sites means nothing.
+    The metric has its name. FP32 has no method, no plan, no grids and no warm start, and without a warm start there is
+    nothing to fine-tune; without batch norms there is nothing to re-estimate; steps that are not learned are observed
+    in all epochs. In a plan that lifts no exception, what it says of `states.*` and of the grids of exact sites means
+    nothing.
     """
+    metric = metric_of(config.dataset.task, config.dataset.metric)
+    config = replace(config, dataset=replace(config.dataset, metric=metric))
     if not config.starts_warm:
         config = replace(config, train=replace(config.train, warm_start="none", fine_tune=FineTuneConfig()))
     if not config.model.has_batch_norm:

@@ -25,7 +25,7 @@ class Row:
 
     run_id: str  # name of the folder under runs/
     dataset: str
-    task: str  # node_classification, graph_classification, graph_regression
+    task: str  # node_classification, graph_regression, ..., see dqrun.config.tasks
     model: str
     quant: str  # fp32, int8, int4, w4a8, ...
     weight_bits: int | None  # empty: FP32
@@ -41,7 +41,7 @@ class Row:
     fold: int | None
     epochs: int  # trained
     best_epoch: int | None  # chosen by validation, counted from 1
-    metric: str  # accuracy (fraction) or mae (target's unit)
+    metric: str  # that decides: train_metric and the like are of it; accuracy (fraction), mae (target's unit), ...
     higher_is_better: bool
     train_metric: float | None  # at the chosen epoch, quantised as at test time
     val_metric: float | None
@@ -64,6 +64,16 @@ class Row:
     test_metric_integer: float | None = None  # test_metric of the integer program; empty: not asked for
     integer_agreement: float | None = None  # share of its test predictions that the network, in float64, has too
     integer_agreement_float32: float | None = None  # the same of the network in float32, as it was trained
+    baseline: float | None = None  # test_metric of the best constant prediction; empty: not defined
+    accuracy: float | None = None  # this and the next eight: of the test part, where they fit the task
+    balanced_accuracy: float | None = None
+    f1_macro: float | None = None
+    f1_micro: float | None = None
+    roc_auc: float | None = None
+    average_precision: float | None = None
+    mae: float | None = None
+    rmse: float | None = None
+    r2: float | None = None
     started_from: str = ""  # run_id of the FP32 trial whose parameters training began with; empty: drawn from the seed
     processor: str = ""  # name of the CPU's model; empty: the system does not say
     kernels: str = ""  # that ran: cpu (compiled), reference (plain torch), mixed

@@ -212,7 +212,8 @@ def summarise(trials: pd.DataFrame) -> pd.DataFrame:
 
     `trials`: number of finished ones, `failed`: of failed ones, which enter no mean. For `test` and `val`: mean, std
     (unbiased) and the half-width of the mean's 95 % confidence interval (Student's t); empty below two trials.
-    `epochs_min` and `epochs_max`: epochs that trials trained; `seconds_mean`: of their training and evaluation.
+    `baseline_mean`: what a constant prediction reaches on the same test parts. `epochs_min` and `epochs_max`: epochs
+    that trials trained; `seconds_mean`: of their training and evaluation.
     """
     lines = []
     for cell, group in trials.groupby("cell_hash", sort=False):
@@ -223,12 +224,13 @@ def summarise(trials: pd.DataFrame) -> pd.DataFrame:
             values = done[f"{part}_metric"].astype(float)
             line |= {f"{part}_mean": values.mean(), f"{part}_std": values.std(), f"{part}_ci95": ci95(values)}
         line["test_integer_mean"] = done["test_metric_integer"].astype(float).mean()
+        line["baseline_mean"] = done["baseline"].astype(float).mean()
         line |= {"epochs_min": done["epochs"].min(), "epochs_max": done["epochs"].max()}
         line |= {"seconds_mean": done["seconds"].astype(float).mean(), "cell_hash": cell}
         lines.append(line)
     columns = [
         *CELL_COLUMNS, "trials", "failed", "test_mean", "test_std", "test_ci95", "val_mean", "val_std", "val_ci95",
-        "test_integer_mean", "epochs_min", "epochs_max", "seconds_mean", "cell_hash",
+        "test_integer_mean", "baseline_mean", "epochs_min", "epochs_max", "seconds_mean", "cell_hash",
     ]  # fmt: skip
     return pd.DataFrame(lines, columns=columns)
 

@@ -14,6 +14,7 @@ from dqrun.integer.lower import lower
 from dqrun.integer.simulation import in_float64
 from dqrun.nn import GNN
 from dqrun.training.loop import require_finite, select
+from dqrun.training.metrics import value_of
 from dqrun.training.tasks import Task
 
 
@@ -31,27 +32,32 @@ class IntegerResult:
 def evaluate_integer(model: GNN, batches: Iterable[Batch], task: Task) -> IntegerResult:
     """Runs a network, its copy in float64 and its program over CPU batches.
 
-    Predictions agree when the classes are the same; in regression when they are at most half a step of the last
-    integer sum apart. Raises ConfigError for a network that cannot be lowered, TrialFailed for a metric beyond float32.
+    Predictions agree when the classes are the same; with labels each label is a prediction; in regression when they are
+    at most half a step of the last integer sum apart. Raises ConfigError for a network that cannot be lowered,
+    TrialFailed for a metric beyond float32.
     """
     program, judge = lower(model), in_float64(model)
     model.eval()
-    score, in_64, in_32, count = 0.0, 0, 0, 0
+    metric, in_64, in_32, count = task.new_metric(), 0, 0, 0
     for batch in batches:
         x = dense(batch.x)
         logits, y = select(program.run(x, batch.graph), batch)
         exact, _ = select(judge(x.double() if x.is_floating_point() else x, batch.graph), batch)
         trained, _ = select(model(x, batch.graph), batch)
-        score += task.score(logits, y).item()
-        in_64 += int(agrees(program, logits, exact, task).sum())
+        metric.update(logits, y)
+        same = agrees(program, logits, exact, task)
+        in_64 += int(same.sum())
         in_32 += int(agrees(program, logits, trained, task).sum())
-        count += y.size(0)
-    require_finite("integer test", 0.0, score)
-    return IntegerResult(score / count, in_64 / count, in_32 / count)
+        count += same.numel()
+    reached = value_of(task.metric, metric)
+    require_finite("integer test", 0.0, reached)
+    return IntegerResult(reached, in_64 / count, in_32 / count)
 
 
 def agrees(program: Program, logits: Tensor, expected: Tensor, task: Task) -> Tensor:
-    """Which rows of logits, float32 [n, C], lead to the same prediction as `expected` (any float type), bool [n]."""
+    """Which logits, float32 [n, C], lead to the same prediction as `expected` (any float type), bool [n] or [n, L]."""
+    if task.multilabel:
+        return (logits > 0) == (expected > 0)
     if task.regression:
         return ((logits - expected).abs() <= program.output_step / 2).all(-1)
     return logits.argmax(-1) == expected.argmax(-1)

@@ -17,6 +17,7 @@ from dqrun.graphs import Batch
 from dqrun.methods.degree_quant import Protection
 from dqrun.quant import Phase
 from dqrun.quant.plan import set_phase, split_parameters
+from dqrun.training.metrics import Collected, value_of
 from dqrun.training.tasks import Task
 
 State = dict[str, Tensor]
@@ -179,13 +180,13 @@ def train_epoch(
             batch = replace(batch, graph=protection.draw(batch.graph, streams.protection))
         loss, size = train_step(model, batch, task, optimizer, grad_clip)
         total, count = total + loss.item() * size, count + size
-    return total / count
+    return total / count if count else math.nan
 
 
 def train_step(
     model: nn.Module, batch: Batch, task: Task, optimizer: torch.optim.Optimizer, grad_clip: float = 0.0
 ) -> tuple[Tensor, int]:
-    """One step down the gradient of a batch; returns its mean loss, 0-d, and the number of rows that counted."""
+    """One step down the gradient of a batch; returns its mean loss, 0-d, and the number of terms of that mean."""
     logits, y = select(model(batch.x, batch.graph), batch)
     loss = task.loss(logits, y)
     optimizer.zero_grad(set_to_none=True)
@@ -193,20 +194,25 @@ def train_step(
     if grad_clip:
         nn.utils.clip_grad_norm_(model.parameters(), grad_clip)
     optimizer.step()
-    return loss.detach(), y.size(0)
+    return loss.detach(), task.count(y)
 
 
 @torch.no_grad()
-def evaluate(model: nn.Module, batches: Iterable[Batch], task: Task) -> tuple[float, float]:
-    """Mean loss and metric with everything quantised and nothing protected."""
+def evaluate(
+    model: nn.Module, batches: Iterable[Batch], task: Task, rows: Collected | None = None
+) -> tuple[float, float]:
+    """Mean loss and metric with everything quantised and nothing protected; `rows` gets all logits and targets."""
     model.eval()
-    total_loss, total_score, count = 0.0, 0.0, 0
+    metric, total_loss, count = task.new_metric(), 0.0, 0
     for batch in batches:
         logits, y = select(model(batch.x, batch.graph), batch)
-        total_loss += task.loss(logits, y).item() * y.size(0)
-        total_score += task.score(logits, y).item()
-        count += y.size(0)
-    return total_loss / count, total_score / count
+        size = task.count(y)
+        total_loss += task.loss(logits, y).item() * size
+        count += size
+        metric.update(logits, y)
+        if rows is not None:
+            rows.update(logits, y)
+    return total_loss / count if count else math.nan, value_of(task.metric, metric)
 
 
 @torch.no_grad()

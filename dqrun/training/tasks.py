@@ -1,4 +1,4 @@
-"""`Task`: what a network is asked, how far off it is, and in which unit it is judged."""
+"""`Task`: what a network is asked, how far off it is, and by which metric it is judged."""
 
 from __future__ import annotations
 
@@ -7,39 +7,71 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor
 
+from dqrun.config import DatasetConfig
+from dqrun.config.tasks import METRICS, is_node_task, kind_of, metric_of
+from dqrun.training.metrics import Metric, higher_is_better, make_metric
+
 
 @dataclass(frozen=True)
 class Task:
-    """A level (node, graph) and a kind (classification, regression)."""
+    """A level (node, graph) and a kind (classification, multilabel, regression), and the metric that decides."""
 
     name: str
+    metric_name: str = "auto"
+
+    @classmethod
+    def of(cls, dataset: DatasetConfig) -> Task:
+        """The task of a configuration."""
+        return cls(dataset.task, dataset.metric)
 
     @property
     def graph_level(self) -> bool:
         """Whether a whole graph gets one prediction."""
-        return self.name.startswith("graph")
+        return not is_node_task(self.name)
 
     @property
     def regression(self) -> bool:
-        """Whether a number is predicted rather than a class."""
-        return self.name.endswith("regression")
+        """Whether a number is predicted."""
+        return kind_of(self.name) == "regression"
+
+    @property
+    def multilabel(self) -> bool:
+        """Whether any number of labels may hold, some of which may be unknown."""
+        return kind_of(self.name) == "multilabel"
 
     @property
     def metric(self) -> str:
-        """`accuracy` (fraction) or `mae` (mean absolute error, in the target's unit)."""
-        return "mae" if self.regression else "accuracy"
+        """Name of the metric that decides."""
+        return metric_of(self.name, self.metric_name)
+
+    @property
+    def recorded(self) -> tuple[str, ...]:
+        """dqrun's own metrics for a task of this kind."""
+        return METRICS[kind_of(self.name)]
 
     @property
     def higher_is_better(self) -> bool:
         """Direction of the metric."""
-        return not self.regression
+        return higher_is_better(self.metric)
+
+    def new_metric(self) -> Metric:
+        """The metric that decides, which has seen nothing yet."""
+        return make_metric(self.metric)
 
     def loss(self, logits: Tensor, y: Tensor) -> Tensor:
-        """Mean loss, 0-d: cross-entropy of logits [n, C] against int64 [n], or absolute error of [n, 1] against [n]."""
-        return F.l1_loss(logits.squeeze(-1), y) if self.regression else F.cross_entropy(logits, y)
+        """Mean loss, 0-d, over `count` terms.
 
-    def score(self, logits: Tensor, y: Tensor) -> Tensor:
-        """Sum of the metric over the rows, 0-d float32: number of hits, or sum of absolute errors."""
+        Cross-entropy of logits [n, C] against int64 [n]; absolute error of [n, 1] against [n]; or binary cross-entropy
+        of logits [n, L] against the labels [n, L] that are known (0 where none is).
+        """
         if self.regression:
-            return (logits.squeeze(-1) - y).abs().sum()
-        return (logits.argmax(-1) == y).sum().to(logits.dtype)
+            return F.l1_loss(logits.squeeze(-1), y)
+        if not self.multilabel:
+            return F.cross_entropy(logits, y)
+        known = ~y.isnan()
+        total = F.binary_cross_entropy_with_logits(logits[known], y[known], reduction="sum")
+        return total / known.sum().clamp(min=1)
+
+    def count(self, y: Tensor) -> int:
+        """Number of terms of the loss: rows, or labels that are known."""
+        return int((~y.isnan()).sum()) if self.multilabel else y.size(0)

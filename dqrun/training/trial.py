@@ -31,6 +31,7 @@ from dqrun.runs.store import MODEL
 from dqrun.training import seeding
 from dqrun.training.checkpoints import Checkpoints
 from dqrun.training.integer_evaluation import evaluate_integer
+from dqrun.training.judging import baseline, recorded_metrics
 from dqrun.training.loop import (
     Epoch,
     Fit,
@@ -42,6 +43,7 @@ from dqrun.training.loop import (
     reestimate_norms,
     require_finite,
 )
+from dqrun.training.metrics import Collected
 from dqrun.training.tasks import Task
 
 PART_NAMES = {"train": "training", "val": "validation", "test": "test"}
@@ -67,7 +69,7 @@ def run_trial(
     began, by `time.perf_counter`; None: now.
     """
     began = time.perf_counter() if began is None else began
-    task, split = Task(config.dataset.task), split_for(dataset, config.protocol, trial.fold)
+    task, split = Task.of(config.dataset), split_for(dataset, config.protocol, trial.fold)
     with kernels.use(config.kernels), kernels.ran() as ran, forked_rng(trial.seed):
         data = TrialData.build(
             dataset,
@@ -86,15 +88,19 @@ def run_trial(
             load_parameters(start / MODEL, model)
         norm_batch = make_norm_batch(data, config, trial)
         measured: dict[str, Any] = {"started_from": "" if start is None else start.name}
-        result, memory, started = Fit(), PeakMemory(config.device), time.perf_counter()
+        result, memory, rows = Fit(), PeakMemory(config.device), Collected()
+        started = time.perf_counter()
         with failing(measured):
             result = train(model, data, task, config, streams, report, checkpoints, norm_batch)
             for part in parts:
-                loss, metric = evaluate(model, data.batches(part), task)
+                loss, metric = evaluate(model, data.batches(part), task, rows if part == "test" else None)
                 require_finite(PART_NAMES[part], loss, metric)
                 measured[f"{part}_metric"] = metric
         here = time.perf_counter() - started
         measured["peak_bytes"] = memory.bytes()
+        if measured.get("test_metric") is not None:
+            measured |= recorded_metrics(task, rows, measured["test_metric"])
+            measured["baseline"] = baseline(task, data.targets("train"), data.targets("test"), data.out_channels)
         if config.evaluate.engine == "integer" and "test" in parts and "reason" not in measured:
             with failing(measured):
                 measured |= asdict(evaluate_integer(model, data.batches("test"), task))
@@ -131,7 +137,7 @@ def warm_up(config: RunConfig, trial: Trial, data: TrialData, shapes: Shapes) ->
         method=replace(config.method, delay_epochs=delay, observe_epochs=observe),
         train=replace(config.own_train, epochs=1 + delay + observe, fine_tune=FineTuneConfig()),
     )
-    head, task = data.head(), Task(config.dataset.task)
+    head, task = data.head(), Task.of(config.dataset)
     with forked_rng(trial.seed), suppress(DqrunError):  # the trial itself will say what is wrong
         streams, model = make_network(config, trial, shapes)
         norm_batch = make_norm_batch(head, config, trial)

@@ -43,7 +43,7 @@ class Search:
         self._optuna.logging.set_verbosity(self._optuna.logging.WARNING)
         self.job, self.space, self.budget, self.folder = job, list(space), budget, folder
         self.config = replace(job.config, results=ResultsConfig(dir=str(folder)))
-        self.task = Task(self.config.dataset.task)
+        self.task = Task.of(self.config.dataset)
         self.name = study_name(self.config, self.space)
         self.rounds = Rounds(folder, self.name, self.space)
         self._asked: list[Settings] = []

@@ -33,8 +33,9 @@ def store(results: Results, row: Row) -> None:
 
 def test_columns_are_stable() -> None:
     younger = """
-        test_metric_integer integer_agreement integer_agreement_float32 started_from processor kernels setup_seconds
-        data_fingerprint cell_hash
+        test_metric_integer integer_agreement integer_agreement_float32 baseline accuracy balanced_accuracy f1_macro
+        f1_micro roc_auc average_precision mae rmse r2 started_from processor kernels setup_seconds data_fingerprint
+        cell_hash
     """
     text = "tags notes"
     assert [*ISSUE_COLUMNS.split(), *younger.split(), *HYPERPARAMETERS, *text.split()] == TRIAL_COLUMNS

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -155,8 +157,10 @@ def cut(content: bytes) -> bytes:
 
 
 def flip(content: bytes) -> bytes:
-    """A bit of the weights turned over."""
-    place = len(content) // 2
+    """A bit of the weights turned over: of the largest tensor, for there is padding between tensors."""
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        largest = max(archive.infolist(), key=lambda member: member.file_size)
+        place = content.index(archive.read(largest)) + largest.file_size // 2
     return content[:place] + bytes([content[place] ^ 8]) + content[place + 1 :]
 
 

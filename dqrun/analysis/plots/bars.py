@@ -11,6 +11,7 @@ from dqrun.analysis.order import natural
 from dqrun.analysis.plots.series import Series, selected
 from dqrun.analysis.plots.style import explain, legend, metric_label, panels
 from dqrun.analysis.text import for_picture, unit_of
+from dqrun.config.tasks import FRACTIONS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -55,7 +56,7 @@ def _panel(panel: Axes, cells: Sequence[Cell], rows: Sequence[str], spread: str,
     panel.set_xticks(ticks, names)
     panel.grid(axis="x", visible=False)
     top = top * 1.06 or 1.0
-    panel.set_ylim(0, min(top, 100.0) if metric == "accuracy" else top)
+    panel.set_ylim(0, min(top, 100.0) if metric in FRACTIONS else top)
     panel.set_ylabel(metric_label(metric))
     return handles
 

@@ -14,6 +14,7 @@ from dqrun.analysis.order import natural
 from dqrun.analysis.plots.series import Look, Series, selected
 from dqrun.analysis.plots.style import explain, legend, metric_label, panels, title
 from dqrun.analysis.text import unit_of
+from dqrun.config.tasks import METRICS
 from dqrun.errors import ResultsError
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def _curve(panel: Axes, history: Histories, quantity: str, scale: float, look: L
 
 def _labels(line: Sequence[Axes], group: Sequence[str]) -> None:
     metric = group[-1]
-    unit = "nats" if metric == "accuracy" else "target's unit"
+    unit = "target's unit" if metric in METRICS["regression"] else "nats"
     names = (f"Training loss ({unit})", f"Validation loss ({unit})", metric_label(metric, "Validation"))
     for panel, name in zip(line, names, strict=True):
         panel.set_xlabel("Epoch")

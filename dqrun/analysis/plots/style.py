@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from dqrun.analysis.text import for_picture, unit_of
+from dqrun.config.tasks import FRACTIONS, LOWER_IS_BETTER, METRIC_COLUMNS
 from dqrun.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -74,8 +75,10 @@ def explain(figure: Figure, text: str) -> None:
 
 
 def metric_label(metric: str, part: str = "Test") -> str:
-    """`Test accuracy (%)`; an error is in the unit of its target."""
-    return f"{part} accuracy (%)" if metric == "accuracy" else for_picture(f"{part} {metric.upper()} (target's unit)")
+    """`Test accuracy (%)`; an error is in the unit of its target, a registered metric has none."""
+    name = metric.upper() if metric in METRIC_COLUMNS and metric not in FRACTIONS else metric.replace("_", " ")
+    unit = "%" if metric in FRACTIONS else "target's unit" if metric in LOWER_IS_BETTER else ""
+    return for_picture(f"{part} {name} ({unit})" if unit else f"{part} {name}")
 
 
 def field_label(name: str) -> str:

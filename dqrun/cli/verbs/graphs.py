@@ -11,6 +11,7 @@ import yaml
 
 from dqrun.composition.groups import config_folder
 from dqrun.config import DataConfig, DatasetConfig
+from dqrun.config.tasks import is_node_task
 from dqrun.data.dataset import GraphDataset, load_dataset
 from dqrun.data.unlabelled import Unlabelled, is_graph_file, load_unlabelled
 from dqrun.errors import ConfigError, DataError
@@ -47,7 +48,7 @@ def find_graphs(words: Sequence[str], trained_on: DatasetConfig, say: Callable[[
 
 def _require_level(config: DatasetConfig, task: str) -> None:
     """Raises DataError for a dataset of nodes where the network is one for graphs, or the reverse."""
-    of_nodes = [each == "node_classification" for each in (config.task, task)]
+    of_nodes = [is_node_task(each) for each in (config.task, task)]
     if of_nodes[0] != of_nodes[1]:
         dataset, network = ("a node" if nodes else "a graph" for nodes in of_nodes)
         raise DataError(f"{config.name} has one target for {dataset}, the network one for {network}")

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from dqrun.config import DatasetConfig
+from dqrun.config.tasks import is_node_task
 from dqrun.data.features import KINDS, FeatureRule
 from dqrun.errors import ConfigError, DataError, DqrunError
 from dqrun.graphs import Graph
@@ -65,7 +66,7 @@ class ProgramPredictor:
             trained_on.validate()
         except ConfigError as error:
             raise DataError(f"{path} is a damaged program file ({error})") from None
-        if (trained_on.task == "node_classification") == program.signature.graph_level:
+        if is_node_task(trained_on.task) == program.signature.graph_level:
             raise DataError(f"{path} is a damaged program file (origin.dataset.task: {trained_on.task})")
         if rule.kind not in KINDS or not rule.divisor:
             raise DataError(f"{path} is a damaged program file (origin.features: {rule})")
