@@ -11,8 +11,8 @@ from dqrun import register
 from dqrun.config import ModelConfig, RunConfig
 from dqrun.config.parts import own_config
 from dqrun.config.rules import require
-from dqrun.errors import ConfigError
 from dqrun.config.tasks import is_node_task
+from dqrun.errors import ConfigError
 from dqrun.methods.degree_quant import Protection
 from dqrun.nn.layer import Layer, Place
 from dqrun.nn.linear import BatchNorm, Embedding, Linear
