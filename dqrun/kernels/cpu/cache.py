@@ -11,6 +11,7 @@ import hashlib
 import logging
 import pickle
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,18 @@ from numba.core import caching
 DIGEST_BYTES = hashlib.sha256().digest_size
 _File: Any = caching.IndexDataCacheFile  # untyped in numba
 _Cache: Any = caching.FunctionCache
+
+
+@cache
+def sources() -> str:
+    """SHA-256 of all source files of kernels, of which any may be a part of a kernel's machine code.
+
+    numba itself asks only whether the file changed in which the kernel is written.
+    """
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parents[1].rglob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 class CheckedFile(_File):  # type: ignore[misc]
@@ -46,7 +59,8 @@ class MendingCache(_Cache):  # type: ignore[misc]
     def __init__(self, function: Callable[..., Any]) -> None:
         super().__init__(function)
         locator = self._impl.locator
-        files = CheckedFile(self._cache_path, self._impl.filename_base, locator.get_source_stamp())
+        stamp = (locator.get_source_stamp(), sources())
+        files = CheckedFile(self._cache_path, self._impl.filename_base, stamp)
         self._cache_file: Any = files
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:

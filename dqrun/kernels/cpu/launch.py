@@ -63,11 +63,6 @@ def inner(function: F) -> F:
     return cast(F, numba.njit(error_model="numpy", forceinline=True)(function))
 
 
-def inner_sum(function: F) -> F:
-    """As `inner`, for a sum whose terms may be regrouped into vector lanes (the same way in each run)."""
-    return cast(F, numba.njit(error_model="numpy", fastmath={"reassoc", "nsz", "contract"})(function))
-
-
 def region(function: F) -> F:
     """Compiles a parallel part of a `driver`."""
     return cast(F, numba.njit(**_KERNEL)(function))

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from dqrun.graphs import CSR
 from dqrun.kernels.cpu.grids import INFINITY, SMALLEST, GridValues, width_of
-from dqrun.kernels.cpu.launch import NO_FLAGS, NO_FLOATS, Array, array, inner, inner_sum, kernel, optional, parts, share
+from dqrun.kernels.cpu.lanes import sum_of
+from dqrun.kernels.cpu.launch import NO_FLAGS, NO_FLOATS, Array, array, inner, kernel, optional, parts, share
 from dqrun.kernels.cpu.noise import NoiseValues, chosen, noise_values
 from dqrun.kernels.cpu.pointers import pointers
 from dqrun.kernels.noise import Noise
@@ -41,17 +42,31 @@ def _slope(x: Any, grid: GridValues, least: Any) -> Any:
     return np.float32(0) if steps < least else slope
 
 
-@inner_sum
-def _sum(grad: Any, x: Any, first: int, last: int, grid: GridValues, least: Any) -> Any:
-    """Of the elements first..last.
-
-    The slope is chosen and not the product: of a choice of products the compiler makes a masked load of `grad`, which
-    the prefetcher of some processors doesn't see (Zen 5: three times the time).
+@inner
+def _value_term(f: int, arguments: Any) -> Any:
+    """The slope is chosen and not the product: of a choice of products the compiler makes a masked load of `grad`,
+    which the prefetcher of some processors doesn't see (Zen 5: three times the time).
     """
-    total = np.float32(0)
-    for i in range(first, last):
-        total += grad[i] * _slope(x[i], grid, least)
-    return total
+    grad, x, first, grid, least = arguments
+    return grad[first + f] * _slope(x[first + f], grid, least)
+
+
+@inner
+def _message_term(f: int, arguments: Any) -> Any:
+    grad, i, x, j, weight, grid = arguments
+    return grad[i + f] * _slope(weight * x[j + f], grid, -INFINITY)
+
+
+@inner
+def _message_term_chosen(f: int, arguments: Any) -> Any:
+    """As `_message_term`, of what noise chooses; first: the message's first element among those of all messages."""
+    grad, i, x, j, weight, grid, first, high, threshold = arguments
+    slope = _slope(weight * x[j + f], grid, -INFINITY)
+    return grad[i + f] * (slope if chosen(np.uint32(first + np.uint32(f)), high, threshold) else np.float32(0))
+
+
+_sum, _sum_message = sum_of(_value_term), sum_of(_message_term)
+_sum_message_chosen = sum_of(_message_term_chosen)
 
 
 @kernel
@@ -70,30 +85,9 @@ def _over_values(
                 row = first // width
                 end = min(last, (row + 1) * width) if kept else last
                 if not (kept and protected[row]):
-                    total += np.float64(_sum(grad_at, x_at, first, end, grid, least))
+                    total += np.float64(_sum(end - first, (grad_at, x_at, first, grid, least)))
                 first = end
         sums[part] = total
-
-
-@inner_sum
-def _sum_message(grad: Any, i: int, x: Any, j: int, size: int, weight: Any, grid: GridValues) -> Any:
-    total = np.float32(0)
-    for f in range(size):
-        total += grad[i + f] * _slope(weight * x[j + f], grid, -INFINITY)
-    return total
-
-
-@inner_sum
-def _sum_message_chosen(
-    grad: Any, i: int, x: Any, j: int, size: int, weight: Any, grid: GridValues, place: Any, noise: NoiseValues
-) -> Any:
-    """As `_sum_message`, of what noise chooses; `place`: the message's first element among those of all messages."""
-    low, high, threshold = noise
-    start, total = np.uint32(low + np.uint32(place)), np.float32(0)
-    for f in range(size):
-        slope = _slope(weight * x[j + f], grid, -INFINITY)
-        total += grad[i + f] * (slope if chosen(np.uint32(start + np.uint32(f)), high, threshold) else np.float32(0))
-    return total
 
 
 @kernel
@@ -111,7 +105,8 @@ def _over_messages(
 ) -> None:
     """As `_over_values`; shape: heads and channels of a message, weight [E * heads] (empty: ones)."""
     num_parts, num_edges, (heads, channels) = sums.size, col.size, shape
-    has_weight, has_protected, noisy = weight.size > 0, protected.size > 0, noise[2] > 0
+    has_weight, has_protected, (low, high, threshold) = weight.size > 0, protected.size > 0, noise
+    noisy = threshold > 0
     for part in prange(num_parts):
         first, last = share(part, num_parts, num_edges)
         row_at, col_at, grad_at, x_at, weight_at = pointers((row, col, grad, x, weight))
@@ -123,10 +118,10 @@ def _over_messages(
                     i, j = (target * heads + head) * channels, (source * heads + head) * channels
                     w = weight_at[e * heads + head] if has_weight else np.float32(1)
                     if noisy:
-                        place = (e * heads + head) * channels
-                        row_sum = _sum_message_chosen(grad_at, i, x_at, j, channels, w, grid, place, noise)
+                        start = np.uint32(low + np.uint32((e * heads + head) * channels))
+                        row_sum = _sum_message_chosen(channels, (grad_at, i, x_at, j, w, grid, start, high, threshold))
                     else:
-                        row_sum = _sum_message(grad_at, i, x_at, j, channels, w, grid)
+                        row_sum = _sum_message(channels, (grad_at, i, x_at, j, w, grid))
                     total += np.float64(row_sum)
         sums[part] = total
 
