@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dqrun import register as register
+    from dqrun.api.lowering import lower as lower
     from dqrun.api.quantizing import calibrating as calibrating
     from dqrun.api.quantizing import quantize as quantize
     from dqrun.api.reading import load_model as load_model
@@ -29,6 +30,7 @@ _PLACES = {
     "load_model": "dqrun.api.reading",
     "quantize": "dqrun.api.quantizing",
     "calibrating": "dqrun.api.quantizing",
+    "lower": "dqrun.api.lowering",
     "Program": "dqrun.integer",
     "load_program": "dqrun.integer",
     "ConfigError": "dqrun.errors",

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from dqrun.errors import DataError
 from dqrun.nn.layer import Layer
 from dqrun.nn.linear import BatchNorm, Linear
+from dqrun.nn.lowering import Into, Lowering, Value
 from dqrun.quant import Site
 from dqrun.swap.passes import ForwardPass
 
@@ -77,6 +78,24 @@ class SwappedNorm(nn.Module):
         return self.norm(x, self._pass.protected(x.size(0), self.training))  # type: ignore[no-any-return]
 
 
+class SwappedPool(nn.Module):
+    """Sums, means or maxima over the nodes of each graph: called as PyG's aggregation.
+
+    Site `state`: the node tensor that is pooled, which `plan=integer` quantises. `mode`: sum, mean or max.
+    """
+
+    def __init__(self, pool: nn.Module, mode: str, forward_pass: ForwardPass) -> None:
+        super().__init__()
+        self.pool, self.mode = pool, mode
+        self.state = Site(fp32_by_default=True)
+        self._pass = forward_pass
+
+    def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        """float32 [N, C] -> [G, C]."""
+        state = self.state(x, self._pass.protected(x.size(0), self.training))
+        return self.pool(state, *args, **kwargs)  # type: ignore[no-any-return]
+
+
 class Inner(nn.Module):
     """A user's network inside of a convolution (GIN's `nn`), which dqrun's layer calls with a mask.
 
@@ -89,3 +108,9 @@ class Inner(nn.Module):
 
     def forward(self, x: Tensor, protected: Tensor | None = None) -> Tensor:
         return self.network(x)  # type: ignore[no-any-return]
+
+    def lower(self, to: Lowering, x: Value, into: Into) -> Value:
+        """Writes down a chain of linear layers; x: the value of the site `0.input`."""
+        from dqrun.swap.lowering import lower_inner  # it reads chains of these modules
+
+        return lower_inner(self.network, to, x, into)

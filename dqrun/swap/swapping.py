@@ -11,22 +11,25 @@ from torch.nn.parameter import is_lazy
 from torch_geometric.nn import BatchNorm as PyGBatchNorm
 from torch_geometric.nn import Linear as PyGLinear
 from torch_geometric.nn import MessagePassing
+from torch_geometric.nn.aggr import MaxAggregation, MeanAggregation, SumAggregation
 
 from dqrun.errors import ConfigError
 from dqrun.nn.linear import BatchNorm, Linear
 from dqrun.swap.convs import CONVS, check_conv, copied
-from dqrun.swap.modules import Inner, SwappedConv, SwappedLinear, SwappedNorm
+from dqrun.swap.modules import Inner, SwappedConv, SwappedLinear, SwappedNorm, SwappedPool
 from dqrun.swap.passes import ForwardPass, PassHooks
 
 LINEARS = (nn.Linear, PyGLinear)
 NORMS = (nn.BatchNorm1d, PyGBatchNorm)
+POOLS = {SumAggregation: "sum", MeanAggregation: "mean", MaxAggregation: "max"}
 
 
 class View(nn.Module):
     """The sites of a swapped network under the names that plans know.
 
-    `layers.I`: convolution I, with `mlp.K` for what is inside of it; `states.I`: the node tensor that enters it;
-    `norms.I`, `head.K`: batch norms and linear layers outside of convolutions, all in the order of the modules.
+    `layers.I`: convolution I, with `mlp.K` for what is inside of it; `states.I`: the node tensor that enters it (the
+    next ones: what pooling modules get); `norms.I`, `head.K`: batch norms and linear layers outside of convolutions;
+    all in the order of the modules.
     """
 
     def __init__(self) -> None:
@@ -124,6 +127,10 @@ class _Swapper:
             return self._linear(module)
         if type(module) in NORMS:
             return self._norm(module, name)
+        if type(module) in POOLS:
+            pool = SwappedPool(module, POOLS[type(module)], self.forward_pass)
+            self.view.add("states", pool.state)
+            return pool
         own = any(True for _ in module.parameters(recurse=False))
         if isinstance(module, MessagePassing) or own:
             known = ", ".join(sorted({kind.__name__ for kind in (*CONVS, *LINEARS, *NORMS)}))

@@ -84,3 +84,17 @@ def test_unknown_and_damaged_runs(tmp_path: Path) -> None:
     (folder / "model.safetensors").write_bytes(b"no")
     with pytest.raises(dqrun.DataError, match="not a readable model file"):
         dqrun.load_model("bad", tmp_path)
+
+
+def test_the_program_of_a_run(tmp_path: Path) -> None:
+    words = ("dataset=threads", "dataset.graphs=20", "model=gin", "quant=int8", "plan=integer", *SMALL)
+    (name,) = dqrun.run(*words, results=tmp_path, progress=False)["run_id"]
+    network = dqrun.load_model(name, tmp_path)
+    program = dqrun.lower(network)
+    batch = Batch.from_data_list([random_graph(seed, None) for seed in range(4)])
+    assert main(["export", str(tmp_path / "runs" / name), "-o", str(tmp_path / "p.dqp")]) == 0
+    x = network.features(None, batch.edge_index, batch.num_nodes)
+    exported = dqrun.load_program(tmp_path / "p.dqp")
+    logits = program(x, batch.edge_index, batch.batch)
+    assert torch.equal(logits, exported(x, batch.edge_index, batch.batch))
+    assert (logits - network(None, batch.edge_index, batch.batch)).abs().max() < 0.05 * logits.abs().max()

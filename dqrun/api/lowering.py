@@ -1,0 +1,44 @@
+"""`dqrun.lower`: the integer program of a network."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from dqrun.errors import ConfigError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from dqrun.integer import Program
+
+
+def lower(model: nn.Module) -> Program:
+    """The integer program of a trained network: `program(x, edge_index, batch)` computes with integers.
+
+    `model`: of `load_model`, from a run with `plan=integer`, or of `quantize(..., plan="integer")`. The latter must be
+    a chain that can be followed: convolutions and linear layers of which each takes what the one before gave, batch
+    norms and ReLU or ELU between, dropout, and pooling by a module of `torch_geometric.nn.aggr` (sum, mean, max).
+    A program of `load_model`'s network takes what that network's `features(x, edge_index, num_nodes)` gives.
+
+    Raises ConfigError, in one line that names the operation or the site, for what can't be lowered.
+    """
+    from dqrun.integer.lower import ProgramLowering
+    from dqrun.integer.lower import lower as lower_network
+    from dqrun.integer.program import Program
+    from dqrun.integer.sites import TrainedSites
+    from dqrun.nn import GNN
+    from dqrun.runs.network import TrainedNetwork
+    from dqrun.swap import Swapped
+    from dqrun.swap.lowering import lower_swapped
+
+    if isinstance(model, TrainedNetwork):
+        return lower_network(model.network)
+    if isinstance(model, GNN):
+        return lower_network(model)
+    swapped = getattr(model, "_dqrun_swapped", None)
+    if not isinstance(swapped, Swapped):
+        raise ConfigError.rule("model", "be a network of dqrun.load_model or dqrun.quantize", type(model).__name__)
+    lowering = ProgramLowering(TrainedSites(swapped.view))
+    self_loops = lower_swapped(swapped, lowering)
+    lowering.sites.require_no_others()
+    return Program(tuple(lowering.operations), self_loops)

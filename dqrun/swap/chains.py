@@ -1,0 +1,146 @@
+"""The modules and functions of a swapped network in the order in which they run, where they are a chain."""
+
+from __future__ import annotations
+
+import inspect
+import operator
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import fx, nn
+from torch_geometric.nn import Sequential, global_add_pool, global_max_pool, global_mean_pool
+
+from dqrun.errors import ConfigError
+from dqrun.swap.modules import SwappedConv, SwappedLinear, SwappedNorm, SwappedPool
+
+Operation = SwappedConv | SwappedLinear | SwappedPool
+Following = SwappedNorm | str
+"""A batch norm, or an activation: relu, elu."""
+
+_INPUTS = ("x", "edge_index", "batch", "data")
+_ACTIVATIONS: dict[Any, str] = {
+    **dict.fromkeys((F.relu, torch.relu, nn.ReLU, "relu", "relu_"), "relu"),
+    **dict.fromkeys((F.elu, nn.ELU), "elu"),
+}
+_NOTHING = (F.dropout, nn.Dropout, nn.Identity, "contiguous")
+"""What changes nothing in evaluation."""
+_POOLING = (global_add_pool, global_max_pool, global_mean_pool)
+_POOLS = "pooling functions have no quantisation point: torch_geometric.nn.aggr.SumAggregation, a module, has one"
+
+
+@dataclass(frozen=True)
+class Step:
+    """An operation, and what follows it up to the next."""
+
+    operation: Operation
+    following: list[Following]
+
+
+class _Tracer(fx.Tracer):
+    """Looks into the user's modules, not into what was swapped."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        swapped = isinstance(m, Operation | SwappedNorm)
+        return swapped or super().is_leaf_module(m, module_qualified_name)
+
+
+def chain(network: nn.Module) -> list[Step]:
+    """The steps of a network; raises ConfigError, with the operation's name, for what is no chain of them."""
+    if isinstance(network, Operation):
+        return [Step(network, [])]
+    graph, steps = _trace(network), list[Step]()
+    inputs: dict[fx.Node, str] = {}
+    present: fx.Node | None = None
+    """What holds the last result; None: the features that enter."""
+    for node in graph.nodes:
+        if node.op == "placeholder":
+            name = str(node.target)
+            inputs[node] = "x" if not inputs and name not in _INPUTS else name
+        elif node.op == "output":
+            _require_present(node.args[0], present, inputs, "the result")
+        elif node.op == "call_function" and node.target is getattr and node.args[0] in inputs:
+            inputs[node] = str(node.args[1])
+        elif node.users:
+            given = [*node.args, *node.kwargs.values()]
+            _require_present(given[0] if given else None, present, inputs, _name(node))
+            _require_inputs(given[1:], inputs, _name(node))
+            _take(_what(node, network), node, steps)
+            present = node
+    return steps
+
+
+def _trace(network: nn.Module) -> fx.Graph:
+    """The calls of a network in evaluation."""
+    if isinstance(network, Sequential):
+        return _of_sequential(network)
+    parameters = inspect.signature(network.forward).parameters.values()
+    optional = [each for each in parameters if each.default is not each.empty and each.name not in _INPUTS]
+    training = network.training
+    try:
+        tracer = _Tracer(autowrap_functions=_POOLING)
+        return tracer.trace(network.eval(), concrete_args={each.name: each.default for each in optional})
+    except Exception as error:  # whatever the user's forward does with what stands for tensors
+        reason = f"{error}".strip().partition("\n")[0]
+        raise ConfigError(f"forward can't be lowered, it can't be followed as a chain of modules: {reason}") from None
+    finally:
+        network.train(training)
+
+
+def _of_sequential(network: Sequential) -> fx.Graph:
+    """The calls of PyG's `Sequential`, whose forward takes any arguments."""
+    graph = fx.Graph()
+    values: dict[str, fx.Node] = {name: graph.placeholder(name) for name in network.signature.param_dict}
+    for child in network._children:
+        module, args = getattr(network, child.name), tuple(values[name] for name in child.param_names)
+        is_module = isinstance(module, nn.Module)
+        result = graph.call_module(child.name, args) if is_module else graph.call_function(module, args)
+        values.update(dict.fromkeys(child.return_names, result))
+    graph.output(result)
+    return graph
+
+
+def _what(node: fx.Node, network: nn.Module) -> Any:
+    """The module, function or name of the method that a node calls."""
+    return network.get_submodule(str(node.target)) if node.op == "call_module" else node.target
+
+
+def _take(what: Any, node: fx.Node, steps: list[Step]) -> None:
+    """Adds one call to the chain."""
+    kind, name = type(what) if isinstance(what, nn.Module) else what, _name(node)
+    if isinstance(what, Operation):
+        steps.append(Step(what, []))
+    elif kind in _NOTHING:
+        if kind is F.dropout and node.kwargs.get("training", [*node.args, True, True, True][2]) is not False:
+            raise ConfigError(f"{name} can't be lowered: it is active in evaluation, without training=self.training")
+    elif isinstance(what, SwappedNorm) or kind in _ACTIVATIONS:
+        if not steps:
+            raise ConfigError(f"{name} can't be lowered before the first convolution or linear layer")
+        if getattr(what, "alpha", node.kwargs.get("alpha", 1.0)) != 1.0 or (kind is F.elu and len(node.args) > 1):
+            raise ConfigError(f"{name} can't be lowered unless alpha is 1")
+        steps[-1].following.append(what if isinstance(what, SwappedNorm) else _ACTIVATIONS[kind])
+    else:
+        hint = f": {_POOLS}" if what in _POOLING else ""
+        raise ConfigError(f"{name} can't be lowered{hint}")
+
+
+def _require_present(argument: Any, present: fx.Node | None, inputs: dict[fx.Node, str], name: str) -> None:
+    """Raises ConfigError unless an operation takes what the one before gave, or the features."""
+    begins = present is None and isinstance(argument, fx.Node) and inputs.get(argument) == "x"
+    if not begins and (present is None or argument is not present):
+        raise ConfigError(f"{name} can't be lowered: it does not take the result of the operation before it")
+
+
+def _require_inputs(others: list[Any], inputs: dict[fx.Node, str], name: str) -> None:
+    """Raises ConfigError for a further argument that is computed: a branch, or edges that were changed."""
+    for argument in others:
+        if isinstance(argument, fx.Node) and inputs.get(argument) not in ("edge_index", "batch"):
+            raise ConfigError(f"{name} can't be lowered: it takes {argument.name} beside the result before it")
+
+
+def _name(node: fx.Node) -> str:
+    target: str | Callable[..., Any] = node.target
+    name = target if isinstance(target, str) else getattr(target, "__name__", str(target))
+    return {operator.add.__name__: "the sum of two tensors"}.get(name, name)
