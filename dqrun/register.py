@@ -154,7 +154,12 @@ method = Registry("method", "method.name", {})
 layer = Registry(
     "layer",
     "model.name",
-    _lazy(gat="dqrun.nn.gat:GATLayer", gcn="dqrun.nn.gcn:GCNLayer", gin="dqrun.nn.gin:GINLayer"),
+    _lazy(
+        gat="dqrun.nn.gat:GATLayer",
+        gcn="dqrun.nn.gcn:GCNLayer",
+        gin="dqrun.nn.gin:GINLayer",
+        sage="dqrun.nn.sage:SAGELayer",
+    ),
 )
 """Layers of which dqrun makes a network; each is a `model=` too."""
 model = Registry("model", "model.name", {})

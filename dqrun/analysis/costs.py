@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from dqrun.kernels import work
 from dqrun.kernels.work import FP32, Total, Work
-from dqrun.nn.lowering import Into, Lowering, Value
+from dqrun.nn.lowering import Factors, Into, Lowering, Value
 from dqrun.nn.model import GNN
 from dqrun.quant import Site, named_sites
 from dqrun.quant.plan import split_parameters
@@ -69,11 +69,18 @@ class Counting(Lowering):
         self.works.append(work.linear(self.rows(x), inputs, outputs, self.operand(x), self.bits(site)))
         return super().linear(x, weight, site, into)
 
+    def linear_pair(self, first: Factors, second: Factors, into: Into) -> Value:
+        for x, weight, site in (first, second):
+            outputs, inputs = weight.shape
+            self.works.append(work.linear(self.rows(x), inputs, outputs, self.operand(x), self.bits(site)))
+        return super().linear_pair(first, second, into)
+
     def aggregate(
         self,
         x: Value,
         into: Into,
         *,
+        mean: bool = False,
         self_weight: float | None = None,
         degree_scale: bool = False,
         edge_weight: str = "",

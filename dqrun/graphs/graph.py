@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
+import torch
 from torch import Tensor
 
 from dqrun.graphs.csr import CSR
@@ -40,6 +42,25 @@ class Graph:
     def protected(self) -> Tensor | None:
         """Protected rows of the layer that sees this graph, bool [N], or None: no node is protected."""
         return None if self.protection_masks is None else self.protection_masks[0]
+
+    @cached_property
+    def inverse_sqrt_degree(self) -> Tensor:
+        """d^-1/2 of each node, float32 [N], d the sum of the weights of its incoming edges; 0 where that is 0.
+
+        Without weights d is the number of edges (PyG's `gcn_norm`).
+        """
+        if self.edge_weight is None:
+            return self.csr.inverse_sqrt_degree
+        degree = self.edge_weight.new_zeros(self.num_nodes).index_add_(0, self.csr.row, self.edge_weight)
+        return torch.where(degree > 0, degree.rsqrt(), 0.0)
+
+    @cached_property
+    def symmetric_weight(self) -> Tensor:
+        """d_i^-1/2 w_ij d_j^-1/2 of each edge from j to i, float32 [E]; without weights w_ij = 1."""
+        if self.edge_weight is None:
+            return self.csr.symmetric_weight
+        d = self.inverse_sqrt_degree
+        return d[self.csr.row] * self.edge_weight * d[self.csr.col]
 
     def layer(self, i: int) -> Graph:
         """The graph as layer i sees it, with that layer's mask."""

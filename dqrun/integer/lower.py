@@ -14,6 +14,7 @@ from dqrun.integer.operations import (
     Aggregate,
     Attention,
     Linear,
+    LinearPair,
     Lookup,
     Operation,
     Quantize,
@@ -23,7 +24,7 @@ from dqrun.integer.program import Program
 from dqrun.integer.sites import TrainedSites
 from dqrun.kernels.integer import CodeGrid, Epilogue, quantize
 from dqrun.nn import GNN
-from dqrun.nn.lowering import Into, Lowering, Value
+from dqrun.nn.lowering import Factors, Into, Lowering, Value
 
 
 def lower(model: GNN, origin: dict[str, Any] | None = None) -> Program:
@@ -63,11 +64,32 @@ class ProgramLowering(Lowering):
         self.operations.append(Linear(*names, codes, bits, epilogue, degree_scale, residual=_residual(into)))
         return super().linear(x, weight, site, into, degree_scale=degree_scale)
 
+    def linear_pair(self, first: Factors, second: Factors, into: Into) -> Value:
+        (x, weight, site), (y, second_weight, second_site) = first, second
+        codes, bits, scale = self.sites.weight(self.prefix + site, weight)
+        second_codes, second_bits, second_scale = self.sites.weight(self.prefix + second_site, second_weight)
+        step = self._scale(x) * scale
+        made = LinearPair(
+            source=x.site,
+            second=y.site,
+            target=into.target,
+            weight=codes,
+            weight_bits=bits,
+            second_weight=second_codes,
+            second_weight_bits=second_bits,
+            ratio=self._scale(y) * second_scale / step,
+            epilogue=self._epilogue(step, into),
+            residual=_residual(into),
+        )
+        self.operations.append(made)
+        return super().linear_pair(first, second, into)
+
     def aggregate(
         self,
         x: Value,
         into: Into,
         *,
+        mean: bool = False,
         self_weight: float | None = None,
         degree_scale: bool = False,
         edge_weight: str = "",
@@ -75,7 +97,7 @@ class ProgramLowering(Lowering):
         if edge_weight:
             self.sites.refuse(self.prefix + edge_weight)
         epilogue, names = self._epilogue(self._scale(x), into), (x.site, into.target)
-        made = Aggregate(*names, x.channels, self_weight, epilogue, degree_scale, residual=_residual(into))
+        made = Aggregate(*names, x.channels, self_weight, epilogue, degree_scale, mean, residual=_residual(into))
         self.operations.append(made)
         return super().aggregate(x, into)
 

@@ -72,8 +72,35 @@ class Linear:
 
 
 @dataclass(frozen=True)
+class LinearPair:
+    """x W^T + y V^T: two values of codes times an integer weight each (GraphSAGE).
+
+    `ratio`: what a step of the second product is worth in steps of the first one, float64 [1] or [M].
+    """
+
+    source: str
+    second: str
+    target: str
+    weight: Weight
+    weight_bits: int
+    second_weight: Weight
+    second_weight_bits: int
+    ratio: Tensor
+    epilogue: Epilogue
+    residual: str = ""
+
+    def run(self, values: Values, graph: Graph) -> Value:
+        epilogue = bound(self.epilogue, values, graph, False, self.residual)
+        x, y = codes(values, self.source), codes(values, self.second)
+        return integer.linear_pair(x, self.weight, y, self.second_weight, self.ratio, epilogue)
+
+
+@dataclass(frozen=True)
 class Aggregate:
-    """Sums of codes [N, channels] over incoming edges; `self_weight`: 1 + eps of GIN, or None."""
+    """Sums of codes [N, channels] over incoming edges, times the weight of each where the graph has weights.
+
+    `self_weight`: 1 + eps of GIN, or None. `mean`: sums are divided by the number of edges.
+    """
 
     source: str
     target: str
@@ -81,11 +108,17 @@ class Aggregate:
     self_weight: float | None
     epilogue: Epilogue
     degree_scale: bool = False
+    mean: bool = False
     residual: str = ""
 
     def run(self, values: Values, graph: Graph) -> Value:
         epilogue = bound(self.epilogue, values, graph, self.degree_scale, self.residual)
-        return integer.aggregate(graph.csr, codes(values, self.source), self.self_weight, epilogue)
+        x = codes(values, self.source)
+        if graph.edge_weight is not None:
+            return integer.aggregate_weighted(graph.csr, x, graph.edge_weight, self.mean, epilogue)
+        if self.mean:
+            return integer.aggregate_mean(graph.csr, x, epilogue)
+        return integer.aggregate(graph.csr, x, self.self_weight, epilogue)
 
 
 @dataclass(frozen=True)
@@ -129,7 +162,7 @@ class Readout:
         return integer.segment_reduce(codes(values, self.source), graph.node_ptr, self.mode, self.epilogue)
 
 
-Operation = Quantize | Lookup | Linear | Aggregate | Attention | Readout
+Operation = Quantize | Lookup | Linear | LinearPair | Aggregate | Attention | Readout
 
 
 def codes(values: Values, name: str) -> Codes:
@@ -142,7 +175,7 @@ def codes(values: Values, name: str) -> Codes:
 def bound(epilogue: Epilogue, values: Values, graph: Graph, degree_scale: bool, residual: str) -> Epilogue:
     """The epilogue with what belongs to this batch: d^-1/2 (of float32, as in training) and the residual's codes."""
     if degree_scale:
-        epilogue = replace(epilogue, row_scale=graph.csr.inverse_sqrt_degree.double())
+        epilogue = replace(epilogue, row_scale=graph.inverse_sqrt_degree.double())
     if residual:
         epilogue = replace(epilogue, residual=codes(values, residual))
     return epilogue
@@ -150,13 +183,13 @@ def bound(epilogue: Epilogue, values: Values, graph: Graph, degree_scale: bool, 
 
 def inputs(operation: Operation) -> tuple[str, ...]:
     """Names of the values that an operation reads."""
-    residual = getattr(operation, "residual", "")
-    return (operation.source, residual) if residual else (operation.source,)
+    others = (getattr(operation, name, "") for name in ("second", "residual"))
+    return operation.source, *(name for name in others if name)
 
 
 def result_channels(operation: Operation) -> int:
     """Channels of an operation's result."""
-    if isinstance(operation, Linear):
+    if isinstance(operation, Linear | LinearPair):
         return operation.weight.codes.size(0)
     if isinstance(operation, Lookup):
         return operation.table.channels

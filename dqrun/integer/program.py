@@ -12,7 +12,7 @@ from torch import Tensor
 
 from dqrun.errors import DataError
 from dqrun.graphs import Graph
-from dqrun.integer.operations import INPUT, LOGITS, Lookup, Operation, Quantize, Value, inputs
+from dqrun.integer.operations import INPUT, LOGITS, Aggregate, Attention, Lookup, Operation, Quantize, Value, inputs
 from dqrun.integer.signature import Signature
 from dqrun.integer.structure import build_graph, require_dense
 from dqrun.integer.validation import validate
@@ -38,21 +38,36 @@ class Program:
         """What the program takes and gives."""
         return validate(self.operations)
 
-    def __call__(self, x: Tensor, edge_index: Tensor, batch: Tensor | None = None) -> Tensor:
+    def __call__(
+        self, x: Tensor, edge_index: Tensor, batch: Tensor | None = None, edge_weight: Tensor | None = None
+    ) -> Tensor:
         """Logits, float32 [N, out_channels], or [G, out_channels] for graph tasks, from PyG's tensors.
 
         x: float32 [N, in_channels] without NaN, or int64 [N] for categories; dense, on the CPU, as all three.
         edge_index: int64 [2, E], raw edges (self-loops are added where the network wants them). batch: int64 [N], the
-        graph of each node, 0..G-1 in ascending order without gaps; None: one graph. Builds the edges' order each time:
-        keep `graph = program.graph(...)` and call `run` where a graph is used again. Raises DataError for input that
-        does not fit.
+        graph of each node, 0..G-1 in ascending order without gaps; None: one graph. edge_weight: float32 [E], >= 0, for
+        networks that read weights (`reads_edge_weights`), in the order of edge_index; None: all 1. Builds the edges'
+        order each time: keep `graph = program.graph(...)` and call `run` where a graph is used again. Raises DataError
+        for input that does not fit.
         """
         self.check_features(x)
-        return self.run(x, self.graph(edge_index, x.size(0), batch))
+        return self.run(x, self.graph(edge_index, x.size(0), batch, edge_weight))
 
-    def graph(self, edge_index: Tensor, num_nodes: int, batch: Tensor | None = None) -> Graph:
-        """The structure that `run` takes, from PyG's `edge_index` and `batch`; raises DataError as `__call__`."""
-        return build_graph(edge_index, num_nodes, batch, self.self_loops)
+    def graph(
+        self,
+        edge_index: Tensor,
+        num_nodes: int,
+        batch: Tensor | None = None,
+        edge_weight: Tensor | None = None,
+    ) -> Graph:
+        """The structure that `run` takes, from PyG's tensors; raises DataError as `__call__`."""
+        return build_graph(edge_index, num_nodes, batch, self.self_loops, edge_weight)
+
+    @property
+    def reads_edge_weights(self) -> bool:
+        """Whether edges may have weights: each sum over edges is one of plain rows or a mean (GCN, GraphSAGE)."""
+        sums = [op for op in self.operations if isinstance(op, Aggregate | Attention)]
+        return bool(sums) and all(isinstance(op, Aggregate) and op.self_weight is None for op in sums)
 
     @torch.no_grad()
     def run(self, x: Tensor, graph: Graph) -> Tensor:
@@ -64,6 +79,8 @@ class Program:
         self.check_shape(x)
         if x.size(0) != graph.num_nodes:
             raise DataError(f"x must have a row for each of {graph.num_nodes} nodes, got {x.size(0)}")
+        if graph.edge_weight is not None and not self.reads_edge_weights:
+            raise DataError("edge_weight must be None: the layers of this program read no weights")
         self.check_limits(graph)
         last_use = {name: i for i, operation in enumerate(self.operations) for name in inputs(operation)}
         values: dict[str, Value] = {INPUT: x}

@@ -21,12 +21,12 @@ from torch import Tensor
 from dqrun import durable
 from dqrun.errors import ConfigError, DataError
 from dqrun.integer.container import FORMAT, MOST_BYTES, Damage, ForeignFormat, Reader, Writer
-from dqrun.integer.operations import Aggregate, Attention, Linear, Lookup, Operation, Quantize, Readout
+from dqrun.integer.operations import Aggregate, Attention, Linear, LinearPair, Lookup, Operation, Quantize, Readout
 from dqrun.integer.program import Program
 from dqrun.kernels.integer import CodeGrid, Codes, Epilogue, Weight, pack_nibbles, unpack_nibbles
 
 KINDS: dict[str, type[Operation]] = {
-    kind.__name__: kind for kind in (Quantize, Lookup, Linear, Aggregate, Attention, Readout)
+    kind.__name__: kind for kind in (Quantize, Lookup, Linear, LinearPair, Aggregate, Attention, Readout)
 }
 PER_CHANNEL = ("multiplier", "bias", "gain", "offset")
 WEIGHT_SHIFT = 8  # 4-bit weight codes -7..7 are stored as 1..15
@@ -84,7 +84,7 @@ def _split(operation: Operation, writer: Writer) -> dict[str, Any]:
     defaults = {field.name: field.default for field in fields(operation)}
     for name, value in vars(operation).items():
         if isinstance(value, Weight):
-            bits = operation.weight_bits if isinstance(operation, Linear) else 8
+            bits = getattr(operation, f"{name}_bits")
             plain[name] = {"inputs": value.codes.size(1), "codes": writer.put(_pack(value.codes, bits))}
         elif isinstance(value, Codes):
             plain[name] = {"channels": value.channels, "grid": _grid(value.grid), "codes": writer.put(value.data)}
@@ -123,7 +123,8 @@ def _join(where: str, plain: object, reader: Reader) -> Operation:
 
 def _read_weight(where: str, plain: object, reader: Reader, operation: dict[str, Any]) -> Weight:
     record = _require_fields(where, plain, {"inputs", "codes"}, set())
-    inputs, bits = _scalar(f"{where}.inputs", int, record["inputs"]), operation["weight_bits"]
+    inputs = _scalar(f"{where}.inputs", int, record["inputs"])
+    bits = operation[f"{where.rpartition('.')[2]}_bits"]
     stored = reader.take(record["codes"])
     wanted = (torch.uint8, -(-inputs // 2)) if bits <= 4 else (torch.int8, inputs)
     if stored.dim() != 2 or (stored.dtype, stored.size(1)) != wanted:

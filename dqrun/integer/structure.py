@@ -9,12 +9,30 @@ from dqrun.errors import DataError
 from dqrun.graphs import Graph, pyg
 
 
-def build_graph(edge_index: Tensor, num_nodes: int, batch: Tensor | None, self_loops: bool) -> Graph:
+def build_graph(
+    edge_index: Tensor,
+    num_nodes: int,
+    batch: Tensor | None,
+    self_loops: bool,
+    edge_weight: Tensor | None = None,
+) -> Graph:
     """See `dqrun.graphs.pyg.build_graph`; raises DataError also for tensors that are not dense and on the CPU."""
     require_dense("edge_index", edge_index)
     if batch is not None:
         require_dense("batch", batch)
-    return pyg.build_graph(edge_index, num_nodes, batch, self_loops)
+    if edge_weight is not None:
+        check_weights(edge_weight)
+    return pyg.build_graph(edge_index, num_nodes, batch, self_loops, edge_weight)
+
+
+def check_weights(edge_weight: Tensor) -> None:
+    """Raises DataError unless weights are float32 [E], finite and not negative."""
+    require_dense("edge_weight", edge_weight)
+    if edge_weight.dtype != torch.float32 or edge_weight.dim() != 1:
+        raise DataError(f"edge_weight must be float32 [E], got {edge_weight.dtype} {list(edge_weight.shape)}")
+    wrong = ~(edge_weight.isfinite() & (edge_weight >= 0))
+    if bool(wrong.any()):
+        raise DataError(f"edge_weight must be finite and >= 0, got {edge_weight[wrong][0].item()}")
 
 
 def require_dense(name: str, tensor: Tensor) -> None:

@@ -9,6 +9,7 @@ from dqrun.integer.operations import (
     Aggregate,
     Attention,
     Linear,
+    LinearPair,
     Lookup,
     Operation,
     Quantize,
@@ -17,7 +18,7 @@ from dqrun.integer.operations import (
     result_grid,
 )
 from dqrun.kernels import work
-from dqrun.kernels.integer import CodeGrid
+from dqrun.kernels.integer import CodeGrid, Weight
 from dqrun.kernels.work import FP32, Total, Work
 
 if TYPE_CHECKING:
@@ -45,7 +46,8 @@ def costs(program: Program, num_nodes: int, num_edges: int, num_graphs: int) -> 
     rows, found = num_nodes, []
     for operation in program.operations:
         bits = _bits(grids.get(operation.source))
-        done = Total.of(works(operation, rows, edges, bits))
+        second_bits = _bits(grids.get(getattr(operation, "second", "")))
+        done = Total.of(works(operation, rows, edges, bits, second_bits))
         rows = num_graphs if isinstance(operation, Readout) else rows
         grids[operation.target] = result_grid(operation)
         found.append(
@@ -63,11 +65,15 @@ def costs(program: Program, num_nodes: int, num_edges: int, num_graphs: int) -> 
     return found
 
 
-def works(operation: Operation, rows: int, edges: int, bits: int) -> tuple[Work, ...]:
-    """The counted work of an operation over rows (and edges) of codes of `bits`."""
+def works(operation: Operation, rows: int, edges: int, bits: int, second_bits: int) -> tuple[Work, ...]:
+    """The counted work of an operation over rows (and edges) of codes of `bits`, and of its second value."""
     if isinstance(operation, Linear):
         outputs, inputs = operation.weight.codes.shape
         return (work.linear(rows, inputs, outputs, bits, operation.weight_bits),)
+    if isinstance(operation, LinearPair):
+        (outputs, inputs), others = operation.weight.codes.shape, operation.second_weight.codes.size(1)
+        first = work.linear(rows, inputs, outputs, bits, operation.weight_bits)
+        return first, work.linear(rows, others, outputs, second_bits, operation.second_weight_bits)
     if isinstance(operation, Aggregate):
         own = 0 if operation.self_weight is None else rows
         return (work.edge_sum(edges, own, operation.channels, bits),)
@@ -117,6 +123,10 @@ def float_parts(operation: Operation) -> list[str]:
         parts.append("attention logits, softmax and weighted sum (float32)")
     if isinstance(operation, Aggregate) and operation.self_weight is not None:
         parts.append("1 + eps times a node's own codes, added to its sum (float64)")
+    if isinstance(operation, LinearPair):
+        parts.append("sum of two products (float64)")
+    if isinstance(operation, Aggregate) and operation.mean:
+        parts.append("division of a sum by the number of edges (float64)")
     if isinstance(operation, Readout) and operation.mode == "mean":
         parts.append("division of a sum by the number of nodes (float64)")
     if isinstance(operation, Linear | Aggregate) and operation.degree_scale:
@@ -128,11 +138,18 @@ def float_parts(operation: Operation) -> list[str]:
 def stored_bytes(operation: Operation) -> int:
     """Bytes of an operation's weights or table in a file."""
     if isinstance(operation, Linear):
-        outputs, inputs = operation.weight.codes.shape
-        return int(outputs * (-(-inputs // 2) if operation.weight_bits <= 4 else inputs))
+        return _weight_bytes(operation.weight, operation.weight_bits)
+    if isinstance(operation, LinearPair):
+        second = _weight_bytes(operation.second_weight, operation.second_weight_bits)
+        return _weight_bytes(operation.weight, operation.weight_bits) + second
     if isinstance(operation, Lookup):
         return operation.table.nbytes
     return operation.attention.nbytes if isinstance(operation, Attention) else 0
+
+
+def _weight_bytes(weight: Weight, bits: int) -> int:
+    outputs, inputs = weight.codes.shape
+    return int(outputs * (-(-inputs // 2) if bits <= 4 else inputs))
 
 
 def _figures(total: Total) -> tuple[int, ...]:
@@ -140,7 +157,7 @@ def _figures(total: Total) -> tuple[int, ...]:
 
 
 def _weight_bits(operation: Operation) -> int:
-    if isinstance(operation, Linear):
+    if isinstance(operation, Linear | LinearPair):
         return operation.weight_bits
     return FP32 if isinstance(operation, Attention) else 0
 

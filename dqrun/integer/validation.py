@@ -33,10 +33,12 @@ from dqrun.integer.operations import (
     Aggregate,
     Attention,
     Linear,
+    LinearPair,
     Lookup,
     Operation,
     Quantize,
     Readout,
+    inputs,
     result_channels,
     result_grid,
 )
@@ -92,7 +94,9 @@ def validate(operations: Sequence[Operation]) -> Signature:
             _require(not last, f"{name}.residual", "be none", residual[:40])
             beside = _earlier(name, "residual", residual, known)
             _require(beside.shape == kind.shape, f"{name}.residual", f"be {kind.shape}", beside.shape)
-        unread -= {operation.source, residual}
+        if isinstance(operation, LinearPair):
+            _check_second(operation, source, _earlier(name, "second", operation.second, known))
+        unread -= set(inputs(operation))
         unread |= set() if last else {name}
         known[name] = kind
     _require(not unread, "each value", "be read by a later operation", sorted(unread)[:1])
@@ -150,18 +154,44 @@ def _(operation: Lookup, source: Kind) -> None:
 
 @_check.register
 def _(operation: Linear, source: Kind) -> None:
-    name, codes, bits = operation.target, operation.weight.codes, operation.weight_bits
+    name = operation.target
+    _check_channels(name, operation.weight.codes.size(0))
+    _check_weight(f"{name}.weight", operation.weight.codes, operation.weight_bits, operation.source, source)
+    _require(not (operation.degree_scale and source.per_graph), name, "be scaled by degrees of nodes only", "graphs")
+
+
+@_check.register
+def _(operation: LinearPair, source: Kind) -> None:
+    name, codes = operation.target, operation.weight.codes
     _check_channels(name, codes.size(0))
-    _require(codes.size(1) == source.channels, f"{name}.weight", f"have {source.channels} inputs", codes.size(1))
-    _require(2 <= bits <= 8, f"{name}.weight_bits", "be in 2..8", bits)
+    _check_weight(f"{name}.weight", codes, operation.weight_bits, operation.source, source)
+    outputs = operation.second_weight.codes.size(0)
+    _require(outputs == codes.size(0), f"{name}.second_weight", f"have {codes.size(0)} outputs", outputs)
+    ratio = operation.ratio
+    fits = ratio.dtype == torch.float64 and ratio.shape in ((1,), (outputs,))
+    _require(fits, f"{name}.ratio", f"be float64 [1] or [{outputs}]", f"{ratio.dtype} {list(ratio.shape)}")
+    _check_numbers(f"{name}.ratio", ratio)
+
+
+def _check_second(operation: LinearPair, source: Kind, second: Kind) -> None:
+    """The rules of the second value of an operation, and of what belongs to it."""
+    name = operation.target
+    _require(second.per_graph == source.per_graph, f"{name}.second", f"have the rows of {operation.source}", "others")
+    weight, bits = operation.second_weight.codes, operation.second_weight_bits
+    _check_weight(f"{name}.second_weight", weight, bits, operation.second, second)
+
+
+def _check_weight(name: str, codes: Tensor, bits: int, source: str, kind: Kind) -> None:
+    """The rules of a weight and of its product with the value `source`."""
+    _require(codes.size(1) == kind.channels, name, f"have {kind.channels} inputs", codes.size(1))
+    _require(2 <= bits <= 8, f"{name}_bits", "be in 2..8", bits)
     top = (1 << (bits - 1)) - 1
     low, high = int(codes.min()), int(codes.max())
-    _require(-top <= low <= high <= top, f"{name}.weight", f"be in {-top}..{top}", f"{low}..{high}")
-    assert source.grid is not None
-    largest = codes.size(1) * source.grid.top * top
+    _require(-top <= low <= high <= top, name, f"be in {-top}..{top}", f"{low}..{high}")
+    assert kind.grid is not None
+    largest = codes.size(1) * kind.grid.top * top
     rule = f"keep sums of products within {LARGEST_SUM}, the int32 range"
-    _require(largest <= LARGEST_SUM, operation.source, rule, largest)
-    _require(not (operation.degree_scale and source.per_graph), name, "be scaled by degrees of nodes only", "graphs")
+    _require(largest <= LARGEST_SUM, source, rule, largest)
 
 
 @_check.register
@@ -203,7 +233,7 @@ def _check_rows_of_nodes(operation: Aggregate | Attention | Readout, source: Kin
     _require(not source.per_graph, f"{operation.target}.source", what, f"{operation.source}, of graphs")
 
 
-def _check_epilogue(name: str, operation: Linear | Aggregate | Attention | Readout, result: Kind) -> None:
+def _check_epilogue(name: str, operation: Linear | LinearPair | Aggregate | Attention | Readout, result: Kind) -> None:
     epilogue = operation.epilogue
     _require((epilogue.grid is None) == (name == LOGITS), f"{name}.epilogue", f"lack a grid for {LOGITS!r} alone", name)
     _require(epilogue.row_scale is None and epilogue.residual is None, name, "have no numbers of a batch", "some")
@@ -216,7 +246,8 @@ def _check_epilogue(name: str, operation: Linear | Aggregate | Attention | Reado
             _check_numbers(where, numbers)
     if epilogue.grid is None:
         own = getattr(operation, "self_weight", None) or 0.0
-        largest = _largest_result(epilogue, LARGEST_SUM + 255 * abs(own))
+        second = float(operation.ratio.abs().max()) if isinstance(operation, LinearPair) else 0.0
+        largest = _largest_result(epilogue, LARGEST_SUM * (1 + second) + 255 * abs(own))
         _require(largest <= LARGEST, name, "stay within float32", largest)
 
 

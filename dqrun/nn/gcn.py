@@ -24,9 +24,12 @@ class GCNLayer(Layer):
     Degree-Quant's code. Otherwise the two factors are applied to nodes, before and after a plain sum, which needs no
     number per edge and is what an integer program does; `features` is then the scaled tensor that edges gather, and its
     range counts each row as often as they do.
+
+    With edge weights A holds them, D their sums, as in PyG's `gcn_norm`; the sum is then one of products.
     """
 
     uses_self_loops = True
+    reads_edge_weights = True
 
     def __init__(
         self, in_channels: int, out_channels: int, dropout: float = 0.0, nonnegative_input: bool = False
@@ -56,11 +59,11 @@ class GCNLayer(Layer):
         x = kernels.dropout(sites.input(x, protected), self.dropout, self.training)
         h = kernels.linear(x, sites.weight(self.weight).t())
         if sites.edge_weight.idle and sites.message.idle:
-            d = csr.inverse_sqrt_degree.unsqueeze(-1)
-            a = d * kernels.spmm(csr, sites.features(d * h, protected, csr.out_degree))
+            d = graph.inverse_sqrt_degree.unsqueeze(-1)
+            a = d * kernels.spmm(csr, sites.features(d * h, protected, csr.out_degree), graph.edge_weight)
         else:
             h = sites.features(h, protected)
-            a = propagate(csr, h, sites.edge_weight(csr.symmetric_weight), sites.message, protected)
+            a = propagate(csr, h, sites.edge_weight(graph.symmetric_weight), sites.message, protected)
         return sites.output(sites.aggregate(a, protected) + self.bias, protected, relu=relu)
 
     def lower(self, to: Lowering, x: Value, into: Into) -> Value:

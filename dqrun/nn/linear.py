@@ -44,6 +44,20 @@ class Linear(nn.Module):
         return linear
 
 
+class Matrix(nn.Module):
+    """One of several weights of a layer, with its site `weight`."""
+
+    def __init__(self, weight: Tensor) -> None:
+        """weight: a parameter [out, in]."""
+        super().__init__()
+        self.weight = weight
+        self.sites = Sites(weight=Site(self.weight))
+
+    def forward(self) -> Tensor:
+        """The weight as products use it."""
+        return self.sites.weight(self.weight)
+
+
 class BatchNorm(nn.Module):
     """Batch normalisation of node features, with site `output`."""
 

@@ -52,6 +52,9 @@ class Into:
     residual: Value | None = None
 
 
+Factors = tuple[Value, Tensor, str]
+
+
 class Lowering:
     """A record of operations. Names of sites are those of the part of the network that is being written down.
 
@@ -90,19 +93,25 @@ class Lowering:
         """x W^T; weight: [M, K], whose site is `site`. `degree_scale`: row i times d_i^-1/2, d the in-degree."""
         return self.result(into, weight.size(0), x.rows)
 
+    def linear_pair(self, first: Factors, second: Factors, into: Into) -> Value:
+        """x W^T + y V^T: two values, each with a weight [M, K] and the site of that."""
+        return self.result(into, first[1].size(0), first[0].rows)
+
     def aggregate(
         self,
         x: Value,
         into: Into,
         *,
+        mean: bool = False,
         self_weight: float | None = None,
         degree_scale: bool = False,
         edge_weight: str = "",
     ) -> Value:
-        """Sums of x over incoming edges.
+        """Sums of x over incoming edges, each times the weight of the edge where the graph has weights.
 
-        `self_weight`: that times a node's own row is added. `degree_scale`: the sum of row i times d_i^-1/2.
-        `edge_weight`: the site of a factor per edge, where there is one.
+        `mean`: the sum is divided by the number of edges. `self_weight`: that times a node's own row is added.
+        `degree_scale`: the sum of row i times d_i^-1/2. `edge_weight`: the site of a factor per edge, where there is
+        one.
         """
         return self.result(into, x.channels)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import dqrun.bench.inference as inference
+from dqrun import register
 from dqrun.bench.inference_cli import Options, main, parse
 from dqrun.errors import ConfigError
 
@@ -21,7 +22,7 @@ def test_words() -> None:
     ("word", "message"),
     [
         ("graph=cora", "graph must be one of powerlaw, zinc, reddit_binary, got 'cora'"),
-        ("model=gcn,mlp", "model must be one of gat, gcn, gin, got 'mlp'"),
+        ("model=gcn,mlp", f"model must be one of {', '.join(register.layer.names())}, got 'mlp'"),
         ("threads=-1", "threads must be an integer >= 0, got '-1'"),
         ("quant=int8", "must get graph=, model= or threads=, got 'quant=int8'"),
     ],

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from dqrun import register
 from dqrun.composition.compose import load_configs
 from dqrun.composition.groups import config_folder, list_groups
 from dqrun.config import RunConfig
@@ -15,6 +16,8 @@ from dqrun.errors import ConfigError
 
 GROUPS = list_groups([config_folder()])
 _NEEDED = {"folder": ["dataset.path=graphs"]}
+
+MODELS = ", ".join(register.layer.names())
 
 
 def load(*overrides: str) -> RunConfig:
@@ -122,10 +125,10 @@ def test_repeated_jobs_are_one_job() -> None:
         ("dataset=coar", "dataset must be one of cifar10, ..., got 'coar'; did you mean 'cora'?"),
         ("quant=int5", "quant must be one of fp32, int4, int8, w4a8, got 'int5'; did you mean 'int8'?"),
         ("quant=4", "quant must be one of fp32, int4, int8, w4a8, got '4'"),
-        ("model=null", "model must be one of gat, gcn, gin, got 'null'"),
-        ("model=[gin]", "model must be one of gat, gcn, gin, got '[gin]'; did you mean 'gin'?"),
+        ("model=null", f"model must be one of {MODELS}, got 'null'"),
+        ("model=[gin]", f"model must be one of {MODELS}, got '[gin]'; did you mean 'gin'?"),
         ("experiment=nope", "experiment must be one of ..., got 'nope'"),
-        ("~model", "model must not be removed: a run needs one of gat, gcn, gin"),
+        ("~model", f"model must not be removed: a run needs one of {MODELS}"),
         ("+model=gin", "model is part of every run: write model=gin without '+'"),
         ("model.hiden=3", "there is no field 'model.hiden'; did you mean 'model.hidden'?"),
         ("+model.hiden=3", "there is no field 'model.hiden'; did you mean 'model.hidden'?"),
@@ -215,7 +218,7 @@ def test_a_users_folder_adds_options(presets: Path) -> None:
         ("dataset=listed", "in dataset/listed.yaml: ..."),
         ("dataset=circle", "presets refer to each other in a circle"),
         ("dataset=empty", "dataset.name must have a value, got none"),
-        ("experiment=bad_model", "model must be one of gat, gcn, gin, got 'gni'; did you mean 'gin'?"),
+        ("experiment=bad_model", f"model must be one of {MODELS}, got 'gni'; did you mean 'gin'?"),
         ("experiment=table", "hydra.sweeper.params in a preset asks for a sweep: add -m"),
     ],
 )

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from dqrun import register
 from dqrun.composition.groups import PUBLIC_GROUPS, config_folder, config_folders, list_groups
 from dqrun.errors import ConfigError
 
@@ -19,7 +20,7 @@ def test_folders_are_joined_and_own_groups_come_last(tmp_path: Path) -> None:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     groups = list_groups(config_folders(str(tmp_path)))
-    assert groups["model"] == ["gat", "gcn", "gin", "mlp"]
+    assert groups["model"] == sorted([*register.layer.names(), "mlp"])
     assert "mine/small" in groups["dataset"]
     assert list(groups) == [*PUBLIC_GROUPS, "zoo"]
 

@@ -16,6 +16,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from dqrun.errors import DataError
 from dqrun.graphs import Graph
 from dqrun.integer import Program
 from dqrun.integer.lower import lower
@@ -70,7 +71,7 @@ def options_of(draw: st.DrawFn, name: str) -> dict[str, Any]:
     return options | ({"mlp_norm": draw(st.booleans()), "mlp_layers": draw(st.integers(1, 3))} if name == "gin" else {})
 
 
-@pytest.mark.parametrize("name", ["gcn", "gat", "gin"])
+@pytest.mark.parametrize("name", ["gcn", "gat", "gin", "sage"])
 def test_codes_equal_the_simulation(name: str, trained: Make, random_graph: Make, graph_for: Make) -> None:
     @settings(max_examples=60)
     @given(st.data())
@@ -87,7 +88,7 @@ def test_codes_equal_the_simulation(name: str, trained: Make, random_graph: Make
     check()
 
 
-@pytest.mark.parametrize("name", ["gcn", "gat", "gin"])
+@pytest.mark.parametrize("name", ["gcn", "gat", "gin", "sage"])
 @pytest.mark.parametrize("bits", [4, 8])
 def test_a_node_with_a_hundred_thousand_neighbours(name: str, bits: int, trained: Make, graph_for: Make) -> None:
     model = trained(name, bits, bits, graph_level=False)
@@ -97,7 +98,7 @@ def test_a_node_with_a_hundred_thousand_neighbours(name: str, bits: int, trained
     assert check_float64(model, x, graph_for(model, edges, torch.zeros(num_nodes, dtype=torch.int64)))
 
 
-@pytest.mark.parametrize("name", ["gcn", "gat", "gin"])
+@pytest.mark.parametrize("name", ["gcn", "gat", "gin", "sage"])
 @pytest.mark.parametrize("bits", [4, 8])
 def test_no_nodes_and_no_edges(name: str, bits: int, trained: Make) -> None:
     program = lower(trained(name, bits, bits))
@@ -108,7 +109,7 @@ def test_no_nodes_and_no_edges(name: str, bits: int, trained: Make) -> None:
     assert program.run(torch.randn(4, 5), without).shape == (3, 3)
 
 
-@pytest.mark.parametrize("name", ["gcn", "gat", "gin"])
+@pytest.mark.parametrize("name", ["gcn", "gat", "gin", "sage"])
 @pytest.mark.parametrize(("weight_bits", "activation_bits"), [(8, 8), (4, 4), (4, 8)])
 def test_codes_are_those_of_float32(
     name: str, weight_bits: int, activation_bits: int, trained: Make, random_graph: Make, graph_for: Make
@@ -149,3 +150,25 @@ def test_codes_are_those_of_float32(
     apart = torch.cat(differences)
     assert not seen and apart.numel() > 100_000
     assert int(apart.max()) <= 1 and int(apart.sum()) <= apart.numel() / 10_000
+
+
+@pytest.mark.parametrize("name", ["gcn", "sage"])
+@pytest.mark.parametrize("bits", [4, 8])
+def test_edge_weights(name: str, bits: int, trained: Make, random_graph: Make) -> None:
+    model = trained(name, bits, bits, residual=True)
+    x, edge_index, batch = random_graph(50, 150, 3, seed=7)
+    weight = torch.rand(150, generator=torch.Generator().manual_seed(1))
+    program = lower(model)
+    graph = program.graph(edge_index, 50, batch, weight)
+    assert check_float64(model, x, graph)
+    assert torch.equal(program(x, edge_index, batch, weight), program.run(x, graph))
+    assert not torch.equal(program(x, edge_index, batch, weight), program(x, edge_index, batch))
+
+
+@pytest.mark.parametrize("name", ["gat", "gin"])
+def test_edge_weights_that_layers_do_not_read_are_refused(name: str, trained: Make, random_graph: Make) -> None:
+    program, (x, edge_index, batch) = lower(trained(name)), random_graph(5, 9, 1, seed=0)
+    with pytest.raises(DataError, match="edge_weight must be None: the layers of this program read no weights"):
+        program(x, edge_index, batch, torch.ones(9))
+    with pytest.raises(DataError, match=r"edge_weight must be finite and >= 0, got -1\.0"):
+        program.graph(edge_index, 5, batch, -torch.ones(9))

@@ -3,12 +3,13 @@
 import pytest
 import torch
 from torch import Tensor, nn
-from torch_geometric.nn import GATConv, GCNConv, GINConv
-from torch_geometric.utils import add_self_loops, remove_self_loops
+from torch_geometric.nn import GATConv, GCNConv, GINConv, GraphConv
 
-from dqrun.graphs import CSR, Graph
-from dqrun.nn import GATLayer, GCNLayer, GINLayer
+from dqrun.graphs import CSR, SparseRows
+from dqrun.graphs.pyg import build_graph
+from dqrun.nn import GATLayer, GCNLayer, GINLayer, Layer
 from dqrun.nn.propagate import propagate
+from dqrun.nn.sage import SAGELayer
 from dqrun.quant import Phase, Quantizer, QuantSpec, RangeObserver, UniformRounding
 
 EDGES = {
@@ -30,29 +31,20 @@ def edges_of(name: str) -> tuple[Tensor, int]:
     return torch.tensor(edge_index, dtype=torch.int64), num_nodes
 
 
-def graph_of(edge_index: Tensor, num_nodes: int, self_loops: bool) -> Graph:
-    if self_loops:
-        edge_index = add_self_loops(remove_self_loops(edge_index)[0], num_nodes=num_nodes)[0]
-    return Graph(
-        csr=CSR.from_edge_index(edge_index, num_nodes),
-        node_ptr=torch.tensor([0, num_nodes]),
-        batch=torch.zeros(num_nodes, dtype=torch.int64),
-        degree_rank=torch.ones(num_nodes),
-    )
-
-
-def check(layer: nn.Module, conv: nn.Module, name: str) -> None:
-    """Same output and same gradient of the input, to 1e-5."""
+def check(layer: Layer, conv: nn.Module, name: str, weighted: bool = False) -> None:
+    """Same output, same gradient of the input, and gradients of the parameters of the same length, to 1e-5."""
     edge_index, num_nodes = edges_of(name)
-    x = torch.randn(num_nodes, 6)
+    x, weight = torch.randn(num_nodes, 6), torch.rand(edge_index.size(1)) if weighted else None
     ours, theirs = x.clone().requires_grad_(), x.clone().requires_grad_()
-    out = layer(ours, graph_of(edge_index, num_nodes, type(layer).uses_self_loops))
-    expected = conv(theirs, edge_index)
+    out = layer(ours, build_graph(edge_index, num_nodes, None, layer.uses_self_loops, weight))
+    expected = conv(theirs, edge_index, weight) if weighted else conv(theirs, edge_index)
     torch.testing.assert_close(out, expected, atol=1e-5, rtol=1e-5)
     direction = torch.randn_like(expected)
     out.backward(direction)
     expected.backward(direction)
     torch.testing.assert_close(ours.grad, theirs.grad, atol=1e-5, rtol=1e-5)
+    lengths = [torch.stack([p.grad.square().sum() for p in each.parameters()]).sum() for each in (layer, conv)]
+    torch.testing.assert_close(*lengths, atol=1e-5, rtol=1e-5)
 
 
 @pytest.fixture(autouse=True)
@@ -73,6 +65,13 @@ def per_edge(monkeypatch: pytest.MonkeyPatch) -> list[CSR]:
     return calls
 
 
+def observing() -> Quantizer:
+    """A quantiser that observes and does not round."""
+    quantizer = Quantizer(RangeObserver(QuantSpec(8), update="last_batch"), UniformRounding(QuantSpec(8)))
+    quantizer.phase = Phase.CALIBRATE
+    return quantizer
+
+
 @pytest.mark.parametrize("name", EDGES)
 def test_gcn_equals_pyg(name: str, per_edge: list[CSR]) -> None:
     layer, conv = GCNLayer(6, 5), GCNConv(6, 5)
@@ -91,16 +90,15 @@ def test_gcn_per_edge_form_equals_pyg(name: str, site: str, per_edge: list[CSR])
     The quantiser observes and does not round. That it saw the messages, or their weights, shows which form ran.
     """
     layer, conv = GCNLayer(6, 5), GCNConv(6, 5)
-    observing = Quantizer(RangeObserver(QuantSpec(8), update="last_batch"), UniformRounding(QuantSpec(8)))
-    observing.phase = Phase.CALIBRATE
-    getattr(layer.sites, site).quantizer = observing
+    quantizer = observing()
+    getattr(layer.sites, site).quantizer = quantizer
     with torch.no_grad():
         layer.weight.copy_(conv.lin.weight.t())
         layer.bias.copy_(nn.init.normal_(conv.bias))
     check(layer, conv, name)
-    assert len(per_edge) == 1 and observing.scales.ready
+    assert len(per_edge) == 1 and quantizer.scales.ready
     if site == "edge_weight":
-        assert observing.scales.high == pytest.approx(per_edge[0].symmetric_weight.max().item())
+        assert quantizer.scales.high == pytest.approx(per_edge[0].symmetric_weight.max().item())
 
 
 @pytest.mark.parametrize("concat", [True, False])
@@ -128,3 +126,31 @@ def test_gin_equals_pyg(name: str, norm: bool) -> None:
             ours.weight.copy_(theirs.weight)
             ours.bias.copy_(theirs.bias)
     check(layer, conv, name)
+
+
+@pytest.mark.parametrize("name", EDGES)
+def test_gcn_with_edge_weights_equals_pyg(name: str, per_edge: list[CSR]) -> None:
+    layer = GCNLayer(6, 5)
+    nn.init.normal_(layer.bias)
+    check(layer, layer.to_pyg(), name, weighted=True)
+    assert per_edge == []
+    layer.sites.message.quantizer = observing()
+    check(layer, layer.to_pyg(), name, weighted=True)
+    assert len(per_edge) == 1
+
+
+@pytest.mark.parametrize("name", EDGES)
+def test_sage_equals_pyg(name: str) -> None:
+    layer = SAGELayer(6, 5)
+    check(layer, layer.to_pyg(), name)
+    weighted = GraphConv(6, 5, aggr="mean")  # SAGEConv takes no weights
+    weights = {"lin_rel.weight": layer.neighbour.weight, "lin_rel.bias": layer.bias}
+    weighted.load_state_dict(weights | {"lin_root.weight": layer.root.weight})
+    check(layer, weighted, name, weighted=True)
+
+
+def test_sage_of_sparse_features_equals_that_of_a_tensor() -> None:
+    edge_index, num_nodes = edges_of("hub")
+    layer, graph = SAGELayer(50, 5), build_graph(edge_index, num_nodes, None, False)
+    x = (torch.rand(num_nodes, 50) < 0.02) * torch.randn(num_nodes, 50)
+    torch.testing.assert_close(layer(SparseRows.of(x), graph), layer(x, graph))

@@ -14,7 +14,7 @@ from dqrun.nn.build import build_network, uses_self_loops
 from dqrun.quant import QuantPlan, named_sites
 
 Make = Callable[..., Graph]
-MODELS = ["gcn", "gat", "gin"]
+MODELS = ["gcn", "gat", "gin", "sage"]
 PAPER = PlanConfig(name="paper", rules={"**.coefficient": SiteRule(fp32=True)})
 INTEGER = PlanConfig(
     name="integer",
@@ -146,13 +146,13 @@ def test_state_of_a_trained_network_loads(random_graph: Make) -> None:
 
 @pytest.mark.parametrize("name", MODELS)
 def test_a_state_counts_as_often_as_it_is_read(random_graph: Make, name: str) -> None:
-    graph = random_graph(self_loops=name != "gin")
+    graph = random_graph(self_loops=uses_self_loops(config(name)))
     model = quantised(build_network(config(name), 6, 0, 3, graph_level=False), 8, INTEGER).train()
     for site in (model.states[0], model.layers[0].sites.features if name == "gcn" else model.states[0]):
         site.quantizer.scales.tail = 0.2
     x = torch.randn(30, 6)
     model(x, graph)
-    reads = graph.csr.out_degree + 1 if name == "gin" else None
+    reads = graph.csr.out_degree + 1 if name in ("gin", "sage") else None
     observer = model.states[0].quantizer.scales
     assert (observer.low, observer.high) == kernels.tail_range(x, 0.2, reads)
     if name == "gcn":

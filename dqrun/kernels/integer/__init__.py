@@ -24,8 +24,11 @@ __all__ = [
     "Epilogue",
     "Weight",
     "aggregate",
+    "aggregate_mean",
+    "aggregate_weighted",
     "attention",
     "linear",
+    "linear_pair",
     "lookup",
     "pack_nibbles",
     "quantize",
@@ -57,6 +60,30 @@ def aggregate(csr: CSR, x: Codes, self_weight: float | None, epilogue: Epilogue)
     place of acc. x: [N, C]. Returns Codes [N, C], or float32 [N, C]; a node without edges has acc = 0.
     """
     return version(reference.aggregate, x.data, INTEGER)(csr, x, self_weight, epilogue)
+
+
+def aggregate_mean(csr: CSR, x: Codes, epilogue: Epilogue) -> Codes | Tensor:
+    """As `aggregate`, with acc divided by the number of edges of the target, in float64; 0 without edges."""
+    return version(reference.aggregate_mean, x.data, INTEGER)(csr, x, epilogue)
+
+
+def aggregate_weighted(csr: CSR, x: Codes, edge_weight: Tensor, mean: bool, epilogue: Epilogue) -> Codes | Tensor:
+    """acc[i] = sum over the edges e of target i of edge_weight[e] * (x[col[e]] - zero_point), in float64.
+
+    `mean`: divided by the number of edges. edge_weight: float32 [E]. Plain torch alone: it has a row per edge.
+    """
+    return reference.aggregate_weighted(csr, x, edge_weight, mean, epilogue)
+
+
+def linear_pair(
+    x: Codes, weight: Weight, y: Codes, second_weight: Weight, ratio: Tensor, epilogue: Epilogue
+) -> Codes | Tensor:
+    """acc = (acc of `linear` for x) + ratio * (acc of `linear` for y), product and sum in float64; then the epilogue.
+
+    x: [N, K]; weight: [M, K]; y: [N, L]; second_weight: [M, L]; ratio: float64 [1] or [M]. Returns Codes [N, M], or
+    float32 [N, M].
+    """
+    return version(reference.linear_pair, x.data, INTEGER)(x, weight, y, second_weight, ratio, epilogue)
 
 
 def attention(

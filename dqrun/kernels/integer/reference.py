@@ -35,9 +35,24 @@ def linear(x: Codes, weight: Weight, epilogue: Epilogue) -> Codes | Tensor:
 
 
 def aggregate(csr: CSR, x: Codes, self_weight: float | None, epilogue: Epilogue) -> Codes | Tensor:
-    values = _centred(x)
-    acc = values.new_zeros(csr.num_nodes, x.channels).index_add_(0, csr.row, values.index_select(0, csr.col)).double()
-    return finish(acc if self_weight is None else acc + self_weight * values.double(), epilogue)
+    acc = _edge_sums(csr, x)
+    return finish(acc if self_weight is None else acc + self_weight * _centred(x).double(), epilogue)
+
+
+def aggregate_mean(csr: CSR, x: Codes, epilogue: Epilogue) -> Codes | Tensor:
+    return finish(_over_degree(csr, _edge_sums(csr, x)), epilogue)
+
+
+def aggregate_weighted(csr: CSR, x: Codes, edge_weight: Tensor, mean: bool, epilogue: Epilogue) -> Codes | Tensor:
+    acc = floating.spmm(csr, _centred(x).double(), edge_weight.double())
+    return finish(_over_degree(csr, acc) if mean else acc, epilogue)
+
+
+def linear_pair(
+    x: Codes, weight: Weight, y: Codes, second_weight: Weight, ratio: Tensor, epilogue: Epilogue
+) -> Codes | Tensor:
+    second = ratio * (_centred(y).double() @ second_weight.codes.double().T)
+    return finish(_centred(x).double() @ weight.codes.double().T + second, epilogue)
 
 
 def attention(
@@ -107,6 +122,16 @@ def exp(v: Tensor) -> Tensor:
 def _centred(x: Codes) -> Tensor:
     """Codes less their zero point, int32 [N, channels]."""
     return x.unpack().to(torch.int32) - x.grid.zero_point
+
+
+def _edge_sums(csr: CSR, x: Codes) -> Tensor:
+    """Sums over incoming edges of codes less their zero point, exact, float64 [N, channels]."""
+    values = _centred(x)
+    return values.new_zeros(csr.num_nodes, x.channels).index_add_(0, csr.row, values.index_select(0, csr.col)).double()
+
+
+def _over_degree(csr: CSR, acc: Tensor) -> Tensor:
+    return acc / csr.in_degree.clamp(min=1).double().unsqueeze(1)
 
 
 def _encode(v: Tensor, grid: CodeGrid) -> Codes:

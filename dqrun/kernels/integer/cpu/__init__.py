@@ -8,13 +8,23 @@ from __future__ import annotations
 import torch
 
 from dqrun.kernels.integer.codes import CodeGrid
-from dqrun.kernels.integer.cpu.aggregate import aggregate
+from dqrun.kernels.integer.cpu.aggregate import aggregate, aggregate_mean
 from dqrun.kernels.integer.cpu.attention import attention
 from dqrun.kernels.integer.cpu.linear import linear
+from dqrun.kernels.integer.cpu.linear_pair import linear_pair
 from dqrun.kernels.integer.cpu.quantize import quantize
 from dqrun.kernels.integer.cpu.segments import segment_reduce
 
-__all__ = ["aggregate", "attention", "check", "linear", "quantize", "segment_reduce"]
+__all__ = [
+    "aggregate",
+    "aggregate_mean",
+    "attention",
+    "check",
+    "linear",
+    "linear_pair",
+    "quantize",
+    "segment_reduce",
+]
 
 
 def check() -> None:

@@ -156,3 +156,7 @@ def sum_rows(
 def aggregate(csr: CSR, x: Codes, self_weight: float | None, epilogue: Epilogue) -> Codes | Tensor:
     mode = PLAIN if self_weight is None else OWN
     return sum_rows(csr.rowptr, csr.col, x, mode, self_weight or 0.0, epilogue)
+
+
+def aggregate_mean(csr: CSR, x: Codes, epilogue: Epilogue) -> Codes | Tensor:
+    return sum_rows(csr.rowptr, csr.col, x, MEAN, 0.0, epilogue)

@@ -84,7 +84,7 @@ _spread = make(_emit_spread)
 
 
 @inner
-def _dots_plain(
+def dots_plain(
     x: Array, padded: int, weight: Array, first: int, width: int, begin: Array, acc: Array, at: int, total: int
 ) -> None:
     """`_emit_dots` for any CPU: the compiler makes what vectors it can of the innermost loop."""
@@ -99,7 +99,7 @@ def _dots_plain(
 
 
 @inner
-def _dots_vnni(
+def dots_vnni(
     x: Any, padded: int, weight: Any, first: int, width: int, begin: Any, acc: Any, at: int, total: int
 ) -> None:
     """`_emit_dots` for any number of vectors."""
@@ -115,7 +115,7 @@ def _dots_vnni(
 
 
 @inner
-def _copy_rows(x: Rows, row: int, count: int, copied: Any, padded: int) -> None:
+def copy_rows(x: Rows, row: int, count: int, copied: Any, padded: int) -> None:
     """`count` rows, one code in a byte, each padded to a multiple of 4 inputs (with anything: their weights are 0)."""
     codes, _, width, packed = x
     for r in range(count):
@@ -148,25 +148,29 @@ def _linear(
         for row in range(top, end, WAITING):
             count = min(WAITING, end - row)
             for at in range(0, count, ROWS):
-                _copy_rows(x_at, row + at, min(ROWS, count - at), copied_at, padded)
+                copy_rows(x_at, row + at, min(ROWS, count - at), copied_at, padded)
                 for first in range(0, total, BLOCK):
                     width = min(BLOCK, total - first)
                     if HAS_VNNI:
-                        _dots_vnni(copied_at, padded, weight_at, first, width, begin_at, acc_at, at, total)
+                        dots_vnni(copied_at, padded, weight_at, first, width, begin_at, acc_at, at, total)
                     else:
-                        _dots_plain(copied, padded, weight, first, width, begin, acc, at, total)
+                        dots_plain(copied, padded, weight, first, width, begin, acc, at, total)
             finish_rows(acc_at, 0, total, row, count, 0, outputs, how, no_own(how), results_at)
             pack_rows(row, count, total, how, results_at)
         hold((copied, acc, results))
+
+
+def rows_of(x: Codes) -> Rows:
+    """Codes as kernels take them."""
+    return readable(x), x.channels, x.data.size(1), x.grid.packed
 
 
 def linear(x: Codes, weight: Weight, epilogue: Epilogue) -> Codes | Tensor:
     outputs, inputs = weight.codes.shape
     result, out = target(epilogue, x.num_rows, outputs)
     if x.num_rows and outputs:
-        codes = (readable(x), inputs, x.data.size(1), x.grid.packed)
         begin = F.pad(weight.row_sums * -x.grid.zero_point, (0, -outputs % LANES))
         num_parts = parts(x.num_rows * (outputs + inputs))
         how = finish(epilogue, outputs)
-        _linear(codes, x.num_rows, array(weight.blocked), array(begin), outputs, *how, out, num_parts)
+        _linear(rows_of(x), x.num_rows, array(weight.blocked), array(begin), outputs, *how, out, num_parts)
     return result

@@ -1,0 +1,84 @@
+"""GraphSAGE with the mean aggregator (Hamilton et al., NeurIPS 2017)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, Self
+
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from dqrun import kernels
+from dqrun.config import ModelConfig
+from dqrun.graphs import Graph, Rows, SparseRows, dense
+from dqrun.nn.layer import Layer, Place
+from dqrun.nn.linear import Matrix
+from dqrun.nn.lowering import Into, Lowering, Value
+from dqrun.nn.propagate import propagate
+from dqrun.quant import Site, Sites
+
+
+class SAGELayer(Layer):
+    """x'_i = W_n mean_j(x_j) + W_r x_i + b, over the edges as they are (algorithm 1; the product of the concatenation
+    is written as a sum of two products, as PyG's `SAGEConv` does).
+
+    With edge weights mean_j(w_ij x_j), which divides by the number of edges, as PyG's `GraphConv(aggr="mean")`. Without
+    edges the mean is 0. Site `features` is the mean: the tensor that an integer program stores between the sum over
+    edges and the product. Messages without weights are copies of node rows and are rounded as these (see `GINLayer`).
+    """
+
+    gathers_input = True
+    reads_edge_weights = True
+
+    def __init__(
+        self, in_channels: int, out_channels: int, dropout: float = 0.0, nonnegative_input: bool = False
+    ) -> None:
+        super().__init__(in_channels, out_channels)
+        self.dropout = dropout
+        neighbour, root = nn.Linear(in_channels, out_channels), nn.Linear(in_channels, out_channels, bias=False)
+        self.neighbour, self.root, self.bias = Matrix(neighbour.weight), Matrix(root.weight), neighbour.bias
+        self.sites = Sites(
+            input=Site(nonnegative=nonnegative_input),
+            message=Site(nonnegative=nonnegative_input),
+            features=Site(nonnegative=nonnegative_input),
+            output=Site(),
+        )
+
+    @classmethod
+    def build(cls, config: ModelConfig, place: Place) -> Self:
+        return cls(place.in_channels, place.out_channels, place.dropout, place.nonnegative_input)
+
+    def forward(self, x: Rows, graph: Graph, relu: bool = False) -> Tensor:
+        """float32 [N, in] -> [N, out]; `relu`: a ReLU follows."""
+        sites, csr, protected, weight = self.sites, graph.csr, graph.protected, graph.edge_weight
+        x = kernels.summable(csr, x) if weight is None else dense(x)
+        x = kernels.dropout(sites.input(x, protected), self.dropout, self.training)
+        a = over_degree(propagate(csr, x, weight, sites.message, protected), graph)
+        h = kernels.linear(sites.features(a, protected), self.neighbour())
+        return sites.output(h + kernels.linear(x, self.root(), self.bias), protected, relu=relu)
+
+    def lower(self, to: Lowering, x: Value, into: Into) -> Value:
+        x = to.passed(x, "input")
+        a = to.aggregate(to.passed(x, "message"), to.into("features"), mean=True)
+        first = (a, self.neighbour.weight, "neighbour.weight")
+        return to.linear_pair((x, self.root.weight, "root.weight"), first, replace(into, bias=self.bias))
+
+    def to_pyg(self, cached: bool = False) -> nn.Module:
+        from torch_geometric.nn import SAGEConv
+
+        conv: nn.Module = SAGEConv(self.in_channels, self.out_channels)
+        weights = {"lin_l.weight": self.neighbour.weight, "lin_l.bias": self.bias, "lin_r.weight": self.root.weight}
+        conv.load_state_dict(weights)
+        return conv
+
+    def watch_aggregate(self, keep: Callable[[Tensor], Any]) -> RemovableHandle:
+        return self.sites.features.register_forward_hook(lambda module, arguments, output: keep(dense(output)))
+
+
+def over_degree(sums: Rows, graph: Graph) -> Rows:
+    """Rows divided by the number of edges that enter their node; rows without edges are left."""
+    degree = graph.csr.in_degree.clamp(min=1)
+    if isinstance(sums, SparseRows):
+        return sums.with_values(sums.values / degree[sums.where.places.row])
+    return sums / degree.unsqueeze(-1)
