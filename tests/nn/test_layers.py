@@ -36,6 +36,7 @@ def check(layer: Layer, conv: nn.Module, name: str, weighted: bool = False) -> N
     edge_index, num_nodes = edges_of(name)
     x, weight = torch.randn(num_nodes, 6), torch.rand(edge_index.size(1)) if weighted else None
     ours, theirs = x.clone().requires_grad_(), x.clone().requires_grad_()
+    layer.zero_grad()
     out = layer(ours, build_graph(edge_index, num_nodes, None, layer.uses_self_loops, weight))
     expected = conv(theirs, edge_index, weight) if weighted else conv(theirs, edge_index)
     torch.testing.assert_close(out, expected, atol=1e-5, rtol=1e-5)
