@@ -24,23 +24,24 @@ def node_errors(run: Run, datasets: Datasets, part: str) -> NodeErrors:
     model, config = load_model(run.folder / "model.safetensors")
     data = datasets.trial(config, run.row.get("fold"))
     loops = int(uses_self_loops(config.model))
-    found = [_batch_errors(model, batch, loops, data.is_node_task) for batch in data.batches(part)]
+    of_classes = data.is_node_task and not data.y.is_floating_point()
+    found = [_batch_errors(model, batch, loops, of_classes) for batch in data.batches(part)]
     columns = list(zip(*found, strict=True))
     degree, squared, power = (torch.cat(column).numpy() for column in columns[:3])
-    if not data.is_node_task:
+    if not of_classes:
         return NodeErrors(degree, squared, power, None, None)
     return NodeErrors(degree, squared, power, *(torch.cat(column).numpy() for column in columns[3:]))
 
 
 @torch.no_grad()
-def _batch_errors(model: GNN, batch: Batch, loops: int, is_node_task: bool) -> list[Tensor]:
+def _batch_errors(model: GNN, batch: Batch, loops: int, of_classes: bool) -> list[Tensor]:
     quantised, logits = _aggregate(model, batch, Phase.QUANTIZE)
     exact, logits_fp32 = _aggregate(model, batch, Phase.BYPASS)
     rows = slice(None) if batch.index is None else batch.index
     degree = batch.graph.csr.in_degree[rows] - loops
     squared = (quantised - exact).double().square().mean(1)[rows]
     found = [degree, squared, exact.double().square().mean(1)[rows]]
-    if is_node_task:
+    if of_classes:
         found += [(output.argmax(-1) == batch.y)[rows] for output in (logits, logits_fp32)]
     return found
 

@@ -24,8 +24,8 @@ class GraphArrays:
     edge_index: Tensor  # int64 [2, E] source and target, counted from the first node of the edge's own graph
     node_counts: Tensor  # int64 [G]
     edge_counts: Tensor  # int64 [G]
-    y: Tensor  # int64 classes or float32 targets, [G] or [N]
-    num_classes: int  # 0 for regression
+    y: Tensor  # int64 classes or float32 targets, [G] or [N]; float32 labels [G, L] or [N, L], nan where unknown
+    num_classes: int  # 0 for regression, L for labels
     x: Tensor | None = None  # float32 [N, F]
     category: Tensor | None = None  # int64 [N]
     train: Tensor | None = None  # int64 ids of graphs, or of nodes; the three parts or none
@@ -41,8 +41,11 @@ class GraphArrays:
         _require(self.edge_index.dim() == 2 and self.edge_index.size(0) == 2, "the shape of edges")
         _require(self.edge_counts.shape == self.node_counts.shape == (num_graphs,), "the number of graphs")
         _require(num_graphs > 0 and int(self.node_counts.min()) >= 0 <= int(self.edge_counts.min()), "sizes of graphs")
-        _require(self.y.dim() == 1 and self.y.numel() in (num_graphs, num_nodes), "the number of targets")
-        if self.num_classes:
+        _require(self.y.dim() in (1, 2) and len(self.y) in (num_graphs, num_nodes), "the number of targets")
+        if self.y.dim() == 2:
+            _require(self.y.dtype == torch.float32 and self.y.size(1) == self.num_classes > 0, "the number of labels")
+            _require(bool(((self.y == 0) | (self.y == 1) | self.y.isnan()).all()), "labels")
+        elif self.num_classes:
             _require(self.y.dtype == torch.int64, "the type of classes")
             _require(int(self.y.min()) >= 0 and int(self.y.max()) < self.num_classes, "classes")
         else:
@@ -75,14 +78,15 @@ class GraphArrays:
         if given:
             ids = torch.cat(given)
             _require(ids.dtype == torch.int64 and bool((ids.sort().values.diff() > 0).all()), "parts that overlap")
-            _require(ids.numel() == 0 or 0 <= int(ids.min()) <= int(ids.max()) < self.y.numel(), "ids of parts")
+            _require(ids.numel() == 0 or 0 <= int(ids.min()) <= int(ids.max()) < len(self.y), "ids of parts")
 
     def same_as(self, other: GraphArrays) -> bool:
         """Whether both hold the same data, bit for bit."""
 
         def same(one: object, another: object) -> bool:
             if isinstance(one, Tensor) and isinstance(another, Tensor):
-                return one.dtype == another.dtype and torch.equal(one, another)
+                alike = one.dtype == another.dtype and one.shape == another.shape
+                return alike and bool(((one == another) | ((one != one) & (another != another))).all())
             return type(one) is type(another) and one == another
 
         return all(same(getattr(self, field.name), getattr(other, field.name)) for field in fields(self))

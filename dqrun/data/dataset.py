@@ -21,7 +21,8 @@ class GraphDataset:
     """G graphs with N nodes in all, their features and targets.
 
     `y` is int64 (classes 0..num_classes-1) or float32 (regression, `num_classes` 0); [G] for graph tasks, [N] for
-    node tasks. A dataset has float features, categories or neither (then the degree is the feature).
+    node tasks. Of tasks with several labels it is float32 [G, L] or [N, L] of 0, 1 and nan (not known), and
+    `num_classes` is L. A dataset has float features, categories or neither (then the degree is the feature).
     """
 
     name: str
@@ -38,6 +39,11 @@ class GraphDataset:
     @property
     def is_node_task(self) -> bool:
         return is_node_task(self.task)
+
+    @property
+    def strata(self) -> int:
+        """Number of classes by which a split is stratified; 0: there are no classes."""
+        return 0 if self.y.is_floating_point() else self.num_classes
 
     @property
     def num_graphs(self) -> int:

@@ -49,11 +49,21 @@ def split_for(dataset: GraphDataset, protocol: ProtocolConfig, fold: int | None)
         raise ConfigError.rule("protocol.folds", "be null for protocol.name=seeds", fold)
     split = dataset.official
     if split is None:
-        split = random_split(dataset.y, dataset.num_classes, protocol.split_seed)
+        split = _drawn(dataset, protocol.split_seed)
     for name in PARTS:
         if split.part(name).numel() == 0:
             raise DataError(f"{dataset.name}: the {name} part of the split is empty; training needs all of {PARTS}")
     return split
+
+
+def _drawn(dataset: GraphDataset, seed: int) -> Split:
+    """A random split: of the members, or of whole graphs where nodes of several graphs are predicted."""
+    if not dataset.is_node_task or dataset.num_graphs == 1:
+        return random_split(dataset.y, dataset.strata, seed)
+    node_counts = dataset.packed.node_ptr.diff()
+    graphs = random_split(torch.zeros_like(node_counts), 0, seed)
+    owner = torch.arange(dataset.num_graphs).repeat_interleave(node_counts)
+    return Split(*(torch.isin(owner, graphs.part(name)).nonzero().squeeze(1) for name in PARTS))
 
 
 def _fold_of(dataset: GraphDataset, protocol: ProtocolConfig, fold: int | None) -> Split:
@@ -63,19 +73,19 @@ def _fold_of(dataset: GraphDataset, protocol: ProtocolConfig, fold: int | None) 
         raise ConfigError.rule("protocol.name", f"be seeds: {dataset.name} has an official split", protocol.name)
     if fold is None or not 0 <= fold < protocol.num_folds:
         raise ConfigError.rule("protocol.folds", f"list folds in 0..{protocol.num_folds - 1}", fold)
-    return k_folds(dataset.y, dataset.num_classes, protocol.num_folds, fold, protocol.split_seed)
+    return k_folds(dataset.y, dataset.strata, protocol.num_folds, fold, protocol.split_seed)
 
 
 def k_folds(y: Tensor, num_classes: int, num_folds: int, fold: int, seed: int) -> Split:
     """Fold `fold` of `num_folds`: scikit-learn's KFold where there are no classes, StratifiedKFold where there are."""
     if num_classes:
         return stratified_folds(y, num_folds, fold, seed)
-    if y.numel() < num_folds:
-        raise ConfigError.rule("protocol.num_folds", f"be <= {y.numel()}, the number of graphs", num_folds)
+    if len(y) < num_folds:
+        raise ConfigError.rule("protocol.num_folds", f"be <= {len(y)}, the number of graphs", num_folds)
     from sklearn.model_selection import KFold
 
     folds = KFold(num_folds, shuffle=True, random_state=seed)
-    return _rotate([test for _, test in folds.split(np.zeros(y.numel()))], fold)
+    return _rotate([test for _, test in folds.split(np.zeros(len(y)))], fold)
 
 
 def stratified_folds(y: Tensor, num_folds: int, fold: int, seed: int) -> Split:
@@ -108,13 +118,14 @@ def random_split(y: Tensor, num_classes: int, seed: int) -> Split:
     """A random split into 60 % training, 20 % validation and 20 % test, stratified by class where there are classes.
 
     Every run of five members of a class (after a shuffle) gives three, one and one, so each part has its share of
-    each class to within one member. `y`: [n]; `num_classes`: 0 for regression. Raises DataError below five members.
+    each class to within one member. `y`: [n] or [n, L]; `num_classes`: 0 where there are no classes. Raises DataError
+    below five members.
     """
-    if y.numel() < 5:
-        raise DataError(f"a split into 60/20/20 % needs at least 5 members, got {y.numel()}")
-    order = torch.from_numpy(np.random.default_rng(seed).permutation(y.numel()))
+    if len(y) < 5:
+        raise DataError(f"a split into 60/20/20 % needs at least 5 members, got {len(y)}")
+    order = torch.from_numpy(np.random.default_rng(seed).permutation(len(y)))
     if num_classes:
         order = order[torch.sort(y[order], stable=True).indices]
-    turn = torch.arange(y.numel()) % 5
+    turn = torch.arange(len(y)) % 5
     parts = (order[turn % 2 == 0], order[turn == 1], order[turn == 3])
     return Split(*(ids.sort().values for ids in parts))

@@ -13,22 +13,33 @@ from dqrun.config import DatasetConfig
 from dqrun.data.dataset import GraphDataset
 from dqrun.data.features import FeatureRule, Features
 from dqrun.data.packed import PackedGraphs
-from dqrun.data.splits import Split
+from dqrun.data.splits import PARTS, Split
 from dqrun.graphs import Batch, Graph, sparse_if_few
+
+
+@dataclass(frozen=True)
+class _Structure:
+    """A batch without features; `node_index`: where each of its nodes lies in the dataset."""
+
+    graph: Graph
+    node_index: Tensor
+    y: Tensor
+    index: Tensor | None
 
 
 @dataclass(frozen=True)
 class TrialData:
     """A dataset, split and turned into features, that serves batches.
 
-    Graph tasks: a batch holds `batch_size` graphs and all its rows count. Node tasks: the one batch is the whole
-    graph and `Batch.index` names the nodes of the part.
+    Graph tasks: a batch holds `batch_size` graphs and all its rows count. Node tasks: `Batch.index` names the nodes of
+    the part. With one graph it is the one batch. With several a batch holds `batch_size` of the graphs in which the
+    part has nodes; where parts are whole graphs, training never sees the others (inductive).
     """
 
     rule: FeatureRule
     features: Features
     packed: PackedGraphs
-    y: Tensor  # int64 or float32, [G] or [N]
+    y: Tensor  # as `GraphDataset.y`
     split: Split
     batch_size: int
     num_classes: int
@@ -88,7 +99,7 @@ class TrialData:
 
     @property
     def out_channels(self) -> int:
-        """Outputs of the network: one per class, or 1 for regression."""
+        """Outputs of the network: one per class or label, or 1 for regression."""
         return self.num_classes or 1
 
     def targets(self, part: str) -> Tensor:
@@ -96,67 +107,101 @@ class TrialData:
         return self.y[self.split.part(part)]
 
     def head(self) -> TrialData:
-        """The same data with at most one batch in each part; a node task has no more anyway."""
-        if self.is_node_task:
+        """The same data with at most one batch in each part; one graph has no more anyway."""
+        if self._is_one_graph:
             return self
-        parts = (self.split.train, self.split.val, self.split.test)
-        return replace(self, split=Split(*(part[: self.batch_size] for part in parts)))
+        return replace(self, split=Split(*(self._first(part) for part in PARTS)))
+
+    def _first(self, part: str) -> Tensor:
+        """The ids of a part that are in its first batch."""
+        ids = self.split.part(part)
+        if not self.is_node_task:
+            return ids[: self.batch_size]
+        return ids[torch.isin(self._graph_of(ids), self._graphs(part)[: self.batch_size])]
 
     @property
     def steps_per_epoch(self) -> int:
         """Number of training batches of an epoch."""
-        return 1 if self.is_node_task else len(self._chunks(self.split.train))
+        return 1 if self._is_one_graph else len(self._chunks(self._graphs("train")))
+
+    @property
+    def _is_one_graph(self) -> bool:
+        return self.is_node_task and self.packed.num_graphs == 1
+
+    def _graph_of(self, nodes: Tensor) -> Tensor:
+        """The graph of each of these nodes, int64 [n]."""
+        return torch.searchsorted(self.packed.node_ptr, nodes, right=True) - 1
+
+    def _graphs(self, part: str) -> Tensor:
+        """The graphs in which a part has members."""
+        ids = self.split.part(part)
+        return torch.unique(self._graph_of(ids)) if self.is_node_task else ids
 
     def train_batches(self, generator: torch.Generator) -> Iterator[Batch]:
         """The training part once, in an order drawn from `generator` (a CPU generator).
 
         A last batch of a single graph joins the batch before it: batch norm needs two rows.
         """
-        if self.is_node_task:
+        if self._is_one_graph:
             yield from self.batches("train")
             return
-        ids = self.split.train
+        ids = self._graphs("train")
         order = torch.randperm(ids.numel(), generator=generator).to(ids.device)
         for chunk in self._chunks(ids[order]):
-            yield self._batch(*self._gather(chunk))
+            yield self._batch(self._gather(chunk, "train"))
 
     def sample(self, count: int, generator: torch.Generator) -> Batch:
         """One batch of `count` training graphs (all, where there are no more), drawn by a CPU generator."""
-        if self.is_node_task:
+        if self._is_one_graph:
             (batch,) = self.batches("train")
             return batch
-        ids = self.split.train
+        ids = self._graphs("train")
         drawn = torch.randperm(ids.numel(), generator=generator)[:count]
-        return self._batch(*self._gather(ids[drawn.to(ids.device)]))
+        return self._batch(self._gather(ids[drawn.to(ids.device)], "train"))
 
     def batches(self, part: str) -> Iterator[Batch]:
         """The part `train`, `val` or `test` once, in a fixed order."""
-        if self.is_node_task:
+        if self._is_one_graph:
             yield replace(self._whole, index=self.split.part(part))
             return
-        gathered = self._val if part == "val" else map(self._gather, self._chunks(self.split.part(part)))
-        for structure in gathered:
-            yield self._batch(*structure)
+        for structure in self._val if part == "val" else self._structures(part):
+            yield self._batch(structure)
 
-    def _batch(self, graph: Graph, node_index: Tensor, y: Tensor) -> Batch:
+    def _structures(self, part: str) -> Iterator[_Structure]:
+        """The batches of a part, without features."""
+        return (self._gather(ids, part) for ids in self._chunks(self._graphs(part)))
+
+    def _batch(self, structure: _Structure) -> Batch:
         """Gathered graphs with their features."""
-        return Batch(graph, self.features.gather(node_index), y)
+        return Batch(structure.graph, self.features.gather(structure.node_index), structure.y, structure.index)
 
     @cached_property
     def _whole(self) -> Batch:
-        """The batch of a node task, without its index."""
+        """The batch of a node task with one graph, without its index."""
         graph, node_index = self.packed.gather(self.packed.node_ptr.new_zeros(1))
         return Batch(graph, sparse_if_few(self.features.gather(node_index)), self.y)
 
     @cached_property
-    def _val(self) -> list[tuple[Graph, Tensor, Tensor]]:
+    def _val(self) -> list[_Structure]:
         """The validation batches, kept because every epoch asks for them; without features, which may be wide."""
-        return [self._gather(ids) for ids in self._chunks(self.split.val)]
+        return list(self._structures("val"))
 
-    def _gather(self, graph_ids: Tensor) -> tuple[Graph, Tensor, Tensor]:
-        """Structure, node rows and targets of some graphs."""
+    def _gather(self, graph_ids: Tensor, part: str) -> _Structure:
+        """Some graphs of a part."""
         graph, node_index = self.packed.gather(graph_ids)
-        return graph, node_index, self.y[graph_ids]
+        if not self.is_node_task:
+            return _Structure(graph, node_index, self.y[graph_ids], None)
+        index = self._members[part][node_index].nonzero().squeeze(1)
+        return _Structure(graph, node_index, self.y[node_index], index)
+
+    @cached_property
+    def _members(self) -> dict[str, Tensor]:
+        """Which nodes are in each part, bool [N]."""
+        found = {}
+        for part in PARTS:
+            found[part] = torch.zeros(self.packed.num_nodes, dtype=torch.bool, device=self.y.device)
+            found[part][self.split.part(part)] = True
+        return found
 
     def _chunks(self, ids: Tensor) -> list[Tensor]:
         """Runs of `batch_size` ids; a single leftover joins the run before it, unless runs are single anyway."""

@@ -15,8 +15,8 @@ class Batch:
     """A graph with its features and targets.
 
     `x`: float32 [N, F], as a tensor or sparse, or int64 [N] when features are categories. `y`: int64 or float32, [G]
-    for graph tasks, [N] for node tasks. `index`: int64 rows of the logits that count (node tasks: the split's nodes),
-    or None: all.
+    for graph tasks, [N] for node tasks; labels float32 [G, L] or [N, L], nan where unknown. `index`: int64 rows of the
+    logits that count (node tasks: the split's nodes), or None: all.
     """
 
     graph: Graph

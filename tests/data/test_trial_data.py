@@ -7,10 +7,10 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from dqrun.config import DatasetConfig
+from dqrun.config import DatasetConfig, ProtocolConfig
 from dqrun.data.dataset import GraphDataset
 from dqrun.data.packed import PackedGraphs
-from dqrun.data.splits import Split
+from dqrun.data.splits import Split, split_for
 from dqrun.data.trial_data import TrialData
 from dqrun.graphs import SparseRows
 
@@ -130,3 +130,37 @@ def test_a_bag_of_words_of_a_whole_graph_is_sparse(dataset_config: MakeConfig) -
     for part in ("train", "val", "test"):
         (batch,) = data.batches(part)
         assert isinstance(batch.x, SparseRows) and torch.equal(batch.x.to_dense(), x)
+
+
+def inductive() -> GraphDataset:
+    """Six graphs of two nodes with three labels each; the last graph is in no part."""
+    edges = torch.tensor([[0, 1], [1, 0]]).repeat(1, 6)
+    packed = PackedGraphs.from_edges(edges, torch.full((6,), 2), torch.full((6,), 2))
+    y = (torch.arange(36).reshape(12, 3) % 2).float()
+    y[0, 0] = float("nan")
+    return GraphDataset("toy", "node_multilabel", packed, y, 3, x=torch.arange(12.0).unsqueeze(1))
+
+
+def test_nodes_of_several_graphs_come_in_batches_of_graphs(dataset_config: MakeConfig) -> None:
+    split = Split(torch.tensor([0, 1, 2, 3, 5]), torch.tensor([4, 6, 7]), torch.tensor([8, 9]))
+    toy = inductive()
+    data = TrialData.build(toy, split, dataset_config(features="given"), 2, False)
+    assert data.steps_per_epoch == 1 and data.out_channels == 3  # the third graph, alone, joins the two before
+    (batch,) = data.train_batches(torch.Generator().manual_seed(0))
+    assert batch.index is not None and isinstance(batch.x, torch.Tensor)
+    seen = batch.x[batch.index].squeeze(1).long()
+    assert sorted(seen.tolist()) == split.train.tolist()
+    torch.testing.assert_close(batch.y[batch.index], toy.y[seen], equal_nan=True)
+    for part, expected in (("val", [4, 6, 7]), ("test", [8, 9])):
+        (batch,) = data.batches(part)
+        assert batch.index is not None and isinstance(batch.x, torch.Tensor)
+        assert batch.x[batch.index].squeeze(1).tolist() == expected
+    assert data.head().split.train.tolist() == [0, 1, 2, 3]
+    assert data.targets("test").tolist() == toy.y[8:10].tolist()
+
+
+def test_a_drawn_split_of_several_graphs_has_whole_graphs() -> None:
+    split = split_for(inductive(), ProtocolConfig(name="seeds"), None)
+    graphs = [set((split.part(part) // 2).tolist()) for part in ("train", "val", "test")]
+    assert [split.part(part).numel() for part in ("train", "val", "test")] == [2 * len(each) for each in graphs]
+    assert sorted(set().union(*graphs)) == list(range(6)) and not graphs[0] & graphs[1] and not graphs[0] & graphs[2]
