@@ -1,0 +1,80 @@
+"""Two checkouts side by side: `python benchmarks/versus.py OLD NEW [--repeats 5] [--rounds 9] [--json FILE]`.
+
+Runs `dqrun bench training` and `dqrun bench inference` of both checkouts in turn, in the order old, new, new, old, ...,
+each in a process of its own with the packages of this environment, and prints for each network and variant the ratio of
+the medians, new / old. PyG's variants, the same code in both, show how steady the machine was. Exits with 1 where one
+of dqrun's own variants takes more than `--most` times as long.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import median
+
+BENCHES = (
+    ("training", "dataset=cora", "model=gcn"),
+    ("training", "dataset=cora", "model=gat"),
+    ("training", "dataset=zinc", "model=gcn"),
+    ("training", "dataset=zinc", "model=gin"),
+    ("training", "dataset=reddit_binary", "model=gin"),
+    ("inference", "graph=zinc", "model=gcn,gat,gin"),
+)
+Times = dict[tuple[str, str, str], float]
+
+
+def measure(checkout: Path, words: Sequence[str], rounds: int) -> Times:
+    """Seconds by (bench, network, variant) of one process of a checkout."""
+    with tempfile.TemporaryDirectory() as place:
+        file = Path(place) / "bench.json"
+        command = [sys.executable, "-m", "dqrun", "bench", *words, "threads=2", "--rounds", str(rounds)]
+        environment = {**os.environ, "PYTHONPATH": str(checkout)}
+        subprocess.run(
+            [*command, "--json", str(file)], check=True, env=environment, cwd=place, stdout=subprocess.DEVNULL
+        )
+        results = json.loads(file.read_text(encoding="utf-8"))["results"]
+    seconds = "step_seconds" if words[0] == "training" else "run_seconds"
+    data = "dataset" if words[0] == "training" else "graph"
+    return {(words[0], f"{line[data]} {line['model']}", line["variant"]): line[seconds] for line in results}
+
+
+def compare(old: Path, new: Path, words: Sequence[str], repeats: int, rounds: int) -> dict[tuple[str, str, str], float]:
+    """new / old of each network and variant that both have."""
+    times: Mapping[Path, list[Times]] = {old: [], new: []}
+    for turn in range(repeats):
+        for checkout in (old, new) if turn % 2 == 0 else (new, old):
+            times[checkout].append(measure(checkout, words, rounds))
+    names = [name for name in times[old][0] if all(name in one for one in times[new])]
+    return {name: median(one[name] for one in times[new]) / median(one[name] for one in times[old]) for name in names}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Prints a line per network and variant and returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("old", type=Path)
+    parser.add_argument("new", type=Path)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--most", type=float, default=1.03)
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args(argv)
+    old, new = arguments.old.resolve(), arguments.new.resolve()
+    lines = []
+    for words in BENCHES:
+        for (bench, network, variant), ratio in compare(old, new, words, arguments.repeats, arguments.rounds).items():
+            own = not variant.startswith("pyg")
+            print(f"{bench:9}  {network:24} {variant:20} {ratio:.3f}{'' if own else '  (not ours)'}", flush=True)
+            lines.append({"bench": bench, "network": network, "variant": variant, "ratio": ratio, "own": own})
+    if arguments.json:
+        arguments.json.write_text(json.dumps(lines, indent=1) + "\n", encoding="utf-8")
+    return int(any(line["own"] and line["ratio"] > arguments.most for line in lines))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
