@@ -174,7 +174,8 @@ dataset = Registry(
         threads="dqrun.data.sources.threads:load",
         tu="dqrun.data.sources.tu:load",
         zinc="dqrun.data.sources.zinc:load",
-    ),
+    )
+    | {"pyg": Entry("dqrun.data.sources.pyg:load", "dqrun.config.pyg:PygConfig")},
 )
 metric = MetricRegistry(
     "metric",

@@ -6,8 +6,9 @@ import textwrap
 from collections.abc import Iterable
 from pathlib import Path
 
-from dqrun.composition.fields import REQUIRED, Field, plugin_fields, plugin_parts
+from dqrun.composition.fields import REQUIRED, Field, own_fields
 from dqrun.composition.groups import list_groups
+from dqrun.config.parts import chosen_names
 from dqrun.config.rules import shown
 
 _TEMPLATE = """\
@@ -68,7 +69,8 @@ def help_text(folders: Iterable[Path], verbs: dict[str, str]) -> str:
 
 def _plugins_text() -> str:
     """The fields of loaded plug-ins, a line each; empty where none has any."""
-    fields = [(f"{part}={name}", field) for part, name in plugin_parts() for field in plugin_fields(part, name)]
+    added = [(part, name) for part, names in chosen_names().items() for name in names]
+    fields = [(f"{part}={name}", field) for part, name in added for field in own_fields(part, name)]
     if not fields:
         return ""
     width = max(len(field.name) for _, field in fields) + 2

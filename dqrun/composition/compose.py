@@ -17,12 +17,13 @@ from hydra.core.override_parser.types import Override, Quote, QuotedString
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from dqrun.composition.errors import PACKAGED_MAIN, one_line_errors
-from dqrun.composition.fields import list_fields, nearest_field, owners
+from dqrun.composition.fields import FREE, list_fields, nearest_field, owners
 from dqrun.composition.groups import config_folders, list_groups
 from dqrun.composition.overrides import Groups, check, parse, split_sweep
 from dqrun.composition.preset_text import require_text
 from dqrun.config import RunConfig, schema
-from dqrun.config.parts import PARTS, chosen_names, node_of
+from dqrun.config.parts import PARTS, chosen_names, names_with_fields, node_of
+from dqrun.config.pyg import pyg_name
 from dqrun.errors import ConfigError, suggestion
 from dqrun.plugins import asked_for, load_plugins, typed_plugins
 from dqrun.runs.protocol import canonical
@@ -38,6 +39,7 @@ def _register() -> None:
     renamed = not omegaconf.__version__.startswith("2.3.")  # in 2.3 the name belongs to an older function
     register: Any = OmegaConf.register_resolver if renamed else OmegaConf.register_new_resolver
     register("below_8_bits", _below_8_bits, replace=True)
+    register("pyg_name", pyg_name, replace=True)
 
 
 @dataclass(frozen=True)
@@ -75,10 +77,16 @@ def hydra_session(folders: Sequence[Path]) -> Iterator[Session]:
 
 
 def _store_plugins() -> None:
-    """What plug-ins registered, as options of the groups: `model=NAME` needs no YAML."""
+    """What plug-ins registered, as options of the groups: `model=NAME` needs no YAML.
+
+    The fields of NAME are also the preset `NAME_fields`, from which a YAML of that name begins.
+    """
+    store = ConfigStore.instance().store
+    for part, name in names_with_fields():
+        store(group=part, name=f"{name}_fields", node=node_of(part, name))
     for part, names in chosen_names().items():
         for name in names:
-            ConfigStore.instance().store(group=part, name=name, node=node_of(part, name), provider="plugins")
+            store(group=part, name=name, node=node_of(part, name))
 
 
 def _below_8_bits(bits: int | None, then: float, otherwise: float) -> float:
@@ -165,7 +173,7 @@ def _refuse_unknown(tree: DictConfig, known: frozenset[str], prefix: str = "", s
             hint = suggestion(near, [near]) if near else ""
             raise ConfigError(f"there is no field '{shown}{key}'{hint}")
         child = tree._get_node(key)
-        if isinstance(child, DictConfig):
+        if isinstance(child, DictConfig) and name not in FREE:
             _refuse_unknown(child, known, f"{name}.", f"{shown}{key}.")
 
 

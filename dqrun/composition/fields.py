@@ -14,13 +14,16 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from dqrun.config import RunConfig
-from dqrun.config.parts import PARTS, chosen_names
+from dqrun.config.parts import PARTS, names_with_fields
 
 _WORDS = {int: "an integer", float: "a number", bool: "true or false", str: "text", types.NoneType: "null"}
 _PLURALS = {int: "integers", float: "numbers", str: "texts"}
 
 DICTIONARIES = ("plan.rules",)
-"""Fields whose keys are the user's."""
+"""Fields whose keys are the user's; their values have fields of their own."""
+
+FREE = ("dataset.args",)
+"""Fields whose keys and values are the user's: they are given whole."""
 
 REQUIRED = dataclasses.MISSING
 """Default of a field whose value a preset must give."""
@@ -42,31 +45,26 @@ def list_fields(parts: Mapping[str, Any] | None = None) -> dict[str, Field]:
     """Every field by its dotted name, in the schema's order; a part comes before the fields in it.
 
     The values of a dictionary of dataclasses are listed once, with `*` for the key: `plan.rules.*.fp32`. `parts`: the
-    class of a part where it is not that of the schema; without it the fields of all loaded plug-ins are in the list.
+    class of a part where it is not that of the schema; without it those of everything registered are there.
     """
     found = {field.name: field for field in _walk(RunConfig, "", parts or {})}
     if parts is None:
-        for part, name in plugin_parts():
-            found |= {field.name: field for field in plugin_fields(part, name) if field.name not in found}
+        for part, name in names_with_fields():
+            found |= {field.name: field for field in own_fields(part, name) if field.name not in found}
     return found
 
 
-def plugin_parts() -> list[tuple[str, str]]:
-    """What plug-ins registered, as (part, name)."""
-    return [(part, name) for part, names in chosen_names().items() for name in names]
-
-
-def plugin_fields(part: str, name: str) -> list[Field]:
-    """The fields of the dataclass that a plug-in registered with a name."""
+def own_fields(part: str, name: str) -> list[Field]:
+    """The fields of the dataclass that is registered with a name."""
     own = next(kind.config(name) for kind in PARTS[part].kinds if name in kind)
     return [] if own is None else list(_walk(own, f"{part}.", {}))
 
 
 def owners(name: str) -> list[str]:
-    """The options, e.g. `model=sage`, of plug-ins that alone have a field; empty: the schema has it, or nothing has."""
+    """The options, e.g. `model=sage`, that alone have a field; empty: the schema has it, or nothing has."""
     if name in {field.name for field in _walk(RunConfig, "", {})}:
         return []
-    return [f"{p}={o}" for p, o in plugin_parts() if name in {field.name for field in plugin_fields(p, o)}]
+    return [f"{p}={o}" for p, o in names_with_fields() if name in {field.name for field in own_fields(p, o)}]
 
 
 def _walk(part: type, prefix: str, parts: Mapping[str, Any]) -> Iterator[Field]:
@@ -85,7 +83,7 @@ def _nested(hint: typing.Any, name: str) -> tuple[type | None, str]:
     """The dataclass inside a type hint and the prefix of its fields; (None, "") for a plain value."""
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
         return hint, f"{name}."
-    if typing.get_origin(hint) is dict:
+    if typing.get_origin(hint) is dict and dataclasses.is_dataclass(typing.get_args(hint)[1]):
         return typing.get_args(hint)[1], f"{name}.*."
     return None, ""
 
@@ -105,7 +103,7 @@ def describe_type(hint: typing.Any) -> str:
         return " or ".join(describe_type(argument) for argument in arguments)
     if origin is list:
         return f"a list of {_PLURALS[arguments[0]]}"
-    return "a group of fields"
+    return "a mapping" if origin is dict and typing.Any in arguments else "a group of fields"
 
 
 def schema_name(name: str) -> str:

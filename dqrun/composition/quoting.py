@@ -10,7 +10,7 @@ import re
 
 from hydra.core.override_parser.types import Quote, QuotedString
 
-from dqrun.composition.fields import list_fields, schema_name
+from dqrun.composition.fields import FREE, list_fields, schema_name
 
 WHOLE = ("notes",)
 """Text fields whose commas are a part of the text: no sweep is over them."""
@@ -24,6 +24,9 @@ _CLOSING = {"(": ")", "[": "]", "{": "}"}
 def quoted(word: str) -> str:
     """An override with its value in quotes where the field is text or a list of texts; any other word as it is."""
     match = _WORD.fullmatch(word)
+    if match and any(f"{match['name']}.".startswith(f"{name}.") for name in FREE):
+        # Hydra takes new keys of a mapping with plus signs alone
+        return f"++{word.lstrip('+')}"
     kind = _text_fields().get(schema_name(match["name"])) if match else None
     if match is None or kind is None:
         return word

@@ -49,7 +49,7 @@ def part_type(part: str, name: str) -> type:
     """The class of a part where `name` is chosen: its own one, or a subclass with the registered fields."""
     known = PARTS[part]
     kind = known.kind_of(name)
-    if kind is None or not kind.entry(name).module:
+    if kind is None:
         return known.base
     own: Any = kind.config(name)
     if own is not None and issubclass(own, known.base):
@@ -76,6 +76,17 @@ def has_field(part: Any, name: str) -> bool:
 def chosen_names() -> dict[str, list[str]]:
     """Names that plug-ins added, by the group in which they are options."""
     return {part: sorted(name for kind in known.kinds for name in kind.added()) for part, known in PARTS.items()}
+
+
+def names_with_fields() -> list[tuple[str, str]]:
+    """(part, name) of all that has fields of its own, of dqrun and of plug-ins."""
+    return [
+        (part, name)
+        for part, known in PARTS.items()
+        for kind in known.kinds
+        for name in kind.names()
+        if kind.config(name) is not None
+    ]
 
 
 def node_of(part: str, name: str) -> Any:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from dqrun import register
 from dqrun.config.dataset import DataConfig, DatasetConfig
 from dqrun.config.method import MethodConfig
 from dqrun.config.model import ModelConfig
@@ -101,7 +102,8 @@ class RunConfig:
             self._validate_integer()
         if not self.quant.is_fp32:
             self._validate_options()
-        if is_node_task(self.dataset.task):
+        brings_folds = self.dataset.source == "pyg" or self.dataset.source in register.dataset.added()
+        if is_node_task(self.dataset.task) and not brings_folds:
             require(self.protocol.name == "seeds", "protocol.name", "be seeds for node tasks", self.protocol.name)
         require_sane(asdict(self))
 

@@ -33,6 +33,7 @@ class GraphArrays:
     test: Tensor | None = None
     edge_weight: Tensor | None = None  # float32 [E], >= 0
     edge_attr: Tensor | None = None  # float32 [E, D] features or int64 [E] categories
+    folds: Tensor | None = None  # int8 [K, N] part of each node in K splits: 1 train, 2 val, 3 test, 0 none
     warnings: tuple[str, ...] = ()  # lines that the user is told whenever the data is loaded
 
     def __post_init__(self) -> None:
@@ -80,6 +81,10 @@ class GraphArrays:
             _require(ids.dtype == torch.int64 and bool((ids.sort().values.diff() > 0).all()), "parts that overlap")
             _require(ids.numel() == 0 or 0 <= int(ids.min()) <= int(ids.max()) < len(self.y), "ids of parts")
 
+        if self.folds is not None:
+            _require(self.folds.dtype == torch.int8 and self.folds.dim() == 2, "folds")
+            _require(self.folds.size(1) == self.y.size(0), "the number of members of folds")
+
     def same_as(self, other: GraphArrays) -> bool:
         """Whether both hold the same data, bit for bit."""
 
@@ -107,8 +112,14 @@ class GraphArrays:
             x=self.x,
             category=self.category,
             official=official,
+            folds=() if self.folds is None else tuple(map(_split_of, self.folds)),
             note="; ".join([note, *self.warnings] if note else self.warnings),
         )
+
+
+def _split_of(codes: Tensor) -> Split:
+    """The split that the part of each member says, as in `GraphArrays.folds`."""
+    return Split(*((codes == i + 1).nonzero().squeeze(1) for i in range(len(PARTS))))
 
 
 def _require(holds: bool, what: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 
@@ -33,6 +34,7 @@ class GraphDataset:
     x: Tensor | None = None  # float32 [N, F]
     category: Tensor | None = None  # int64 [N], >= 0
     official: Split | None = None
+    folds: tuple[Split, ...] = ()  # splits that the data brings along, for protocol=kfold
     synthetic: bool = False
     note: str = ""  # one line that the user is told, empty: nothing to tell
 
@@ -66,9 +68,22 @@ def load_dataset(dataset: DatasetConfig, data: DataConfig) -> GraphDataset:
     """
     # The registry imports it now: a run needs one source only, and PyG's dataset classes take a second to import.
     loaded = register.dataset.get(dataset.source)(dataset, data)
-    assert isinstance(loaded, GraphDataset)
+    if not isinstance(loaded, GraphDataset):
+        loaded = _converted(loaded, dataset)
     log.info(
         "data: %s (source %s), %d graphs, %d nodes, %d edges",
         *(loaded.name, dataset.source, loaded.num_graphs, loaded.num_nodes, loaded.num_edges),
     )
     return loaded
+
+
+def _converted(loaded: Any, config: DatasetConfig) -> GraphDataset:
+    """What a plug-in gave: a graph of PyG, a list of them, or three lists, the parts train, val and test."""
+    from dqrun.data.sources.pyg_arrays import arrays_of
+
+    if isinstance(loaded, tuple) and len(loaded) == 3:
+        parts = [list(part) for part in loaded]
+        graphs, sizes = [graph for part in parts for graph in part], [len(part) for part in parts]
+    else:
+        graphs, sizes = [loaded] if hasattr(loaded, "edge_index") else list(loaded), []
+    return arrays_of(graphs, config.task, f"dataset={config.source}", sizes).dataset(config.name, config.task)

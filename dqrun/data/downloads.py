@@ -19,15 +19,22 @@ def download(class_name: str, arguments: Mapping[str, Any], root: Path) -> None:
 
     Raises whatever the download raises.
     """
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(TIMEOUT)  # urllib waits for ever otherwise
     try:
-        with _quiet():
+        with waiting_at_most(), quiet():
             dataset_class: type = getattr(import_module("torch_geometric.datasets"), class_name)
             downloading = type(class_name, (dataset_class,), {"_process": _stop})
             downloading(root=str(root), **arguments)
     except _DownloadedError:
         pass
+
+
+@contextmanager
+def waiting_at_most(seconds: float = TIMEOUT) -> Iterator[None]:
+    """Within the block a connection that gives no answer for so long is an error; urllib waits for ever otherwise."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(seconds)
+    try:
+        yield
     finally:
         socket.setdefaulttimeout(before)
 
@@ -41,7 +48,7 @@ def _stop(self: object) -> None:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Swallows PyG's progress lines, and the warnings that importing it gives."""
     with redirect_stderr(io.StringIO()), redirect_stdout(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -67,6 +67,8 @@ def _drawn(dataset: GraphDataset, seed: int) -> Split:
 
 
 def _fold_of(dataset: GraphDataset, protocol: ProtocolConfig, fold: int | None) -> Split:
+    if dataset.folds:
+        return _own_fold(dataset, protocol, fold)
     if dataset.is_node_task:
         raise ConfigError.rule("protocol.name", "be seeds for node tasks", protocol.name)
     if dataset.official is not None:
@@ -74,6 +76,17 @@ def _fold_of(dataset: GraphDataset, protocol: ProtocolConfig, fold: int | None) 
     if fold is None or not 0 <= fold < protocol.num_folds:
         raise ConfigError.rule("protocol.folds", f"list folds in 0..{protocol.num_folds - 1}", fold)
     return k_folds(dataset.y, dataset.strata, protocol.num_folds, fold, protocol.split_seed)
+
+
+def _own_fold(dataset: GraphDataset, protocol: ProtocolConfig, fold: int | None) -> Split:
+    """One of the splits that the data brings along."""
+    count = len(dataset.folds)
+    if protocol.num_folds != count:
+        rule = f"be {count}, the number of splits that {dataset.name} brings along"
+        raise ConfigError.rule("protocol.num_folds", rule, protocol.num_folds)
+    if fold is None or not 0 <= fold < count:
+        raise ConfigError.rule("protocol.folds", f"list folds in 0..{count - 1}", fold)
+    return dataset.folds[fold]
 
 
 def k_folds(y: Tensor, num_classes: int, num_folds: int, fold: int, seed: int) -> Split:

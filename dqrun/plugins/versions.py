@@ -28,6 +28,7 @@ def _used(config: RunConfig) -> list[tuple[Registry, str]]:
         (register.layer, config.model.name),
         (register.model, config.model.name),
         (register.dataset, config.dataset.source),
+        (register.metric, config.dataset.metric),
     ]
     if not config.quant.is_fp32:
         used.append((register.method, config.method.name))

@@ -15,7 +15,7 @@ from dqrun.config import RunConfig
 from dqrun.errors import ConfigError
 
 GROUPS = list_groups([config_folder()])
-_NEEDED = {"folder": ["dataset.path=graphs"]}
+_NEEDED = {"folder": ["dataset.path=graphs"], "pyg": ["dataset.target=torch_geometric.datasets.KarateClub"]}
 
 MODELS = ", ".join(register.layer.names())
 
@@ -33,7 +33,7 @@ def sweep(*overrides: str) -> list[RunConfig]:
 def test_every_dataset_and_model_compose(dataset: str, model: str) -> None:
     config = load(f"dataset={dataset}", f"model={model}", *_NEEDED.get(dataset, []))
     assert config.model.name == model
-    assert config.dataset.source in ("planetoid", "tu", "zinc", "gnn_benchmark", "threads", "folder")
+    assert config.dataset.source in ("planetoid", "tu", "zinc", "gnn_benchmark", "threads", "folder", "pyg")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,123 @@
+"""From PyG's `Data` objects to `GraphArrays`: what a dataset class or a plug-in gives."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dqrun.config.tasks import is_node_task
+from dqrun.data.arrays import GraphArrays
+from dqrun.data.splits import PARTS
+from dqrun.errors import DataError
+
+MASKS = {"train": "train_mask", "val": "val_mask", "test": "test_mask"}
+
+
+def arrays_of(graphs: Sequence[Any], task: str, name: str, sizes: Sequence[int] = (), column: int = 0) -> GraphArrays:
+    """The graphs, one after the other, with the split that they have.
+
+    `sizes`: number of graphs of the parts train, val and test, where the graphs are in that order; empty: masks of
+    nodes say it, or nothing. `column`: of targets with several columns. Raises DataError for graphs that are not of
+    one kind, for targets that are not those of `task`, and for what `GraphArrays` refuses.
+    """
+    require(bool(graphs), name, "holds no graphs")
+    for graph in graphs[:1]:
+        edges = getattr(graph, "edge_index", None)
+        require(isinstance(edges, Tensor), name, "must give graphs with an edge_index, homogeneous ones")
+    nodes = [int(graph.num_nodes) for graph in graphs]
+    of_nodes = is_node_task(task)
+    y, num_classes = _targets(_stacked(graphs, "y", name), sum(nodes) if of_nodes else len(graphs), task, name, column)
+    x = _stacked(graphs, "x", name) if getattr(graphs[0], "x", None) is not None else None
+    features, category = _features(x, name)
+    weight = _stacked(graphs, "edge_weight", name) if getattr(graphs[0], "edge_weight", None) is not None else None
+    attr = _stacked(graphs, "edge_attr", name) if getattr(graphs[0], "edge_attr", None) is not None else None
+    return GraphArrays(
+        edge_index=torch.cat([graph.edge_index for graph in graphs], dim=1).long(),
+        node_counts=torch.tensor(nodes),
+        edge_counts=torch.tensor([graph.edge_index.size(1) for graph in graphs]),
+        y=y,
+        num_classes=num_classes,
+        x=features,
+        category=category,
+        edge_weight=None if weight is None else weight.float().reshape(-1),
+        edge_attr=_edge_features(attr),
+        **_parts(graphs, nodes, of_nodes, sizes, name),
+    )
+
+
+def require(holds: bool, name: str, what: str) -> None:
+    if not holds:
+        raise DataError(f"{name}: {what}")
+
+
+def _stacked(graphs: Sequence[Any], field: str, name: str) -> Tensor:
+    """A field of all graphs, one after the other; a number counts as one row."""
+    values = [getattr(graph, field, None) for graph in graphs]
+    require(all(value is not None for value in values), name, f"must give {field} in every graph")
+    tensors = [value if isinstance(value, Tensor) else torch.as_tensor(value) for value in values]
+    require(len({each.shape[1:] for each in tensors}) == 1, name, f"must give {field} of one width in every graph")
+    return torch.cat([each.reshape(1) if each.dim() == 0 else each for each in tensors])
+
+
+def _targets(y: Tensor, members: int, task: str, name: str, column: int) -> tuple[Tensor, int]:
+    """Targets and number of classes as `GraphArrays` has them; unlabelled members (below 0) have class 0."""
+    other = "graph" if is_node_task(task) else "node"
+    hint = f"dataset.task={task} wants {members} targets, got {list(y.shape)}; is it a task of {other}s?"
+    require(y.size(0) == members, name, hint)
+    if task.endswith("multilabel"):
+        return y.reshape(members, -1).float(), y.reshape(members, -1).size(1)
+    if y.dim() > 1:
+        flat = y.reshape(members, -1)
+        require(column < flat.size(1), name, f"has targets in {flat.size(1)} columns, got dataset.column={column}")
+        y = flat[:, column]
+    if task.endswith("regression"):
+        return y.float(), 0
+    require(bool((y == y.long()).all()), name, "targets of a classification must be whole numbers")
+    classes = y.long().clamp(min=0)
+    return classes, int(classes.max()) + 1
+
+
+def _features(x: Tensor | None, name: str) -> tuple[Tensor | None, Tensor | None]:
+    """Float features, or categories where the data has one whole number for each node."""
+    if x is None:
+        return None, None
+    x = x.to_dense() if x.layout != torch.strided else x
+    if not x.is_floating_point() and x.numel() == x.size(0):
+        return None, x.reshape(-1).long()
+    require(x.dim() <= 2, name, f"must give features [N, F], got {list(x.shape)}")
+    return x.float().reshape(x.size(0), -1), None
+
+
+def _edge_features(attr: Tensor | None) -> Tensor | None:
+    if attr is None:
+        return None
+    if not attr.is_floating_point() and attr.numel() == attr.size(0):
+        return attr.reshape(-1).long()
+    return attr.float().reshape(attr.size(0), -1)
+
+
+def _parts(
+    graphs: Sequence[Any], nodes: Sequence[int], of_nodes: bool, sizes: Sequence[int], name: str
+) -> dict[str, Any]:
+    """The split as arguments of `GraphArrays`: of whole graphs, or from masks of nodes; {} for none."""
+    if sizes:
+        counts = torch.tensor(nodes) if of_nodes else torch.ones(len(graphs), dtype=torch.int64)
+        part_of = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes)).repeat_interleave(counts)
+        return {part: (part_of == i).nonzero().squeeze(1) for i, part in enumerate(PARTS)}
+    if not of_nodes or any(getattr(graphs[0], mask, None) is None for mask in MASKS.values()):
+        return {}
+    masks = {part: _stacked(graphs, mask, name).bool() for part, mask in MASKS.items()}
+    labelled = _stacked(graphs, "y", name)
+    known = labelled.reshape(len(labelled), -1)[:, 0] >= 0
+    columns = {part: mask.reshape(len(mask), -1) & known.unsqueeze(1) for part, mask in masks.items()}
+    most = max(mask.size(1) for mask in columns.values())  # a part may be the same for all columns
+    require(all(mask.size(1) in (1, most) for mask in columns.values()), name, "must have as many masks in each part")
+    first = {part: mask[:, 0].nonzero().squeeze(1) for part, mask in columns.items()}
+    if most == 1:
+        return first
+    codes = sum((i + 1) * columns[part].expand(-1, most).to(torch.int8) for i, part in enumerate(PARTS))
+    assert isinstance(codes, Tensor)
+    return {**first, "folds": codes.T.contiguous()}
