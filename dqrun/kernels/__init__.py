@@ -16,6 +16,7 @@ from torch import Tensor
 
 from dqrun.graphs import CSR, Rows, SparseRows
 from dqrun.kernels import reference, sparse
+from dqrun.kernels.blocks import in_one_block
 from dqrun.kernels.choice import ran, recorded, use, version
 from dqrun.kernels.noise import Noise
 from dqrun.kernels.reference import Range
@@ -103,7 +104,10 @@ def fake_quantize_broadcast(
         scale, zero_point = scale.flatten()[row], zero_point.flatten()[row]
         values = fake_quantize_broadcast(x.values, scale, zero_point, qmin, qmax, exact, estimator, relu, noise)
         return cast(R, x.with_values(values))
-    return cast(R, reference.fake_quantize(x, scale, zero_point, qmin, qmax, protected, estimator, relu, noise))
+    grid = (scale, zero_point, qmin, qmax)
+    if protected is None and noise is None and not relu and in_one_block(scale.shape):
+        return cast(R, version(reference.fake_quantize_broadcast, x)(x, *grid, estimator))
+    return cast(R, reference.fake_quantize(x, *grid, protected, estimator, relu, noise))
 
 
 def dropout(x: R, p: float, training: bool) -> R:
@@ -155,7 +159,8 @@ def channel_range(
 
     x: float32, without NaN, not empty. Returns two float32 tensors of `shape`. seen: ranges so far, of `shape`.
     """
-    return reference.channel_range(x, shape, tail, seen, percentile)
+    chosen = version(reference.channel_range, x) if in_one_block(shape) else reference.channel_range
+    return chosen(x, shape, tail, seen, percentile)
 
 
 def linear(x: Rows, weight: Tensor, bias: Tensor | None = None, relu: bool = False) -> Tensor:

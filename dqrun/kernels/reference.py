@@ -35,6 +35,12 @@ def fake_quantize(
     return y.relu() if relu else y
 
 
+def fake_quantize_broadcast(
+    x: Tensor, scale: Tensor, zero_point: Tensor, qmin: int, qmax: int, estimator: str
+) -> Tensor:
+    return fake_quantize(x, scale, zero_point, qmin, qmax, estimator=estimator)
+
+
 class _FakeQuantize(torch.autograd.Function):
     """Rounding to the grid, with the estimator's gradient in place of rounding's own (zero almost everywhere)."""
 
@@ -136,8 +142,8 @@ def channel_range(
     own = [dim for dim, size in enumerate(shape) if size > 1]
     parts = x.movedim(own, list(range(len(own)))).reshape(max(1, torch.Size(shape).numel()), -1)
     below, above = left_out(tail, parts.size(1), percentile)
-    ordered = parts.sort(1).values
-    low, high = (ordered[:, rank].view(shape) for rank in (below, parts.size(1) - 1 - above))
+    low = parts.topk(below + 1, largest=False).values[:, -1].view(shape)
+    high = parts.topk(above + 1).values[:, -1].view(shape)
     return (low, high) if seen is None else (torch.minimum(low, seen[0]), torch.maximum(high, seen[1]))
 
 

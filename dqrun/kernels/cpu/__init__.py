@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 
 from dqrun.kernels.cpu.aggregate import spmm, spmm_quantized, spmm_self
+from dqrun.kernels.cpu.channel_ranges import channel_range
+from dqrun.kernels.cpu.channels import fake_quantize_broadcast
 from dqrun.kernels.cpu.dense import linear
 from dqrun.kernels.cpu.noise import dropout
 from dqrun.kernels.cpu.ranges import message_range, tail_range
@@ -12,11 +14,13 @@ from dqrun.kernels.cpu.rounding import fake_quantize
 from dqrun.kernels.cpu.segments import edge_add, edge_softmax, segment_reduce
 
 __all__ = [
+    "channel_range",
     "check",
     "dropout",
     "edge_add",
     "edge_softmax",
     "fake_quantize",
+    "fake_quantize_broadcast",
     "linear",
     "message_range",
     "segment_reduce",

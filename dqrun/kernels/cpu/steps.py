@@ -25,7 +25,7 @@ BLOCK = 2048  # elements whose float32 sum is exact enough
 
 
 @inner
-def _slope(x: Any, grid: GridValues, least: Any) -> Any:
+def slope_of(x: Any, grid: GridValues, least: Any) -> Any:
     """How a rounded value changes with the step; 0 for one of less than `least` steps, which a ReLU zeroed.
 
     Rounds by itself: with `round_to_grid`, which moves codes by the zero point and back, protected rows took 1.3 to 2
@@ -48,24 +48,24 @@ def _value_term(f: int, arguments: Any) -> Any:
     which the prefetcher of some processors doesn't see (Zen 5: three times the time).
     """
     grad, x, first, grid, least = arguments
-    return grad[first + f] * _slope(x[first + f], grid, least)
+    return grad[first + f] * slope_of(x[first + f], grid, least)
 
 
 @inner
 def _message_term(f: int, arguments: Any) -> Any:
     grad, i, x, j, weight, grid = arguments
-    return grad[i + f] * _slope(weight * x[j + f], grid, -INFINITY)
+    return grad[i + f] * slope_of(weight * x[j + f], grid, -INFINITY)
 
 
 @inner
 def _message_term_chosen(f: int, arguments: Any) -> Any:
     """As `_message_term`, of what noise chooses; first: the message's first element among those of all messages."""
     grad, i, x, j, weight, grid, first, high, threshold = arguments
-    slope = _slope(weight * x[j + f], grid, -INFINITY)
+    slope = slope_of(weight * x[j + f], grid, -INFINITY)
     return grad[i + f] * (slope if chosen(np.uint32(first + np.uint32(f)), high, threshold) else np.float32(0))
 
 
-_sum, _sum_message = sum_of(_value_term), sum_of(_message_term)
+sum_slopes, _sum_message = sum_of(_value_term), sum_of(_message_term)
 _sum_message_chosen = sum_of(_message_term_chosen)
 
 
@@ -85,7 +85,7 @@ def _over_values(
                 row = first // width
                 end = min(last, (row + 1) * width) if kept else last
                 if not (kept and protected[row]):
-                    total += np.float64(_sum(end - first, (grad_at, x_at, first, grid, least)))
+                    total += np.float64(sum_slopes(end - first, (grad_at, x_at, first, grid, least)))
                 first = end
         sums[part] = total
 

@@ -1,0 +1,65 @@
+"""`channel_range`: the exact range of each channel of a weight."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numba import prange
+from torch import Tensor
+
+from dqrun.kernels.blocks import as_block
+from dqrun.kernels.cpu.launch import NO_FLOATS, Array, array, inner, kernel, optional, parts, share
+from dqrun.kernels.cpu.selection import select
+from dqrun.kernels.reference import Range, left_out
+
+
+@inner
+def _low_end(values: Array, copy: Array, below: int, seen: Any, sign: Any) -> Any:
+    """The element of `sign * values` that leaves `below` under it, or `seen` where no more than these are less.
+
+    `copy`: memory of the size of values.
+    """
+    lowest, less = seen, 0
+    if below == 0:
+        for i in range(values.size):
+            lowest = min(lowest, sign * values[i])
+        return lowest
+    for i in range(values.size):
+        less += sign * values[i] < seen
+    if less <= below:
+        return seen
+    for i in range(values.size):
+        copy[i] = sign * values[i]
+    return select(copy, np.empty(0, np.int64), below)
+
+
+@kernel
+def _ranges(x: Array, block: Any, ranks: Any, seen_low: Array, seen_high: Array, ends: Array, num_parts: int) -> None:
+    """ends [channels, 2]: low and high of each channel; seen_low, seen_high: [channels], or empty."""
+    (outer, channels, width), (below, above) = block, ranks
+    for part in prange(num_parts):
+        first, last = share(part, num_parts, channels)
+        values, copy = np.empty(outer * width, np.float32), np.empty(outer * width, np.float32)
+        for channel in range(first, last):
+            for row in range(outer):
+                start = (row * channels + channel) * width
+                for i in range(width):
+                    values[row * width + i] = x[start + i]
+            low = seen_low[channel] if seen_low.size else np.float32(np.inf)
+            high = seen_high[channel] if seen_high.size else np.float32(-np.inf)
+            ends[channel, 0] = _low_end(values, copy, below, low, np.float32(1))
+            ends[channel, 1] = -_low_end(values, copy, above, -high, np.float32(-1))
+
+
+def channel_range(
+    x: Tensor, shape: tuple[int, ...], tail: float, seen: Range | None = None, percentile: str = "symmetric"
+) -> Range:
+    block = as_block(x.shape, shape)
+    ends = np.empty((block[1], 2), np.float32)
+    seen_low, seen_high = (optional(end, NO_FLOATS) for end in (seen or (None, None)))
+    ranks = left_out(tail, block[0] * block[2], percentile)
+    _ranges(array(x), block, ranks, seen_low, seen_high, ends, parts(x.numel()))
+    low, high = torch.from_numpy(ends).t()
+    return low.reshape(shape), high.reshape(shape)

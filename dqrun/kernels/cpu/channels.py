@@ -1,0 +1,152 @@
+"""`fake_quantize_broadcast`: rounding with a scale for each channel, forward and backward.
+
+A tensor is [outer, channels, inner]. Where inner is 1, neighbours have different scales; otherwise each line of
+`inner` elements has one. x is kept for the backward pass, which works out again what passes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numba import prange
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from dqrun.kernels.blocks import as_block
+from dqrun.kernels.cpu.grids import INFINITY, passes, round_to_grid
+from dqrun.kernels.cpu.launch import Array, array, inner, kernel, parts, share
+from dqrun.kernels.cpu.pointers import pointers
+from dqrun.kernels.cpu.steps import slope_of, sum_slopes
+from dqrun.kernels.reference import gradient_codes
+
+Steps = tuple[Array, Array, Array]  # float32 [channels] each: 1 / scale, scale and zero point of each channel
+Codes = tuple[Any, Any, Any, Any]  # float32, of all channels: the last four of `GridValues`
+Block = tuple[int, int, int]
+
+
+@inner
+def _grid(steps: Any, codes: Any, channel: int) -> Any:
+    """The grid of one channel as `GridValues`."""
+    inverse, scale, zero_point = steps
+    qmin, qmax, low, high = codes
+    return inverse[channel], scale[channel], zero_point[channel], qmin, qmax, low, high
+
+
+@inner
+def _round_line(x: Any, y: Any, first: int, last: int, grid: Any) -> None:
+    for i in range(first, last):
+        y[i] = round_to_grid(x[i], grid)
+
+
+@inner
+def _round_across(x: Any, y: Any, first: int, channels: int, steps: Any, codes: Any) -> None:
+    for channel in range(channels):
+        y[first + channel] = round_to_grid(x[first + channel], _grid(steps, codes, channel))
+
+
+@kernel
+def _forward(x: Array, y: Array, steps: Steps, codes: Codes, block: Block, num_parts: int) -> None:
+    outer, channels, width = block
+    for part in prange(num_parts):
+        (x_at, y_at), steps_at = pointers((x, y)), pointers(steps)
+        if width == 1:
+            first, last = share(part, num_parts, outer)
+            for row in range(first, last):
+                _round_across(x_at, y_at, row * channels, channels, steps_at, codes)
+        else:
+            first, last = share(part, num_parts, outer * channels)
+            for line in range(first, last):
+                start, grid = line * width, _grid(steps_at, codes, line % channels)
+                _round_line(x_at, y_at, start, start + width, grid)
+
+
+@inner
+def _mask_line(grad: Any, x: Any, out: Any, first: int, last: int, grid: Any) -> None:
+    for i in range(first, last):
+        out[i] = grad[i] if passes(x[i], grid) else np.float32(0)
+
+
+@inner
+def _mask_across(grad: Any, x: Any, out: Any, first: int, channels: int, steps: Any, codes: Any) -> None:
+    for channel in range(channels):
+        i = first + channel
+        out[i] = grad[i] if passes(x[i], _grid(steps, codes, channel)) else np.float32(0)
+
+
+@kernel
+def _backward(grad: Array, x: Array, out: Array, steps: Steps, codes: Codes, block: Block, num_parts: int) -> None:
+    """out = grad where it passes, else 0."""
+    outer, channels, width = block
+    for part in prange(num_parts):
+        (grad_at, x_at, out_at), steps_at = pointers((grad, x, out)), pointers(steps)
+        if width == 1:
+            first, last = share(part, num_parts, outer)
+            for row in range(first, last):
+                _mask_across(grad_at, x_at, out_at, row * channels, channels, steps_at, codes)
+        else:
+            first, last = share(part, num_parts, outer * channels)
+            for line in range(first, last):
+                start, grid = line * width, _grid(steps_at, codes, line % channels)
+                _mask_line(grad_at, x_at, out_at, start, start + width, grid)
+
+
+@inner
+def _add_across(grad: Any, x: Any, start: int, first: int, last: int, steps: Any, codes: Any, sums: Any) -> None:
+    for channel in range(first, last):
+        i = start + channel
+        sums[channel] += np.float64(grad[i] * slope_of(x[i], _grid(steps, codes, channel), -INFINITY))
+
+
+@kernel
+def _scale_gradients(
+    grad: Array, x: Array, steps: Steps, codes: Codes, block: Block, sums: Array, num_parts: int
+) -> None:
+    """sums [channels], float64: the gradient of each scale; a part has channels of its own."""
+    outer, channels, width = block
+    for part in prange(num_parts):
+        first, last = share(part, num_parts, channels)
+        (grad_at, x_at, sums_at), steps_at = pointers((grad, x, sums)), pointers(steps)
+        for row in range(outer):
+            if width == 1:
+                _add_across(grad_at, x_at, row * channels, first, last, steps_at, codes, sums_at)
+            else:
+                for channel in range(first, last):
+                    start, grid = (row * channels + channel) * width, _grid(steps_at, codes, channel)
+                    sums_at[channel] += np.float64(sum_slopes(width, (grad_at, x_at, start, grid, -INFINITY)))
+
+
+class _FakeQuantize(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, scale: Tensor, steps: Steps, codes: Codes, block: Block, masked: bool) -> Tensor:
+        y = torch.empty(x.shape)
+        if x.numel():
+            _forward(array(x), array(y), steps, codes, block, parts(x.numel()))
+        ctx.save_for_backward(x if masked or ctx.needs_input_grad[1] else None)
+        ctx.steps, ctx.codes, ctx.block, ctx.masked, ctx.scale_shape = steps, codes, block, masked, scale.shape
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        (x,) = ctx.saved_tensors
+        of_x, of_scale = grad, None
+        if ctx.needs_input_grad[1]:
+            sums = np.zeros(ctx.block[1])
+            _scale_gradients(array(grad), array(x), ctx.steps, ctx.codes, ctx.block, sums, parts(grad.numel()))
+            of_scale = torch.from_numpy(sums).to(grad.dtype).view(ctx.scale_shape)
+        if ctx.masked and grad.numel():
+            of_x = torch.empty(grad.shape)
+            _backward(array(grad), array(x), array(of_x), ctx.steps, ctx.codes, ctx.block, parts(grad.numel()))
+        return of_x, of_scale, None, None, None, None
+
+
+def fake_quantize_broadcast(
+    x: Tensor, scale: Tensor, zero_point: Tensor, qmin: int, qmax: int, estimator: str
+) -> Tensor:
+    step, ends = array(scale), (qmin, qmax, *gradient_codes(qmin, qmax, estimator))
+    steps, codes = (1 / step, step, array(zero_point).astype(np.float32)), tuple(map(np.float32, ends))
+    block = as_block(x.shape, scale.shape)
+    y: Tensor = _FakeQuantize.apply(x, scale, steps, codes, block, estimator != "ste")  # type: ignore[no-untyped-call]
+    return y
