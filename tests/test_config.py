@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -144,13 +145,25 @@ def test_a_folder_dataset_needs_a_path() -> None:
 
 
 @pytest.mark.parametrize(
-    ("weights", "activations", "label"),
-    [(None, None, "fp32"), (8, 8, "int8"), (4, 8, "w4a8"), (4, None, "w4a32"), (None, 8, "w32a8")],
+    ("weights", "activations", "label", "with_channels"),
+    [
+        (None, None, "fp32", "fp32"),
+        (8, 8, "int8", "int8-channel"),
+        (4, 8, "w4a8", "w4a8-channel"),
+        (4, None, "w4a32", "w4a32-channel"),
+        (None, 8, "w32a8", "w32a8"),
+    ],
 )
-def test_quant_label(weights: int | None, activations: int | None, label: str) -> None:
+def test_quant_label(weights: int | None, activations: int | None, label: str, with_channels: str) -> None:
     quant = QuantConfig(bits=None, weight_bits=weights, activation_bits=activations)
     assert quant.label == label
+    assert replace(quant, weight_granularity="channel").label == with_channels
     assert quant.is_fp32 == (label == "fp32")
+
+
+def test_an_unknown_granularity_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"^quant\.weight_granularity must be one of tensor, channel, got 'row'"):
+        load_configs(["quant.weight_granularity=row"])
 
 
 def test_data_folders_come_from_field_then_environment_then_platform(

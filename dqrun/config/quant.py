@@ -40,4 +40,9 @@ class QuantConfig:
             return "fp32"
         same = self.weight_bits == self.activation_bits
         widths = f"int{self.weight_bits}" if same else f"w{self.weight_bits or 32}a{self.activation_bits or 32}"
-        return widths if self.weight_granularity == "tensor" else f"{widths}-{self.weight_granularity}"
+        return widths if self.effective_granularity == "tensor" else f"{widths}-{self.effective_granularity}"
+
+    @property
+    def effective_granularity(self) -> str:
+        """`weight_granularity`, which means nothing where weights are in FP32."""
+        return "tensor" if self.weight_bits is None else self.weight_granularity

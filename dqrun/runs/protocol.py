@@ -56,8 +56,8 @@ def canonical(config: RunConfig) -> RunConfig:
 
     The metric has its name. FP32 has no method, no plan, no grids and no warm start, and without a warm start there is
     nothing to fine-tune; without batch norms there is nothing to re-estimate; steps that are not learned are observed
-    in all epochs. In a plan that lifts no exception, what it says of `states.*` and of the grids of exact sites means
-    nothing.
+    in all epochs; weights in FP32 have no granularity. In a plan that lifts no exception, what it says of `states.*`
+    and of the grids of exact sites means nothing.
     """
     metric = metric_of(config.dataset.task, config.dataset.metric)
     config = replace(config, dataset=replace(config.dataset, metric=metric))
@@ -69,7 +69,8 @@ def canonical(config: RunConfig) -> RunConfig:
         config = replace(config, method=replace(config.method, observe_epochs=0))
     if config.quant.is_fp32:
         return replace(config, quant=FP32, method=MethodConfig(name="none"), plan=PlanConfig(name="none"))
-    rules = config.plan.rules
+    quant = replace(config.quant, weight_granularity=config.quant.effective_granularity)
+    config, rules = replace(config, quant=quant), config.plan.rules
     if any(rule.fp32 is False for rule in rules.values()):
         return config
     kept = {

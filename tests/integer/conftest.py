@@ -56,6 +56,7 @@ def trained(integer_plan: PlanConfig, random_graph: Callable[..., tuple[Tensor, 
         seed: int = 0,
         plan: PlanConfig = integer_plan,
         learned_scale: bool = False,
+        weight_granularity: str = "tensor",
         **options: Any,
     ) -> GNN:
         config = ModelConfig(**({"name": name, "layers": 2, "hidden": 8, "heads": 2} | options))
@@ -63,7 +64,12 @@ def trained(integer_plan: PlanConfig, random_graph: Callable[..., tuple[Tensor, 
         method = MethodConfig(
             name="test", observer=observers[0], weight_observer=observers[1], learned_scale=learned_scale
         )
-        quant = QuantConfig(bits=activation_bits, weight_bits=weight_bits, activation_bits=activation_bits)
+        quant = QuantConfig(
+            bits=activation_bits,
+            weight_bits=weight_bits,
+            activation_bits=activation_bits,
+            weight_granularity=weight_granularity,
+        )
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             model = build_network(config, 0 if categories else CHANNELS, categories, CLASSES, graph_level)
@@ -76,7 +82,7 @@ def trained(integer_plan: PlanConfig, random_graph: Callable[..., tuple[Tensor, 
                 x, edge_index, batch = random_graph(60, 200, 4, seed + 1000 + step, categories)
                 model(x, build_graph(edge_index, 60, batch, uses_self_loops(config)))
             for parameter in split_parameters(model)[1]:
-                parameter.data.add_(0.3 * torch.randn(()))
+                parameter.data.add_(0.3 * torch.randn(parameter.shape))
         return model.eval()
 
     return make

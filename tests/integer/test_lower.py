@@ -13,6 +13,7 @@ from dqrun.config import PlanConfig, SiteRule
 from dqrun.errors import ConfigError
 from dqrun.integer import Program
 from dqrun.integer.lower import lower
+from dqrun.integer.operations import Linear
 from dqrun.quant import named_sites
 
 Make = Callable[..., Any]
@@ -95,6 +96,25 @@ def test_affine_weights_are_refused(trained: Make, integer_plan: PlanConfig) -> 
     rules = {**integer_plan.rules, "**.weight": SiteRule(fp32=False, symmetric=False)}
     with pytest.raises(ConfigError, match=r"layers\.0\.weight must have a symmetric grid"):
         lower(trained("gcn", plan=replace(integer_plan, rules=rules)))
+
+
+@pytest.mark.parametrize("name", ["gcn", "gat", "gin"])
+def test_a_scale_for_each_channel_is_a_multiplier_for_each_channel(trained: Make, name: str) -> None:
+    program = lower(trained(name, encoder="linear", weight_granularity="channel"))
+    linears = [operation for operation in program.operations if isinstance(operation, Linear)]
+    assert len(linears) >= 5
+    for linear in linears:
+        assert linear.epilogue.multiplier.unique().numel() == linear.weight.codes.size(0)
+        tops = linear.weight.codes.abs().amax(1)
+        assert bool((tops == 127).all()), "each channel uses its whole grid"
+
+
+def test_scales_of_another_part_than_a_channel_are_refused(trained: Make) -> None:
+    model = trained("gcn", weight_granularity="channel")
+    observer = model.layers[0].sites.weight.quantizer.scales
+    observer.low, observer.high = -torch.ones(5, 1), torch.ones(5, 1)
+    with pytest.raises(ConfigError, match=r"^layers\.0\.weight must have one scale, or one for each of 8 outputs"):
+        lower(model)
 
 
 def test_quantisers_that_have_seen_nothing_are_refused(trained: Make) -> None:

@@ -67,6 +67,7 @@ def options_of(draw: st.DrawFn, name: str) -> dict[str, Any]:
         "categories": draw(st.sampled_from([0, 0, 4])),
         "out_heads": draw(st.integers(1, 2)),
         "learned_scale": draw(st.booleans()),
+        "weight_granularity": draw(st.sampled_from(["tensor", "channel"])),
     }
     return options | ({"mlp_norm": draw(st.booleans()), "mlp_layers": draw(st.integers(1, 3))} if name == "gin" else {})
 

@@ -83,6 +83,7 @@ def test_what_leaves_a_result_alone_leaves_its_hash_alone(change: dict[str, obje
     [
         {"model": replace(CONFIG.model, hidden=16)},
         {"quant": replace(CONFIG.quant, weight_bits=8)},
+        {"quant": replace(CONFIG.quant, weight_granularity="channel")},
         {"method": replace(CONFIG.method, estimator="clipped")},
         {"protocol": replace(SEEDS, split_seed=1)},
         {"method": replace(CONFIG.method, learned_scale=True)},
@@ -101,6 +102,12 @@ def test_epochs_of_observed_steps_count_where_steps_are_learned() -> None:
     learned = replace(CONFIG, method=replace(CONFIG.method, learned_scale=True))
     later = replace(learned, method=replace(learned.method, observe_epochs=3))
     assert cell_hash(later) != cell_hash(learned)
+
+
+def test_weights_in_fp32_have_no_granularity() -> None:
+    quant = replace(CONFIG.quant, weight_bits=None, activation_bits=8)
+    hashes = [cell_hash(replace(CONFIG, quant=replace(quant, weight_granularity=g))) for g in ("tensor", "channel")]
+    assert hashes[0] == hashes[1]
 
 
 def test_without_batch_norm_there_is_nothing_to_reestimate() -> None:
