@@ -34,6 +34,7 @@ class GraphArrays:
     edge_weight: Tensor | None = None  # float32 [E], >= 0
     edge_attr: Tensor | None = None  # float32 [E, D] features or int64 [E] categories
     folds: Tensor | None = None  # int8 [K, N] part of each node in K splits: 1 train, 2 val, 3 test, 0 none
+    class_names: tuple[str, ...] = ()  # of each class or label; empty: they are called by their numbers
     warnings: tuple[str, ...] = ()  # lines that the user is told whenever the data is loaded
 
     def __post_init__(self) -> None:
@@ -57,6 +58,7 @@ class GraphArrays:
         if self.category is not None:
             _require(self.category.dtype == torch.int64 and self.category.shape == (num_nodes,), "categories")
             _require(num_nodes == 0 or int(self.category.min()) >= 0, "categories")
+        _require(len(self.class_names) in (0, self.num_classes), "names of classes")
         self._check_edge_data()
         self._check_parts()
 
@@ -113,6 +115,7 @@ class GraphArrays:
             category=self.category,
             official=official,
             folds=() if self.folds is None else tuple(map(_split_of, self.folds)),
+            class_names=self.class_names,
             note="; ".join([note, *self.warnings] if note else self.warnings),
         )
 

@@ -54,7 +54,12 @@ def _decoded(blob: bytes) -> Cached | None:
         if known["schema"] != SCHEMA:
             return None
         tensors = load(body)
-        arrays = GraphArrays(**tensors, num_classes=int(known["num_classes"]), warnings=tuple(known["warnings"]))
+        arrays = GraphArrays(
+            **tensors,
+            num_classes=int(known["num_classes"]),
+            warnings=tuple(known["warnings"]),
+            class_names=tuple(known["class_names"]),
+        )
         raw = {str(name): str(digest) for name, digest in known["raw"].items()}
     except Exception as error:  # of any kind: a file with a checksum of its own that dqrun did not write
         raise ValueError(f"its content is malformed: {type(error).__name__}") from None
@@ -66,6 +71,7 @@ def write_cache(path: Path, cached: Cached) -> None:
     arrays = cached.arrays
     named = {field.name: getattr(arrays, field.name) for field in fields(arrays)}
     tensors = {name: value.contiguous() for name, value in named.items() if isinstance(value, Tensor)}
-    known = {"schema": SCHEMA, "num_classes": arrays.num_classes, "warnings": arrays.warnings, "raw": cached.raw}
+    known = {"schema": SCHEMA, "raw": cached.raw}
+    known |= {name: named[name] for name in ("num_classes", "warnings", "class_names")}
     body = save(tensors, {"dqrun": json.dumps(known)})
     write_bytes(path, hashlib.sha256(body).hexdigest().encode() + body)

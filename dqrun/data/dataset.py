@@ -35,6 +35,7 @@ class GraphDataset:
     category: Tensor | None = None  # int64 [N], >= 0
     official: Split | None = None
     folds: tuple[Split, ...] = ()  # splits that the data brings along, for protocol=kfold
+    class_names: tuple[str, ...] = ()  # of each class or label; empty: they are called by their numbers
     synthetic: bool = False
     note: str = ""  # one line that the user is told, empty: nothing to tell
 

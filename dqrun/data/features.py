@@ -80,6 +80,7 @@ class FeatureRule:
     `kind`: one of KINDS. `width`: columns of float features, or number of categories. `normalize_rows`: of given
     features. `mean`, `divisor`: of scaled degrees. `edge_weights`: whether the network reads them. `edge_channels`,
     `edge_categories`: columns of the edge features, or number of edge categories, that it reads; 0 for none.
+    `class_names`: what its outputs are called; empty: by their numbers.
     """
 
     kind: str
@@ -90,6 +91,7 @@ class FeatureRule:
     edge_weights: bool = False
     edge_channels: int = 0
     edge_categories: int = 0
+    class_names: tuple[str, ...] = ()
 
     @classmethod
     def fit(cls, dataset: GraphDataset, split: Split, config: DatasetConfig) -> FeatureRule:
@@ -107,6 +109,7 @@ class FeatureRule:
             edge_weights=weight is not None and config.edge_weights,
             edge_channels=channels,
             edge_categories=categories,
+            class_names=dataset.class_names,
         )
 
     @classmethod

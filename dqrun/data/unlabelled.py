@@ -26,7 +26,7 @@ class Unlabelled:
     `dataset`: what `FeatureRule.apply` and `PackedGraphs.gather` read; its `y` is empty. `node_ids`: int64 [N], in
     the order of the dataset's nodes (by graph, and in the order of the file within each). `graph_ids`: int64 [G].
     `graph_of_node`: int64 [N], position of each node's graph. `labels`: of each graph, or of each node for node tasks,
-    as the user wrote it, empty where there is none; None: there are no labels at all.
+    as the user wrote it, empty where there is none, several labels parted by `;`; None: there are no labels at all.
     """
 
     dataset: GraphDataset
@@ -66,7 +66,7 @@ def load_unlabelled(paths: Sequence[Path], task: str) -> Unlabelled:
         if not os.path.exists(path):
             raise DataError(f"{path}: no such file or folder")
     first, of_nodes = paths[0], is_node_task(task)
-    graphs, labels = _read([Path(path) for path in paths], of_nodes)
+    graphs, labels = _read([Path(path) for path in paths], task)
     dataset = replace(graphs.arrays(of_nodes).dataset(first.name, task), y=torch.empty(0))
     members = graphs.order if of_nodes else np.arange(dataset.num_graphs)
     return Unlabelled(
@@ -77,7 +77,7 @@ def load_unlabelled(paths: Sequence[Path], task: str) -> Unlabelled:
     )
 
 
-def _read(paths: list[Path], is_node_task: bool) -> tuple[UserGraphs, list[str] | None]:
+def _read(paths: list[Path], task: str) -> tuple[UserGraphs, list[str] | None]:
     """The graphs, and the labels in the order of the file."""
     from dqrun.data import unlabelled_files as files
 
@@ -89,9 +89,9 @@ def _read(paths: list[Path], is_node_task: bool) -> tuple[UserGraphs, list[str] 
             raise DataError(f"one graph must be given as edges.csv and features.csv or features.npy, got {names}")
         return files.read_edges_and_features(first, rest[0]), None
     if first.is_dir():
-        return files.read_folder(first, is_node_task)
+        return files.read_folder(first, task)
     if suffix == ".npz":
-        return files.read_archive(first, is_node_task)
+        return files.read_archive(first, is_node_task(task))
     if suffix in TENSORS:
-        return files.read_tensors(first, is_node_task)
+        return files.read_tensors(first, is_node_task(task))
     raise DataError(f"{first}: must be a folder or a file that ends with {', '.join(SUFFIXES)}")

@@ -13,12 +13,14 @@ from numpy.typing import NDArray
 from safetensors.torch import load
 from torch import Tensor
 
+from dqrun.config.tasks import is_node_task
 from dqrun.data.archives import read_npy
 from dqrun.data.edge_arrays import EDGE_ARRAYS, edge_data
 from dqrun.data.sources.folder import archive_of
 from dqrun.data.sources.folder_content import Floats, Ints, UserGraphs
 from dqrun.data.sources.folder_csv import edge_data as table_edge_data
-from dqrun.data.sources.folder_csv import edge_table, graph_structure, node_structure, node_table
+from dqrun.data.sources.folder_csv import edge_table, graph_structure, graph_table, node_structure, node_table
+from dqrun.data.sources.folder_labels import label_columns
 from dqrun.data.sources.folder_npz import Archive, npz_structure
 from dqrun.data.sources.folder_table import ID, NUMBER, WORD, Table
 from dqrun.data.torch_files import LazyTensor, PyGObject, SparseTensor, as_tensor, read_torch
@@ -29,44 +31,45 @@ USED = ("x", "edge_index", "batch", "y", "num_nodes", *EDGE_ARRAYS)
 MOST_NODES_PER_EDGE = 100  # where nothing but edges says how many nodes there are
 
 
-def read_folder(folder: Path, is_node_task: bool) -> tuple[UserGraphs, Labels]:
+def read_folder(folder: Path, task: str) -> tuple[UserGraphs, Labels]:
     """A folder in dqrun's format."""
     archive = archive_of(folder)
     if archive is not None:
-        return read_archive(archive, is_node_task)
-    if is_node_task:
-        nodes = node_table(folder, WORD, optional=("label", "split"))
-        return node_structure(folder, nodes), _column(nodes)
-    path = folder / "graphs.csv"
-    if not path.is_file():
+        return read_archive(archive, is_node_task(task))
+    if is_node_task(task):
+        nodes = node_table(folder, task, WORD)
+        return node_structure(folder, nodes), _labels(nodes, task)
+    if not (folder / "graphs.csv").is_file():
         return graph_structure(folder, None), None
-    graphs = Table.read(path, {"graph": ID, "label": WORD, "split": WORD}, optional=("label", "split"))
-    return graph_structure(folder, graphs), _column(graphs)
+    graphs = graph_table(folder, task, WORD)
+    return graph_structure(folder, graphs), _labels(graphs, task)
 
 
-def _column(table: Table) -> Labels:
-    return table.values["label"].tolist() if "label" in table else None
+def _labels(table: Table, task: str) -> Labels:
+    columns = [table.values[name].tolist() for name in label_columns(table, task)]
+    return [";".join(words) for words in zip(*columns, strict=True)] if columns else None
 
 
-def read_archive(path: Path, is_node_task: bool) -> tuple[UserGraphs, Labels]:
+def read_archive(path: Path, of_nodes: bool) -> tuple[UserGraphs, Labels]:
     """An archive with the arrays of `data.npz`."""
     archive = Archive.open(path)
     if "batch" in archive.arrays:
         graph_ids, node_graph = np.unique(archive.integers("batch", 1), return_inverse=True)
     else:
-        graph_ids, node_graph = np.zeros(1, np.int64), np.zeros(_num_nodes_of(archive, is_node_task), np.int64)
+        graph_ids, node_graph = np.zeros(1, np.int64), np.zeros(_num_nodes_of(archive, of_nodes), np.int64)
     labels = None
     if "y" in archive.arrays:
-        labels = _labels_of(archive.numbers("y", 1), node_graph.size if is_node_task else graph_ids)
+        y = archive.numbers("y", archive.arrays["y"].ndim)
+        labels = _labels_of(y, node_graph.size if of_nodes else graph_ids)
     return npz_structure(archive, node_graph, graph_ids), labels
 
 
-def _num_nodes_of(archive: Archive, is_node_task: bool) -> int:
+def _num_nodes_of(archive: Archive, of_nodes: bool) -> int:
     """Nodes of an archive with one graph."""
     if "x" in archive.arrays:
         return len(archive.numbers("x", 2))
-    if is_node_task and "y" in archive.arrays:
-        return archive.numbers("y", 1).size
+    if of_nodes and "y" in archive.arrays:
+        return len(archive.arrays["y"])
     return _nodes_of_edges(archive.path, archive.integers("edge_index", 2))
 
 
@@ -80,9 +83,16 @@ def _nodes_of_edges(path: Path, edges: NDArray[Any]) -> int:
 
 def _labels_of(y: NDArray[Any], members: int | Ints) -> list[str]:
     """Labels of nodes 0..n-1, or of the graphs that `members` names, as text."""
-    texts = [str(value) for value in y.tolist()]
+    texts = [_text(value) for value in y.tolist()]
     places = range(members) if isinstance(members, int) else members.tolist()
     return [texts[place] if place < len(texts) else "" for place in places]
+
+
+def _text(value: Any) -> str:
+    """A target as text: several labels as 0, 1 or nothing, parted by `;`."""
+    if not isinstance(value, list):
+        return str(value)
+    return ";".join("" if each != each else f"{each:g}" for each in value)
 
 
 def read_edges_and_features(edges: Path, features: Path) -> UserGraphs:
@@ -108,7 +118,7 @@ def _feature_table(path: Path) -> NDArray[Any]:
         raise DataError(f"{path}: {error}") from None
 
 
-def read_tensors(path: Path, is_node_task: bool) -> tuple[UserGraphs, Labels]:
+def read_tensors(path: Path, of_nodes: bool) -> tuple[UserGraphs, Labels]:
     """A file of tensors: named ones, PyG's `Data` or `Batch`, or a list of `Data`."""
     try:
         content = path.read_bytes()
@@ -131,7 +141,7 @@ def read_tensors(path: Path, is_node_task: bool) -> tuple[UserGraphs, Labels]:
     graphs = _graphs(path, edges.astype(np.int64), x, node_graph, graph_ids)
     given = {name: _array(path, name, named, "iuf", 0) for name in EDGE_ARRAYS if named.get(name) is not None}
     graphs = replace(graphs, **edge_data(str(path), given, graphs.source.size))
-    return graphs, _tensor_labels(named.get("y"), graphs, is_node_task)
+    return graphs, _tensor_labels(named.get("y"), graphs, of_nodes)
 
 
 def _unpacked(found: Any) -> Any:
@@ -255,11 +265,11 @@ def _features(path: Path, x: NDArray[Any], number: int) -> tuple[Floats, Ints | 
     return rounded, columns[:, 0].astype(np.int64) if is_category else None
 
 
-def _tensor_labels(y: Any, graphs: UserGraphs, is_node_task: bool) -> Labels:
+def _tensor_labels(y: Any, graphs: UserGraphs, of_nodes: bool) -> Labels:
     """Labels as text, where there is one for each graph, or for each node."""
     if not isinstance(y, Tensor) or y.dtype in (torch.bfloat16, torch.float16):
         return None
     values = y.flatten().tolist()
-    if len(values) == (graphs.node_graph.size if is_node_task else graphs.graph_ids.size):
+    if len(values) == (graphs.node_graph.size if of_nodes else graphs.graph_ids.size):
         return [str(value) for value in values]
     return None

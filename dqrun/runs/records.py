@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from functools import cache
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 from dqrun.composition.fields import describe_type
 
@@ -86,7 +86,11 @@ def check_types(record: type, values: object) -> dict[str, Any]:
     checked = {name: values.get(name, default) for name, default in known.items()}
     for name, value in checked.items():
         hint = _hints(record)[name]
-        if not _fits(value, _kinds(hint)):
+        if get_origin(hint) is tuple and isinstance(value, list | tuple):  # JSON has lists
+            checked[name], fits = tuple(value), all(_fits(each, _kinds(hint)) for each in value)
+        else:
+            fits = _fits(value, _kinds(hint))
+        if not fits:
             raise ValueError(f"{name} must be {describe_type(hint)}, got {short(value)}")
     return checked
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from dqrun.cli.verbs.predictors import Predictor
+from dqrun.config.tasks import kind_of
 from dqrun.data.unlabelled import Unlabelled
 from dqrun.durable import replacing
 from dqrun.errors import ConfigError, ResultsError
@@ -36,7 +37,8 @@ class Predictions:
     logits: Tensor
     embeddings: Tensor | None
     labels: list[str] | None
-    regression: bool
+    task: str
+    class_names: tuple[str, ...]
 
 
 def predict(predictor: Predictor, graphs: Unlabelled, embeddings: bool) -> Predictions:
@@ -59,21 +61,42 @@ def predict(predictor: Predictor, graphs: Unlabelled, embeddings: bool) -> Predi
         logits=torch.cat([logits for logits, _ in outputs]),
         embeddings=torch.cat(states) if states else None,
         labels=graphs.labels,
-        regression=predictor.trained_on.task == "graph_regression",
+        task=predictor.trained_on.task,
+        class_names=predictor.rule.class_names,
     )
 
 
 def write_predictions(stream: TextIO, found: Predictions) -> None:
-    """CSV with a header: `graph` or `node`, `prediction`, for classes `logit_0`..., `target` where labels are known."""
+    """CSV with a header: `graph` or `node`, `prediction`, for classes `logit_0`..., `target` where labels are known.
+
+    Classes have their names where training had some. Of several labels each has its own three columns:
+    `prediction_NAME` (0 or 1), `logit_NAME`, `target_NAME`.
+    """
     columns: dict[str, Iterable[str]] = {found.kind: map(str, found.names.tolist())}
-    if found.regression:
+    kind, outputs = kind_of(found.task), found.logits.size(1)
+    names = found.class_names or tuple(map(str, range(outputs)))
+    if kind == "regression":
         columns["prediction"] = _texts(found.logits.squeeze(-1))
+    elif kind == "classification":
+        columns["prediction"] = [names[c] for c in found.logits.argmax(-1).tolist()]
     else:
-        columns["prediction"] = map(str, found.logits.argmax(-1).tolist())
-        columns |= {f"logit_{c}": _texts(found.logits[:, c]) for c in range(found.logits.size(1))}
-    if found.labels is not None and any(found.labels):
-        columns["target"] = found.labels
-    _write(stream, columns)
+        said = (found.logits > 0).long().t().tolist()
+        columns |= {f"prediction_{name}": map(str, said[c]) for c, name in enumerate(names)}
+    if kind != "regression":
+        columns |= {f"logit_{name}": _texts(found.logits[:, c]) for c, name in enumerate(names)}
+    _write(stream, columns | _target_columns(found, names))
+
+
+def _target_columns(found: Predictions, names: Sequence[str]) -> dict[str, Iterable[str]]:
+    """The labels of the user's data, where there are some that fit."""
+    if found.labels is None or not any(label.strip(";") for label in found.labels):
+        return {}
+    if kind_of(found.task) != "multilabel":
+        return {"target": found.labels}
+    parted = [label.split(";") for label in found.labels]
+    if any(len(each) != len(names) for each in parted):
+        return {}
+    return {f"target_{name}": [each[c] for each in parted] for c, name in enumerate(names)}
 
 
 def check_embeddings_file(path: str) -> None:

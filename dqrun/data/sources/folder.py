@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from dqrun.config import DataConfig, DatasetConfig
+from dqrun.config.tasks import is_node_task
 from dqrun.data.dataset import GraphDataset
 from dqrun.data.sources.folder_content import UserGraphs, edge_warnings
 from dqrun.errors import ConfigError, DataError
@@ -22,8 +23,8 @@ def load(dataset: DatasetConfig, data: DataConfig) -> GraphDataset:
     folder = user_path(dataset.path)
     if not os.path.isdir(folder):  # unlike Path.is_dir it takes names that no system takes
         raise ConfigError.rule("dataset.path", "be an existing folder", dataset.path)
-    content, is_node_task = _read(folder, dataset.task), dataset.task == "node_classification"
-    arrays = content.arrays(is_node_task, edge_warnings(content))
+    content = _read(folder, dataset.task)
+    arrays = content.arrays(is_node_task(dataset.task), edge_warnings(content))
     return arrays.dataset(dataset.name, dataset.task, f"{dataset.name} is read from {folder}")
 
 
@@ -32,10 +33,9 @@ def _read(folder: Path, task: str) -> UserGraphs:
     from dqrun.data.sources.folder_csv import read_graphs, read_nodes
     from dqrun.data.sources.folder_npz import read_npz
 
-    is_node_task, regression = task == "node_classification", task == "graph_regression"
     if archive_of(folder) is not None:
-        return read_npz(folder / "data.npz", is_node_task, regression)
-    return read_nodes(folder) if is_node_task else read_graphs(folder, regression)
+        return read_npz(folder / "data.npz", task)
+    return read_nodes(folder, task) if is_node_task(task) else read_graphs(folder, task)
 
 
 def archive_of(folder: Path) -> Path | None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -18,6 +18,14 @@ Floats = NDArray[np.float32]
 Place = Callable[[int], str]  # names the file and the line (or array element) of a row
 
 
+class Targets(NamedTuple):
+    """Targets of graphs or nodes: y as `GraphDataset.y`, the number of classes or labels, and their names."""
+
+    y: NDArray[Any]
+    num_classes: int
+    names: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True)
 class UserGraphs:
     """Checked content of a folder or file with G graphs, N nodes and E edges."""
@@ -28,16 +36,15 @@ class UserGraphs:
     x: Floats | None  # [N, F]
     node_ids: Ints  # [N] as the user calls the nodes
     graph_ids: Ints  # [G] as the user calls the graphs
-    y: NDArray[Any] = field(default_factory=lambda: np.zeros(0, np.float32))  # [G] or [N]: classes or float32 targets
-    num_classes: int = 0  # 0 for regression, or without labels
+    targets: Targets | None = None  # [G] or [N], in the order of the file; None: there are none
     parts: dict[str, Ints] | None = None  # ids of train, val and test: graphs, or nodes for node tasks
     category: Ints | None = None  # [N]
     edge_weight: Floats | None = None  # [E]
     edge_attr: Floats | Ints | None = None  # features [E, D] or categories [E]
 
-    def labelled(self, y: NDArray[Any], num_classes: int, parts: dict[str, Ints] | None) -> UserGraphs:
+    def labelled(self, targets: Targets, parts: dict[str, Ints] | None) -> UserGraphs:
         """The same graphs with labels, and with the user's split."""
-        return replace(self, y=y, num_classes=num_classes, parts=parts)
+        return replace(self, targets=targets, parts=parts)
 
     @property
     def order(self) -> Ints:
@@ -51,14 +58,18 @@ class UserGraphs:
         local[order] = np.arange(order.size) - np.repeat(np.cumsum(counts) - counts, counts)
         edge_graph = self.node_graph[self.source]
         edges = np.argsort(edge_graph, kind="stable")
-        y = self.y if self.y.size else np.zeros(order.size if is_node_task else counts.size, np.float32)
-        parts = {name: torch.from_numpy(ids) for name, ids in (self.parts or {}).items()}
+        members = order if is_node_task else np.arange(counts.size)
+        place = np.empty_like(members)
+        place[members] = np.arange(members.size)
+        known = self.targets or Targets(np.zeros(members.size, np.float32), 0)
+        parts = {name: torch.from_numpy(place[ids]) for name, ids in (self.parts or {}).items()}
         return GraphArrays(
             edge_index=torch.from_numpy(np.stack([local[self.source[edges]], local[self.target[edges]]])),
             node_counts=torch.from_numpy(counts),
             edge_counts=torch.from_numpy(np.bincount(edge_graph, minlength=counts.size)),
-            y=torch.from_numpy(y),
-            num_classes=self.num_classes,
+            y=torch.from_numpy(known.y[members]),
+            num_classes=known.num_classes,
+            class_names=known.names,
             x=None if self.x is None else torch.from_numpy(self.x[order]),
             category=None if self.category is None else torch.from_numpy(self.category[order]),
             warnings=warnings,

@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from dqrun.data.sources.folder_content import Ints, UserGraphs, first_bad, targets
+from dqrun.config.tasks import kind_of
+from dqrun.data.sources.folder_content import Ints, UserGraphs, first_bad
+from dqrun.data.sources.folder_labels import LABEL, PREFIX, label_kind, others_of, read_targets
 from dqrun.data.sources.folder_table import ID, NUMBER, WORD, Table
 from dqrun.data.splits import PARTS
 from dqrun.errors import DataError
@@ -17,23 +19,34 @@ WEIGHT = "weight"
 """The column of `edges.csv` that is no feature."""
 
 
-def read_graphs(folder: Path, regression: bool) -> UserGraphs:
-    """Many graphs with a label each; graphs and nodes keep the order of `graphs.csv` and `nodes.csv`."""
-    kinds = {"graph": ID, "label": NUMBER if regression else ID, "split": WORD}
-    graphs = Table.read(folder / "graphs.csv", kinds, optional=("split",))
-    y, num_classes = targets(graphs.values["label"], regression, graphs.place)
-    return graph_structure(folder, graphs).labelled(y, num_classes, _parts(graphs))
+def read_graphs(folder: Path, task: str) -> UserGraphs:
+    """Many graphs with targets each; graphs and nodes keep the order of `graphs.csv` and `nodes.csv`."""
+    graphs = graph_table(folder, task)
+    targets = read_targets(graphs, task)
+    return graph_structure(folder, graphs).labelled(targets, _parts(graphs))
 
 
-def graph_structure(folder: Path, graphs: Table | None) -> UserGraphs:
+def graph_table(folder: Path, task: str, labels: str | None = None) -> Table:
+    """`graphs.csv`; `labels`: the kind of the column `label`, which may then be missing; None: as it is to be."""
+    path, kinds, optional = folder / "graphs.csv", {"graph": ID, "split": WORD}, ["split"]
+    if kind_of(task) != "multilabel":
+        kinds[LABEL] = labels or label_kind(path, task)
+        optional += [LABEL] if labels else []
+    return Table.read(path, kinds, optional, others=others_of(task, ""))
+
+
+def graph_structure(folder: Path, graphs: Table | None, nodes: Table | None = None) -> UserGraphs:
     """The graphs that `nodes.csv` and `edges.csv` hold, without labels.
 
     `graphs`: the table that lists them; None: they are those that `nodes.csv` names, in the order of their first nodes.
+    `nodes`: `nodes.csv`, where it has been read: the table of a node task.
     """
-    nodes = Table.read(folder / "nodes.csv", {"graph": ID, "node": ID}, others=NUMBER)
+    of_nodes = nodes is not None
+    if nodes is None:
+        nodes = Table.read(folder / "nodes.csv", {"graph": ID, "node": ID}, others=NUMBER)
     edges = edge_table(folder / "edges.csv", {"graph": ID, "source": ID, "target": ID})
     for name in ("label", "split"):
-        if name in nodes:
+        if name in nodes and not of_nodes:
             raise DataError(f"{nodes.path}: line 1: column {name} belongs in graphs.csv for graph tasks")
     if graphs is None:
         known, listed = pd.Index(pd.unique(nodes.ids("graph"))), nodes.path.name
@@ -55,7 +68,7 @@ def graph_structure(folder: Path, graphs: Table | None) -> UserGraphs:
         source=source,
         target=target,
         node_graph=node_graph,
-        x=nodes.features("graph", "node"),
+        x=nodes.features("graph", "node", *((LABEL, "split", *_several_of(nodes)) if of_nodes else ())),
         node_ids=nodes.ids("node"),
         graph_ids=known.to_numpy(dtype=np.int64),
         **edge_data(edges),
@@ -75,20 +88,31 @@ def edge_data(edges: Table) -> dict[str, Any]:
     return {"edge_weight": weight, "edge_attr": edges.features("graph", "source", "target", WEIGHT)}
 
 
-def read_nodes(folder: Path) -> UserGraphs:
-    """One graph whose nodes have labels; nodes keep the order of `nodes.csv`."""
-    nodes = node_table(folder, ID)
-    y, num_classes = targets(nodes.values["label"], False, nodes.place)
-    return node_structure(folder, nodes).labelled(y, num_classes, _parts(nodes))
+def read_nodes(folder: Path, task: str) -> UserGraphs:
+    """One or several graphs whose nodes have targets; nodes keep the order of `nodes.csv`."""
+    nodes = node_table(folder, task)
+    targets = read_targets(nodes, task)
+    return node_structure(folder, nodes).labelled(targets, _parts(nodes))
 
 
-def node_table(folder: Path, labels: str, optional: tuple[str, ...] = ("split",)) -> Table:
-    """`nodes.csv` of a node task; `labels`: the kind of its labels."""
-    return Table.read(folder / "nodes.csv", {"node": ID, "label": labels, "split": WORD}, optional, others=NUMBER)
+def node_table(folder: Path, task: str, labels: str | None = None) -> Table:
+    """`nodes.csv` of a node task; `labels`: as in `graph_table`."""
+    path, kinds, optional = folder / "nodes.csv", {"graph": ID, "node": ID, "split": WORD}, ["graph", "split"]
+    if kind_of(task) != "multilabel":
+        kinds[LABEL] = labels or label_kind(path, task)
+        optional += [LABEL] if labels else []
+    return Table.read(path, kinds, optional, others=others_of(task, NUMBER))
+
+
+def _several_of(table: Table) -> tuple[str, ...]:
+    """The columns of several labels, which are the only ones of words."""
+    return tuple(name for name, values in table.values.items() if name.startswith(PREFIX) and values.dtype == object)
 
 
 def node_structure(folder: Path, nodes: Table) -> UserGraphs:
-    """The one graph of a node task, without labels."""
+    """The graph of a node task, or the graphs where nodes name them, without labels."""
+    if "graph" in nodes:
+        return graph_structure(folder, None, nodes)
     edges = edge_table(folder / "edges.csv", {"source": ID, "target": ID})
     _no_repeats(nodes, "node")
     if not len(nodes):
@@ -99,7 +123,7 @@ def node_structure(folder: Path, nodes: Table) -> UserGraphs:
         source=source,
         target=target,
         node_graph=np.zeros(len(nodes), dtype=np.int64),
-        x=nodes.features("node", "label", "split"),
+        x=nodes.features("node", LABEL, "split", *_several_of(nodes)),
         node_ids=nodes.ids("node"),
         graph_ids=np.zeros(1, dtype=np.int64),
         **edge_data(edges),

@@ -9,23 +9,51 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dqrun.config.tasks import is_node_task, kind_of
 from dqrun.data.archives import member_bytes, open_archive, read_npy
 from dqrun.data.edge_arrays import EDGE_ARRAYS, edge_data
-from dqrun.data.sources.folder_content import Floats, Ints, Place, UserGraphs, first_bad, targets
+from dqrun.data.sources.folder_content import Floats, Ints, Place, Targets, UserGraphs, first_bad, targets
 from dqrun.data.splits import PARTS
 from dqrun.errors import DataError
 
 ARRAYS = ("edge_index", "y", "x", "batch", *EDGE_ARRAYS, *PARTS)
 
 
-def read_npz(path: Path, is_node_task: bool, regression: bool) -> UserGraphs:
+def read_npz(path: Path, task: str) -> UserGraphs:
     """The content of an archive for training."""
     archive = Archive.open(path)
-    y, num_classes = targets(archive.numbers("y", 1), regression, archive.place("y"))
-    if is_node_task and "batch" in archive.arrays:
-        raise DataError(f"{path}: batch belongs to graph tasks; node classification has one graph")
-    node_graph = np.zeros(y.size, dtype=np.int64) if is_node_task else _node_graph(archive, y.size)
-    return npz_structure(archive, node_graph).labelled(y, num_classes, _parts(archive, y.size))
+    known = _targets(archive, task)
+    members = len(known.y)
+    if not is_node_task(task):
+        node_graph = _node_graph(archive, members)
+    elif "batch" in archive.arrays:
+        node_graph = _graph_of_nodes(archive, members)
+    else:
+        node_graph = np.zeros(members, dtype=np.int64)
+    return npz_structure(archive, node_graph).labelled(known, _parts(archive, members))
+
+
+def _targets(archive: Archive, task: str) -> Targets:
+    """The array `y`: [G] or [N], or of several labels [G, L] or [N, L] with 0, 1 and nan."""
+    if kind_of(task) != "multilabel":
+        return Targets(*targets(archive.numbers("y", 1), kind_of(task) == "regression", archive.place("y")))
+    y = archive.numbers("y", 2).astype(np.float32)
+    if not y.size:
+        raise DataError(f"{archive.path}: y must hold a label")
+    wrong = ~((y == 0) | (y == 1) | np.isnan(y)).all(axis=1)
+    first_bad(wrong, archive.place("y"), "labels must be 0, 1 or nan (not known)", y)
+    return Targets(y, y.shape[1])
+
+
+def _graph_of_nodes(archive: Archive, num_nodes: int) -> Ints:
+    """The array `batch` of a node task: all of 0..G-1 occur."""
+    batch = archive.integers("batch", 1)
+    if len(batch) != num_nodes:
+        raise DataError(f"{archive.path}: batch must have {num_nodes} elements, one per node, got {len(batch)}")
+    graphs = np.unique(batch)
+    if graphs[-1] != graphs.size - 1:
+        raise DataError(f"{archive.path}: batch must name graphs 0..G-1 without a gap")
+    return batch
 
 
 @dataclass(frozen=True)

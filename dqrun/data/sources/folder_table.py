@@ -43,11 +43,18 @@ class Table:
     lines: Callable[[], Ints]  # line of each row, the header is line 1; worked out when asked for
 
     @classmethod
-    def read(cls, path: Path, kinds: Mapping[str, str], optional: Collection[str] = (), others: str = "") -> Table:
+    def read(
+        cls,
+        path: Path,
+        kinds: Mapping[str, str],
+        optional: Collection[str] = (),
+        others: str | Callable[[str], str] = "",
+    ) -> Table:
         """Reads a file whose header must hold the columns of `kinds`, but for those in `optional`.
 
-        `kinds`: kind of each column. `others`: kind of further columns; empty: there must be none. Raises DataError,
-        naming line and column, for a file that is missing or is no table, other columns, and values of another kind.
+        `kinds`: kind of each column. `others`: kind of further columns, or a function that gives it for a name; empty:
+        there must be none. Raises DataError, naming line and column, for a file that is missing or is no table, other
+        columns, and values of another kind.
         """
         text = _text(path)
         first, _, body = text.partition(b"\n")
@@ -59,7 +66,12 @@ class Table:
 
     @classmethod
     def _slowly(
-        cls, path: Path, text: bytes, kinds: Mapping[str, str], optional: Collection[str], others: str
+        cls,
+        path: Path,
+        text: bytes,
+        kinds: Mapping[str, str],
+        optional: Collection[str],
+        others: str | Callable[[str], str],
     ) -> Table:
         """Line by line; raises DataError for the first value that breaks a rule."""
         rows = _rows(path, text)
@@ -132,7 +144,11 @@ def _text(path: Path) -> bytes:
 
 
 def _checked_header(
-    path: Path, names: list[str], kinds: Mapping[str, str], optional: Collection[str], others: str
+    path: Path,
+    names: list[str],
+    kinds: Mapping[str, str],
+    optional: Collection[str],
+    others: str | Callable[[str], str],
 ) -> dict[str, str]:
     """The kind of each column of a header, in its order."""
     header: dict[str, str] = {}
@@ -140,7 +156,7 @@ def _checked_header(
     for name in (name.strip() for name in names):
         if not name or name in header:
             raise DataError(f"{path}: line 1: each column must have a name of its own, got {name!r}")
-        header[name] = kinds.get(name, others)
+        header[name] = kinds.get(name) or (others if isinstance(others, str) else others(name))
     for name in required:
         if name not in header:
             raise DataError(f"{path}: line 1: column {name} is missing, the header must hold {', '.join(required)}")

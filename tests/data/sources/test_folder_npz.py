@@ -105,8 +105,8 @@ def test_a_broken_rule_is_named(name: str, value: NDArray[Any] | None, message: 
     assert "\n" not in str(error.value)
 
 
-def test_a_node_task_has_no_batch(load: Load) -> None:
-    with pytest.raises(DataError, match=r"data\.npz: batch belongs to graph tasks"):
+def test_batch_of_a_node_task_has_an_element_per_node(load: Load) -> None:
+    with pytest.raises(DataError, match=r"data\.npz: batch must have 4 elements, one per node, got 5"):
         load(graphs(), "node_classification")
 
 
