@@ -57,7 +57,6 @@ def quantize(
     config = replace(config, model=replace(config.model, layers=max(1, swapped.view.num_layers)))
     QuantPlan(config.quant, config.method, config.plan).apply(swapped.view)
     swapped.forward_pass.draw = _draw_of(config)
-    vars(swapped.model)["_dqrun_swapped"] = swapped  # for `lower`: no submodule, so that no state is kept twice
     return swapped.model
 
 

@@ -63,17 +63,21 @@ def check_edges(edge_index: Tensor, num_nodes: int) -> None:
 
 
 def with_self_loops(
-    edge_index: Tensor, num_nodes: int, edge_weight: Tensor | None = None, edge_attr: Tensor | None = None
+    edge_index: Tensor,
+    num_nodes: int,
+    edge_weight: Tensor | None = None,
+    edge_attr: Tensor | None = None,
+    loop_weight: float = 1.0,
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """Edges with one self-loop per node, at the end, and their weights and features; see `build_graph`.
 
-    Categories have no mean: with self-loops there are none.
+    Categories have no mean: with self-loops there are none. `loop_weight`: of a new loop.
     """
     kept = edge_index[0] != edge_index[1]
     nodes = torch.arange(num_nodes, device=edge_index.device)
     edges = torch.cat([edge_index[:, kept], nodes.expand(2, num_nodes)], 1)
     if edge_weight is not None:
-        loops = edge_weight.new_ones(num_nodes)
+        loops = edge_weight.new_full((num_nodes,), loop_weight)
         raw = (~kept).nonzero().squeeze(1)
         last = edge_index.new_full((num_nodes,), -1).scatter_reduce(0, edge_index[0, raw], raw, "amax")
         loops = torch.where(last >= 0, edge_weight[last.clamp(min=0)], loops) if raw.numel() else loops

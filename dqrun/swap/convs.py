@@ -8,13 +8,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch_geometric.nn import GATConv, GCNConv, GINConv
+from torch_geometric.nn import GATConv, GCNConv, GINConv, SAGEConv
 
 from dqrun.errors import ConfigError
 from dqrun.nn.gat import NEGATIVE_SLOPE, GATLayer
 from dqrun.nn.gcn import GCNLayer
 from dqrun.nn.gin import GINLayer
 from dqrun.nn.layer import Layer
+from dqrun.nn.sage import SAGELayer
 
 
 @dataclass(frozen=True)
@@ -35,16 +36,23 @@ class Conv:
 
 def gcn(conv: Any) -> Layer:
     layer = GCNLayer(conv.in_channels, conv.out_channels)
-    layer.weight = copied(conv.lin.weight.t())
+    layer.weight = copied(conv.lin.weight.t(), conv.lin.weight.requires_grad)
     layer.bias = copied_bias(conv.bias, layer.out_channels, conv.lin.weight)
     return layer
 
 
 def gat(conv: Any) -> Layer:
     layer = GATLayer(conv.in_channels, conv.out_channels, conv.heads, conv.concat, attention_dropout=conv.dropout)
-    layer.weight = copied(conv.lin.weight.t())
+    layer.weight = copied(conv.lin.weight.t(), conv.lin.weight.requires_grad)
     layer.attention = copied(torch.cat([conv.att_src, conv.att_dst]), conv.att_src.requires_grad)
     layer.bias = copied_bias(conv.bias, layer.out_channels, conv.lin.weight)
+    return layer
+
+
+def sage(conv: Any) -> Layer:
+    layer = SAGELayer(conv.in_channels, conv.out_channels)
+    layer.neighbour.weight, layer.root.weight = copied(conv.lin_l.weight), copied(conv.lin_r.weight)
+    layer.bias = copied_bias(conv.lin_l.bias, layer.out_channels, conv.lin_l.weight)
     return layer
 
 
@@ -70,12 +78,18 @@ def copied_bias(bias: Tensor | None, channels: int, like: Tensor) -> nn.Paramete
 
 _SUMS = {"aggr": ("add", "sum"), "flow": ("source_to_target",), "decomposed_layers": (1,), "explain": (None, False)}
 CONVS: dict[type[nn.Module], Conv] = {
-    GCNConv: Conv("gcn", gcn, ("edge_weight",), {**_SUMS, "normalize": (True,), "improved": (False,)}),
+    GCNConv: Conv("gcn", gcn, ("edge_weight",), {**_SUMS, "normalize": (True,)}),
     GATConv: Conv(
         "gat",
         gat,
         ("edge_attr", "size", "return_attention_weights"),
         {**_SUMS, "negative_slope": (NEGATIVE_SLOPE,), "edge_dim": (None,), "residual": (False,)},
+    ),
+    SAGEConv: Conv(
+        "sage",
+        sage,
+        ("size",),
+        {**_SUMS, "aggr": ("mean",), "normalize": (False,), "project": (False,), "root_weight": (True,)},
     ),
     GINConv: Conv("gin", gin, ("size",), _SUMS, network="nn"),
 }

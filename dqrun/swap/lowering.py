@@ -26,6 +26,8 @@ def lower_swapped(swapped: Swapped, to: Lowering) -> bool:
     loops = {conv.self_loops for conv in convolutions}
     if len(loops) > 1:
         raise ConfigError("convolutions of one program must all run over self-loops, or none")
+    if any(conv.loop_weight != 1.0 for conv in convolutions):
+        raise ConfigError("GCNConv with improved=True can't be lowered: self-loops of a program weigh 1")
     if not steps:
         raise ConfigError("the network has no operation that can be lowered")
     x = to.features(_channels(steps[0].operation), Into(names.site(steps[0].operation)))

@@ -7,25 +7,35 @@ from typing import Any
 from torch import Tensor, nn
 
 from dqrun.errors import DataError
+from dqrun.graphs import Graph
 from dqrun.nn.layer import Layer
 from dqrun.nn.linear import BatchNorm, Linear
 from dqrun.nn.lowering import Into, Lowering, Value
 from dqrun.quant import Site
 from dqrun.swap.passes import ForwardPass
+from dqrun.swap.structures import build
 
 
 class SwappedConv(nn.Module):
     """A convolution: called as PyG's, `conv(x, edge_index, ...)`.
 
     `layer`: dqrun's, which has the weights. Site `state`: the node tensor that enters, which `plan=integer` quantises
-    in place of the layer's `input`. `names`: of the arguments after `edge_index`.
+    in place of the layer's `input`. `names`: of the arguments after `edge_index`. `self_loops`: whether they are added;
+    `loop_weight`: their weight where edges have weights (as PyG's, which is 1 where they have none).
     """
 
     def __init__(
-        self, layer: Layer, index: int, self_loops: bool, names: tuple[str, ...], forward_pass: ForwardPass
+        self,
+        layer: Layer,
+        index: int,
+        names: tuple[str, ...],
+        forward_pass: ForwardPass,
+        self_loops: bool = False,
+        loop_weight: float = 1.0,
     ) -> None:
         super().__init__()
-        self.layer, self.index, self.self_loops, self.names = layer, index, self_loops, names
+        self.layer, self.index, self.names = layer, index, names
+        self.self_loops, self.loop_weight = self_loops, loop_weight
         self.in_channels, self.out_channels = layer.in_channels, layer.out_channels
         self.state = Site(fp32_by_default=True)
         self._pass = forward_pass
@@ -44,9 +54,17 @@ class SwappedConv(nn.Module):
         ):
             if value is not None and not read:
                 raise DataError(f"{name} must be None: a quantised {type(self.layer).__name__} does not read it")
-        graph = self._pass.graph(self.index, edge_index, x.size(0), self.self_loops, self.training, weight, attr)
+        graph = self._graph(edge_index, x.size(0), weight, attr)
         gathered = graph.csr.out_degree + 1 if self.layer.gathers_input and not self.state.is_fp32 else None
         return self.layer(self.state(x, graph.protected, gathered), graph)  # type: ignore[no-any-return]
+
+    def _graph(self, edge_index: Tensor, num_nodes: int, weight: Tensor | None, attr: Tensor | None) -> Graph:
+        """Without edge data it is kept for the next call."""
+        if weight is None and attr is None:
+            graph = self._pass.structures.graph(edge_index, num_nodes, self.self_loops)
+        else:
+            graph = build(edge_index, num_nodes, self.self_loops, weight, attr, self.loop_weight)
+        return self._pass.masked(graph, edge_index, self.index, self.training)
 
 
 class SwappedLinear(nn.Module):

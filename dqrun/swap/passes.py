@@ -55,28 +55,17 @@ class ForwardPass:
         if not self._inside:
             self._forget()
 
-    def graph(
-        self,
-        index: int,
-        edge_index: Tensor,
-        num_nodes: int,
-        self_loops: bool,
-        training: bool,
-        edge_weight: Tensor | None = None,
-        edge_attr: Tensor | None = None,
-    ) -> Graph:
-        """The graph that convolution `index` runs over, with its mask in training."""
+    def masked(self, graph: Graph, edge_index: Tensor, index: int, training: bool) -> Graph:
+        """The graph of `edge_index` that convolution `index` runs over, with its mask in training."""
         if not self._inside and index in self._called:
             self._forget()
         self._called.add(index)
-        graph = self.structures.with_edge_data(edge_index, num_nodes, self_loops, edge_weight, edge_attr)
         if not training or self.draw is None:
             self._present = None
             return graph
-        if num_nodes not in self._masks:
+        if graph.num_nodes not in self._masks:
             self._draw(graph, edge_index)
-        masks = self._masks.get(num_nodes)
-        graph = graph.with_protection_masks(masks).layer(index)
+        graph = graph.with_protection_masks(self._masks.get(graph.num_nodes)).layer(index)
         self._present = graph.protected
         return graph
 

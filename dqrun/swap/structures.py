@@ -57,23 +57,27 @@ class Structures:
         for known in self._known:
             if known.fits(edge_index, num_nodes, self_loops):
                 return known.graph
-        graph = _build(edge_index, num_nodes, self_loops, None, None)
+        graph = build(edge_index, num_nodes, self_loops)
         if not edge_index.is_inference():  # torch does not count the changes of inference tensors
             found = _Known(weakref.ref(edge_index), edge_index._version, num_nodes, self_loops, graph)
             alive = [known for known in self._known if known.edge_index() is not None]
             self._known = [*alive[-(MOST - 1) :], found]
         return graph
 
-    def with_edge_data(
-        self, edge_index: Tensor, num_nodes: int, self_loops: bool, weight: Tensor | None, attr: Tensor | None
-    ) -> Graph:
-        """As `graph`, with edge_weight (float32 [E]) and edge_attr (float32 [E, D]); only without them is it kept."""
-        if weight is None and attr is None:
-            return self.graph(edge_index, num_nodes, self_loops)
-        return _build(edge_index, num_nodes, self_loops, weight, attr)
 
+def build(
+    edge_index: Tensor,
+    num_nodes: int,
+    self_loops: bool,
+    weight: Tensor | None = None,
+    attr: Tensor | None = None,
+    loop_weight: float = 1.0,
+) -> Graph:
+    """The graph of PyG's tensors, with edge_weight (float32 [E]) and edge_attr (float32 [E, D]) where given.
 
-def _build(edge_index: Tensor, num_nodes: int, self_loops: bool, weight: Tensor | None, attr: Tensor | None) -> Graph:
+    `degree_rank`: within all of its nodes. `loop_weight`: of a self-loop that is added to edges with weights.
+    Raises DataError for tensors that do not fit.
+    """
     require_edge_index(edge_index)
     edges = edge_index.as_subclass(Tensor)  # PyG's EdgeIndex is a tensor with methods of its own
     check_edges(edges, num_nodes)
@@ -83,7 +87,7 @@ def _build(edge_index: Tensor, num_nodes: int, self_loops: bool, weight: Tensor 
     ends = edges.new_tensor([0, num_nodes])
     rank = degree_rank(in_degree(edges, num_nodes), ends)
     if self_loops:
-        edges, weight, attr = with_self_loops(edges, num_nodes, weight, attr)
+        edges, weight, attr = with_self_loops(edges, num_nodes, weight, attr, loop_weight)
     return replace(make_graph(edges, ends, edges.new_zeros(num_nodes), weight, attr), degree_rank=rank)
 
 

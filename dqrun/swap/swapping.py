@@ -80,7 +80,9 @@ def swap(model: nn.Module, unsupported: str = "error") -> Swapped:
         raise ConfigError("the network must have a convolution of PyG, a linear layer or a batch norm to be quantised")
     if root is model:
         PassHooks(swapper.forward_pass).attach(root)
-    return Swapped(root, swapper.view, swapper.forward_pass, tuple(swapper.left), swapper.kind)
+    found = Swapped(root, swapper.view, swapper.forward_pass, tuple(swapper.left), swapper.kind)
+    vars(root)["_dqrun_swapped"] = found  # for `lower`: no submodule, so that no state is kept twice
+    return found
 
 
 class _Swapper:
@@ -143,7 +145,9 @@ class _Swapper:
         check_conv(name, conv, kind)
         layer = kind.make(conv)
         index, view = self.view.num_layers, nn.Module()
-        view.add_module("sites", layer.sites)
+        for part, module in layer.named_children():
+            if part != "mlp":
+                view.add_module(part, module)
         if kind.network:
             view.add_module("mlp", nn.ModuleList())
             self._part = view.mlp  # type: ignore[assignment]
@@ -154,13 +158,15 @@ class _Swapper:
         if index == 0:
             self.forward_pass.first_self_loops = loops
             self.kind = kind.name
-        swapped = SwappedConv(layer, index, loops, kind.names, self.forward_pass)
+        loop_weight = 2.0 if getattr(conv, "improved", False) else 1.0
+        swapped = SwappedConv(layer, index, kind.names, self.forward_pass, loops, loop_weight)
         self.view.add("layers", view)
         self.view.add("states", swapped.state)
         return swapped
 
     def _linear(self, given: Any) -> nn.Module:
-        linear = Linear(1, 1)
+        out_channels, in_channels = given.weight.shape
+        linear = Linear(in_channels, out_channels)
         linear.weight = copied(given.weight)
         linear.bias = None if given.bias is None else copied(given.bias)  # type: ignore[assignment]
         self._add("head", linear)

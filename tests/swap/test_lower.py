@@ -9,7 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch_geometric.nn import GATConv, GCNConv, GINConv, Sequential, global_add_pool
+from torch_geometric.nn import GATConv, GCNConv, GINConv, SAGEConv, Sequential, global_add_pool
 from torch_geometric.nn.aggr import MeanAggregation, SumAggregation
 
 import dqrun
@@ -33,7 +33,7 @@ class Chain(nn.Module):
                 x = part(x, edge_index, batch)
                 continue
             module, place = self.known[place], place + 1
-            if isinstance(part, GCNConv | GATConv | GINConv):
+            if isinstance(part, GCNConv | GATConv | GINConv | SAGEConv):
                 x = module(x, edge_index)
             else:
                 x = module(x, batch) if isinstance(part, SumAggregation | MeanAggregation) else module(x)
@@ -61,6 +61,7 @@ CHAINS: dict[str, Callable[[], nn.Module]] = {
         *(GINConv(mlp(6), train_eps=True), relu, GINConv(mlp(8, nn.ReLU(), nn.BatchNorm1d(8))), relu),
         *(SumAggregation(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 3)),
     ),
+    "sage": lambda: Chain(SAGEConv(6, 8), relu, SAGEConv(8, 3)),
     "means": lambda: Chain(GCNConv(6, 8), nn.BatchNorm1d(8), nn.ReLU(), MeanAggregation(), nn.Linear(8, 3)),
 }
 
@@ -130,6 +131,7 @@ def depends(x: Tensor, edge_index: Tensor, batch: Tensor) -> Tensor:
         ((GCNConv(6, 6), nn.ELU(0.5), GCNConv(6, 3)), r"known\.1 can't be lowered unless alpha is 1"),
         ((GCNConv(6, 6), always_dropout, GCNConv(6, 3)), "dropout can't be lowered: it is active in evaluation"),
         ((nn.ReLU(), GCNConv(6, 3)), r"known\.0 can't be lowered before the first"),
+        ((GCNConv(6, 3, improved=True),), "GCNConv with improved=True can't be lowered"),
         ((GCNConv(6, 6), GINConv(mlp(6))), "must all run over self-loops, or none"),
         ((GINConv(nn.Sequential(nn.ReLU(), nn.Linear(6, 3))),), "can't be lowered"),
         ((GCNConv(6, 6), nn.ELU(), nn.BatchNorm1d(6), GCNConv(6, 3)), "elu, batch norm after one another can't"),

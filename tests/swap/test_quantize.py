@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch_geometric.data import Data
-from torch_geometric.nn import GATConv, GCNConv, GINConv, Sequential, TransformerConv
-from torch_geometric.nn.models import GAT, GCN, GIN
+from torch_geometric.nn import GATConv, GCNConv, GINConv, SAGEConv, Sequential, TransformerConv
+from torch_geometric.nn.models import GAT, GCN, GIN, GraphSAGE
 
 import dqrun
 from dqrun.config import QuantConfig
@@ -98,6 +98,9 @@ def test_post_training_quantisation(network: nn.Module, batch: Inputs) -> None:
     [
         GCNConv(6, 6, add_self_loops=False),
         GCNConv(6, 6, cached=True),
+        GCNConv(6, 6, improved=True),
+        SAGEConv(6, 6),
+        SAGEConv(6, 6, bias=False),
         GATConv(6, 3, heads=3, add_self_loops=False),
         GATConv(6, 6, concat=False, bias=False),
         GINConv(nn.Identity(), eps=0.5),
@@ -111,7 +114,31 @@ def test_options_of_convolutions(conv: nn.Module, batch: Inputs) -> None:
     assert torch.allclose(swapped(x, edge_index), conv(x, edge_index), atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", [GCN, GAT, GIN])
+@pytest.mark.parametrize("improved", [True, False])
+def test_edge_weights(batch: Inputs, improved: bool) -> None:
+    conv = GCNConv(6, 6, improved=improved)
+    weight = torch.rand(batch["edge_index"].size(1))
+    x, edges = batch["x"], batch["edge_index"]
+    swapped = dqrun.quantize(conv, quant="fp32")
+    for given in (weight, None):
+        assert torch.allclose(swapped(x, edges, given), conv(x, edges, given), atol=1e-5)
+    assert torch.equal(swapped(x, edges, weight), swapped(x, edges, edge_weight=weight))
+    assert not torch.allclose(swapped(x, edges), swapped(x, edges, weight), atol=1e-2)
+    with pytest.raises(dqrun.DataError, match="edge_weight must have a row for each"):
+        swapped(x, edges, weight[:3])
+
+
+def test_scales_per_channel(network: nn.Module, batch: Inputs) -> None:
+    model = dqrun.quantize(network, ["int4", "quant.weight_granularity=channel"])
+    train(model, batch)
+    sizes = {value.numel() for name, value in model.state_dict().items() if name.endswith("low")}
+    assert len(sizes) > 1
+    again = dqrun.quantize(network, ["int4", "quant.weight_granularity=channel"])
+    again.load_state_dict(model.state_dict())
+    assert torch.equal(again.eval()(**batch), model.eval()(**batch))
+
+
+@pytest.mark.parametrize("kind", [GCN, GAT, GIN, GraphSAGE])
 def test_models_of_pyg(kind: type[nn.Module], batch: Inputs) -> None:
     options = {"norm": "BatchNorm"} if kind is GCN else {"v2": False, "heads": 2} if kind is GAT else {}
     model = kind(6, 8, 2, 3, dropout=0.1, **options).eval()
@@ -131,8 +158,9 @@ def test_sequential_of_pyg(batch: Inputs) -> None:
 @pytest.mark.parametrize(
     ("conv", "message"),
     [
-        (GCNConv(6, 6, improved=True), r"conv1 \(GCNConv\): improved must be False to be quantised, got True"),
         (GCNConv(6, 6, normalize=False), r"conv1 \(GCNConv\): normalize must be True"),
+        (SAGEConv(6, 6, aggr="max"), r"conv1 \(SAGEConv\): aggr must be mean to be quantised, got 'max'"),
+        (SAGEConv(6, 6, normalize=True), "normalize must be False"),
         (GCNConv(6, 6, aggr="max"), r"conv1 \(GCNConv\): aggr must be add"),
         (GATConv(6, 6, negative_slope=0.1), r"negative_slope must be 0\.2 to be quantised, got 0\.1"),
         (GATConv(6, 6, edge_dim=2), "edge_dim must be None"),
