@@ -57,7 +57,7 @@ def whole_files() -> tuple[bytes, ...]:
     for model in ("gin", "gcn", "gat"):
         for quant, dataset, more in (
             ("int8", "reddit_binary", ("model.norm=batch", "model.residual=true")),
-            ("int4", "cora", ("model.norm=none",)),
+            ("int4", "cora", ("model.norm=none", "quant.weight_granularity=channel")),
         ):
             words = (f"dataset={dataset}", f"model={model}", f"quant={quant}", "plan=integer", "model.layers=2")
             heads = ("model.heads=2",) if model == "gat" else ()

@@ -18,9 +18,11 @@ Make = Callable[..., Any]
 CASES = [
     ("gin", 8, {"norm": "batch", "mlp_norm": True, "residual": True, "readout": "max"}),
     ("gin", 4, {"categories": 4, "norm": "batch", "readout": "sum"}),
+    ("gin", 4, {"encoder": "linear", "norm": "batch", "mlp_norm": True, "weight_granularity": "channel"}),
     ("gin", 5, {"encoder": "linear", "activation": "none", "norm": "batch"}),
     ("gcn", 8, {"norm": "batch", "activation": "elu", "residual": True}),
     ("gcn", 4, {"graph_level": False, "hidden": 7}),
+    ("gcn", 8, {"weight_granularity": "channel"}),
     ("gcn", 3, {"encoder": "linear", "residual": True, "norm": "batch", "hidden": 5}),
     ("gat", 8, {"residual": True, "activation": "elu", "encoder": "linear"}),
     ("gat", 4, {"graph_level": False}),

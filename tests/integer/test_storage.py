@@ -36,7 +36,9 @@ ONES = Weight(torch.ones(2, 2, dtype=torch.int8))
 @pytest.mark.parametrize("bits", [2, 3, 4, 5, 6, 8])
 @pytest.mark.parametrize("categories", [0, 4])
 def test_round_trip(trained: Make, random_graph: Make, tmp_path: Path, name: str, bits: int, categories: int) -> None:
+    granularity = "channel" if bits in (4, 8) else "tensor"
     options = {"norm": "batch", "residual": True, "mlp_norm": name == "gin", "hidden": 6}
+    options["weight_granularity"] = granularity
     program = lower(trained(name, bits, bits, categories=categories, **options), {"run": "r0"})
     program.save(tmp_path / "a.dqp")
     loaded = dqrun.load_program(tmp_path / "a.dqp")

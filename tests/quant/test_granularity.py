@@ -102,7 +102,7 @@ def test_a_saved_state_has_all_scales() -> None:
 
 
 @pytest.mark.parametrize("method", ["naive", "noisy", "dq", "ptq", "dq_released"])
-@pytest.mark.parametrize("name", ["gcn", "gat", "gin"])
+@pytest.mark.parametrize("name", ["gcn", "gat", "gin", "sage"])
 def test_each_weight_of_a_network_has_scales_of_its_output_channels(name: str, method: str) -> None:
     words = ["dataset=zinc", f"model={name}", "quant=int4", f"method={method}", "quant.weight_granularity=channel"]
     (config,) = load_configs([*words, "model.encoder=linear", "model.hidden=8", "model.layers=2"])
