@@ -11,7 +11,6 @@ Exit code 1 with a failure.
 
 from __future__ import annotations
 
-import argparse
 import base64
 import builtins
 import io
@@ -30,7 +29,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
 import data_reference as reference
@@ -265,25 +263,14 @@ def slowly(kind: str, files: Files) -> reference.Facts:
     return (reference.tensors if kind == "tensors" else SOURCES[kind.removeprefix("cache of ")][1])(raw)
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--count", type=int, default=500)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--serve", action="store_true", help="judge the files that standard input names")
-    arguments = parser.parse_args()
-    torch.set_num_threads(1)
-    logging.disable()  # a damaged cache is told in a line of the log
-    if arguments.serve:
-        with tempfile.TemporaryDirectory() as folder:  # imports all that is needed before memory is bounded
-            for number, (kind, files) in enumerate(cases()):
-                packed = {name: base64.b64encode(data).decode() for name, data in files.items()}
-                case = {"kind": kind, "changed": "nothing", "whole": number, "files": packed}
-                (path := Path(folder) / "case").write_text(json.dumps(case))
-                assert judge(path) == "ran" and slowly(kind, files), kind
-        pool.serve(judge)
-        return 0
-    return pool.attack(__file__, "data files", crafted(arguments.count, arguments.seed))
+def prepare(path: Path) -> None:
+    """Imports all that is needed before memory is bounded; a damaged cache is told in the log, which nobody reads."""
+    logging.disable()
+    for number, (kind, files) in enumerate(cases()):
+        packed = {name: base64.b64encode(data).decode() for name, data in files.items()}
+        path.write_text(json.dumps({"kind": kind, "changed": "nothing", "whole": number, "files": packed}))
+        assert judge(path) == "ran" and slowly(kind, files), kind
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(pool.main(__file__, __doc__, "data files", 500, crafted, judge, prepare))

@@ -208,7 +208,9 @@ class Attack:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--count", type=int, default=300, help="attacks in all")
+    parser.add_argument(
+        "--count", type=int, default=300, help="attacks in all; kinds with a share below a half are left out"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the moments and signals")
     parser.add_argument("--only", choices=sorted(KINDS), help="attack one kind of command")
     parser.add_argument("--keep", metavar="DIR", help="where folders with failures stay (default: nowhere)")
@@ -220,6 +222,8 @@ def main() -> int:
         base.mkdir(parents=True, exist_ok=True)
         for kind in [options.only] if options.only else KINDS:
             count = options.count if options.only else round(options.count * SHARES[kind])
+            if not count:
+                continue
             attack = Attack(kind, base, random.Random(f"{options.seed} {kind}"))
             attack.learn()
             attack.run(count)

@@ -11,7 +11,6 @@ program with numbers that are not finite. Exit code 1 with a failure.
 
 from __future__ import annotations
 
-import argparse
 import json
 import random
 import sys
@@ -156,22 +155,10 @@ def judge(path: Path) -> str:
     return "ran" if bool(logits.isfinite().all()) else "numbers of a program that was taken"
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--count", type=int, default=500)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--serve", action="store_true", help="judge the files that standard input names")
-    arguments = parser.parse_args()
-    torch.set_num_threads(1)
-    if arguments.serve:
-        with tempfile.TemporaryDirectory() as folder:  # compiles all kernels before memory is bounded
-            for i, data in enumerate(whole_files()):
-                (path := Path(folder) / str(i)).write_bytes(data)
-                assert judge(path) == "ran", judge(path)
-        pool.serve(judge)
-        return 0
-    return pool.attack(__file__, "models", mutants(arguments.count, arguments.seed))
+def prepare(path: Path) -> None:
+    """Compiles all kernels before memory is bounded."""
+    pool.judges_whole_files(judge, whole_files(), path)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(pool.main(__file__, __doc__, "models", 500, mutants, judge, prepare))

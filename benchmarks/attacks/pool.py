@@ -7,6 +7,7 @@ outside of an array differs from run to run.
 
 from __future__ import annotations
 
+import argparse
 import ctypes
 import json
 import os
@@ -19,6 +20,8 @@ import traceback
 from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
+
+import torch
 
 HARMLESS = ("refused", "ran")
 PATIENCE = 120  # seconds for one file
@@ -97,6 +100,41 @@ class Worker:
             self.process.kill()
             self.process.wait()
             self.process = None
+
+
+def main(
+    script: str,
+    about: str | None,
+    name: str,
+    count: int,
+    damaged: Callable[[int, int], Iterable[bytes]],
+    judge: Callable[[Path], str],
+    prepare: Callable[[Path], None],
+) -> int:
+    """The command line of an attack, `SCRIPT [--count N] [--seed S]`; returns the exit code.
+
+    `damaged(count, seed)` makes the files, `count` of them by default. `prepare(path)` runs in each new worker before
+    its memory is bounded: it imports and compiles what `judge` needs, and may write to `path`.
+    """
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--count", type=int, default=count)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--serve", action="store_true", help="judge the files that standard input names")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    if not arguments.serve:
+        return attack(script, name, damaged(arguments.count, arguments.seed))
+    with tempfile.TemporaryDirectory() as folder:
+        prepare(Path(folder) / "whole")
+    serve(judge)
+    return 0
+
+
+def judges_whole_files(judge: Callable[[Path], str], files: Iterable[bytes], path: Path) -> None:
+    """Undamaged files must run."""
+    for data in files:
+        path.write_bytes(data)
+        assert judge(path) == "ran", judge(path)
 
 
 def attack(script: str, name: str, files: Iterable[bytes]) -> int:

@@ -11,7 +11,6 @@ an attention whose codes leave their grid. Exit code 1 with a failure.
 
 from __future__ import annotations
 
-import argparse
 import base64
 import json
 import random
@@ -238,22 +237,10 @@ def raw(value: Value) -> torch.Tensor:
     return value.unpack() if isinstance(value, Codes) else value
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--count", type=int, default=8000)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--serve", action="store_true", help="judge the files that standard input names")
-    arguments = parser.parse_args()
-    torch.set_num_threads(1)
-    if arguments.serve:
-        with tempfile.TemporaryDirectory() as folder:  # compiles all kernels before memory is bounded
-            for i, data in enumerate(whole_files()):
-                (path := Path(folder) / f"{i}.dqp").write_bytes(data)
-                assert judge(path) == "ran", judge(path)
-        pool.serve(judge)
-        return 0
-    return pool.attack(__file__, "programs", mutants(arguments.count, arguments.seed))
+def prepare(path: Path) -> None:
+    """Compiles all kernels before memory is bounded."""
+    pool.judges_whole_files(judge, whole_files(), path)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(pool.main(__file__, __doc__, "programs", 8000, mutants, judge, prepare))

@@ -44,8 +44,10 @@ class Cell:
         return text_of(self.runs[0].value(name))
 
     def label(self, names: Sequence[str]) -> str:
-        """The fields in a few words, without what says nothing: `int4 dq`, `fp32`."""
-        return " ".join(text for name in names if (text := self.text(name)) not in ("", "none"))
+        """The fields in a few words, without what says nothing: `int4 dq`, `fp32`, `int4 lr=0.01 learned_scale`."""
+        values = [(name, self.runs[0].value(name)) for name in names]
+        words = [word for name, value in values if (word := _word(name, value))]
+        return " ".join(words or [f"{_short(name)}={text_of(value)}" for name, value in values if value in (False, [])])
 
     @property
     def metric(self) -> str:
@@ -117,6 +119,20 @@ class Cell:
         if self.higher_is_better is None or math.isnan(self.mean) or math.isnan(other.mean):
             return False
         return self.mean > other.mean if self.higher_is_better else self.mean < other.mean
+
+
+def _word(name: str, value: object) -> str:
+    """A field in a label; nothing for a setting that is off. A value of a dotted field needs the field's name."""
+    text = text_of(value)
+    if text in ("", "none", "[]") or value is False:
+        return ""
+    if value is True:
+        return _short(name)
+    return f"{_short(name)}={text}" if "." in name else text
+
+
+def _short(name: str) -> str:
+    return name.rpartition(".")[2]
 
 
 def make_cells(runs: Sequence[Run], fields: Sequence[str]) -> list[Cell]:

@@ -32,10 +32,12 @@ class Filter:
         match = _WORD.fullmatch(word)
         if match is None:
             raise ConfigError.rule("a filter", "be FIELD=VALUE[,VALUE...], FIELD!=VALUE or FIELD<NUMBER", word)
-        sign, values = match["sign"], tuple(_COMMA.split(match["value"]))
-        if sign in _ORDER and (len(values) > 1 or _number(values[0]) is None):
-            raise ConfigError.rule(match["name"], f"be compared by {sign} with one number", match["value"])
-        return cls(match["name"], sign, values)
+        return cls(match["name"], match["sign"], tuple(_COMMA.split(match["value"])))
+
+    def require_number(self) -> None:
+        """Raises ConfigError where the sign needs a number and there is none."""
+        if self.sign in _ORDER and (len(self.values) > 1 or _number(self.values[0]) is None):
+            raise ConfigError.rule(self.name, f"be compared by {self.sign} with one number", ",".join(self.values))
 
     def accepts(self, run: Run) -> bool:
         """Whether the trial has such a value.
@@ -60,6 +62,7 @@ def choose(runs: list[Run], filters: Sequence[Filter]) -> list[Run]:
     """The trials that all filters accept; raises ConfigError for an unknown field, ResultsError for none left."""
     for condition in filters:
         require_fields("a filter", [condition.name], runs)
+        condition.require_number()
         left = [run for run in runs if condition.accepts(run)]
         if not left:
             found = sorted({text_of(run.value(condition.name)) or "(empty)" for run in runs})

@@ -41,7 +41,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _told(str(error), error.exit_code)
         except KeyboardInterrupt as error:
             verb = VERBS.get(arguments[0]) if arguments else None
-            return _told(f"interrupted; {verb.interrupted if verb else MAIN_INTERRUPTED}", exit_code(error))
+            said = ["interrupted", *getattr(error, "__notes__", []), verb.interrupted if verb else MAIN_INTERRUPTED]
+            return _told("; ".join(said), exit_code(error))
         except (
             BrokenPipeError
         ):  # before OSError, of which it is one: the reader went away, as in `dqrun --help | head -1`

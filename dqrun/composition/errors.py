@@ -83,6 +83,8 @@ def _explain_field(error: OmegaConfBaseException) -> str:
             return str(ConfigError.rule(name, rule, value[1]))
         if reason.endswith("is not Optional"):
             return str(ConfigError.rule(name, rule, None))
+        if rule.startswith("be a list") and isinstance(word := getattr(error, "value", None), str):
+            return str(ConfigError.rule(name, f"{rule}, as in {name}=[{word}]", word))
         return f"{name} must {rule}: {reason}"
     return f"{name}: {reason}"
 

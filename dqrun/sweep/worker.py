@@ -26,6 +26,7 @@ from dqrun.runs.store import Results
 from dqrun.runs.tracking import tracked
 from dqrun.sweep.locks import Heartbeat, LockFault, LockFile, LockLost, read_owner, remove_orphans
 from dqrun.sweep.plan import PlannedTrial
+from dqrun.sweep.stopped import saying_what_stopped
 from dqrun.training.checkpoints import Checkpoints, Identity, forget_checkpoint
 from dqrun.training.loop import Epoch
 from dqrun.training.trial import run_trial
@@ -144,9 +145,15 @@ class Worker:
         began = time.perf_counter()
         dataset = self._dataset(config)
         warn = self._warn(planned)
-        with self.progress.trial(config, trial) as show, tracked(config, planned.name, warn) as track:
+        trained = {planned.name: (planned, 0)}
+        with (
+            saying_what_stopped(trained),
+            self.progress.trial(config, trial) as show,
+            tracked(config, planned.name, warn) as track,
+        ):
 
             def report(epoch: Epoch) -> None:
+                trained[planned.name] = planned, epoch.epoch
                 beat.check()
                 show(epoch)
                 track.epoch(epoch)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -11,9 +12,22 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from dqrun.analysis.cells import Cell, ci95, make_cells, mean, std
-from dqrun.analysis.rows import Run
+from dqrun.analysis.rows import Configuration, Run
 
 MakeRun = Callable[..., Run]
+
+
+def test_labels_leave_out_what_is_off_and_name_what_a_value_is_of(make_run: MakeRun) -> None:
+    texts = (
+        "{train: {bn: 512}, method: {learned_scale: true}, plan: {fp32: [head.1.output]}}",
+        "{train: {bn: 0}, method: {learned_scale: false}, plan: {fp32: []}}",
+    )
+    run = make_run(quant="int4")
+    on, off = (Cell((replace(run, own=Configuration(run.folder, text)),)) for text in texts)
+    names = ["quant", "plan.fp32", "train.bn", "method.learned_scale"]
+    assert on.label(names) == "int4 fp32=[head.1.output] bn=512 learned_scale"
+    assert off.label(names) == "int4 bn=0"
+    assert off.label(["method.learned_scale"]) == "learned_scale=False"
 
 
 def test_statistics_equal_those_of_pandas(make_run: MakeRun) -> None:

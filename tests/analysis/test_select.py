@@ -61,9 +61,14 @@ def test_words_are_folders_or_filters(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize("word", ["seed<five", "seed<1,2", "seed>="])
-def test_order_needs_one_number(word: str) -> None:
+def test_order_needs_one_number(word: str, make_run: MakeRun) -> None:
     with pytest.raises(ConfigError, match=r"seed must be compared by .* with one number"):
-        Filter.parse(word)
+        choose([make_run()], [Filter.parse(word)])
+
+
+def test_an_unknown_field_is_named_before_its_value_is_judged(make_run: MakeRun) -> None:
+    with pytest.raises(ConfigError, match=r"a filter must name fields among .*got 'foo'"):
+        choose([make_run()], [Filter.parse("foo<")])
 
 
 def test_filters_choose_and_say_what_there_is(make_run: MakeRun) -> None:

@@ -12,12 +12,13 @@ import pandas as pd
 import pytest
 import torch
 
+from dqrun.cli import main
 from dqrun.composition.compose import load_configs
 from dqrun.config import RunConfig
 from dqrun.errors import ConfigError
 from dqrun.runs.model_file import load_model
 from dqrun.runs.store import Results
-from dqrun.sweep.locks import LockFile
+from dqrun.sweep.locks import Heartbeat, LockFile
 from dqrun.sweep.plan import make_plan
 from dqrun.sweep.run import run_all
 
@@ -166,6 +167,28 @@ def test_an_interrupt_leaves_no_half_written_folder(
     with pytest.raises(KeyboardInterrupt):
         run_all([make()], quiet=True)
     assert list((tmp_path / "results" / "runs").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("minutes", "kept"), [("1e-9", "its checkpoint is "), ("0", "it has no checkpoint and will begin anew; ")]
+)
+def test_an_interrupt_says_which_trial_it_stopped_and_where_that_goes_on(
+    minutes: str, kept: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    epochs: list[int] = []
+
+    def check(beat: Heartbeat) -> None:
+        epochs.append(len(epochs))
+        if len(epochs) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Heartbeat, "check", check)
+    words = [f"train.checkpoint_minutes={minutes}", "train.epochs=3", f"results.dir={tmp_path}"]
+    assert main([*SMALL, *words]) == 130
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("dqrun: interrupted; threads-gin-") and "stopped after epoch 2 of 3, " + kept in last
+    assert last.endswith("; finished trials are kept, the same command goes on")
+    assert all(path.name in last for path in tmp_path.glob(".checkpoints/*"))
 
 
 def test_initial_weights_and_batches_are_shared_by_methods(make: Make, tmp_path: Path) -> None:

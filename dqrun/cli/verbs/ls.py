@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
@@ -10,7 +9,7 @@ from dqrun.analysis.rows import Run
 from dqrun.analysis.select import choose, split_words
 from dqrun.analysis.sheets import Sheet, as_text
 from dqrun.analysis.text import for_terminal, format_mean
-from dqrun.cli.verbs.runs import known_to
+from dqrun.cli.verbs.runs import known_to, tell
 from dqrun.cli.verbs.trials import list_trials
 from dqrun.composition.arguments import VerbParser
 from dqrun.paths import user_path
@@ -26,8 +25,7 @@ def main(argv: Sequence[str]) -> int:
     listed = [list_trials(user_path(name)) for name in dirs or ["results"]]
     trials = [trial for found, _ in listed for trial in found]
     found = known_to(filters, choose(trials, filters)) if trials else []
-    for text in (text for _, complaints in listed for text in complaints):
-        print(f"dqrun: {for_terminal(text)}", file=sys.stderr)
+    tell(text for _, complaints in listed for text in complaints)
     if arguments.names:
         for trial in found:
             print(for_terminal(trial.row["run_id"]))

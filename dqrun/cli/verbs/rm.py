@@ -6,9 +6,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from dqrun.analysis.meter import count
 from dqrun.analysis.rows import Run
 from dqrun.analysis.text import for_terminal
-from dqrun.cli.verbs.runs import add_choice, chosen
+from dqrun.cli.verbs.runs import add_choice, chosen, conclude
 from dqrun.cli.verbs.trials import require_results
 from dqrun.composition.arguments import VerbParser
 from dqrun.errors import ConfigError
@@ -31,7 +32,7 @@ def main(argv: Sequence[str]) -> int:
     if len(free) > SHOWN:
         print(f"and {len(free) - SHOWN} more")
     if arguments.dry_run or not free:
-        print(f"{_count(len(free))} would be removed" if free else "nothing to remove")
+        print(f"{count(len(free), 'trial')} would be removed" if free else "nothing to remove")
         return 0
     if not arguments.yes and not _agreed(len(free), root):
         print("nothing was removed")
@@ -39,10 +40,7 @@ def main(argv: Sequence[str]) -> int:
     from dqrun.cli.verbs.removal import remove  # imports pandas: only now that something is removed
 
     left = remove(root, [trial.row["run_id"] for trial in free])
-    for text in left:
-        print(f"dqrun: {for_terminal(text)}", file=sys.stderr)
-    print(f"{_count(len(free) - len(left))} removed")
-    return 2 if left else 0
+    return conclude(len(free) - len(left), "removed", left)
 
 
 def build_parser() -> VerbParser:
@@ -58,18 +56,14 @@ def build_parser() -> VerbParser:
     return parser
 
 
-def _agreed(count: int, root: Path) -> bool:
+def _agreed(number: int, root: Path) -> bool:
     """Asks; raises ConfigError where nobody can answer."""
     if not sys.stdin.isatty():
         raise ConfigError(
             "dqrun rm asks before it removes: give -y where nobody can answer, or --dry-run to look first"
         )
-    return input(f"remove {_count(count)} from {root}? [y/N] ").strip().lower() in ("y", "yes")
+    return input(f"remove {count(number, 'trial')} from {root}? [y/N] ").strip().lower() in ("y", "yes")
 
 
 def _name(trial: Run) -> str:
     return for_terminal(trial.row["run_id"])
-
-
-def _count(number: int) -> str:
-    return "1 trial" if number == 1 else f"{number} trials"

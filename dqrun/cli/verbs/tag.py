@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from typing import Any
 
-from dqrun.analysis.text import for_terminal
-from dqrun.cli.verbs.runs import add_choice, chosen
+from dqrun.cli.verbs.runs import add_choice, chosen, conclude
 from dqrun.cli.verbs.trials import UNFINISHED, require_results
 from dqrun.composition.arguments import VerbParser
 from dqrun.config.run import require_tags
@@ -34,11 +32,7 @@ def main(argv: Sequence[str]) -> int:
         write_row(folder, Row(**changed(row, add, drop, arguments.note)))
 
     left = each_locked(root, [trial.row["run_id"] for trial in trials], change)
-    for text in left:
-        print(f"dqrun: {for_terminal(text)}", file=sys.stderr)
-    count = len(trials) - len(left)
-    print("1 trial changed" if count == 1 else f"{count} trials changed")
-    return 2 if left else 0
+    return conclude(len(trials) - len(left), "changed", left)
 
 
 def build_parser() -> VerbParser:

@@ -10,7 +10,8 @@ from dqrun.analysis.progress import Progress
 from dqrun.process.cores import usable_cores
 from dqrun.sweep.launchers.pool import Heard, Job, drive
 from dqrun.sweep.launchers.processes import ProcessTask, WorkerProcess
-from dqrun.sweep.plan import Plan
+from dqrun.sweep.plan import Plan, PlannedTrial
+from dqrun.sweep.stopped import saying_what_stopped
 
 
 def check() -> None:
@@ -27,7 +28,8 @@ def launch(plan: Plan, progress: Progress) -> None:
     jobs = min(wanted or cores, cores, len(plan.to_do))
     processes = _Processes(jobs, progress)
     try:
-        drive(plan.with_threads(max(1, cores // jobs)), progress, processes.submit, jobs)
+        with saying_what_stopped(processes.trained):
+            drive(plan.with_threads(max(1, cores // jobs)), progress, processes.submit, jobs)
     finally:
         processes.stop()
 
@@ -37,6 +39,8 @@ class _Processes:
 
     def __init__(self, jobs: int, progress: Progress) -> None:
         self._progress = progress
+        self.trained: dict[str, tuple[PlannedTrial, int]] = {}
+        """By name, the trials at work and the epochs that each has trained."""
         self._all: list[WorkerProcess] = []
         try:
             for _ in range(jobs):
@@ -51,9 +55,11 @@ class _Processes:
         worker.send(job)
 
         def ended(dead: bool) -> None:
+            self.trained.pop(job.planned.name, None)
             self._free.append(self._replaced(worker) if dead else worker)
 
         def listen(heard: Heard) -> None:
+            self.trained[job.planned.name] = job.planned, heard.epoch.epoch
             self._progress.heard(job.label, heard.title, heard.epochs, heard.epoch)
 
         return ProcessTask(worker, ended, listen)

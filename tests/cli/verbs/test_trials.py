@@ -85,6 +85,12 @@ def test_ls_escapes_what_would_steer_the_terminal(write_trial: WriteTrial, capsy
     assert "a\\x1b[2Jb" in (text := output(capsys, "ls")) and "\x1b" not in text
 
 
+def test_each_verb_tells_what_could_not_be_read(three: Path, capsys: Capture) -> None:
+    for words in (["ls"], ["show", "done0"], ["tag", "done0", "--add", "a"], ["rm", "done0", "--dry-run"]):
+        assert main([*words]) == 0
+        assert capsys.readouterr().err.count("row.json is damaged") == 1
+
+
 def test_mistakes_are_one_line(three: Path, capsys: Capture) -> None:
     for words, message in [
         (["ls", "nowhere"], "no results in"),
@@ -99,7 +105,9 @@ def test_mistakes_are_one_line(three: Path, capsys: Capture) -> None:
         (["tag", "done0", "--add", "a", "--results", "nowhere"], "must be a results folder"),
     ]:
         error = output(capsys, *words, code=2)
-        assert error.startswith("dqrun: ") and error.count("\n") == 1 and message in error
+        *others, last = error.splitlines()
+        assert last.startswith("dqrun: ") and message in last
+        assert all("row.json is damaged" in line for line in others)
 
 
 def test_show_tells_row_settings_history_and_files(
