@@ -27,15 +27,17 @@ def lower(model: nn.Module) -> Program:
     from dqrun.integer.program import Program
     from dqrun.integer.sites import TrainedSites
     from dqrun.nn import GNN
+    from dqrun.nn.user import UserNetwork
     from dqrun.runs.network import TrainedNetwork
     from dqrun.swap import Swapped
     from dqrun.swap.lowering import lower_swapped
 
-    if isinstance(model, TrainedNetwork):
-        return lower_network(model.network)
-    if isinstance(model, GNN):
-        return lower_network(model)
-    swapped = getattr(model, "_dqrun_swapped", None)
+    network = model.network if isinstance(model, TrainedNetwork) else model
+    if isinstance(network, UserNetwork):
+        network = network.network
+    elif isinstance(network, GNN):
+        return lower_network(network)
+    swapped = vars(network).get("_dqrun_swapped")
     if not isinstance(swapped, Swapped):
         raise ConfigError.rule("model", "be a network of dqrun.load_model or dqrun.quantize", type(model).__name__)
     lowering = ProgramLowering(TrainedSites(swapped.view))

@@ -239,3 +239,24 @@ def test_a_network_of_data_objects(network: nn.Module, batch: Inputs) -> None:
     assert torch.allclose(model(Data(**batch)), network.eval()(**batch), atol=1e-5)
     trained = dqrun.quantize(OfData(network), "int4")
     train(trained, {"data": Data(**batch)})
+
+
+def test_it_trains_under_lightning(network: nn.Module, batch: Inputs) -> None:
+    lightning = pytest.importorskip("lightning", reason="lightning is not installed")
+
+    class Module(lightning.LightningModule):  # type: ignore[misc, name-defined]
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = dqrun.quantize(network, "int8")
+
+        def training_step(self, data: Inputs, place: int) -> Tensor:
+            return self.model(**data).square().mean()  # type: ignore[no-any-return]
+
+        def configure_optimizers(self) -> torch.optim.Optimizer:
+            return torch.optim.Adam(self.parameters(), lr=0.01)
+
+    module = Module()
+    loader = torch.utils.data.DataLoader([batch], batch_size=None)
+    options = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "accelerator": "cpu"}
+    lightning.Trainer(max_epochs=2, **options).fit(module, loader)
+    assert module.model.eval()(**batch).isfinite().all()

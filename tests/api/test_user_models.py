@@ -1,0 +1,56 @@
+"""A model that is registered in the process: its run is loaded and lowered like one of dqrun's own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch_geometric.nn import GCNConv
+from torch_geometric.nn.aggr import MeanAggregation
+
+import dqrun
+
+
+class Network(nn.Module):
+    """A chain of operations."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.conv, self.pool = GCNConv(in_channels, 8), MeanAggregation()
+        self.linear = nn.Linear(8, out_channels)
+
+    def forward(
+        self,
+        x: Tensor,
+        edge_index: Tensor,
+        batch: Tensor | None = None,
+        edge_weight: Tensor | None = None,
+        edge_attr: Tensor | None = None,
+    ) -> Tensor:
+        return self.linear(self.pool(F.relu(self.conv(x, edge_index, edge_weight)), batch))  # type: ignore[no-any-return]
+
+
+@pytest.fixture
+def registered() -> Iterator[str]:
+    dqrun.register.model("testchain")(Network)
+    yield "testchain"
+    dqrun.register.model.remove("testchain")
+
+
+def test_its_run_is_loaded_and_lowered(registered: str, tmp_path: Path) -> None:
+    words = ("dataset=threads", "dataset.graphs=20", f"model={registered}", "quant=int8", "plan=integer")
+    frame = dqrun.run(*words, "train.epochs=2", "protocol.trials=1", "threads=1", results=tmp_path, progress=False)
+    assert list(frame["status"]) == ["done"], frame["reason"].tolist()
+    model = dqrun.load_model(frame["run_id"][0], tmp_path)
+    edges = torch.randint(12, (2, 40), generator=torch.Generator().manual_seed(0))
+    batch = torch.arange(12) // 6
+    edges = edges[:, batch[edges[0]] == batch[edges[1]]]
+    logits = model(None, edges, batch)
+    program = dqrun.lower(model)
+    given = program(model.features(None, edges, 12), edges, batch)
+    assert logits.shape == (2, 2)
+    assert (given - logits).abs().max() < 0.05 * logits.abs().max()
