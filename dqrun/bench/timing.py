@@ -13,7 +13,6 @@ from typing import Any
 
 from torch.profiler import ProfilerActivity, profile
 
-from dqrun import kernels
 from dqrun.bench.progress import Tick
 from dqrun.process.cores import use_threads
 
@@ -77,9 +76,17 @@ def shares(step: Step, rounds: int = 3) -> dict[str, float]:
 
 
 def _operation(name: str) -> str:
-    """`_SpmmBackward` -> `spmm`, `aten::mm` -> `mm`."""
-    plain = name.removeprefix("aten::").removeprefix("dqrun::").removeprefix("mkldnn::").lstrip("_")
+    """`_SpmmBackward` -> `spmm`, `dqrun::spmm_weight_backward` -> `spmm`, `aten::mm` -> `mm`."""
+    plain = (
+        name.removeprefix("aten::")
+        .removeprefix("dqrun::")
+        .removeprefix("integer_")
+        .removeprefix("mkldnn::")
+        .lstrip("_")
+    )
     plain = plain.removesuffix("Backward").removesuffix("Backward0")
+    for part in ("_backward", "_weight", "_scale", "_cachemask") if name.startswith("dqrun::") else ():
+        plain = plain.removesuffix(part)
     return "".join("_" + c.lower() if c.isupper() else c for c in plain).lstrip("_")
 
 
@@ -88,7 +95,6 @@ def _profiled(profile_memory: bool = False) -> Iterator[profile]:
     """torch's profiler, without the lines that some builds of it print for each start and stop."""
     with (
         _stderr_closed(),
-        kernels.recorded(),
         profile(activities=[ProfilerActivity.CPU], profile_memory=profile_memory) as recorded,
     ):
         yield recorded

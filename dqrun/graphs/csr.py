@@ -46,6 +46,11 @@ class CSR:
         )
 
     @property
+    def parts(self) -> tuple[Tensor, ...]:
+        """The six tensors, in the order of the fields."""
+        return self.rowptr, self.col, self.row, self.t_rowptr, self.t_col, self.t_edge
+
+    @property
     def num_nodes(self) -> int:
         return self.rowptr.numel() - 1
 
@@ -81,7 +86,7 @@ class CSR:
         return d[self.row] * d[self.col]
 
     def to(self, device: torch.device | str) -> CSR:
-        return CSR(*(getattr(self, name).to(device) for name in self.__dataclass_fields__))
+        return CSR(*(part.to(device) for part in self.parts))
 
 
 def _pointer(index: Tensor, size: int) -> Tensor:

@@ -1,10 +1,13 @@
-"""The hot operations, each in two versions: plain torch (`reference`, the definition) and compiled (`cpu`, numba).
+"""The operations that take most time, as operators of torch (`ops`): plain torch defines each, numba compiles it.
 
-Everything else calls the functions here. `use` chooses the version; a backward pass runs in the version of its
-forward pass. N nodes, E edges, F channels; H heads of C channels each; G graphs. Data is float32 (float64 works and
-takes the reference); results of the two versions agree bit for bit for `fake_quantize`, the ranges and the messages
-inside `spmm_quantized`, and to rounding of the sums elsewhere. The same inputs with the same number of threads give
-the same bits. Features may be `SparseRows` wherever `Rows` stands: see `sparse`.
+Everything else calls the functions here, which take graphs and sparse rows apart into tensors for the operators
+(`dqrun::NAME` for `torch.compile` and profilers). `use` chooses the version, plain torch (`reference`) or compiled
+(`cpu`); a backward pass runs in the version of its forward pass.
+
+N nodes, E edges, F channels; H heads of C channels each; G graphs. Data is float32 (float64 works and takes the
+reference); results of the two versions agree bit for bit for `fake_quantize`, the ranges and the messages inside
+`spmm_quantized`, and to rounding of the sums elsewhere. The same inputs with the same number of threads give the same
+bits. Features may be `SparseRows` wherever `Rows` stands: see `sparse`.
 """
 
 from __future__ import annotations
@@ -17,8 +20,9 @@ from torch import Tensor
 from dqrun.graphs import CSR, Rows, SparseRows
 from dqrun.kernels import reference, sparse
 from dqrun.kernels.blocks import in_one_block
-from dqrun.kernels.choice import ran, recorded, use, version
-from dqrun.kernels.noise import Noise
+from dqrun.kernels.choice import ran, use
+from dqrun.kernels.noise import NO_NOISE, Noise
+from dqrun.kernels.ops import channels, dense, edges, ranges, rounding, sums
 from dqrun.kernels.reference import Range
 
 __all__ = [
@@ -35,7 +39,6 @@ __all__ = [
     "linear",
     "message_range",
     "ran",
-    "recorded",
     "segment_reduce",
     "spmm",
     "spmm_quantized",
@@ -78,9 +81,8 @@ def fake_quantize(
         exact = sparse.of_values(x, protected)
         values = fake_quantize(x.values, scale, zero_point, qmin, qmax, exact, estimator, relu, noise)
         return cast(R, x.with_values(values))
-    return cast(
-        R, version(reference.fake_quantize, x)(x, scale, zero_point, qmin, qmax, protected, estimator, relu, noise)
-    )
+    chosen = noise or NO_NOISE
+    return cast(R, rounding.fake_quantize(x, scale, zero_point, qmin, qmax, protected, estimator, relu, *chosen))
 
 
 def fake_quantize_broadcast(
@@ -106,7 +108,7 @@ def fake_quantize_broadcast(
         return cast(R, x.with_values(values))
     grid = (scale, zero_point, qmin, qmax)
     if protected is None and noise is None and not relu and in_one_block(scale.shape):
-        return cast(R, version(reference.fake_quantize_broadcast, x)(x, *grid, estimator))
+        return cast(R, channels.fake_quantize_broadcast(x, *grid, estimator))
     return cast(R, reference.fake_quantize(x, *grid, protected, estimator, relu, noise))
 
 
@@ -121,8 +123,7 @@ def dropout(x: R, p: float, training: bool) -> R:
         return x
     if isinstance(x, SparseRows):
         return cast(R, x.with_values(dropout(x.values, p, training)))
-    low, high = torch.randint(2**32, (2,)).tolist()
-    return cast(R, version(reference.dropout, x)(x, p, low, high))
+    return cast(R, dense.dropout(x, p, torch.randint(2**32, (2,))))
 
 
 def tail_range(
@@ -149,7 +150,8 @@ def tail_range(
     if isinstance(x, SparseRows):
         x, row_weight = sparse.multiset(x, row_weight, protected)
         protected = None
-    return version(reference.tail_range, x)(x, tail, row_weight, protected, seen, percentile)
+    low, high = ranges.tail_range(x, tail, row_weight, protected, *(seen or (None, None)), percentile)
+    return low, high
 
 
 def channel_range(
@@ -159,8 +161,10 @@ def channel_range(
 
     x: float32, without NaN, not empty. Returns two float32 tensors of `shape`. seen: ranges so far, of `shape`.
     """
-    chosen = version(reference.channel_range, x) if in_one_block(shape) else reference.channel_range
-    return chosen(x, shape, tail, seen, percentile)
+    if not in_one_block(shape):
+        return reference.channel_range(x, shape, tail, seen, percentile)
+    low, high = channels.channel_range(x, shape, tail, *(seen or (None, None)), percentile)
+    return low, high
 
 
 def linear(x: Rows, weight: Tensor, bias: Tensor | None = None, relu: bool = False) -> Tensor:
@@ -169,7 +173,7 @@ def linear(x: Rows, weight: Tensor, bias: Tensor | None = None, relu: bool = Fal
         y = spmm(x.where.places, weight.t().contiguous(), x.values)
         y = y if bias is None else y + bias
         return y.relu() if relu else y
-    return version(reference.linear, x)(x, weight, bias, relu)
+    return cast(Tensor, dense.linear(x, weight, bias, relu))
 
 
 def spmm(csr: CSR, x: R, weight: Tensor | None = None) -> R:
@@ -180,9 +184,9 @@ def spmm(csr: CSR, x: R, weight: Tensor | None = None) -> R:
     """
     if isinstance(x, SparseRows):
         assert weight is None
-        sums = sparse.neighbours(csr, x)
-        return cast(R, SparseRows(spmm(sums.terms, x.values.unsqueeze(1)).squeeze(1), sums.where))
-    return cast(R, version(reference.spmm, x)(csr, x, weight))
+        near = sparse.neighbours(csr, x)
+        return cast(R, SparseRows(spmm(near.terms, x.values.unsqueeze(1)).squeeze(1), near.where))
+    return cast(R, sums.spmm(x, weight, *csr.parts))
 
 
 def summable(csr: CSR, x: Rows) -> Rows:
@@ -206,7 +210,7 @@ def spmm_self(csr: CSR, x: R, self_weight: Tensor) -> R:
     """
     if isinstance(x, SparseRows):
         return add_self(csr, spmm(csr, x), x, self_weight)
-    return cast(R, version(reference.spmm_self, x)(csr, x, self_weight))
+    return cast(R, sums.spmm_self(x, self_weight, *csr.parts))
 
 
 def spmm_quantized(
@@ -228,11 +232,11 @@ def spmm_quantized(
     """
     if isinstance(x, SparseRows):
         assert weight is None
-        sums, exact, rows = sparse.neighbours(csr, x), sparse.of_values(x, protected), x.values.unsqueeze(1)
-        y = spmm_quantized(sums.terms, rows, None, scale, zero_point, qmin, qmax, exact, estimator, noise)
-        return cast(R, SparseRows(y.squeeze(1), sums.where))
-    chosen = version(reference.spmm_quantized, x)
-    return cast(R, chosen(csr, x, weight, scale, zero_point, qmin, qmax, protected, estimator, noise))
+        near, exact, rows = sparse.neighbours(csr, x), sparse.of_values(x, protected), x.values.unsqueeze(1)
+        y = spmm_quantized(near.terms, rows, None, scale, zero_point, qmin, qmax, exact, estimator, noise)
+        return cast(R, SparseRows(y.squeeze(1), near.where))
+    grid, chosen = (scale, zero_point, qmin, qmax), noise or NO_NOISE
+    return cast(R, sums.spmm_quantized(x, weight, *grid, protected, estimator, *chosen, *csr.parts))
 
 
 def message_range(
@@ -248,15 +252,17 @@ def message_range(
 
     protected: bool [N], source nodes left out; seen, percentile: as there.
     """
-    if isinstance(x, SparseRows):
-        assert weight is None
+    if weight is None:  # the messages of a node are equal
         return tail_range(x, tail, csr.out_degree, protected, seen, percentile)
-    return version(reference.message_range, x)(csr, x, weight, tail, protected, seen, percentile)
+    assert isinstance(x, Tensor)
+    ends = seen or (None, None)
+    low, high = ranges.message_range(x, weight, tail, protected, *ends, percentile, *csr.parts)
+    return low, high
 
 
 def edge_add(csr: CSR, source: Tensor, target: Tensor) -> Tensor:
     """source[col[e]] + target[row[e]] of each edge: both [N, H] to [E, H]; gradients to both."""
-    return version(reference.edge_add, source)(csr, source, target)
+    return cast(Tensor, edges.edge_add(source, target, *csr.parts))
 
 
 def edge_softmax(csr: CSR, logits: Tensor) -> Tensor:
@@ -264,7 +270,7 @@ def edge_softmax(csr: CSR, logits: Tensor) -> Tensor:
 
     The largest logit of the target is subtracted first. Gradient to logits.
     """
-    return version(reference.edge_softmax, logits)(csr, logits)
+    return cast(Tensor, edges.edge_softmax(logits, *csr.parts))
 
 
 def segment_reduce(x: Tensor, ptr: Tensor, mode: str) -> Tensor:
@@ -272,4 +278,7 @@ def segment_reduce(x: Tensor, ptr: Tensor, mode: str) -> Tensor:
 
     An empty segment gives 0. The gradient of "max" goes to the first maximal row.
     """
-    return version(reference.segment_reduce, x)(x, ptr, mode)
+    if mode == "max":
+        return cast(Tensor, edges.segment_max(x, ptr)[0])
+    total: Tensor = edges.segment_sum(x, ptr)
+    return total / ptr.diff().clamp(min=1).unsqueeze(-1) if mode == "mean" else total

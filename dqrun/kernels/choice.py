@@ -1,4 +1,4 @@
-"""Which version of a kernel runs: the plain torch one, or the compiled one where it works."""
+"""Which version of an operator runs: its definition in plain torch, or the compiled one where that works."""
 
 from __future__ import annotations
 
@@ -6,53 +6,65 @@ import functools
 import importlib
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
+from dataclasses import dataclass
 from types import ModuleType
-from typing import ParamSpec, TypeVar, cast
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.profiler import record_function
 
 from dqrun.errors import ConfigError
 
-P = ParamSpec("P")
-R = TypeVar("R")
-
 
 class Ran:
-    """Which versions of kernels ran; calls that have no compiled version (float64, say) do not count."""
+    """Which versions of operators ran; calls that have no compiled version (float64, say) do not count."""
 
     def __init__(self) -> None:
         self.versions: set[str] = set()
 
     @property
     def name(self) -> str:
-        """ "cpu" (compiled), "reference", "mixed", or "" where no kernel ran."""
+        """ "cpu" (compiled), "reference", "mixed", or "" where no operator ran."""
         return "mixed" if len(self.versions) > 1 else "".join(self.versions)
 
 
+@dataclass(frozen=True)
+class Backend:
+    """Compiled versions for a type of device: a module with a function for each operator that has one, of its name.
+
+    The module is imported when an operator first meets such a device. Its function `check` compiles and runs something.
+    `dtypes`: of an operator's first argument; other types take the definition. `made_by`: what compiles it.
+    """
+
+    device: str
+    module: str
+    dtypes: tuple[torch.dtype, ...]
+    made_by: str
+
+
 CHOICES = ("auto", "reference", "cpu")
-FLOATING, INTEGER = "dqrun.kernels.cpu", "dqrun.kernels.integer.cpu"
-"""The packages of compiled kernels."""
-COMPILED_TYPES = {FLOATING: (torch.float32,), INTEGER: (torch.float32, torch.uint8)}
+FLOATING = (Backend("cpu", "dqrun.kernels.cpu", (torch.float32,), "numba"),)
+"""Of the operators of training. A further device is a further entry."""
+INTEGER = (Backend("cpu", "dqrun.kernels.integer.cpu", (torch.float32, torch.uint8), "numba"),)
+"""Of the operators of integer programs."""
 
 _choice: ContextVar[str] = ContextVar("dqrun_kernels", default="auto")
-_recorded: ContextVar[bool] = ContextVar("dqrun_kernels_recorded", default=False)
 _ran: ContextVar[Ran | None] = ContextVar("dqrun_kernels_ran", default=None)
 
 
 @contextmanager
 def use(name: str) -> Iterator[None]:
-    """Kernels of the code inside the `with` block (and of the backward pass of what it computes).
+    """Versions of the operators inside the `with` block (and of the backward pass of what it computes).
 
     "auto": compiled for float32 tensors (and codes) on the CPU where numba works, else the reference; "reference":
-    plain torch; "cpu": as auto, but ConfigError where numba does not work. Other tensors always take the reference.
+    plain torch; "cpu": as auto, but an error where numba does not work (ConfigError) or a compiled version fails (its
+    own error). Other tensors always take the reference.
     """
     if name not in CHOICES:
         raise ConfigError.rule("kernels", f"be one of {', '.join(CHOICES)}", name)
-    if name == "cpu" and isinstance(problem := _load_compiled(FLOATING), str):
+    if name == "cpu" and isinstance(problem := load(FLOATING[0]), str):
         raise ConfigError(f"kernels must be auto or reference here, got 'cpu': numba does not work ({problem})")
     token = _choice.set(name)
     try:
@@ -61,19 +73,14 @@ def use(name: str) -> Iterator[None]:
         _choice.reset(token)
 
 
-@contextmanager
-def recorded() -> Iterator[None]:
-    """Kernels of the code inside the `with` block appear by name (`dqrun::NAME`) in a profile of torch's profiler."""
-    token = _recorded.set(True)
-    try:
-        yield
-    finally:
-        _recorded.reset(token)
+def no_reference() -> AbstractContextManager[None]:
+    """Within the block a choice of "reference" counts as "auto"."""
+    return use("auto") if _choice.get() == "reference" else nullcontext()
 
 
 @contextmanager
 def ran() -> Iterator[Ran]:
-    """What kernels of the code inside the `with` block really run, told by the `Ran` that it gives, then and later."""
+    """What operators inside the `with` block really run, told by the `Ran` that it gives, then and later."""
     outer, inside = _ran.get(), Ran()
     token = _ran.set(inside)
     try:
@@ -84,36 +91,71 @@ def ran() -> Iterator[Ran]:
             outer.versions |= inside.versions
 
 
-def version(meaning: Callable[P, R], x: Tensor, package: str = FLOATING) -> Callable[P, R]:
-    """The version of a function of `reference` to call for data like x; `package` has the compiled ones."""
-    chosen = _version(meaning, x, package)
-    return record_function(f"dqrun::{meaning.__name__}")(chosen) if _recorded.get() else chosen
-
-
-def _version(meaning: Callable[P, R], x: Tensor, package: str) -> Callable[P, R]:
-    if x.dtype not in COMPILED_TYPES[package]:
-        return meaning
-    compiled = None if _choice.get() == "reference" or x.device.type != "cpu" else _load_compiled(package)
-    if isinstance(compiled, str):
-        _warn_once(compiled)
-    chosen = meaning if compiled is None or isinstance(compiled, str) else getattr(compiled, meaning.__name__)
+def note(version: str) -> None:
+    """Tells `ran` that this version runs."""
     if (listener := _ran.get()) is not None:
-        listener.versions.add("reference" if chosen is meaning else "cpu")
-    return cast("Callable[P, R]", chosen)
+        listener.versions.add(version)
 
 
-@functools.cache
-def _load_compiled(package: str) -> ModuleType | str:
-    """Compiled kernels after a trial run, or in one line why there are none; numba is imported only here."""
+def compiled(operator: str, backend: Backend) -> Callable[..., Any] | None:
+    """The compiled version of an operator, or None: its definition is to run, by choice or of necessity (then told)."""
+    if _choice.get() == "reference":
+        return None
+    module = load(backend)
+    if isinstance(module, str):
+        warn_once(f"{backend.made_by} does not work ({module}): using the slower plain torch kernels")
+        return None
+    return None if operator in failed() else getattr(module, operator)
+
+
+def run(operator: str, backend: Backend, definition: Callable[..., Any], args: tuple[Any, ...], x: Tensor) -> Any:
+    """The result of the version that is to run for data like x.
+
+    A compiled version that fails is not tried again in this process, which is told once: the definition takes its
+    place. An error of the definition too is one of the arguments, and is raised.
+    """
+    if x.dtype not in backend.dtypes or x.device.type != backend.device:
+        return definition(*args)
+    function = compiled(operator, backend)
+    if function is None:
+        note("reference")
+        return definition(*args)
     try:
-        compiled = importlib.import_module(package)
-        compiled.check()
-    except Exception as error:  # a broken numba, llvmlite or C compiler cache can raise anything; torch still works
-        return f"{type(error).__name__}: {error}".splitlines()[0]
-    logging.getLogger("dqrun").info("kernels: %s, compiled by numba", package)
-    return compiled
+        result = function(*args)
+    except Exception as error:
+        if _choice.get() != "auto":
+            raise
+        result = definition(*args)
+        failed().add(operator)
+        note("reference")
+        warn_once(f"dqrun::{operator}: {_line(error)}: its compiled version failed, using the slower plain torch one")
+        return result
+    note(backend.device)
+    return result
 
 
 @functools.cache
-def _warn_once(problem: str) -> None:
-    logging.getLogger("dqrun").warning("numba does not work (%s): using the slower plain torch kernels", problem)
+def failed() -> set[str]:
+    """Operators whose compiled version failed in this process."""
+    return set()
+
+
+@functools.cache
+def load(backend: Backend) -> ModuleType | str:
+    """Compiled versions after a trial run, or in one line why there are none; numba is imported only here."""
+    try:
+        module = importlib.import_module(backend.module)
+        module.check()
+    except Exception as error:  # a broken numba, llvmlite or C compiler cache can raise anything; torch still works
+        return _line(error)
+    logging.getLogger("dqrun").info("kernels: %s, compiled by %s", backend.module, backend.made_by)
+    return module
+
+
+@functools.cache
+def warn_once(problem: str) -> None:
+    logging.getLogger("dqrun").warning(problem)
+
+
+def _line(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".splitlines()[0]

@@ -14,3 +14,7 @@ class Noise(NamedTuple):
     rate: float
     low: int
     high: int
+
+
+NO_NOISE = Noise(1.0, 0, 0)
+"""How an operator is told that there is none."""

@@ -56,12 +56,12 @@ class _FakeQuantize(torch.autograd.Function):
         estimator: str,
     ) -> Tensor:
         code = torch.round(x * (1 / scale)) + zero_point
-        exact = None if protected is None else _rows(protected, x)
+        exact = None if protected is None else of_rows(protected, x)
         ctx.scale_shape = scale.shape
         ctx.slope = (
-            _step_slope(x, scale, qmin - zero_point, qmax - zero_point, exact) if ctx.needs_input_grad[1] else None
+            step_slope(x, scale, qmin - zero_point, qmax - zero_point, exact) if ctx.needs_input_grad[1] else None
         )
-        ctx.passes = None if estimator == "ste" else _passes(code, *gradient_codes(qmin, qmax, estimator), exact)
+        ctx.passes = None if estimator == "ste" else passes(code, *gradient_codes(qmin, qmax, estimator), exact)
         y = (code.clamp(qmin, qmax) - zero_point) * scale
         return y if exact is None else torch.where(exact, x, y)
 
@@ -81,19 +81,19 @@ def gradient_codes(qmin: int, qmax: int, estimator: str) -> tuple[int, int]:
     return (qmin, qmax) if estimator == "clipped" else (qmin + 1, qmax - 1)
 
 
-def _passes(code: Tensor, low: int, high: int, exact: Tensor | None) -> Tensor:
+def passes(code: Tensor, low: int, high: int, exact: Tensor | None) -> Tensor:
     outside = (code < low) | (code > high)  # NaN is not
     return ~outside if exact is None else ~outside | exact
 
 
-def _step_slope(x: Tensor, scale: Tensor, low: Tensor, high: Tensor, exact: Tensor | None) -> Tensor:
+def step_slope(x: Tensor, scale: Tensor, low: Tensor, high: Tensor, exact: Tensor | None) -> Tensor:
     """How each rounded value changes with the step; `low`, `high`: the end codes less the zero point."""
     place = x * (1 / scale)
     slope = torch.where(place <= low, low, torch.where(place >= high, high, torch.round(place) - place))
     return slope if exact is None else slope.masked_fill(exact, 0.0)
 
 
-def _rows(row_values: Tensor, x: Tensor) -> Tensor:
+def of_rows(row_values: Tensor, x: Tensor) -> Tensor:
     """A [N] tensor shaped to broadcast over the rows of x [N, ...]."""
     return row_values.view(-1, *[1] * (x.dim() - 1))
 
@@ -166,7 +166,7 @@ def _tail_range(x: Tensor, tail: float, row_weight: Tensor | None, protected: Te
         flat = x.flatten()
         return flat.kthvalue(below + 1).values, flat.kthvalue(x.numel() - above).values
     if tail == 0:
-        counts = _rows(row_weight > 0, x)
+        counts = of_rows(row_weight > 0, x)
         return x.where(counts, float("inf")).amin(), x.where(counts, float("-inf")).amax()
     return _weighted_tail_range(x, tail, row_weight, percentile)
 
@@ -198,7 +198,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, relu: bool = F
 
 
 def spmm(csr: CSR, x: Tensor, weight: Tensor | None = None) -> Tensor:
-    return _sum_by_target(csr, _messages(csr, x, weight))
+    return _sum_by_target(csr, messages(csr, x, weight))
 
 
 def spmm_self(csr: CSR, x: Tensor, self_weight: Tensor) -> Tensor:
@@ -218,8 +218,8 @@ def spmm_quantized(
     noise: Noise | None = None,
 ) -> Tensor:
     exact = None if protected is None else protected[csr.col]
-    messages = _messages(csr, x, weight)
-    rounded = fake_quantize(messages, scale, zero_point, qmin, qmax, exact, estimator, noise=noise)
+    unrounded = messages(csr, x, weight)
+    rounded = fake_quantize(unrounded, scale, zero_point, qmin, qmax, exact, estimator, noise=noise)
     return _sum_by_target(csr, rounded)
 
 
@@ -234,10 +234,10 @@ def message_range(
     percentile: str = "symmetric",
 ) -> Range:
     exact = None if protected is None else protected[csr.col]
-    return tail_range(_messages(csr, x, weight), tail, None, exact, seen, percentile)
+    return tail_range(messages(csr, x, weight), tail, None, exact, seen, percentile)
 
 
-def _messages(csr: CSR, x: Tensor, weight: Tensor | None) -> Tensor:
+def messages(csr: CSR, x: Tensor, weight: Tensor | None) -> Tensor:
     """What each edge carries: [E, F], or [E, H, C]."""
     gathered = x.index_select(0, csr.col)
     return gathered if weight is None else gathered * weight.unsqueeze(-1)
@@ -261,19 +261,30 @@ def edge_softmax(csr: CSR, logits: Tensor) -> Tensor:
 
 
 def segment_reduce(x: Tensor, ptr: Tensor, mode: str) -> Tensor:
-    num_segments, sizes = ptr.numel() - 1, ptr.diff()
-    segment = torch.arange(num_segments, device=x.device).repeat_interleave(sizes, output_size=x.size(0))
     if mode == "max":
-        return _segment_max(x, segment, num_segments)
-    total = x.new_zeros(num_segments, x.size(1)).index_add_(0, segment, x)
-    return total if mode == "sum" else total / sizes.clamp(min=1).unsqueeze(-1)
+        return segment_max(x, ptr)[0]
+    total = segment_sum(x, ptr)
+    return total if mode == "sum" else total / ptr.diff().clamp(min=1).unsqueeze(-1)
 
 
-def _segment_max(x: Tensor, segment: Tensor, num_segments: int) -> Tensor:
-    """Picks the first maximal row by its position, so that autograd sends the gradient there and nowhere else."""
-    index, shape = segment.unsqueeze(-1).expand_as(x), (num_segments, x.size(1))
+def segment_sum(x: Tensor, ptr: Tensor) -> Tensor:
+    return x.new_zeros(ptr.numel() - 1, x.size(1)).index_add_(0, _segment_of_rows(x, ptr), x)
+
+
+def segment_max(x: Tensor, ptr: Tensor) -> tuple[Tensor, Tensor]:
+    """The largest values [G, F], and the first row that has each, int64 [G, F]: N for an empty segment.
+
+    Picks rows by their position, so that autograd sends the gradient there and nowhere else.
+    """
+    segment, shape = _segment_of_rows(x, ptr), (ptr.numel() - 1, x.size(1))
+    index = segment.unsqueeze(-1).expand_as(x)
     largest = x.new_full(shape, float("-inf")).scatter_reduce(0, index, x.detach(), "amax")
     is_largest = (x.detach() == largest.index_select(0, segment)) | x.detach().isnan()
     position = torch.arange(x.size(0), device=x.device).unsqueeze(-1).where(is_largest, x.size(0))
     first = position.new_full(shape, x.size(0)).scatter_reduce(0, index, position, "amin")
-    return torch.cat([x, x.new_zeros(1, x.size(1))]).gather(0, first)  # an empty segment picks the row of zeros
+    return torch.cat([x, x.new_zeros(1, x.size(1))]).gather(0, first), first  # an empty segment picks the row of zeros
+
+
+def _segment_of_rows(x: Tensor, ptr: Tensor) -> Tensor:
+    """The segment of each row, int64 [N]."""
+    return torch.arange(ptr.numel() - 1, device=x.device).repeat_interleave(ptr.diff(), output_size=x.size(0))

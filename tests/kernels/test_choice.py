@@ -13,7 +13,7 @@ import torch
 from dqrun import kernels
 from dqrun.errors import ConfigError
 from dqrun.graphs import CSR
-from dqrun.kernels import choice, cpu, integer, reference
+from dqrun.kernels import choice, cpu, integer
 
 ONE = torch.ones(1)
 LOOP = CSR.from_edge_index(torch.zeros(2, 1, dtype=torch.int64), 1)
@@ -26,27 +26,33 @@ def broken_numba(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     def fail(name: str) -> None:
         raise ImportError(f"no {name} here\nand a second line")
 
-    choice._load_compiled.cache_clear()
-    choice._warn_once.cache_clear()
+    choice.load.cache_clear()
+    choice.warn_once.cache_clear()
     monkeypatch.setattr(choice.importlib, "import_module", fail)
     yield
-    choice._load_compiled.cache_clear()
-    choice._warn_once.cache_clear()
+    choice.load.cache_clear()
+    choice.warn_once.cache_clear()
+
+
+def version_of(x: torch.Tensor) -> str:
+    """The version that runs for data like x."""
+    with kernels.ran() as ran:
+        kernels.edge_softmax(LOOP.to(x.device), x.view(1, 1))
+    return ran.name
 
 
 def test_auto_compiles_float32_on_the_cpu_only() -> None:
-    assert choice.version(reference.spmm, ONE) is cpu.spmm
-    assert choice.version(reference.spmm, ONE.double()) is reference.spmm
-    assert choice.version(reference.spmm, ONE.to("meta")) is reference.spmm
+    assert version_of(ONE) == "cpu"
+    assert version_of(ONE.double()) == version_of(ONE.to("meta")) == ""  # there is no compiled version for these
 
 
 def test_use_is_undone_at_the_end_and_nests() -> None:
     with kernels.use("reference"):
-        assert choice.version(reference.spmm, ONE) is reference.spmm
+        assert version_of(ONE) == "reference"
         with kernels.use("cpu"):
-            assert choice.version(reference.spmm, ONE) is cpu.spmm
-        assert choice.version(reference.spmm, ONE) is reference.spmm
-    assert choice.version(reference.spmm, ONE) is cpu.spmm
+            assert version_of(ONE) == "cpu"
+        assert version_of(ONE) == "reference"
+    assert version_of(ONE) == "cpu"
 
 
 def test_use_names_the_options() -> None:
@@ -58,7 +64,7 @@ def test_use_names_the_options() -> None:
 def test_auto_without_numba_says_so_once(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING, logger="dqrun"):
         for _ in range(2):
-            assert choice.version(reference.spmm, ONE) is reference.spmm
+            assert version_of(ONE) == "reference"
     assert [record.getMessage() for record in caplog.records] == [
         "numba does not work (ImportError: no dqrun.kernels.cpu here): using the slower plain torch kernels"
     ]
@@ -100,20 +106,53 @@ def test_importing_the_seam_does_not_import_numba() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_every_reference_kernel_of_the_seam_has_a_compiled_version() -> None:
-    not_kernels = {"Noise", "Range", "Rows", "ran", "recorded", "use"} | {
-        "add_self",
-        "summable",
-    }  # the last are plain torch
-    for name in set(kernels.__all__) - not_kernels:
-        assert getattr(cpu, name).__annotations__ == getattr(reference, name).__annotations__
+@pytest.fixture
+def broken_softmax(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A compiled version that fails."""
+
+    def fail(*args: object) -> None:
+        raise RuntimeError("no memory\nand a second line")
+
+    monkeypatch.setattr(cpu, "edge_softmax", fail)
+    yield
+    choice.failed().clear()
+    choice.warn_once.cache_clear()
+
+
+@pytest.mark.usefixtures("broken_softmax")
+@pytest.mark.parametrize("gradient", [False, True])
+def test_an_operator_that_fails_falls_back_loudly_once(gradient: bool, caplog: pytest.LogCaptureFixture) -> None:
+    logits = ONE.view(1, 1).clone().requires_grad_(gradient)
+    with caplog.at_level(logging.WARNING, logger="dqrun"), kernels.ran() as ran:
+        for _ in range(2):
+            assert kernels.edge_softmax(LOOP, logits).item() == 1
+    assert ran.name == "reference"
+    assert [record.getMessage() for record in caplog.records] == [
+        "dqrun::edge_softmax: RuntimeError: no memory: its compiled version failed, using the slower plain torch one"
+    ]
+
+
+@pytest.mark.usefixtures("broken_softmax")
+def test_an_operator_that_fails_under_cpu_is_an_error() -> None:
+    with kernels.use("cpu"), pytest.raises(RuntimeError, match="no memory"):
+        kernels.edge_softmax(LOOP, ONE.view(1, 1))
+
+
+def test_an_error_of_the_arguments_is_the_definitions_and_disables_nothing() -> None:
+    with pytest.raises(RuntimeError):
+        kernels.linear(torch.ones(2, 3), torch.ones(2, 4))
+    assert not choice.failed()
 
 
 def test_backward_runs_in_the_version_of_forward() -> None:
     x = torch.ones(1, requires_grad=True)
-    with kernels.use("cpu"):
-        y = kernels.fake_quantize(x, torch.tensor(1.0), torch.tensor(0, dtype=torch.int32), -8, 7, None, "clipped")
-    with kernels.use("reference"):
-        assert y.grad_fn is not None and "kernels.cpu" in type(y.grad_fn)._forward_cls.__module__
-        y.backward()
-    assert x.grad is not None and x.grad.item() == 1
+    found = []
+    for forward, backward in (("cpu", "reference"), ("reference", "cpu")):
+        with kernels.use(forward):
+            y = kernels.fake_quantize(x, torch.tensor(1.0), torch.tensor(0, dtype=torch.int32), -8, 7, None, "clipped")
+        with kernels.use(backward), kernels.ran() as ran:
+            y.backward()
+        found.append(ran.name)
+        assert x.grad is not None and x.grad.item() == 1
+        x.grad = None
+    assert found == ["cpu", ""]  # torch's own derivatives run no operator

@@ -7,8 +7,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from versions import cpu
 
-from dqrun.kernels import Noise, cpu, reference
+from dqrun.kernels import Noise, reference
 
 ESTIMATORS = st.sampled_from(["ste", "clipped", "clipped_ends"])
 NOISES = st.sampled_from([None, Noise(0.5, 3, 4)])

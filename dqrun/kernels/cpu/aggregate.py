@@ -1,4 +1,4 @@
-"""Sums over edges: `spmm` and `spmm_quantized`, forward and backward, without a tensor of messages.
+"""Sums over edges: `spmm` and `spmm_quantized`, and their gradients, without a tensor of messages.
 
 Every sum is one kernel, `_aggregate`: row i of the result collects its edges' terms. Edges are split evenly over
 threads; a row that crosses a boundary is begun by the part in which it starts, what later parts contribute is added
@@ -13,19 +13,16 @@ import numpy as np
 import torch
 from numba import prange
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
-from dqrun.graphs import CSR
 from dqrun.kernels.cpu.edge_dots import dot_edges
 from dqrun.kernels.cpu.edge_terms import MASKED, NO_GRID, PLAIN, ROUNDED, Terms, add_edges, terms_of
 from dqrun.kernels.cpu.grids import GridValues, grid_values
 from dqrun.kernels.cpu.launch import Array, array, first_at_least, kernel, parts, share
 from dqrun.kernels.cpu.noise import NoiseValues, noise_values
 from dqrun.kernels.cpu.pointers import pointers
-from dqrun.kernels.cpu.steps import message_step_gradient
-from dqrun.kernels.noise import Noise
+from dqrun.kernels.noise import NO_NOISE
 
-NO_NOISE = noise_values(None)
+NO_NOISE_VALUES = noise_values(*NO_NOISE)
 
 
 @kernel
@@ -76,7 +73,7 @@ def sum_edges(
     own: Tensor | None = None,
     protected: Tensor | None = None,
     grid: GridValues = NO_GRID,
-    noise: NoiseValues = NO_NOISE,
+    noise: NoiseValues = NO_NOISE_VALUES,
     mode: int = PLAIN,
     self_weight: float = 0.0,
 ) -> Tensor:
@@ -97,85 +94,108 @@ def sum_edges(
     return out
 
 
-class _Spmm(torch.autograd.Function):
-    """grid None: plain messages; else rounded ones, whose gradient is masked unless the estimator passes all."""
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        x: Tensor,
-        weight: Tensor | None,
-        csr: CSR,
-        protected: Tensor | None,
-        grid: GridValues | None,
-        estimator: str,
-        scale: Tensor | None,
-        noise: Noise | None,
-    ) -> Tensor:
-        mode = PLAIN if grid is None or estimator == "ste" else MASKED
-        ctx.csr, ctx.protected, ctx.grid, ctx.noise, ctx.mode = csr, protected, grid or NO_GRID, noise, mode
-        needs_x = mode == MASKED or (weight is not None and ctx.needs_input_grad[1]) or ctx.needs_input_grad[6]
-        ctx.save_for_backward(x if needs_x else None, weight)
-        forward_mode = PLAIN if grid is None else ROUNDED
-        values = noise_values(noise)
-        return sum_edges(csr.rowptr, x, csr.col, None, weight, None, protected, ctx.grid, values, forward_mode)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight = ctx.saved_tensors
-        csr, protected, grid, mode, noise = ctx.csr, ctx.protected, ctx.grid, ctx.mode, noise_values(ctx.noise)
-        grad_x = grad_weight = grad_scale = None
-        if ctx.needs_input_grad[0]:
-            own = x if mode == MASKED else None
-            grad_x = sum_edges(csr.t_rowptr, grad, csr.t_col, csr.t_edge, weight, own, protected, grid, noise, mode)
-        if ctx.needs_input_grad[1]:
-            grad_weight = dot_edges(csr, grad, x, weight, protected, grid, noise, mode)
-        if ctx.needs_input_grad[6]:
-            grad_scale = message_step_gradient(csr, grad, x, weight, protected, grid, ctx.noise)
-        return grad_x, grad_weight, None, None, None, None, grad_scale, None
+def spmm(x: Tensor, weight: Tensor | None, rowptr: Tensor, col: Tensor, *_: Tensor) -> Tensor:
+    return sum_edges(rowptr, x, col, None, weight)
 
 
-class _SpmmSelf(torch.autograd.Function):
-    """Plain messages of weight 1 and a node's own row times a number."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, self_weight: Tensor, csr: CSR) -> Tensor:
-        ctx.csr, ctx.self_weight = csr, self_weight.item()
-        ctx.save_for_backward(x)
-        return sum_edges(csr.rowptr, x, csr.col, self_weight=ctx.self_weight)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        (x,), csr, grad_x = ctx.saved_tensors, ctx.csr, None
-        if ctx.needs_input_grad[0]:
-            grad_x = sum_edges(csr.t_rowptr, grad, csr.t_col, self_weight=ctx.self_weight)
-        return grad_x, torch.dot(grad.reshape(-1), x.reshape(-1)).view(1), None
+def spmm_backward(
+    grad: Tensor,
+    weight: Tensor | None,
+    _rowptr: Tensor,
+    _col: Tensor,
+    _row: Tensor,
+    t_rowptr: Tensor,
+    t_col: Tensor,
+    t_edge: Tensor,
+) -> Tensor:
+    return sum_edges(t_rowptr, grad, t_col, t_edge, weight)
 
 
-def spmm(csr: CSR, x: Tensor, weight: Tensor | None = None) -> Tensor:
-    y: Tensor = _Spmm.apply(x, weight, csr, None, None, "ste", None, None)  # type: ignore[no-untyped-call]
-    return y
+def spmm_weight_backward(
+    grad: Tensor, x: Tensor, weight: Tensor, _rowptr: Tensor, col: Tensor, row: Tensor, *_: Tensor
+) -> Tensor:
+    return dot_edges(row, col, grad, x, weight, None, NO_GRID, NO_NOISE_VALUES, PLAIN)
 
 
-def spmm_self(csr: CSR, x: Tensor, self_weight: Tensor) -> Tensor:
-    y: Tensor = _SpmmSelf.apply(x, self_weight, csr)  # type: ignore[no-untyped-call]
-    return y
+def spmm_self(x: Tensor, self_weight: Tensor, rowptr: Tensor, col: Tensor, *_: Tensor) -> Tensor:
+    return sum_edges(rowptr, x, col, self_weight=self_weight.item())
+
+
+def spmm_self_backward(
+    grad: Tensor,
+    self_weight: Tensor,
+    _rowptr: Tensor,
+    _col: Tensor,
+    _row: Tensor,
+    t_rowptr: Tensor,
+    t_col: Tensor,
+    _t_edge: Tensor,
+) -> Tensor:
+    return sum_edges(t_rowptr, grad, t_col, self_weight=self_weight.item())
 
 
 def spmm_quantized(
-    csr: CSR,
     x: Tensor,
     weight: Tensor | None,
     scale: Tensor,
     zero_point: Tensor,
     qmin: int,
     qmax: int,
-    protected: Tensor | None = None,
-    estimator: str = "ste",
-    noise: Noise | None = None,
+    protected: Tensor | None,
+    estimator: str,
+    rate: float,
+    low: int,
+    high: int,
+    rowptr: Tensor,
+    col: Tensor,
+    *_: Tensor,
 ) -> Tensor:
-    grid = grid_values(scale, zero_point, qmin, qmax, estimator)
-    y: Tensor = _Spmm.apply(x, weight, csr, protected, grid, estimator, scale, noise)  # type: ignore[no-untyped-call]
-    return y
+    grid, noise = grid_values(scale, zero_point, qmin, qmax, estimator), noise_values(rate, low, high)
+    return sum_edges(rowptr, x, col, None, weight, None, protected, grid, noise, ROUNDED)
+
+
+def spmm_quantized_backward(
+    grad: Tensor,
+    x: Tensor,
+    weight: Tensor | None,
+    scale: Tensor,
+    zero_point: Tensor,
+    qmin: int,
+    qmax: int,
+    protected: Tensor | None,
+    estimator: str,
+    rate: float,
+    low: int,
+    high: int,
+    _rowptr: Tensor,
+    _col: Tensor,
+    _row: Tensor,
+    t_rowptr: Tensor,
+    t_col: Tensor,
+    t_edge: Tensor,
+) -> Tensor:
+    grid, noise = grid_values(scale, zero_point, qmin, qmax, estimator), noise_values(rate, low, high)
+    mode = PLAIN if estimator == "ste" else MASKED
+    return sum_edges(t_rowptr, grad, t_col, t_edge, weight, x, protected, grid, noise, mode)
+
+
+def spmm_quantized_weight_backward(
+    grad: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    scale: Tensor,
+    zero_point: Tensor,
+    qmin: int,
+    qmax: int,
+    protected: Tensor | None,
+    estimator: str,
+    rate: float,
+    low: int,
+    high: int,
+    _rowptr: Tensor,
+    col: Tensor,
+    row: Tensor,
+    *_: Tensor,
+) -> Tensor:
+    grid, noise = grid_values(scale, zero_point, qmin, qmax, estimator), noise_values(rate, low, high)
+    return dot_edges(row, col, grad, x, weight, protected, grid, noise, PLAIN if estimator == "ste" else MASKED)

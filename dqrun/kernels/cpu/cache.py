@@ -24,12 +24,13 @@ _Cache: Any = caching.FunctionCache
 
 @cache
 def sources() -> str:
-    """SHA-256 of all source files of kernels, of which any may be a part of a kernel's machine code.
+    """SHA-256 of all source files that may be a part of a kernel's machine code.
 
     numba itself asks only whether the file changed in which the kernel is written.
     """
     digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parents[1].rglob("*.py")):
+    kernels = Path(__file__).parents[1]
+    for path in sorted([*(kernels / "cpu").glob("*.py"), *(kernels / "integer").rglob("*.py")]):
         digest.update(path.read_bytes())
     return digest.hexdigest()
 

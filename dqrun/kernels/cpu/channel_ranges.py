@@ -54,12 +54,12 @@ def _ranges(x: Array, block: Any, ranks: Any, seen_low: Array, seen_high: Array,
 
 
 def channel_range(
-    x: Tensor, shape: tuple[int, ...], tail: float, seen: Range | None = None, percentile: str = "symmetric"
+    x: Tensor, shape: list[int], tail: float, seen_low: Tensor | None, seen_high: Tensor | None, percentile: str
 ) -> Range:
     block = as_block(x.shape, shape)
     ends = np.empty((block[1], 2), np.float32)
-    seen_low, seen_high = (optional(end, NO_FLOATS) for end in (seen or (None, None)))
+    seen = optional(seen_low, NO_FLOATS), optional(seen_high, NO_FLOATS)
     ranks = left_out(tail, block[0] * block[2], percentile)
-    _ranges(array(x), block, ranks, seen_low, seen_high, ends, parts(x.numel()))
-    low, high = torch.from_numpy(ends).t()
-    return low.reshape(shape), high.reshape(shape)
+    _ranges(array(x), block, ranks, *seen, ends, parts(x.numel()))
+    low, high = torch.from_numpy(ends).unbind(1)
+    return low.clone().view(shape), high.clone().view(shape)

@@ -1,4 +1,4 @@
-"""`fake_quantize_broadcast`: rounding with a scale for each channel, forward and backward.
+"""`fake_quantize_broadcast`: rounding with a scale for each channel, and its gradients.
 
 A tensor is [outer, channels, inner]. Where inner is 1, neighbours have different scales; otherwise each line of
 `inner` elements has one. x is kept for the backward pass, which works out again what passes.
@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from numba import prange
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from dqrun.kernels.blocks import as_block
 from dqrun.kernels.cpu.grids import INFINITY, passes, round_to_grid
@@ -117,36 +116,37 @@ def _scale_gradients(
                     sums_at[channel] += np.float64(sum_slopes(width, (grad_at, x_at, start, grid, -INFINITY)))
 
 
-class _FakeQuantize(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, scale: Tensor, steps: Steps, codes: Codes, block: Block, masked: bool) -> Tensor:
-        y = torch.empty(x.shape)
-        if x.numel():
-            _forward(array(x), array(y), steps, codes, block, parts(x.numel()))
-        ctx.save_for_backward(x if masked or ctx.needs_input_grad[1] else None)
-        ctx.steps, ctx.codes, ctx.block, ctx.masked, ctx.scale_shape = steps, codes, block, masked, scale.shape
-        return y
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        (x,) = ctx.saved_tensors
-        of_x, of_scale = grad, None
-        if ctx.needs_input_grad[1]:
-            sums = np.zeros(ctx.block[1])
-            _scale_gradients(array(grad), array(x), ctx.steps, ctx.codes, ctx.block, sums, parts(grad.numel()))
-            of_scale = torch.from_numpy(sums).to(grad.dtype).view(ctx.scale_shape)
-        if ctx.masked and grad.numel():
-            of_x = torch.empty(grad.shape)
-            _backward(array(grad), array(x), array(of_x), ctx.steps, ctx.codes, ctx.block, parts(grad.numel()))
-        return of_x, of_scale, None, None, None, None
-
-
 def fake_quantize_broadcast(
     x: Tensor, scale: Tensor, zero_point: Tensor, qmin: int, qmax: int, estimator: str
 ) -> Tensor:
+    y, grid = torch.empty(x.shape), _grids(x, scale, zero_point, qmin, qmax, estimator)
+    if x.numel():
+        _forward(array(x), array(y), *grid, parts(x.numel()))
+    return y
+
+
+def fake_quantize_broadcast_backward(
+    grad: Tensor, x: Tensor, scale: Tensor, zero_point: Tensor, qmin: int, qmax: int, estimator: str
+) -> Tensor:
+    out, grid = torch.empty(grad.shape), _grids(x, scale, zero_point, qmin, qmax, estimator)
+    if grad.numel():
+        _backward(array(grad), array(x), array(out), *grid, parts(grad.numel()))
+    return out
+
+
+def fake_quantize_broadcast_scale_backward(
+    grad: Tensor, x: Tensor, scale: Tensor, zero_point: Tensor, qmin: int, qmax: int
+) -> Tensor:
+    steps, codes, block = _grids(x, scale, zero_point, qmin, qmax, "clipped")
+    sums = np.zeros(block[1])
+    _scale_gradients(array(grad), array(x), steps, codes, block, sums, parts(grad.numel()))
+    return torch.from_numpy(sums).to(grad.dtype).view(scale.shape)
+
+
+def _grids(
+    x: Tensor, scale: Tensor, zero_point: Tensor, qmin: int, qmax: int, estimator: str
+) -> tuple[Steps, Codes, Block]:
+    """The grids of all channels, and how they lie in x."""
     step, ends = array(scale), (qmin, qmax, *gradient_codes(qmin, qmax, estimator))
     steps, codes = (1 / step, step, array(zero_point).astype(np.float32)), tuple(map(np.float32, ends))
-    block = as_block(x.shape, scale.shape)
-    y: Tensor = _FakeQuantize.apply(x, scale, steps, codes, block, estimator != "ste")  # type: ignore[no-untyped-call]
-    return y
+    return steps, codes, as_block(x.shape, scale.shape)

@@ -8,7 +8,6 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from dqrun.kernels.cpu.outer import sum_outer
 
@@ -32,26 +31,9 @@ def _product(x: Tensor, weight: Tensor, bias: Tensor | None, relu: bool) -> Tens
     return y.relu_() if relu else y
 
 
-class _Linear(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, relu: bool) -> Tensor:
-        weight = weight.contiguous()
-        y = _product(x, weight, bias, relu)
-        ctx.save_for_backward(x, weight, y if relu else None)
-        return y
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight, y = ctx.saved_tensors
-        if y is not None:
-            grad = torch.ops.aten.threshold_backward(grad, y, 0)
-        grad_bias = grad.sum(0) if ctx.needs_input_grad[2] else None
-        grad_x = _product(grad, weight.t().contiguous(), None, False) if ctx.needs_input_grad[0] else None
-        large = grad.numel() * x.size(1) >= SMALLEST_PRODUCT
-        return grad_x, sum_outer(grad, x) if large else grad.t() @ x, grad_bias, None
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None, relu: bool) -> Tensor:
+    return _product(x, weight.contiguous(), bias, relu)
 
 
-def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, relu: bool = False) -> Tensor:
-    y: Tensor = _Linear.apply(x, weight, bias, relu)  # type: ignore[no-untyped-call]
-    return y
+def linear_weight_backward(grad: Tensor, x: Tensor) -> Tensor:
+    return sum_outer(grad, x) if grad.numel() * x.size(1) >= SMALLEST_PRODUCT else grad.t() @ x

@@ -9,7 +9,6 @@ import torch
 from numba import prange
 from torch import Tensor
 
-from dqrun.graphs import CSR
 from dqrun.kernels.cpu.edge_terms import PLAIN, Terms, terms_of
 from dqrun.kernels.cpu.grids import GridValues, passes
 from dqrun.kernels.cpu.lanes import dot, dot_passing, sum_of
@@ -65,7 +64,8 @@ def _edge_dots(
 
 
 def dot_edges(
-    csr: CSR,
+    row: Tensor,
+    col: Tensor,
     grad: Tensor,
     x: Tensor,
     weight: Tensor,
@@ -77,6 +77,6 @@ def dot_edges(
     """The gradient of the weights, [E] or [E, H]; mode: PLAIN or MASKED."""
     out = torch.empty(weight.shape)
     if out.numel():
-        terms, channels = terms_of(x, csr.col, None, weight, None, protected, mode), x.size(-1)
-        _edge_dots(array(csr.row), array(grad), terms, grid, noise, channels, array(out), parts(out.numel() * channels))
+        terms, channels = terms_of(x, col, None, weight, None, protected, mode), x.size(-1)
+        _edge_dots(array(row), array(grad), terms, grid, noise, channels, array(out), parts(out.numel() * channels))
     return out

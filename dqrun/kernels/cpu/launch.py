@@ -108,7 +108,17 @@ def parts(work: int) -> int:
 
 def array(tensor: Tensor) -> Array:
     """A tensor's memory as a flat numpy array (a copy only where it is not contiguous)."""
-    return tensor.detach().contiguous().view(-1).numpy()  # reshape would keep the stride 0 of an expanded tensor
+    if tensor.requires_grad:
+        tensor = tensor.detach()
+    if not tensor.is_contiguous():
+        tensor = tensor.contiguous()
+    return tensor.numpy().reshape(-1)
+
+
+def rows(tensor: Tensor) -> Array:
+    """A matrix's memory as a numpy array of the same shape (a copy only where it is not contiguous)."""
+    matrix: Array = tensor.detach().contiguous().numpy()
+    return matrix
 
 
 def optional(tensor: Tensor | None, absent: Array) -> Array:

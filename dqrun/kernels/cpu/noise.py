@@ -8,10 +8,8 @@ import numpy as np
 import torch
 from numba import prange
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from dqrun.kernels.cpu.launch import Array, array, inner, kernel, parts, share
-from dqrun.kernels.noise import Noise
 
 NoiseValues = tuple[Any, Any, Any]  # low, high and the threshold that the hash must reach, uint32
 
@@ -46,15 +44,14 @@ def _drop(x: Array, y: Array, low: Any, high: Any, threshold: Any, scale: Any, n
         _drop_slice(x[start:stop], y[start:stop], np.uint32(low + np.uint32(start)), high, threshold, scale)
 
 
-def noise_values(noise: Noise | None) -> NoiseValues:
-    """None chooses every element: a threshold of 0, which kernels look for."""
-    rate, low, high = noise or (1.0, 0, 0)
+def noise_values(rate: float, low: int, high: int) -> NoiseValues:
+    """A rate of 1 chooses every element: a threshold of 0, which kernels look for."""
     return np.uint32(low), np.uint32(high), _threshold(1 - rate)
 
 
-def only_chosen(x: Tensor, noise: Noise | None) -> Tensor:
+def only_chosen(x: Tensor, values: NoiseValues) -> Tensor:
     """x where noise chooses the element, else 0."""
-    return x if noise is None else _scaled_where_chosen(x, noise_values(noise), np.float32(1))
+    return _scaled_where_chosen(x, values, np.float32(1)) if values[2] else x
 
 
 def _threshold(p: float) -> Any:
@@ -68,24 +65,6 @@ def _scaled_where_chosen(x: Tensor, values: NoiseValues, scale: Any) -> Tensor:
     return y
 
 
-def _dropped(x: Tensor, p: float, low: int, high: int) -> Tensor:
+def dropout(x: Tensor, p: float, seed: Tensor) -> Tensor:
+    low, high = seed.tolist()
     return _scaled_where_chosen(x, (np.uint32(low), np.uint32(high), _threshold(p)), np.float32(1 / (1 - p)))
-
-
-class _Dropout(torch.autograd.Function):
-    """The gradient is dropped as the value was."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, p: float, low: int, high: int) -> Tensor:
-        ctx.arguments = p, low, high
-        return _dropped(x, p, low, high)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        return _dropped(grad, *ctx.arguments), None, None, None
-
-
-def dropout(x: Tensor, p: float, low: int, high: int) -> Tensor:
-    y: Tensor = _Dropout.apply(x, p, low, high)  # type: ignore[no-untyped-call]
-    return y

@@ -9,7 +9,6 @@ import torch
 from numba import prange
 from torch import Tensor
 
-from dqrun.graphs import CSR
 from dqrun.kernels.cpu.elements import Elements, present, row_of
 from dqrun.kernels.cpu.launch import (
     NO_FLAGS,
@@ -27,6 +26,8 @@ from dqrun.kernels.cpu.pointers import pointers
 from dqrun.kernels.cpu.selection import from_ordered, to_ordered
 from dqrun.kernels.cpu.tails import INFINITY, tails
 from dqrun.kernels.reference import Range, left_out
+
+Ends = tuple[Any, Any]  # low and high
 
 
 @inner
@@ -67,11 +68,11 @@ def _range(
     tail: float,
     total: int,
     repeated: bool,
-    seen: Range | None,
+    seen: Ends,
     percentile: str,
 ) -> Range:
     """The range of elements that count `total` times in all, and of `seen`; `repeated`: some more than once."""
-    seen_low, seen_high = (INFINITY, -INFINITY) if seen is None else (seen[0].item(), seen[1].item())
+    seen_low, seen_high = seen
     below, above = left_out(tail, total, percentile) if total else (0, 0)
     if total == 0:
         low, high = INFINITY, -INFINITY
@@ -86,15 +87,21 @@ def _range(
     return torch.tensor(min(low, seen_low)), torch.tensor(max(high, seen_high))
 
 
+def seen_ends(low: Tensor | None, high: Tensor | None) -> Ends:
+    """A range so far; that of nothing where there is none."""
+    return (INFINITY, -INFINITY) if low is None or high is None else (low.item(), high.item())
+
+
 def tail_range(
     x: Tensor,
     tail: float,
-    row_weight: Tensor | None = None,
-    protected: Tensor | None = None,
-    seen: Range | None = None,
-    percentile: str = "symmetric",
+    row_weight: Tensor | None,
+    protected: Tensor | None,
+    seen_low: Tensor | None,
+    seen_high: Tensor | None,
+    percentile: str,
 ) -> Range:
-    num_elements = x.numel()
+    num_elements, seen = x.numel(), seen_ends(seen_low, seen_high)
     if num_elements == 0 or (row_weight is None and protected is None):  # one row
         one_row = (array(x), NO_INTEGERS, NO_FLOATS, NO_INTEGERS, _flags(None), 1, num_elements)
         return _range(one_row, num_elements, tail, num_elements, False, seen, percentile)
@@ -105,21 +112,25 @@ def tail_range(
 
 
 def message_range(
-    csr: CSR,
     x: Tensor,
-    weight: Tensor | None,
+    weight: Tensor,
     tail: float,
-    protected: Tensor | None = None,
-    seen: Range | None = None,
-    percentile: str = "symmetric",
+    protected: Tensor | None,
+    seen_low: Tensor | None,
+    seen_high: Tensor | None,
+    percentile: str,
+    _rowptr: Tensor,
+    col: Tensor,
+    _row: Tensor,
+    t_rowptr: Tensor,
+    *_: Tensor,
 ) -> Range:
-    if weight is None:
-        return tail_range(x, tail, csr.out_degree, protected, seen, percentile)
+    seen = seen_ends(seen_low, seen_high)
     heads, width = x[0].numel() // x.size(-1) if x.size(0) else 1, x.size(-1)
-    edges = csr.num_edges if protected is None else _rows(x.size(0), csr.out_degree, protected)
-    sources, flags = (array(csr.col), array(weight), NO_INTEGERS), _flags(protected)
+    edges = col.numel() if protected is None else _rows(x.size(0), t_rowptr.diff(), protected)
+    sources, flags = (array(col), array(weight), NO_INTEGERS), _flags(protected)
     elements = (array(x), *sources, flags, heads, width)
-    return _range(elements, csr.num_edges * heads * width, tail, edges * heads * width, False, seen, percentile)
+    return _range(elements, col.numel() * heads * width, tail, edges * heads * width, False, seen, percentile)
 
 
 def _flags(protected: Tensor | None) -> Array:

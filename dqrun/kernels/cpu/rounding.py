@@ -1,4 +1,4 @@
-"""`fake_quantize`, forward and backward."""
+"""`fake_quantize` and its gradient."""
 
 from __future__ import annotations
 
@@ -8,16 +8,14 @@ import numpy as np
 import torch
 from numba import prange
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from dqrun.kernels.cpu.bits import WORD, pack, where_set
 from dqrun.kernels.cpu.grids import INFINITY, SMALLEST, GridValues, grid_values, passes, round_to_grid, width_of
 from dqrun.kernels.cpu.launch import NO_FLAGS, Array, array, inner, kernel, optional, parts, share
-from dqrun.kernels.cpu.noise import NoiseValues, chosen, noise_values, only_chosen
+from dqrun.kernels.cpu.noise import NoiseValues, chosen, noise_values
 from dqrun.kernels.cpu.pointers import hold, pointers
-from dqrun.kernels.cpu.steps import step_gradient
-from dqrun.kernels.noise import Noise
 
+NO_WORDS = np.empty(0, np.uint32)
 BLOCK = 64 * WORD  # elements whose gradient bits are packed together
 
 
@@ -112,6 +110,8 @@ def _forward(
                     _round(x_at, y_at, first, end, grid, floor)
                 first = end
             if wanted:
+                for i in range(last - block, (last - block + WORD - 1) // WORD * WORD):
+                    flags[i] = 0  # bits of the last word that belong to no element
                 for word in range(block // WORD, (last + WORD - 1) // WORD):
                     bits[word] = pack(flags, word * WORD - block)
         hold((flags,))
@@ -131,50 +131,16 @@ def _backward(grad: Array, bits: Array, y: Array, num_parts: int) -> None:
                     y[i] = grad[i] if (bits[word] >> np.uint32(i - start)) & np.uint32(1) else np.float32(0)
 
 
-class _FakeQuantize(torch.autograd.Function):
-    """One pass forward, one backward; keeps a bit per element, which says whether the gradient passes.
-
-    For a learned step another pass backward, and x is kept.
-    """
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        x: Tensor,
-        scale: Tensor,
-        protected: Tensor | None,
-        grid: GridValues,
-        masked: bool,
-        relu: bool,
-        noise: Noise | None,
-    ) -> Tensor:
-        y = torch.empty(x.shape)
-        wanted = (masked or relu) and ctx.needs_input_grad[0]
-        num_words = -(-x.numel() // WORD) if wanted else 0
-        bits = torch.empty(num_words, dtype=torch.int32)
-        ctx.protected, ctx.grid, ctx.relu, ctx.noise = protected, grid, relu, noise
-        if not masked:  # all codes pass
-            grid = (*grid[:5], -INFINITY, INFINITY)
-        if x.numel():
-            floor, least = (np.float32(0), SMALLEST) if relu else (-INFINITY, -INFINITY)
-            words, flags, values = array(bits).view(np.uint32), optional(protected, NO_FLAGS), noise_values(noise)
-            _forward(array(x), array(y), words, flags, width_of(x), grid, values, floor, least, parts(x.numel()))
-        ctx.save_for_backward(bits if wanted else None, x if ctx.needs_input_grad[1] else None)
-        return y
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        bits, x = ctx.saved_tensors
-        step = None
-        if x is not None:
-            step = step_gradient(only_chosen(grad, ctx.noise), x, ctx.protected, ctx.grid, ctx.relu)
-        if bits is None:
-            return grad, step, None, None, None, None, None
-        y = torch.empty(grad.shape)
-        if grad.numel():
-            _backward(array(grad), array(bits).view(np.uint32), array(y), parts(grad.numel()))
-        return y, step, None, None, None, None, None
+def _rounded(
+    x: Tensor, mask: Array, protected: Tensor | None, grid: GridValues, relu: bool, noise: NoiseValues
+) -> Tensor:
+    """x rounded; mask (empty: none wanted): to be filled with where the gradient passes."""
+    y = torch.empty(x.shape)
+    if x.numel():
+        floor, least = (np.float32(0), SMALLEST) if relu else (-INFINITY, -INFINITY)
+        flags = optional(protected, NO_FLAGS)
+        _forward(array(x), array(y), mask, flags, width_of(x), grid, noise, floor, least, parts(x.numel()))
+    return y
 
 
 def fake_quantize(
@@ -183,11 +149,39 @@ def fake_quantize(
     zero_point: Tensor,
     qmin: int,
     qmax: int,
-    protected: Tensor | None = None,
-    estimator: str = "ste",
-    relu: bool = False,
-    noise: Noise | None = None,
+    protected: Tensor | None,
+    estimator: str,
+    relu: bool,
+    rate: float,
+    low: int,
+    high: int,
 ) -> Tensor:
-    grid, masked = grid_values(scale, zero_point, qmin, qmax, estimator), estimator != "ste"
-    y: Tensor = _FakeQuantize.apply(x, scale, protected, grid, masked, relu, noise)  # type: ignore[no-untyped-call]
+    grid = grid_values(scale, zero_point, qmin, qmax, estimator)
+    return _rounded(x, NO_WORDS, protected, grid, relu, noise_values(rate, low, high))
+
+
+def fake_quantize_cachemask(
+    x: Tensor,
+    scale: Tensor,
+    zero_point: Tensor,
+    qmin: int,
+    qmax: int,
+    protected: Tensor | None,
+    estimator: str,
+    relu: bool,
+    rate: float,
+    low: int,
+    high: int,
+) -> tuple[Tensor, Tensor]:
+    grid = grid_values(scale, zero_point, qmin, qmax, estimator)
+    if estimator == "ste":  # all codes pass
+        grid = (*grid[:5], -INFINITY, INFINITY)
+    mask = torch.empty(-(-x.numel() // WORD), dtype=torch.int32)
+    return _rounded(x, array(mask).view(np.uint32), protected, grid, relu, noise_values(rate, low, high)), mask
+
+
+def fake_quantize_cachemask_backward(grad: Tensor, mask: Tensor) -> Tensor:
+    y = torch.empty(grad.shape)
+    if grad.numel():
+        _backward(array(grad), array(mask).view(np.uint32), array(y), parts(grad.numel()))
     return y

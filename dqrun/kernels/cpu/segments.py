@@ -1,21 +1,17 @@
-"""What edges compute: `edge_add`, `edge_softmax` over the edges of a target; `segment_reduce` over a graph's nodes.
+"""What edges compute: `edge_add`, `edge_softmax` over the edges of a target; sums and maxima over a graph's nodes.
 
 Each part takes whole segments, chosen so that all parts have about equally many rows.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 from numba import prange
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
-from dqrun.graphs import CSR
 from dqrun.kernels.cpu.aggregate import sum_edges
-from dqrun.kernels.cpu.launch import Array, array, first_at_least, inner, kernel, parts, share
+from dqrun.kernels.cpu.launch import Array, array, first_at_least, inner, kernel, parts, rows, share
 
 
 @inner
@@ -88,7 +84,7 @@ def _softmax_backward(ptr: Array, y: Array, grad: Array, out: Array, num_parts: 
 
 @kernel
 def _first_largest(ptr: Array, x: Array, out: Array, position: Array, num_parts: int) -> None:
-    """Largest value and the first row that has it, of each segment and column; 0 and -1 for an empty one."""
+    """Largest value and the first row that has it, of each segment and column; 0 and no row for an empty one."""
     for part in prange(num_parts):
         begin, end = _segments(ptr, part, num_parts)
         for segment in range(begin, end):
@@ -96,7 +92,7 @@ def _first_largest(ptr: Array, x: Array, out: Array, position: Array, num_parts:
             empty = start == ptr[segment + 1]
             for column in range(x.shape[1]):
                 out[segment, column] = np.float32(0) if empty else x[start, column]
-                position[segment, column] = -1 if empty else start
+                position[segment, column] = x.shape[0] if empty else start
             for row in range(start + 1, ptr[segment + 1]):
                 for column in range(x.shape[1]):
                     value, best = x[row, column], out[segment, column]
@@ -104,89 +100,40 @@ def _first_largest(ptr: Array, x: Array, out: Array, position: Array, num_parts:
                         out[segment, column], position[segment, column] = value, row
 
 
-class _EdgeAdd(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, source: Tensor, target: Tensor, csr: CSR) -> Tensor:
-        ctx.csr = csr
-        y = torch.empty(csr.num_edges, source.size(1))
-        rows = source.contiguous().numpy(), target.contiguous().numpy()
-        _add_rows(array(csr.col), array(csr.row), *rows, y.numpy(), parts(y.numel()))
-        return y
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        csr = ctx.csr
-        return sum_edges(csr.t_rowptr, grad, csr.t_edge), sum_edges(csr.rowptr, grad), None
-
-
-class _EdgeSoftmax(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, logits: Tensor, csr: CSR) -> Tensor:
-        logits = logits.contiguous()
-        y = torch.empty(logits.shape)
-        if y.numel():
-            _subtract_largest(array(csr.rowptr), logits.detach().numpy(), y.numpy(), parts(y.numel()))
-            y.exp_()  # torch's is vectorised, numba's is not
-            _divide_by_sum(array(csr.rowptr), y.numpy(), parts(y.numel()))
-        ctx.csr = csr
-        ctx.save_for_backward(y)
-        return y
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        (y,) = ctx.saved_tensors
-        out = torch.empty(y.shape)
-        if y.numel():
-            values, gradient = y.detach().numpy(), grad.contiguous().numpy()
-            _softmax_backward(array(ctx.csr.rowptr), values, gradient, out.numpy(), parts(y.numel()))
-        return out, None
-
-
-class _SegmentMax(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, ptr: Tensor) -> Tensor:
-        x = x.contiguous()
-        y = torch.empty(ptr.numel() - 1, x.size(1))
-        position = torch.empty(y.shape, dtype=torch.int64)
-        _first_largest(array(ptr), x.detach().numpy(), y.numpy(), position.numpy(), parts(x.numel()))
-        ctx.num_rows = x.size(0)
-        ctx.save_for_backward(position)
-        return y
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        (position,) = ctx.saved_tensors
-        out = torch.zeros(ctx.num_rows + 1, grad.size(1))  # the last row takes what empty segments send
-        out.scatter_(0, position.where(position >= 0, ctx.num_rows), grad)
-        return out[:-1], None
-
-
-class _SegmentSum(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, ptr: Tensor) -> Tensor:
-        ctx.sizes, ctx.num_rows = ptr.diff(), x.size(0)
-        return sum_edges(ptr, x)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        return grad.repeat_interleave(ctx.sizes, 0, output_size=ctx.num_rows), None
-
-
-def edge_add(csr: CSR, source: Tensor, target: Tensor) -> Tensor:
-    y: Tensor = _EdgeAdd.apply(source, target, csr)  # type: ignore[no-untyped-call]
+def edge_add(source: Tensor, target: Tensor, _rowptr: Tensor, col: Tensor, row: Tensor, *_: Tensor) -> Tensor:
+    y = torch.empty(col.numel(), source.size(1))
+    _add_rows(array(col), array(row), rows(source), rows(target), y.numpy(), parts(y.numel()))
     return y
 
 
-def edge_softmax(csr: CSR, logits: Tensor) -> Tensor:
-    y: Tensor = _EdgeSoftmax.apply(logits, csr)  # type: ignore[no-untyped-call]
+def edge_add_backward(
+    grad: Tensor, rowptr: Tensor, _col: Tensor, _row: Tensor, t_rowptr: Tensor, _t_col: Tensor, t_edge: Tensor
+) -> tuple[Tensor, Tensor]:
+    return sum_edges(t_rowptr, grad, t_edge), sum_edges(rowptr, grad)
+
+
+def edge_softmax(logits: Tensor, rowptr: Tensor, *_: Tensor) -> Tensor:
+    y = torch.empty(logits.shape)
+    if y.numel():
+        _subtract_largest(array(rowptr), rows(logits), y.numpy(), parts(y.numel()))
+        y.exp_()  # torch's is vectorised, numba's is not
+        _divide_by_sum(array(rowptr), y.numpy(), parts(y.numel()))
     return y
 
 
-def segment_reduce(x: Tensor, ptr: Tensor, mode: str) -> Tensor:
-    reduce = _SegmentMax if mode == "max" else _SegmentSum
-    y: Tensor = reduce.apply(x, ptr)  # type: ignore[no-untyped-call]
-    return y / ptr.diff().clamp(min=1).unsqueeze(-1) if mode == "mean" else y
+def edge_softmax_backward(grad: Tensor, y: Tensor, rowptr: Tensor, *_: Tensor) -> Tensor:
+    out = torch.empty(y.shape)
+    if y.numel():
+        _softmax_backward(array(rowptr), rows(y), rows(grad), out.numpy(), parts(y.numel()))
+    return out
+
+
+def segment_sum(x: Tensor, ptr: Tensor) -> Tensor:
+    return sum_edges(ptr, x)
+
+
+def segment_max(x: Tensor, ptr: Tensor) -> tuple[Tensor, Tensor]:
+    y = torch.empty(ptr.numel() - 1, x.size(1))
+    position = torch.empty(y.shape, dtype=torch.int64)
+    _first_largest(array(ptr), rows(x), y.numpy(), position.numpy(), parts(x.numel()))
+    return y, position

@@ -13,13 +13,11 @@ import torch
 from numba import prange
 from torch import Tensor
 
-from dqrun.graphs import CSR
-from dqrun.kernels.cpu.grids import INFINITY, SMALLEST, GridValues, width_of
+from dqrun.kernels.cpu.grids import INFINITY, SMALLEST, GridValues, grid_values, width_of
 from dqrun.kernels.cpu.lanes import sum_of
 from dqrun.kernels.cpu.launch import NO_FLAGS, NO_FLOATS, Array, array, inner, kernel, optional, parts, share
-from dqrun.kernels.cpu.noise import NoiseValues, chosen, noise_values
+from dqrun.kernels.cpu.noise import NoiseValues, chosen, noise_values, only_chosen
 from dqrun.kernels.cpu.pointers import pointers
-from dqrun.kernels.noise import Noise
 
 BLOCK = 2048  # elements whose float32 sum is exact enough
 
@@ -126,29 +124,48 @@ def _over_messages(
         sums[part] = total
 
 
-def step_gradient(grad: Tensor, x: Tensor, protected: Tensor | None, grid: GridValues, relu: bool) -> Tensor:
-    """0-d, of x's type: the gradient of the scale of `fake_quantize`, of whose result `grad` is the gradient."""
+def fake_quantize_scale_backward(
+    grad: Tensor,
+    x: Tensor,
+    scale: Tensor,
+    zero_point: Tensor,
+    qmin: int,
+    qmax: int,
+    protected: Tensor | None,
+    relu: bool,
+    rate: float,
+    low: int,
+    high: int,
+) -> Tensor:
     sums = np.zeros(parts(x.numel()))
     if x.numel():
-        least = SMALLEST if relu else -INFINITY
-        _over_values(array(grad), array(x), optional(protected, NO_FLAGS), width_of(x), grid, least, sums)
+        least, grid = SMALLEST if relu else -INFINITY, grid_values(scale, zero_point, qmin, qmax, "clipped")
+        chosen_grad, flags = only_chosen(grad, noise_values(rate, low, high)), optional(protected, NO_FLAGS)
+        _over_values(array(chosen_grad), array(x), flags, width_of(x), grid, least, sums)
     return torch.tensor(sums.sum(), dtype=x.dtype)
 
 
-def message_step_gradient(
-    csr: CSR,
+def spmm_quantized_scale_backward(
     grad: Tensor,
     x: Tensor,
     weight: Tensor | None,
+    scale: Tensor,
+    zero_point: Tensor,
+    qmin: int,
+    qmax: int,
     protected: Tensor | None,
-    grid: GridValues,
-    noise: Noise | None,
+    rate: float,
+    low: int,
+    high: int,
+    _rowptr: Tensor,
+    col: Tensor,
+    row: Tensor,
+    *_transposed: Tensor,
 ) -> Tensor:
-    """As `step_gradient`, of `spmm_quantized`."""
-    heads, channels = (x.size(1) if x.dim() == 3 else 1), x.size(-1)
-    sums = np.zeros(parts(csr.num_edges * heads * channels))
-    if csr.num_edges:
-        edges, tensors = (array(csr.row), array(csr.col)), (array(grad), array(x))
-        options = optional(weight, NO_FLOATS), optional(protected, NO_FLAGS)
-        _over_messages(*edges, *tensors, *options, (heads, channels), grid, noise_values(noise), sums)
+    shape = (x.size(1) if x.dim() == 3 else 1), x.size(-1)
+    sums = np.zeros(parts(col.numel() * shape[0] * shape[1]))
+    if col.numel():
+        grid, noise = grid_values(scale, zero_point, qmin, qmax, "clipped"), noise_values(rate, low, high)
+        tensors, options = (array(grad), array(x)), (optional(weight, NO_FLOATS), optional(protected, NO_FLAGS))
+        _over_messages(array(row), array(col), *tensors, *options, shape, grid, noise, sums)
     return torch.tensor(sums.sum(), dtype=x.dtype)

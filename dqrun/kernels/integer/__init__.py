@@ -9,10 +9,15 @@ same codes, always; only `attention`, which sums floats, agrees to the rounding 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeVar, cast
+
+import torch
 from torch import Tensor
+from torch.profiler import record_function
 
 from dqrun.graphs import CSR
-from dqrun.kernels.choice import INTEGER, version
+from dqrun.kernels.choice import INTEGER, run
 from dqrun.kernels.integer import reference
 from dqrun.kernels.integer.codes import CodeGrid, Codes, pack_nibbles, unpack_nibbles
 from dqrun.kernels.integer.epilogue import Epilogue
@@ -36,13 +41,16 @@ __all__ = [
     "unpack_nibbles",
 ]
 
+R = TypeVar("R")
+_profiling: Callable[[], bool] = torch._C._autograd._profiler_enabled
+
 
 def quantize(x: Tensor, grid: CodeGrid) -> Codes:
     """Codes of real numbers as `quant.Grid.encode` takes them: clamp(rint(x * (1 / scale)) + zero_point, 0, top).
 
     x: float32 [N, C], without NaN. All in float32, so that the codes are those of training, bit for bit.
     """
-    return version(reference.quantize, x, INTEGER)(x, grid)
+    return _run(reference.quantize, x, x, grid)
 
 
 def linear(x: Codes, weight: Weight, epilogue: Epilogue) -> Codes | Tensor:
@@ -50,7 +58,7 @@ def linear(x: Codes, weight: Weight, epilogue: Epilogue) -> Codes | Tensor:
 
     x: [N, K]; weight: [M, K]. Returns Codes [N, M], or float32 [N, M].
     """
-    return version(reference.linear, x.data, INTEGER)(x, weight, epilogue)
+    return _run(reference.linear, x.data, x, weight, epilogue)
 
 
 def aggregate(csr: CSR, x: Codes, self_weight: float | None, epilogue: Epilogue) -> Codes | Tensor:
@@ -59,12 +67,12 @@ def aggregate(csr: CSR, x: Codes, self_weight: float | None, epilogue: Epilogue)
     With self_weight (GIN's 1 + eps): acc + self_weight * (x[i] - zero_point), product and sum in float64, takes the
     place of acc. x: [N, C]. Returns Codes [N, C], or float32 [N, C]; a node without edges has acc = 0.
     """
-    return version(reference.aggregate, x.data, INTEGER)(csr, x, self_weight, epilogue)
+    return _run(reference.aggregate, x.data, csr, x, self_weight, epilogue)
 
 
 def aggregate_mean(csr: CSR, x: Codes, epilogue: Epilogue) -> Codes | Tensor:
     """As `aggregate`, with acc divided by the number of edges of the target, in float64; 0 without edges."""
-    return version(reference.aggregate_mean, x.data, INTEGER)(csr, x, epilogue)
+    return _run(reference.aggregate_mean, x.data, csr, x, epilogue)
 
 
 def aggregate_weighted(csr: CSR, x: Codes, edge_weight: Tensor, mean: bool, epilogue: Epilogue) -> Codes | Tensor:
@@ -83,7 +91,7 @@ def linear_pair(
     x: [N, K]; weight: [M, K]; y: [N, L]; second_weight: [M, L]; ratio: float64 [1] or [M]. Returns Codes [N, M], or
     float32 [N, M].
     """
-    return version(reference.linear_pair, x.data, INTEGER)(x, weight, y, second_weight, ratio, epilogue)
+    return _run(reference.linear_pair, x.data, x, weight, y, second_weight, ratio, epilogue)
 
 
 def attention(
@@ -102,8 +110,7 @@ def attention(
     takes the reference, in float64). negative_slope: in [0, 1]. concat: heads side by side, acc [N, H * C], else their
     mean, [N, C]. h's scale is the multiplier's affair: acc is in steps of h's codes.
     """
-    chosen = version(reference.attention, a_source, INTEGER)
-    return chosen(csr, h, a_source, a_target, negative_slope, concat, epilogue)
+    return _run(reference.attention, a_source, csr, h, a_source, a_target, negative_slope, concat, epilogue)
 
 
 def segment_reduce(x: Codes, ptr: Tensor, mode: str, epilogue: Epilogue) -> Codes | Tensor:
@@ -111,9 +118,21 @@ def segment_reduce(x: Codes, ptr: Tensor, mode: str, epilogue: Epilogue) -> Code
 
     x: [N, C]. ptr: int64 [G + 1], first row of each segment. Returns Codes [G, C], or float32 [G, C].
     """
-    return version(reference.segment_reduce, x.data, INTEGER)(x, ptr, mode, epilogue)
+    return _run(reference.segment_reduce, x.data, x, ptr, mode, epilogue)
 
 
 def lookup(table: Codes, index: Tensor) -> Codes:
     """The rows index (int64 [N]) of an embedding table."""
     return reference.lookup(table, index)
+
+
+def _run(definition: Callable[..., R], x: Tensor, *args: object) -> R:
+    """The result of the version for data like x, by name (`dqrun::integer_NAME`) in a profile of torch's profiler.
+
+    Not an operator of torch's: codes, weights and epilogues are objects, which a program makes once and not per call.
+    """
+    name = definition.__name__
+    if _profiling():
+        with record_function(f"dqrun::integer_{name}"):
+            return cast(R, run(name, INTEGER[0], definition, args, x))
+    return cast(R, run(name, INTEGER[0], definition, args, x))

@@ -11,9 +11,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from versions import cpu
 
 from dqrun.graphs import CSR
-from dqrun.kernels import Noise, cpu, reference
+from dqrun.kernels import Noise, reference
 
 SCALE, ZERO_POINT = torch.tensor(0.5), torch.tensor(1, dtype=torch.int32)
 ESTIMATORS = ("ste", "clipped", "clipped_ends")

@@ -10,8 +10,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from versions import cpu
 
-from dqrun.kernels import cpu, reference
+from dqrun.kernels import reference
 from dqrun.kernels.cpu import dense
 from dqrun.kernels.cpu.outer import sum_outer
 
@@ -58,7 +59,7 @@ def test_sum_outer_of_integers_is_exact(rows: int, height: int, width: int) -> N
 
 NEW_SHAPES = """
 import torch
-from dqrun.kernels import cpu
+from dqrun import kernels
 
 def resident() -> int:
     with open("/proc/self/statm") as file:
@@ -66,7 +67,7 @@ def resident() -> int:
 
 weight, taken = torch.randn(64, 64), []
 for rows in range(1000, 1400):
-    cpu.linear(torch.randn(rows, 64), weight)
+    kernels.linear(torch.randn(rows, 64), weight)
     taken.append(resident())
 print(taken[-1] - taken[100])
 """

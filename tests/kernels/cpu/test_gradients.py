@@ -9,8 +9,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from versions import cpu
 
-from dqrun.kernels import cpu, reference
+from dqrun.kernels import reference
 
 GRID = torch.tensor(0.5), torch.tensor(1, dtype=torch.int32), -8, 7
 LAYOUTS: dict[str, Callable[[Tensor], Tensor]] = {

@@ -6,9 +6,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from versions import cpu
 
 from dqrun import kernels
-from dqrun.kernels import cpu, reference
+from dqrun.kernels import reference
 
 words = st.integers(0, 2**32 - 1)
 

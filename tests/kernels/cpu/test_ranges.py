@@ -9,9 +9,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from versions import cpu
 
 from dqrun.config.method import PERCENTILES
-from dqrun.kernels import cpu, reference
+from dqrun.kernels import reference
 
 TAILS = (0.0, 0.001, 0.01, 0.2, 0.499)
 

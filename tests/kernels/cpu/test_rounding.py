@@ -7,8 +7,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
+from versions import cpu
 
-from dqrun.kernels import Noise, cpu, reference
+from dqrun.kernels import Noise, reference
 
 # torch's own converts to int64 first, which is undefined for larger quotients
 values = st.lists(st.floats(-1e4, 1e4, width=32), min_size=1, max_size=70).map(torch.tensor)

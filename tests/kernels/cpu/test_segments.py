@@ -7,8 +7,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from versions import cpu
 
-from dqrun.kernels import cpu, reference
+from dqrun.kernels import reference
 
 
 def run(function, x: Tensor, grad: Tensor) -> tuple[Tensor, Tensor]:

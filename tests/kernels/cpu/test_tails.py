@@ -11,9 +11,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from versions import cpu
 
 from dqrun.config.method import PERCENTILES
-from dqrun.kernels import cpu, reference
+from dqrun.kernels import reference
 from dqrun.kernels.cpu.tails import LARGEST_SAMPLE
 
 DISTRIBUTIONS = ("normal", "heavy-tailed", "constant", "tiny", "mostly zero", "one column", "falling")

@@ -1,0 +1,65 @@
+"""`linear` and `dropout`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dqrun.kernels import reference
+from dqrun.kernels.operator import Operator, backward_pass
+
+
+class _Linear(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, relu: bool) -> Tensor:
+        y: Tensor = linear.below(x, weight, bias, relu)
+        ctx.save_for_backward(x, weight, y if relu else None)
+        return y
+
+    @staticmethod
+    @backward_pass
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, y = ctx.saved_tensors
+        if y is not None:
+            grad = torch.ops.aten.threshold_backward(grad, y, 0)
+        grad_bias = grad.sum(0) if ctx.needs_input_grad[2] else None
+        grad_x = linear.below(grad, weight.t(), None, False) if ctx.needs_input_grad[0] else None
+        return grad_x, _weight_backward(grad, x) if ctx.needs_input_grad[1] else None, grad_bias, None
+
+
+class _Dropout(torch.autograd.Function):
+    """The gradient is dropped as the value was."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, p: float, seed: Tensor) -> Tensor:
+        ctx.p = p
+        ctx.save_for_backward(seed)
+        return dropout.below(x, p, seed)  # type: ignore[no-any-return]
+
+    @staticmethod
+    @backward_pass
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        return dropout.below(grad, ctx.p, *ctx.saved_tensors), None, None
+
+
+linear = Operator(
+    "linear(Tensor x, Tensor weight, Tensor? bias, bool relu) -> Tensor",
+    reference.linear,
+    lambda x, weight, *_: x.new_empty(x.size(0), weight.size(0)),
+    _Linear,
+    (0, 1, 2),
+)
+_weight_backward = Operator(
+    "linear_weight_backward(Tensor grad, Tensor x) -> Tensor",
+    lambda grad, x: grad.t() @ x,
+    lambda grad, x: grad.new_empty(grad.size(1), x.size(1)),
+)
+dropout = Operator(
+    "dropout(Tensor x, float p, Tensor seed) -> Tensor",
+    lambda x, p, seed: reference.dropout(x, p, *seed),
+    lambda x, *_: x.new_empty(x.shape),
+    _Dropout,
+    (0,),
+)
