@@ -170,7 +170,7 @@ def test_the_profiler_shows_operators_there_and_back(random_graph) -> None:
 
 
 def test_a_further_device_is_a_registration() -> None:
-    """An operator without compiled versions runs its definition; a backend's dispatch key gets a function of its own."""
+    """An operator without compiled versions runs its definition; a backend's dispatch key gets its own function."""
     backend = Backend("cuda", "a.module.that.is.imported.on.such.a.device", (torch.float32,), "nobody")
     double = Operator(
         "test_double(Tensor x) -> Tensor", lambda x: 2 * x, lambda x: x.new_empty(x.shape), backends=(backend,)
