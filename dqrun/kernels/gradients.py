@@ -70,7 +70,7 @@ def fake_quantize_scale(
 def fake_quantize_broadcast(
     grad: Tensor, x: Tensor, scale: Tensor, zero_point: Tensor, qmin: int, qmax: int, estimator: str
 ) -> Tensor:
-    """Of x."""
+    """Of x, by an estimator that clips."""
     return grad.where(_passes(x, scale, zero_point, qmin, qmax, None, estimator, None), 0.0)
 
 

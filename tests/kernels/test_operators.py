@@ -48,7 +48,10 @@ def arguments(csr: CSR) -> dict[str, list[tuple[Any, ...]]]:
     of_channels = torch.rand(N, 1) + 0.2, torch.arange(N, dtype=torch.int32).view(N, 1) % 3, -4, 3
     return {
         "fake_quantize_broadcast": [(x, *of_channels, "ste"), (x, *of_channels, "clipped_ends")],
-        "fake_quantize_broadcast_backward": [(grad, x, *of_channels, "ste"), (grad, x, *of_channels, "clipped")],
+        "fake_quantize_broadcast_backward": [
+            (grad, x, *of_channels, "clipped_ends"),
+            (grad, x, *of_channels, "clipped"),
+        ],
         "fake_quantize_broadcast_scale_backward": [(grad, x, *of_channels), (grad, 5 * x, *of_channels)],
         "channel_range": [
             (x, (N, 1), 0.0, None, None, "symmetric"),

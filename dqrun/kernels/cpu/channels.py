@@ -148,5 +148,5 @@ def _grids(
 ) -> tuple[Steps, Codes, Block]:
     """The grids of all channels, and how they lie in x."""
     step, ends = array(scale), (qmin, qmax, *gradient_codes(qmin, qmax, estimator))
-    steps, codes = (1 / step, step, array(zero_point).astype(np.float32)), tuple(map(np.float32, ends))
-    return steps, codes, as_block(x.shape, scale.shape)
+    codes: Any = tuple(map(np.float32, ends))
+    return (1 / step, step, array(zero_point).astype(np.float32)), codes, as_block(x.shape, scale.shape)
