@@ -39,9 +39,9 @@ NEEDS_NO_NETWORKS = {
     *("__init__", "container", "operations", "program", "signature"),
     *("storage", "structure", "summary", "validation"),
 }
-"""Modules of the engine that load and run a program: torch and the kernels' seam are all they know."""
+"""Modules of the engine that load and run a program: they import torch and the kernels' interface alone."""
 
-FRONT_DESK = {
+LIGHT_MODULES = {
     *("errors", "names", "durable", "paths", "register", "config", "composition", "plugins"),
     *("cli/__init__", "cli/candidates", "cli/completion", "cli/docs", "cli/help", "cli/hydra_flags"),
     *("cli/verbs/__init__", "process/__init__", "process/cores", "process/interrupts", "process/streams"),
@@ -56,7 +56,7 @@ def modules() -> list[Path]:
     return sorted(PACKAGE.rglob("*.py"))
 
 
-def room(file: Path) -> str:
+def part_of(file: Path) -> str:
     """The part of the package that a file belongs to: its folder, or its own name."""
     return file.relative_to(PACKAGE).with_suffix("").parts[0]
 
@@ -71,16 +71,16 @@ def imports(nodes: list[ast.stmt] | list[ast.AST]) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def rooms_used(file: Path) -> set[str]:
-    """Rooms that a file imports anywhere, inside functions too."""
+def parts_used(file: Path) -> set[str]:
+    """Parts of the package that a file imports anywhere, inside functions too."""
     names = imports(list(ast.walk(ast.parse(file.read_text(encoding="utf-8")))))
     used = {name.split(".")[1] for name in names if name.startswith("dqrun.")}
-    return used - {room(file), "__version__"}
+    return used - {part_of(file), "__version__"}
 
 
 @pytest.mark.parametrize("file", modules(), ids=lambda file: file.relative_to(PACKAGE).as_posix())
 def test_arrows_point_one_way(file: Path) -> None:
-    own, used = room(file), rooms_used(file)
+    own, used = part_of(file), parts_used(file)
     if own in ORDER:
         assert not used & set(ORDER[ORDER.index(own) + 1 :])
     assert not used & FORBIDDEN.get(own, set())
@@ -96,11 +96,11 @@ def test_the_root_has_few_modules() -> None:
 
 @pytest.mark.parametrize("name", sorted(NEEDS_NO_NETWORKS))
 def test_a_program_loads_without_networks_and_quantisers(name: str) -> None:
-    assert rooms_used(PACKAGE / "integer" / f"{name}.py") <= {"kernels", "graphs", "errors", "durable"}
+    assert parts_used(PACKAGE / "integer" / f"{name}.py") <= {"kernels", "graphs", "errors", "durable"}
 
 
-@pytest.mark.parametrize("name", sorted(FRONT_DESK))
-def test_the_front_desk_imports_nothing_heavy(name: str) -> None:
+@pytest.mark.parametrize("name", sorted(LIGHT_MODULES))
+def test_light_modules_import_nothing_heavy(name: str) -> None:
     package = PACKAGE / name
     files = sorted(package.glob("*.py")) if package.is_dir() else [PACKAGE / f"{name}.py"]
     trees = [ast.parse(file.read_text(encoding="utf-8")) for file in files]
@@ -109,4 +109,4 @@ def test_the_front_desk_imports_nothing_heavy(name: str) -> None:
         assert top not in ("torch", "torch_geometric", "numba", "pandas", "sklearn", "scipy")
         names = {"/".join(rest[:depth]) for depth in range(1, len(rest) + 1)}
         modules = names | {f"{name}/__init__" for name in names}
-        assert top != "dqrun" or modules & (FRONT_DESK | {"__version__"}), imported
+        assert top != "dqrun" or modules & (LIGHT_MODULES | {"__version__"}), imported

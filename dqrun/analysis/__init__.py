@@ -1,1 +1,1 @@
-"""What a person sees: progress while trials run, tables when they are done."""
+"""Results as a person reads them: progress of a command, tables, pictures, pages and published studies."""

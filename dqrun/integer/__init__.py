@@ -1,6 +1,6 @@
 """The integer engine: a network trained under `plan=integer` as a program of integer operations.
 
-`load_program` and `Program` need torch and the kernels' seam only; `dqrun.integer.lower` also imports the networks.
+`load_program` and `Program` import torch and `dqrun.kernels` only; `dqrun.integer.lower` also imports the networks.
 """
 
 from dqrun.integer.program import Program
