@@ -1,6 +1,6 @@
 """Breaks functions by one operator each and says whether the tests notice.
 
-    python benchmarks/mutation.py [quant] [protocol] [report] [kernels] [--per-function 1] [--seed 0] [--most N]
+    python benchmarks/mutation.py [quant] [protocol] [analysis] [kernels] [--per-function 1] [--seed 0] [--most N]
 
 For each public function of the parts that are named (all by default) one operator or constant is drawn and changed:
 `<` becomes `<=`, `+` becomes `-`, `and` becomes `or`, `True` becomes `False`, `3` becomes `4`. The tests of that part
@@ -30,8 +30,8 @@ from typing import NoReturn
 ROOT = Path(__file__).parents[1]
 PARTS = {
     "quant": ("dqrun/quant", ["tests/quant", "tests/methods", "tests/nn"]),
-    "protocol": ("dqrun/runs/protocol.py", ["tests/test_protocol.py"]),
-    "report": ("dqrun/report", ["tests/report"]),
+    "protocol": ("dqrun/runs/protocol.py", ["tests/runs/test_protocol.py"]),
+    "analysis": ("dqrun/analysis", ["tests/analysis"]),
     "kernels": ("dqrun/kernels", ["tests/kernels"]),
 }
 """Of each part: its source, and the tests that should notice a change of it."""
