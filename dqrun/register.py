@@ -156,6 +156,7 @@ layer = Registry(
     "model.name",
     _lazy(
         gat="dqrun.nn.gat:GATLayer",
+        gatv2="dqrun.nn.gatv2:GATv2Layer",
         gcn="dqrun.nn.gcn:GCNLayer",
         gin="dqrun.nn.gin:GINLayer",
         sage="dqrun.nn.sage:SAGELayer",

@@ -98,6 +98,14 @@ class Counting(Lowering):
         self.works += work.attention(*size, self.operand(x), vector_bits, edge_bits)
         return super().attention(x, vectors, sites, slope, concat, into)
 
+    def dynamic_attention(
+        self, ends: tuple[Value, Value], vectors: Tensor, sites: tuple[str, str], slope: float, concat: bool, into: Into
+    ) -> Value:
+        bits, _ = (self.operand(x) for x in ends)
+        widths = bits, self.bits(sites[0]), self.edges(sites[1], vectors.size(0))
+        self.works += work.dynamic_attention(self.size.edges, vectors.numel(), *widths)
+        return super().dynamic_attention(ends, vectors, sites, slope, concat, into)
+
     def readout(self, x: Value, mode: str, into: Into) -> Value:
         self.works.append(work.readout(self.rows(x), x.channels, self.operand(x)))
         return super().readout(x, mode, into)

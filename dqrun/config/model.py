@@ -17,12 +17,12 @@ class ModelConfig:
 
     name: str = doc(f"architecture: {', '.join(register.layer.names())}")
     layers: int = doc("number of message-passing layers, 1..1000")
-    hidden: int = doc("channels of a hidden layer (GAT: of all heads together), 1..65536")
-    heads: int = doc("GAT: attention heads of a hidden layer; must divide hidden", 1)
-    out_heads: int = doc("GAT: attention heads of a last layer that gives the logits (averaged), 1..1024", 1)
-    mlp_layers: int = doc("GIN: linear layers of each layer's MLP, 1..100", 2)
+    hidden: int = doc("channels of a hidden layer (GAT, GATv2: of all heads together), 1..65536")
+    heads: int = doc("GAT, GATv2: attention heads of a hidden layer; must divide hidden", 1)
+    out_heads: int = doc("GAT, GATv2: attention heads of a last layer that gives the logits (averaged), 1..1024", 1)
+    mlp_layers: int = doc("GIN, GINE: linear layers of each layer's MLP, 1..100", 2)
     norm: str = doc("normalisation after each hidden layer: none, batch", "none")
-    mlp_norm: bool = doc("GIN: batch norm as the last operation of each MLP (after its ReLU)", False)
+    mlp_norm: bool = doc("GIN, GINE: batch norm as the last operation of each MLP (after its ReLU)", False)
     activation: str = doc("activation after each hidden layer: relu, elu, none", "relu")
     residual: bool = doc("add a layer's input to its output where the shapes agree", False)
     encoder: str = doc("before the first layer: none, linear (to `hidden`); categories always get an embedding", "none")
@@ -32,7 +32,7 @@ class ModelConfig:
     )
     input_dropout: float = doc("dropout of the features that enter the first layer, [0, 1)", 0.0)
     dropout: float = doc("dropout of the features that enter each later layer, [0, 1)", 0.0)
-    attention_dropout: float = doc("GAT: dropout of attention coefficients, [0, 1)", 0.0)
+    attention_dropout: float = doc("GAT, GATv2: dropout of attention coefficients, [0, 1)", 0.0)
     head_dropout: float = doc("dropout before the last linear layer of the head, [0, 1)", 0.0)
 
     @property

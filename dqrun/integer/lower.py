@@ -13,6 +13,7 @@ from dqrun.integer.operations import (
     LOGITS,
     Aggregate,
     Attention,
+    DynamicAttention,
     Linear,
     LinearPair,
     Lookup,
@@ -108,6 +109,14 @@ class ProgramLowering(Lowering):
         given = vectors.detach().cpu().clone()
         self.operations.append(Attention(*names, given, slope, concat, epilogue, residual=_residual(into)))
         return super().attention(x, vectors, sites, slope, concat, into)
+
+    def dynamic_attention(
+        self, ends: tuple[Value, Value], vectors: Tensor, sites: tuple[str, str], slope: float, concat: bool, into: Into
+    ) -> Value:
+        epilogue, names = self._epilogue(self._scale(ends[0]), into), (ends[0].site, ends[1].site, into.target)
+        given = vectors.detach().cpu().clone()
+        self.operations.append(DynamicAttention(*names, given, slope, concat, epilogue, residual=_residual(into)))
+        return super().dynamic_attention(ends, vectors, sites, slope, concat, into)
 
     def readout(self, x: Value, mode: str, into: Into) -> Value:
         epilogue = self._epilogue(self._scale(x), into)

@@ -149,6 +149,33 @@ class Attention:
 
 
 @dataclass(frozen=True)
+class DynamicAttention:
+    """GATv2's attention over codes [N, heads * channels] of sources and, `second`, of targets; else as `Attention`.
+
+    `attention`: float32 [heads, channels].
+    """
+
+    source: str
+    second: str
+    target: str
+    attention: Tensor
+    negative_slope: float
+    concat: bool
+    epilogue: Epilogue
+    residual: str = ""
+
+    def __post_init__(self) -> None:
+        shape = list(self.attention.shape)
+        if len(shape) != 2 or not self.attention.numel() or not self.attention.is_floating_point():
+            raise ConfigError.rule(f"{self.target}.attention", "be float [H, C]", f"{self.attention.dtype} {shape}")
+
+    def run(self, values: Values, graph: Graph) -> Value:
+        epilogue = bound(self.epilogue, values, graph, False, self.residual)
+        h, t = codes(values, self.source), codes(values, self.second)
+        return integer.dynamic_attention(graph.csr, h, t, self.attention, self.negative_slope, self.concat, epilogue)
+
+
+@dataclass(frozen=True)
 class Readout:
     """Sum, mean or max of the codes of each graph's nodes: [N, channels] to [G, channels]."""
 
@@ -162,7 +189,7 @@ class Readout:
         return integer.segment_reduce(codes(values, self.source), graph.node_ptr, self.mode, self.epilogue)
 
 
-Operation = Quantize | Lookup | Linear | LinearPair | Aggregate | Attention | Readout
+Operation = Quantize | Lookup | Linear | LinearPair | Aggregate | Attention | DynamicAttention | Readout
 
 
 def codes(values: Values, name: str) -> Codes:
@@ -193,8 +220,8 @@ def result_channels(operation: Operation) -> int:
         return operation.weight.codes.size(0)
     if isinstance(operation, Lookup):
         return operation.table.channels
-    if isinstance(operation, Attention):
-        _, heads, channels = operation.attention.shape
+    if isinstance(operation, Attention | DynamicAttention):
+        heads, channels = operation.attention.shape[-2:]
         return heads * channels if operation.concat else channels
     return operation.channels
 

@@ -12,7 +12,18 @@ from torch import Tensor
 
 from dqrun.errors import DataError
 from dqrun.graphs import Graph
-from dqrun.integer.operations import INPUT, LOGITS, Aggregate, Attention, Lookup, Operation, Quantize, Value, inputs
+from dqrun.integer.operations import (
+    INPUT,
+    LOGITS,
+    Aggregate,
+    Attention,
+    DynamicAttention,
+    Lookup,
+    Operation,
+    Quantize,
+    Value,
+    inputs,
+)
 from dqrun.integer.signature import Signature
 from dqrun.integer.structure import build_graph, require_dense
 from dqrun.integer.validation import validate
@@ -66,7 +77,7 @@ class Program:
     @property
     def reads_edge_weights(self) -> bool:
         """Whether edges may have weights: each sum over edges is one of plain rows or a mean (GCN, GraphSAGE)."""
-        sums = [op for op in self.operations if isinstance(op, Aggregate | Attention)]
+        sums = [op for op in self.operations if isinstance(op, Aggregate | Attention | DynamicAttention)]
         return bool(sums) and all(isinstance(op, Aggregate) and op.self_weight is None for op in sums)
 
     @torch.no_grad()

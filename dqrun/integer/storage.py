@@ -21,12 +21,23 @@ from torch import Tensor
 from dqrun import durable
 from dqrun.errors import ConfigError, DataError
 from dqrun.integer.container import FORMAT, MOST_BYTES, Damage, ForeignFormat, Reader, Writer
-from dqrun.integer.operations import Aggregate, Attention, Linear, LinearPair, Lookup, Operation, Quantize, Readout
+from dqrun.integer.operations import (
+    Aggregate,
+    Attention,
+    DynamicAttention,
+    Linear,
+    LinearPair,
+    Lookup,
+    Operation,
+    Quantize,
+    Readout,
+)
 from dqrun.integer.program import Program
 from dqrun.kernels.integer import CodeGrid, Codes, Epilogue, Weight, pack_nibbles, unpack_nibbles
 
 KINDS: dict[str, type[Operation]] = {
-    kind.__name__: kind for kind in (Quantize, Lookup, Linear, LinearPair, Aggregate, Attention, Readout)
+    kind.__name__: kind
+    for kind in (Quantize, Lookup, Linear, LinearPair, Aggregate, Attention, DynamicAttention, Readout)
 }
 PER_CHANNEL = ("multiplier", "bias", "gain", "offset")
 WEIGHT_SHIFT = 8  # 4-bit weight codes -7..7 are stored as 1..15

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from dqrun.integer.operations import (
     Aggregate,
     Attention,
+    DynamicAttention,
     Linear,
     LinearPair,
     Lookup,
@@ -79,6 +80,8 @@ def works(operation: Operation, rows: int, edges: int, bits: int, second_bits: i
         return (work.edge_sum(edges, own, operation.channels, bits),)
     if isinstance(operation, Attention):
         return work.attention(edges, rows, operation.attention.numel() // 2, bits)
+    if isinstance(operation, DynamicAttention):
+        return work.dynamic_attention(edges, operation.attention.numel(), bits)
     return (work.readout(rows, operation.channels, bits),) if isinstance(operation, Readout) else ()
 
 
@@ -119,7 +122,7 @@ def float_parts(operation: Operation) -> list[str]:
     if isinstance(operation, Lookup):
         return []
     parts = []
-    if isinstance(operation, Attention):
+    if isinstance(operation, Attention | DynamicAttention):
         parts.append("attention logits, softmax and weighted sum (float32)")
     if isinstance(operation, Aggregate) and operation.self_weight is not None:
         parts.append("1 + eps times a node's own codes, added to its sum (float64)")
@@ -144,7 +147,7 @@ def stored_bytes(operation: Operation) -> int:
         return _weight_bytes(operation.weight, operation.weight_bits) + second
     if isinstance(operation, Lookup):
         return operation.table.nbytes
-    return operation.attention.nbytes if isinstance(operation, Attention) else 0
+    return operation.attention.nbytes if isinstance(operation, Attention | DynamicAttention) else 0
 
 
 def _weight_bytes(weight: Weight, bits: int) -> int:
@@ -159,7 +162,7 @@ def _figures(total: Total) -> tuple[int, ...]:
 def _weight_bits(operation: Operation) -> int:
     if isinstance(operation, Linear | LinearPair):
         return operation.weight_bits
-    return FP32 if isinstance(operation, Attention) else 0
+    return FP32 if isinstance(operation, Attention | DynamicAttention) else 0
 
 
 def _bits(grid: CodeGrid | None) -> int:

@@ -32,6 +32,7 @@ from dqrun.integer.operations import (
     LOGITS,
     Aggregate,
     Attention,
+    DynamicAttention,
     Linear,
     LinearPair,
     Lookup,
@@ -94,7 +95,7 @@ def validate(operations: Sequence[Operation]) -> Signature:
             _require(not last, f"{name}.residual", "be none", residual[:40])
             beside = _earlier(name, "residual", residual, known)
             _require(beside.shape == kind.shape, f"{name}.residual", f"be {kind.shape}", beside.shape)
-        if isinstance(operation, LinearPair):
+        if isinstance(operation, LinearPair | DynamicAttention):
             _check_second(operation, source, _earlier(name, "second", operation.second, known))
         unread -= set(inputs(operation))
         unread |= set() if last else {name}
@@ -173,10 +174,14 @@ def _(operation: LinearPair, source: Kind) -> None:
     _check_numbers(f"{name}.ratio", ratio)
 
 
-def _check_second(operation: LinearPair, source: Kind, second: Kind) -> None:
+def _check_second(operation: LinearPair | DynamicAttention, source: Kind, second: Kind) -> None:
     """The rules of the second value of an operation, and of what belongs to it."""
     name = operation.target
     _require(second.per_graph == source.per_graph, f"{name}.second", f"have the rows of {operation.source}", "others")
+    if isinstance(operation, DynamicAttention):
+        _require(second.shape == source.shape, f"{name}.second", f"be {source.shape}", second.shape)
+        _check_logits(f"{name}.attention", operation.attention, source, second)
+        return
     weight, bits = operation.second_weight.codes, operation.second_weight_bits
     _check_weight(f"{name}.second_weight", weight, bits, operation.second, second)
 
@@ -202,11 +207,12 @@ def _(operation: Aggregate, source: Kind) -> None:
         _check_numbers(f"{operation.target}.self_weight", torch.tensor([operation.self_weight], dtype=torch.float64))
 
 
-@_check.register
-def _(operation: Attention, source: Kind) -> None:
+@_check.register(Attention)
+@_check.register(DynamicAttention)
+def _(operation: Attention | DynamicAttention, source: Kind) -> None:
     name, vectors, slope = f"{operation.target}.attention", operation.attention, operation.negative_slope
     _check_rows_of_nodes(operation, source)
-    _, heads, per_head = vectors.shape
+    heads, per_head = vectors.shape[-2:]
     _require(
         heads * per_head == source.channels,
         name,
@@ -216,8 +222,13 @@ def _(operation: Attention, source: Kind) -> None:
     _require(heads * heads * per_head <= MOST_PAIRS, name, f"have H H C <= {MOST_PAIRS}", heads * heads * per_head)
     _require(0 <= slope <= 1, f"{operation.target}.negative_slope", "be in 0..1", slope)
     _check_numbers(name, vectors)
-    assert source.grid is not None
-    largest = float(vectors.double().abs().sum(-1).max()) * source.grid.top * max(source.grid.scale, 1.0)
+    _check_logits(name, vectors, source)
+
+
+def _check_logits(name: str, vectors: Tensor, *kinds: Kind) -> None:
+    """That logits of codes of these kinds stay finite."""
+    reach = sum(kind.grid.top * max(kind.grid.scale, 1.0) for kind in kinds if kind.grid is not None)
+    largest = float(vectors.double().abs().sum(-1).max()) * reach
     _require(largest <= LARGEST_LOGIT, name, f"keep logits within {LARGEST_LOGIT}", largest)
 
 
@@ -228,12 +239,14 @@ def _(operation: Readout, source: Kind) -> None:
     _require(operation.mode in MODES, f"{operation.target}.mode", f"be one of {', '.join(MODES)}", operation.mode[:40])
 
 
-def _check_rows_of_nodes(operation: Aggregate | Attention | Readout, source: Kind) -> None:
+def _check_rows_of_nodes(operation: Aggregate | Attention | DynamicAttention | Readout, source: Kind) -> None:
     what = f"be a value of nodes for {type(operation).__name__.lower()}"
     _require(not source.per_graph, f"{operation.target}.source", what, f"{operation.source}, of graphs")
 
 
-def _check_epilogue(name: str, operation: Linear | LinearPair | Aggregate | Attention | Readout, result: Kind) -> None:
+def _check_epilogue(
+    name: str, operation: Linear | LinearPair | Aggregate | Attention | DynamicAttention | Readout, result: Kind
+) -> None:
     epilogue = operation.epilogue
     _require((epilogue.grid is None) == (name == LOGITS), f"{name}.epilogue", f"lack a grid for {LOGITS!r} alone", name)
     _require(epilogue.row_scale is None and epilogue.residual is None, name, "have no numbers of a batch", "some")

@@ -70,6 +70,13 @@ def attention(
     return Work(2 * rows * channels, (bits, vector_bits)), edge_sum(edges, 0, channels, bits, coefficient_bits)
 
 
+def dynamic_attention(
+    edges: float, channels: int, bits: int, vector_bits: int = FP32, coefficient_bits: int = FP32
+) -> tuple[Work, Work]:
+    """GATv2: a product of float sums with the attention vectors on each edge, and a weighted sum; H C channels."""
+    return Work(edges * channels, (FP32, vector_bits)), edge_sum(edges, 0, channels, bits, coefficient_bits)
+
+
 def readout(rows: float, channels: int, bits: int) -> Work:
     """An addition (or comparison) per row and channel."""
     return Work(rows * channels, (bits,))

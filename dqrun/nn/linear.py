@@ -47,10 +47,10 @@ class Linear(nn.Module):
 class Matrix(nn.Module):
     """One of several weights of a layer, with its site `weight`."""
 
-    def __init__(self, weight: Tensor) -> None:
-        """weight: a parameter [out, in]."""
+    def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
+        """weight: a parameter [out, in]; bias: one [out], kept beside it, or None."""
         super().__init__()
-        self.weight = weight
+        self.weight, self.bias = weight, bias
         self.sites = Sites(weight=Site(self.weight))
 
     def forward(self) -> Tensor:

@@ -121,6 +121,12 @@ class Lowering:
         """GAT's attention (`nn.gat`) over x [N, H C]; vectors [2, H, C]; `sites`: of the vectors, of coefficients."""
         return self.result(into, x.channels if concat else vectors.size(2))
 
+    def dynamic_attention(
+        self, ends: tuple[Value, Value], vectors: Tensor, sites: tuple[str, str], slope: float, concat: bool, into: Into
+    ) -> Value:
+        """GATv2's attention (`nn.gatv2`); `ends`: of sources and of targets, [N, H C]; vectors: [H, C]; else as above."""
+        return self.result(into, ends[0].channels if concat else vectors.size(1))
+
     def readout(self, x: Value, mode: str, into: Into) -> Value:
         """Sum, mean or max of the rows of each graph's nodes."""
         return self.result(into, x.channels, "graph")

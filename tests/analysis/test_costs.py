@@ -59,7 +59,7 @@ def test_the_integer_plan_adds_plain_rows() -> None:
     assert found.mean_bits == 4
 
 
-@pytest.mark.parametrize("model", ["gcn", "gat", "gin", "sage"])
+@pytest.mark.parametrize("model", ["gcn", "gat", "gin", "sage", "gatv2"])
 def test_a_node_tensor_that_is_rounded_before_the_layers(model: str) -> None:
     """Sites `states.I` give the width of what an exact `input` passes on."""
     exact = "plan.fp32=['layers.*.input','layers.*.message']"
@@ -73,7 +73,7 @@ def test_a_node_tensor_that_is_rounded_before_the_layers(model: str) -> None:
     assert costs(network, Size(7, 20)).bit_operations < without.bit_operations
 
 
-@pytest.mark.parametrize("model", ["gcn", "gat", "gin", "sage"])
+@pytest.mark.parametrize("model", ["gcn", "gat", "gin", "sage", "gatv2"])
 @pytest.mark.parametrize("dataset", ["cora", "reddit_binary", "zinc"])
 def test_any_network(model: str, dataset: str) -> None:
     categories = 28 if dataset == "zinc" else 0

@@ -46,7 +46,7 @@ def randomise(network: nn.Module) -> None:
 @pytest.mark.parametrize("form", EDGE_FORMS)
 @pytest.mark.parametrize("graph_level", [True, False])
 @pytest.mark.parametrize("options", OPTIONS)
-@pytest.mark.parametrize("name", ["gcn", "gat", "gin", "sage"])
+@pytest.mark.parametrize("name", ["gcn", "gat", "gin", "sage", "gatv2"])
 def test_logits_are_ours(name: str, options: str, graph_level: bool, form: str) -> None:
     categories = 5 if options == "normed" and graph_level else 0  # else the linear encoder
     config = ModelConfig(name=name, layers=3, hidden=8, heads=2, **OPTIONS[options])
@@ -62,7 +62,7 @@ def test_logits_are_ours(name: str, options: str, graph_level: bool, form: str) 
         )
 
 
-@pytest.mark.parametrize("name", ["gcn", "gat", "gin", "sage"])
+@pytest.mark.parametrize("name", ["gcn", "gat", "gin", "sage", "gatv2"])
 def test_as_many_parameters_and_all_are_trained(name: str) -> None:
     config = ModelConfig(name=name, layers=2, hidden=8, norm="batch")
     batch = batch_of(uses_self_loops(config), categories=False)

@@ -20,7 +20,7 @@ from dqrun.errors import DataError
 from dqrun.graphs import Graph
 from dqrun.integer import Program
 from dqrun.integer.lower import lower
-from dqrun.integer.operations import Attention, Value
+from dqrun.integer.operations import Attention, DynamicAttention, Value
 from dqrun.integer.simulation import simulate
 from dqrun.kernels.integer import Codes
 from dqrun.nn import GNN
@@ -32,7 +32,9 @@ Make = Callable[..., Any]
 def in_float64(program: Program) -> Program:
     """The program with attention computed in float64 too."""
     operations = (
-        replace(operation, attention=operation.attention.double()) if isinstance(operation, Attention) else operation
+        replace(operation, attention=operation.attention.double())
+        if isinstance(operation, Attention | DynamicAttention)
+        else operation
         for operation in program.operations
     )
     return replace(program, operations=tuple(operations))
@@ -72,7 +74,7 @@ def options_of(draw: st.DrawFn, name: str) -> dict[str, Any]:
     return options | ({"mlp_norm": draw(st.booleans()), "mlp_layers": draw(st.integers(1, 3))} if name == "gin" else {})
 
 
-@pytest.mark.parametrize("name", ["gcn", "gat", "gin", "sage"])
+@pytest.mark.parametrize("name", ["gcn", "gat", "gin", "sage", "gatv2"])
 def test_codes_equal_the_simulation(name: str, trained: Make, random_graph: Make, graph_for: Make) -> None:
     @settings(max_examples=60)
     @given(st.data())
@@ -89,7 +91,7 @@ def test_codes_equal_the_simulation(name: str, trained: Make, random_graph: Make
     check()
 
 
-@pytest.mark.parametrize("name", ["gcn", "gat", "gin", "sage"])
+@pytest.mark.parametrize("name", ["gcn", "gat", "gin", "sage", "gatv2"])
 @pytest.mark.parametrize("bits", [4, 8])
 def test_a_node_with_a_hundred_thousand_neighbours(name: str, bits: int, trained: Make, graph_for: Make) -> None:
     model = trained(name, bits, bits, graph_level=False)
@@ -99,7 +101,7 @@ def test_a_node_with_a_hundred_thousand_neighbours(name: str, bits: int, trained
     assert check_float64(model, x, graph_for(model, edges, torch.zeros(num_nodes, dtype=torch.int64)))
 
 
-@pytest.mark.parametrize("name", ["gcn", "gat", "gin", "sage"])
+@pytest.mark.parametrize("name", ["gcn", "gat", "gin", "sage", "gatv2"])
 @pytest.mark.parametrize("bits", [4, 8])
 def test_no_nodes_and_no_edges(name: str, bits: int, trained: Make) -> None:
     program = lower(trained(name, bits, bits))
@@ -110,7 +112,7 @@ def test_no_nodes_and_no_edges(name: str, bits: int, trained: Make) -> None:
     assert program.run(torch.randn(4, 5), without).shape == (3, 3)
 
 
-@pytest.mark.parametrize("name", ["gcn", "gat", "gin", "sage"])
+@pytest.mark.parametrize("name", ["gcn", "gat", "gin", "sage", "gatv2"])
 @pytest.mark.parametrize(("weight_bits", "activation_bits"), [(8, 8), (4, 4), (4, 8)])
 def test_codes_are_those_of_float32(
     name: str, weight_bits: int, activation_bits: int, trained: Make, random_graph: Make, graph_for: Make

@@ -16,7 +16,7 @@ from dqrun.kernels.integer import Codes
 Make = Callable[..., Any]
 
 
-@pytest.mark.parametrize("name", ["gcn", "gat", "gin", "sage"])
+@pytest.mark.parametrize("name", ["gcn", "gat", "gin", "sage", "gatv2"])
 @pytest.mark.parametrize("graph_level", [True, False])
 def test_logits_of_pyg_tensors(
     trained: Make, random_graph: Make, graph_for: Make, name: str, graph_level: bool

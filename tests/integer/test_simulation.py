@@ -15,7 +15,7 @@ from dqrun.quant import Scales, named_sites
 Make = Callable[..., Any]
 
 
-@pytest.mark.parametrize("name", ["gcn", "gat", "gin", "sage"])
+@pytest.mark.parametrize("name", ["gcn", "gat", "gin", "sage", "gatv2"])
 def test_watching_changes_nothing(name: str, trained: Make, random_graph: Make, graph_for: Make) -> None:
     model = trained(name, 4, 8, norm="batch", encoder="linear", residual=True, mlp_norm=name == "gin")
     before = {key: value.clone() for key, value in model.state_dict().items()}

@@ -32,7 +32,7 @@ Make = Callable[..., Any]
 ONES = Weight(torch.ones(2, 2, dtype=torch.int8))
 
 
-@pytest.mark.parametrize("name", ["gcn", "gat", "gin", "sage"])
+@pytest.mark.parametrize("name", ["gcn", "gat", "gin", "sage", "gatv2"])
 @pytest.mark.parametrize("bits", [2, 3, 4, 5, 6, 8])
 @pytest.mark.parametrize("categories", [0, 4])
 def test_round_trip(trained: Make, random_graph: Make, tmp_path: Path, name: str, bits: int, categories: int) -> None:

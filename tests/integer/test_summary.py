@@ -69,7 +69,7 @@ def test_all_that_is_not_integer_is_listed(trained: Make, name: str) -> None:
     assert lower(trained(name, layers=1, head=[], **options)).in_floats == FLOATS[name]
 
 
-@pytest.mark.parametrize("name", ["gcn", "gat", "gin", "sage"])
+@pytest.mark.parametrize("name", ["gcn", "gat", "gin", "sage", "gatv2"])
 @pytest.mark.parametrize("bits", [4, 8])
 @pytest.mark.parametrize("graph_level", [True, False])
 def test_a_network_and_its_program_cost_the_same(trained: Make, name: str, bits: int, graph_level: bool) -> None:

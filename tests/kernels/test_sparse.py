@@ -136,7 +136,7 @@ def whole_graph(csr: CSR) -> Graph:
 
 @pytest.mark.parametrize("plan", ["paper", "integer"])
 @pytest.mark.parametrize("method", ["fp32", "dq", "naive", "dq method.learned_scale=true"])
-@pytest.mark.parametrize("model", ["gcn", "gat", "gin", "sage"])
+@pytest.mark.parametrize("model", ["gcn", "gat", "gin", "sage", "gatv2"])
 def test_a_network_trains_on_them_as_on_a_tensor(
     random_graph, model: str, method: str, plan: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

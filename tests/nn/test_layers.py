@@ -7,7 +7,9 @@ from torch_geometric.nn import GATConv, GCNConv, GINConv, GraphConv
 
 from dqrun.graphs import CSR, SparseRows
 from dqrun.graphs.pyg import build_graph
+from dqrun.kernels import edge_scores
 from dqrun.nn import GATLayer, GCNLayer, GINLayer, Layer
+from dqrun.nn.gatv2 import GATv2Layer
 from dqrun.nn.propagate import propagate
 from dqrun.nn.sage import SAGELayer
 from dqrun.quant import Phase, Quantizer, QuantSpec, RangeObserver, UniformRounding
@@ -155,3 +157,22 @@ def test_sage_of_sparse_features_equals_that_of_a_tensor() -> None:
     layer, graph = SAGELayer(50, 5), build_graph(edge_index, num_nodes, None, False)
     x = (torch.rand(num_nodes, 50) < 0.02) * torch.randn(num_nodes, 50)
     torch.testing.assert_close(layer(SparseRows.of(x), graph), layer(x, graph))
+
+
+@pytest.mark.parametrize(("concat", "share_weights"), [(True, False), (False, False), (True, True)])
+@pytest.mark.parametrize("name", EDGES)
+def test_gatv2_equals_pyg(name: str, concat: bool, share_weights: bool) -> None:
+    layer = GATv2Layer(6, 4, 3, concat, share_weights=share_weights)
+    for parameter in layer.parameters():
+        nn.init.normal_(parameter)
+    check(layer, layer.to_pyg(), name)
+
+
+def test_scores_in_blocks_are_those_of_all_edges_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    graph = build_graph(edges_of("hub")[0], 40, None, True)
+    ends = [torch.randn(40, 3, 4, dtype=torch.float64, requires_grad=True) for _ in range(2)]
+    vectors = torch.randn(3, 4, dtype=torch.float64, requires_grad=True)
+    whole = edge_scores.edge_scores(graph.csr, *ends, vectors, 0.2)
+    monkeypatch.setattr(edge_scores, "BLOCK", 60)  # five edges
+    torch.testing.assert_close(edge_scores.edge_scores(graph.csr, *ends, vectors, 0.2), whole)
+    assert torch.autograd.gradcheck(lambda *args: edge_scores.edge_scores(graph.csr, *args, 0.2), (*ends, vectors))

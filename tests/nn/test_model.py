@@ -14,7 +14,7 @@ from dqrun.nn.build import build_network, uses_self_loops
 from dqrun.quant import QuantPlan, named_sites
 
 Make = Callable[..., Graph]
-MODELS = ["gcn", "gat", "gin", "sage"]
+MODELS = ["gcn", "gat", "gin", "sage", "gatv2"]
 PAPER = PlanConfig(name="paper", rules={"**.coefficient": SiteRule(fp32=True)})
 INTEGER = PlanConfig(
     name="integer",
@@ -104,7 +104,8 @@ def test_integer_plan_quantises_what_is_stored(name: str) -> None:
     sites = {path: site for path, site in named_sites(model) if not site.is_fp32}
     states = {f"states.{i}" for i in range(4)}
     assert states < set(sites)
-    assert {path.rsplit(".", 1)[1] for path in set(sites) - states} <= {"input", "weight", "features"}
+    stored = {"input", "weight", "features", "source", "target"}
+    assert {path.rsplit(".", 1)[1] for path in set(sites) - states} <= stored
     assert not any(f"layers.{i}.input" in sites for i in range(3))
     assert all(site.quantizer.spec.symmetric for path, site in sites.items() if path.endswith("weight"))
 

@@ -22,7 +22,7 @@ def words(tmp_path: Path) -> Words:
     return lambda *more: [*SMALL, "threads=1", "plan=integer", f"results.dir={tmp_path}", *more]
 
 
-@pytest.mark.parametrize("model", ["gcn", "gat", "gin", "sage"])
+@pytest.mark.parametrize("model", ["gcn", "gat", "gin", "sage", "gatv2"])
 @pytest.mark.parametrize("quant", ["int8", "int4", "w4a8"])
 def test_the_row_carries_metric_and_agreement(
     words: Words, tmp_path: Path, model: str, quant: str, capsys: pytest.CaptureFixture[str]

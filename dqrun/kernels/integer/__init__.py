@@ -20,6 +20,7 @@ from dqrun.graphs import CSR
 from dqrun.kernels.choice import INTEGER, run
 from dqrun.kernels.integer import reference
 from dqrun.kernels.integer.codes import CodeGrid, Codes, pack_nibbles, unpack_nibbles
+from dqrun.kernels.integer.dynamic_attention import dynamic_attention
 from dqrun.kernels.integer.epilogue import Epilogue
 from dqrun.kernels.integer.weight import Weight
 
@@ -32,6 +33,7 @@ __all__ = [
     "aggregate_mean",
     "aggregate_weighted",
     "attention",
+    "dynamic_attention",
     "linear",
     "linear_pair",
     "lookup",

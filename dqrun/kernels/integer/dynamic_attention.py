@@ -1,0 +1,33 @@
+"""`dynamic_attention`: GATv2 over codes. Logits, softmax and weighted sums are floats: training's kernels."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from dqrun import kernels
+from dqrun.graphs import CSR
+from dqrun.kernels.edge_scores import edge_scores
+from dqrun.kernels.integer.codes import Codes
+from dqrun.kernels.integer.epilogue import Epilogue
+from dqrun.kernels.integer.reference import finish
+
+
+def dynamic_attention(
+    csr: CSR, h: Codes, t: Codes, vectors: Tensor, negative_slope: float, concat: bool, epilogue: Epilogue
+) -> Codes | Tensor:
+    """acc[i] = sum over the edges of target i of alpha[e] * (h[col[e]] - zero_point), then the epilogue.
+
+    alpha is the softmax over the edges of i and, per head, of vectors . leaky_relu(h_col + t_i), h and t in real
+    numbers. h, t: [N, H * C]. vectors: float32 [H, C] (float64: all of it in float64). concat: heads side by side, acc
+    [N, H * C], else their mean, [N, C]. h's scale is the multiplier's affair: acc is in steps of h's codes.
+    """
+    source, target = (_centred(codes, vectors) for codes in (h, t))
+    scores = edge_scores(csr, source * h.grid.scale, target * t.grid.scale, vectors, negative_slope)
+    acc = kernels.spmm(csr, source, kernels.edge_softmax(csr, scores))
+    return finish((acc.flatten(1) if concat else acc.mean(1)).double(), epilogue)
+
+
+def _centred(codes: Codes, vectors: Tensor) -> Tensor:
+    """Codes less their zero point, of the type of the vectors, [N, H, C]."""
+    whole = codes.unpack().int() - codes.grid.zero_point
+    return whole.to(vectors.dtype).view(codes.num_rows, *vectors.shape)
