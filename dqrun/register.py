@@ -159,6 +159,7 @@ layer = Registry(
         gatv2="dqrun.nn.gatv2:GATv2Layer",
         gcn="dqrun.nn.gcn:GCNLayer",
         gin="dqrun.nn.gin:GINLayer",
+        gine="dqrun.nn.gine:GINELayer",
         sage="dqrun.nn.sage:SAGELayer",
     ),
 )

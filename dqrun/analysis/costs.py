@@ -106,6 +106,13 @@ class Counting(Lowering):
         self.works += work.dynamic_attention(self.size.edges, vectors.numel(), *widths)
         return super().dynamic_attention(ends, vectors, sites, slope, concat, into)
 
+    def aggregate_edges(self, x: Value, e: Value, into: Into, *, self_weight: float) -> Value:
+        """An addition per edge and channel to make the messages, and one to sum them; a node's own row as in GIN."""
+        bits, edge_bits = self.operand(x), self.operand(e)
+        self.works.append(Work(self.size.edges * x.channels, (max(bits, edge_bits),)))
+        self.works.append(work.edge_sum(self.size.edges, self.size.nodes, x.channels, edge_bits))
+        return super().aggregate_edges(x, e, into, self_weight=self_weight)
+
     def readout(self, x: Value, mode: str, into: Into) -> Value:
         self.works.append(work.readout(self.rows(x), x.channels, self.operand(x)))
         return super().readout(x, mode, into)

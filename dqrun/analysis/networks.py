@@ -60,7 +60,6 @@ class Datasets:
     def _counted(self, run: Run) -> Costs:
         config = config_of(run)
         data = self.trial(config, run.row.get("fold"))
-        shapes = (data.in_channels, data.num_categories, data.out_channels)
         packed = data.packed
         size = Size(packed.num_nodes / packed.num_graphs, packed.num_edges / packed.num_graphs)
-        return costs(build_model(config, *shapes), size)
+        return costs(build_model(config, **data.shapes), size)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from dqrun import kernels
-from dqrun.bench.peers import CSR_FORMS, EDGE_FORMS, PyGNetwork
+from dqrun.bench.peers import EDGE_FORMS, PyGNetwork, edge_forms
 from dqrun.bench.power_law import power_law_edges
 from dqrun.bench.progress import stage
 from dqrun.bench.timing import Step, interleaved, medians, peak_bytes
@@ -63,7 +63,7 @@ class Workload:
     config: RunConfig
     x: Tensor
     graph: Graph
-    shapes: tuple[int, int, int]  # in_channels, num_categories, out_channels
+    shapes: dict[str, Any]  # by the names of `build_model`'s arguments
 
     @classmethod
     def prepare(cls, graph: str, model: str) -> Workload:
@@ -73,11 +73,15 @@ class Workload:
         (config,) = load_configs(words)
         self_loops = uses_self_loops(config.model)
         if graph == "powerlaw":
-            heads = 8 if model == "gat" else 1
-            wide = replace(config.model, layers=3, hidden=CHANNELS, heads=heads)
+            wide = replace(config.model, layers=3, hidden=CHANNELS, heads=8)  # of layers that have some
             x = torch.randn(NODES, CHANNELS, generator=torch.Generator().manual_seed(0))
             structure = build_graph(power_law_edges(NODES, EDGES), NODES, None, self_loops)
-            return cls(replace(config, model=wide), x, structure, (CHANNELS, 0, CLASSES))
+            return cls(
+                replace(config, model=wide),
+                x,
+                structure,
+                {"in_channels": CHANNELS, "num_categories": 0, "out_channels": CLASSES},
+            )
         data = load_dataset(config.dataset, config.data)
         fold = None if config.protocol.name == "seeds" else 0
         rule = FeatureRule.fit(data, split_for(data, config.protocol, fold), config.dataset)
@@ -86,7 +90,13 @@ class Workload:
         chosen = torch.arange(min(data.num_graphs, ZINC_GRAPHS))
         structure, node_index = packed.gather(chosen)
         features = rule.apply(data)
-        shapes = features.in_channels, features.num_categories, data.num_classes or 1
+        shapes = {
+            "in_channels": features.in_channels,
+            "num_categories": features.num_categories,
+            "out_channels": data.num_classes or 1,
+            "edge_channels": rule.edge_channels,
+            "edge_categories": rule.edge_categories,
+        }
         return cls(config, features.gather(node_index), structure, shapes)
 
     def network(self, quant: str) -> GNN:
@@ -94,7 +104,7 @@ class Workload:
         widths = {"fp32": None, "int8": 8, "int4": 4}[quant]
         bits = replace(self.config.quant, bits=widths, weight_bits=widths, activation_bits=widths)
         torch.manual_seed(0)
-        model = build_model(replace(self.config, quant=bits), *self.shapes)
+        model = build_model(replace(self.config, quant=bits), **self.shapes)
         with torch.no_grad(), kernels.use("auto"):
             for module in model.modules():
                 if isinstance(module, torch.nn.BatchNorm1d):
@@ -153,10 +163,10 @@ def pyg_runs(workload: Workload, fp32: GNN) -> tuple[dict[str, Run], dict[str, A
     """PyG's network over each form of edges, and compiled where a compiler works; notes say where it does not."""
     notes: dict[str, Any] = {}
     runs: dict[str, Run] = {}
-    for form in EDGE_FORMS:
+    for form in edge_forms(workload.graph):
         run, _ = pyg_run(workload, fp32, form)
         runs[form] = without_inference_mode(run) if form == "EdgeIndex" else run
-    for form in COMPILED_FORMS:
+    for form in (form for form in COMPILED_FORMS if form in runs):
         run, network = pyg_run(workload, fp32, form)
         try:
             with torch.inference_mode():
@@ -172,8 +182,9 @@ def pyg_runs(workload: Workload, fp32: GNN) -> tuple[dict[str, Run], dict[str, A
 
 def pyg_run(workload: Workload, fp32: GNN, form: str) -> tuple[Run, PyGNetwork]:
     """A network of its own for a form of edges: one with a cache runs over the first form that it sees."""
-    network = PyGNetwork(fp32, workload.config.model, cached=workload.graph.num_graphs == 1).eval()
-    edges, batch, size = EDGE_FORMS[form](workload.graph), workload.graph.batch, workload.graph.num_graphs
+    graph = workload.graph
+    network = PyGNetwork(fp32, workload.config.model, graph.num_graphs == 1, graph.edge_weight is not None).eval()
+    edges, batch, size = EDGE_FORMS[form](graph), graph.batch, graph.num_graphs
 
     def run() -> Tensor:
         logits: Tensor = network(workload.x, edges, batch, size)
@@ -206,7 +217,8 @@ def require_agreement(expected: Tensor, peers: dict[str, Run]) -> float:
 def variants(seconds: dict[str, float]) -> dict[str, str]:
     """Variant -> the run that stands for it: the faster of the CSR forms, the faster of the compiled ones."""
     compiled = [name for name in seconds if name.endswith("_compiled")]
-    chosen = {"pyg_fp32_edge_index": "edge_index", "pyg_fp32_csr": min(CSR_FORMS, key=seconds.__getitem__)}
+    csr = [form for form in EDGE_FORMS if form in seconds and form != "edge_index"]
+    chosen = {"pyg_fp32_edge_index": "edge_index", "pyg_fp32_csr": min(csr, key=seconds.__getitem__)}
     if compiled:
         chosen["pyg_fp32_compiled"] = min(compiled, key=seconds.__getitem__)
     return {**chosen, "fp32": "fp32", **{quant: quant for quant in WIDTHS}}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from typing import Any, cast
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -29,20 +29,21 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": F.relu, "elu": F.e
 class PyGNetwork(nn.Module):
     """The architecture of `ours` in PyG's layers, with the same weights; `config` is what `ours` was built from.
 
-    `cached`: GCN normalises its one graph once, as PyG's own examples do for a node task.
+    `cached`: GCN normalises its one graph once, as PyG's own examples do for a node task. `weighted`: edges have
+    weights.
     """
 
-    def __init__(self, ours: GNN, config: ModelConfig, cached: bool = False) -> None:
+    def __init__(self, ours: GNN, config: ModelConfig, cached: bool = False, weighted: bool = False) -> None:
         super().__init__()
         self.config, self.readout = config, ours.readout
         self.encoder = None if ours.encoder is None else ours.encoder.to_torch()
-        self.layers = nn.ModuleList(layer.to_pyg(cached) for layer in ours.message_passing)
+        self.layers = nn.ModuleList(layer.to_pyg(cached, weighted) for layer in ours.message_passing)
         self.norms = (
             None if ours.norms is None else nn.ModuleList(norm.to_torch() for norm in cast(list[BatchNorm], ours.norms))
         )
         self.head = None if ours.head is None else nn.ModuleList(linear.to_torch() for linear in ours.head.linears)
 
-    def forward(self, x: Tensor, edges: Any, batch: Tensor, num_graphs: int) -> Tensor:
+    def forward(self, x: Tensor, edges: tuple[Tensor, ...], batch: Tensor, num_graphs: int) -> Tensor:
         """x float32 [N, F] or int64 [N], edges: of one of `EDGE_FORMS`, batch int64 [N]; to logits [N, C] or [G, C]."""
         config = self.config
         if self.encoder is not None:
@@ -50,7 +51,7 @@ class PyGNetwork(nn.Module):
         hidden = len(self.layers) - (self.readout is None)
         for i, layer in enumerate(self.layers):
             h: Tensor = F.dropout(x, config.dropout if i else config.input_dropout, self.training)
-            h = layer(h, edges)
+            h = layer(h, *edges)
             if i == hidden:
                 return h
             if self.norms is not None:
@@ -68,9 +69,16 @@ class PyGNetwork(nn.Module):
 
 def edge_index_of(graph: Graph) -> Tensor:
     """PyG's `edge_index` [2, E], sorted by source as PyG's datasets are; without self-loops, which its layers add."""
-    csr = graph.csr
+    return _edges(graph)[0]
+
+
+def _edges(graph: Graph) -> tuple[Tensor, ...]:
+    """`edge_index_of`, then the features or the weights of these edges where the graph has some."""
+    csr, data = graph.csr, graph.edge_weight if graph.edge_attr is None else graph.edge_attr
     edge_index = torch.stack([csr.col[csr.t_edge], csr.t_col])
-    return edge_index[:, edge_index[0] != edge_index[1]] if _has_one_loop_each(graph) else edge_index
+    if data is not None:  # loops keep their weights
+        return edge_index, data[csr.t_edge]
+    return (edge_index[:, edge_index[0] != edge_index[1]] if _has_one_loop_each(graph) else edge_index,)
 
 
 def _has_one_loop_each(graph: Graph) -> bool:
@@ -78,32 +86,42 @@ def _has_one_loop_each(graph: Graph) -> bool:
     return torch.equal(csr.row[csr.row == csr.col], torch.arange(graph.num_nodes, device=csr.row.device))
 
 
-def adjacency(graph: Graph) -> Tensor:
+def adjacency(graph: Graph) -> tuple[Tensor]:
     """PyG's transposed adjacency `adj_t` as a sparse CSR tensor [N, N]: rows are targets; repeated edges become one."""
     with warnings.catch_warnings():  # torch says at the first one that CSR tensors are in beta
         warnings.simplefilter("ignore")
         matrix: Tensor = to_torch_csr_tensor(edge_index_of(graph).flip(0), size=(graph.num_nodes, graph.num_nodes))
-    return matrix
+    return (matrix,)
 
 
-def sorted_edge_index(graph: Graph) -> EdgeIndex:
-    """PyG's `EdgeIndex`, sorted by target, with the pointers of both orders cached."""
-    source, target = edge_index_of(graph)
+def sorted_edge_index(graph: Graph) -> tuple[Tensor, ...]:
+    """PyG's `EdgeIndex`, sorted by target, with the pointers of both orders cached; and what belongs to the edges."""
+    (source, target), *data = _edges(graph)
     order = torch.sort(target, stable=True).indices
     size = (graph.num_nodes, graph.num_nodes)
-    return EdgeIndex(torch.stack([source[order], target[order]]), sparse_size=size, sort_order="col").fill_cache_()
+    edges = EdgeIndex(torch.stack([source[order], target[order]]), sparse_size=size, sort_order="col").fill_cache_()
+    return edges, *(each[order] for each in data)
 
 
-# How PyG lets a user pass edges. Which of the last two is faster depends on model, data and machine.
-EDGE_FORMS: dict[str, Callable[[Graph], Any]] = {
-    "edge_index": edge_index_of,
+# How PyG lets a user pass edges: what its layers take behind x. Which of the last two is faster depends on model, data
+# and machine.
+EDGE_FORMS: dict[str, Callable[[Graph], tuple[Tensor, ...]]] = {
+    "edge_index": _edges,
     "adj_t": adjacency,
     "EdgeIndex": sorted_edge_index,
 }
-CSR_FORMS = ("adj_t", "EdgeIndex")  # the faster of these is the peer `pyg_fp32_csr`
 
 
-def logits_of(network: PyGNetwork, batch: Batch, edges: Any) -> Tensor:
+def edge_forms(graph: Graph) -> tuple[str, ...]:
+    """The names of the forms that a graph can be given in; those after the first are CSR.
+
+    The fastest of these is the peer `pyg_fp32_csr`. `adj_t` holds one number per edge, and no features.
+    """
+    plain = graph.edge_weight is None and graph.edge_attr is None
+    return tuple(form for form in EDGE_FORMS if plain or form != "adj_t")
+
+
+def logits_of(network: PyGNetwork, batch: Batch, edges: tuple[Tensor, ...]) -> Tensor:
     """The logits of the rows that count."""
     logits: Tensor = network(batch.x, edges, batch.graph.batch, batch.graph.num_graphs)
     return logits if batch.index is None else logits[batch.index]

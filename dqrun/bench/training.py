@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from dqrun import kernels
-from dqrun.bench.peers import CSR_FORMS
+from dqrun.bench.peers import edge_forms
 from dqrun.bench.progress import stage
 from dqrun.bench.timing import Step, interleaved, medians, peak_bytes, set_threads, shares
 from dqrun.bench.workload import Workload
@@ -52,12 +52,13 @@ def compare(configs: Sequence[RunConfig], rounds: int) -> tuple[list[Measured], 
     title = ", ".join(names)
     with stage(f"{title}: reading data", 1):
         workload = Workload.prepare(first)
+    forms = edge_forms(workload.batches[0].graph)
     with kernels.use(first.kernels):
-        steps: dict[str, Step] = {form: workload.peer(form) for form in ("edge_index", *CSR_FORMS)}
+        steps: dict[str, Step] = {form: workload.peer(form) for form in forms}
         steps |= {label(config): workload.ours(config) for config in configs}
         with stage(f"{title}: {rounds} rounds of {len(steps)} variants", rounds * len(steps)) as tick:
             times = dict(zip(steps, medians(interleaved(list(steps.values()), rounds, tick=tick)), strict=True))
-        csr = min(CSR_FORMS, key=times.__getitem__)
+        csr = min(forms[1:], key=times.__getitem__)
         pyg = {"pyg_fp32_edge_index": "edge_index", "pyg_fp32_csr": csr}
         base = min(times[form] for form in pyg.values())
         variants, measured = (*pyg, *map(label, configs)), []

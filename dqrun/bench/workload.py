@@ -58,8 +58,7 @@ class Workload:
         """The network of a variant; all start from the same weights."""
         torch.manual_seed(0)
         noise = seeding.generator(0, seeding.NOISE)
-        shapes = self.data.in_channels, self.data.num_categories, self.data.out_channels
-        return build_model(config, *shapes, generator=noise).to(config.device)
+        return build_model(config, **self.data.shapes, generator=noise).to(config.device)
 
     def ours(self, config: RunConfig) -> Step:
         """A step as `fit` makes it, protection draw included."""
@@ -78,7 +77,9 @@ class Workload:
     def peer(self, form: str) -> Step:
         """A step of the same network in PyG, its edges in the given form and dense features, prepared beforehand."""
         cached = not self.task.graph_level
-        network = PyGNetwork(self.network(self.config), self.config.model, cached).to(self.config.device).train()
+        weighted = self.batches[0].graph.edge_weight is not None
+        peer = PyGNetwork(self.network(self.config), self.config.model, cached, weighted)
+        network = peer.to(self.config.device).train()
         optimizer, clip = self._optimizer(network), self.config.train.grad_clip
         edges = [EDGE_FORMS[form](batch.graph) for batch in self.batches]
         batches = [replace(batch, x=dense(batch.x)) for batch in self.batches]

@@ -38,7 +38,7 @@ class ModelConfig:
     @property
     def has_batch_norm(self) -> bool:
         """Whether networks of this kind hold batch norms."""
-        return self.norm == "batch" or (self.name == "gin" and self.mlp_norm)
+        return self.norm == "batch" or (self.name in ("gin", "gine") and self.mlp_norm)
 
     def validate(self) -> None:
         require_model(self.name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -86,6 +87,12 @@ class TrialData:
     def num_categories(self) -> int:
         """Number of categories; 0 when features are floats."""
         return self.features.num_categories
+
+    @property
+    def shapes(self) -> dict[str, Any]:
+        """What a network's size depends on beyond its configuration, by the names of `build_model`'s arguments."""
+        names = "in_channels", "num_categories", "out_channels", "edge_channels", "edge_categories"
+        return {name: getattr(self, name) for name in names}
 
     @property
     def edge_channels(self) -> int:

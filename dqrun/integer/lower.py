@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dqrun.errors import ConfigError
 from dqrun.integer.batch_norm import affine
 from dqrun.integer.operations import (
     INPUT,
@@ -40,6 +41,11 @@ def lower(model: GNN, origin: dict[str, Any] | None = None) -> Program:
     model.lower(lowering)
     lowering.sites.require_no_others()
     return Program(tuple(lowering.operations), model.uses_self_loops, origin or {})
+
+
+NO_EDGE_ROWS = (
+    "an integer program stores values of nodes and graphs, not of edges: layers that read edge features have none"
+)
 
 
 class ProgramLowering(Lowering):
@@ -117,6 +123,12 @@ class ProgramLowering(Lowering):
         given = vectors.detach().cpu().clone()
         self.operations.append(DynamicAttention(*names, given, slope, concat, epilogue, residual=_residual(into)))
         return super().dynamic_attention(ends, vectors, sites, slope, concat, into)
+
+    def edge_features(self, channels: int, into: Into) -> Value:
+        raise ConfigError(NO_EDGE_ROWS)
+
+    def edge_lookup(self, table: Tensor, site: str, into: Into) -> Value:
+        raise ConfigError(NO_EDGE_ROWS)
 
     def readout(self, x: Value, mode: str, into: Into) -> Value:
         epilogue = self._epilogue(self._scale(x), into)

@@ -47,14 +47,18 @@ def reads_edge_features(config: ModelConfig) -> bool:
     return is_whole(config) or layer_type(config).reads_edge_features
 
 
-def build_layer(config: ModelConfig, in_channels: int, out_channels: int, index: int, last: bool) -> Layer:
-    """One message-passing layer; `last`: it gives the logits of a node task."""
+def build_layer(
+    config: ModelConfig, in_channels: int, out_channels: int, index: int, last: bool, edges: tuple[int, int] = (0, 0)
+) -> Layer:
+    """One message-passing layer; `last`: it gives the logits of a node task; `edges`: channels, categories."""
     place = Place(
         in_channels=in_channels,
         out_channels=out_channels,
         last=last,
         nonnegative_input=index > 0 and config.activation == "relu" and not config.residual,
         dropout=config.dropout if index > 0 else config.input_dropout,
+        edge_channels=edges[0],
+        edge_categories=edges[1],
     )
     return layer_type(config).build(config, place)
 
@@ -79,19 +83,26 @@ def nonnegative_states(config: ModelConfig, channels: list[int]) -> list[bool]:
 
 
 def build_network(
-    config: ModelConfig, in_channels: int, num_categories: int, out_channels: int, graph_level: bool
+    config: ModelConfig,
+    in_channels: int,
+    num_categories: int,
+    out_channels: int,
+    graph_level: bool,
+    edge_channels: int = 0,
+    edge_categories: int = 0,
 ) -> GNN:
     """The network in FP32, initialised from torch's global generator.
 
     `in_channels`: width of float features; `num_categories`: size of the vocabulary of integer features, or 0.
+    `edge_channels`, `edge_categories`: the same of edges, for layers that read them.
     """
     encoder = build_encoder(config, in_channels, num_categories)
     channels = [in_channels if encoder is None else config.hidden, *[config.hidden] * config.layers]
     if not graph_level:
         channels[-1] = out_channels
+    edges, last = (edge_channels, edge_categories), None if graph_level else config.layers - 1
     layers = [
-        build_layer(config, channels[i], channels[i + 1], i, last=not graph_level and i == config.layers - 1)
-        for i in range(config.layers)
+        build_layer(config, channels[i], channels[i + 1], i, last=i == last, edges=edges) for i in range(config.layers)
     ]
     hidden = config.layers if graph_level else config.layers - 1
     head = None
@@ -116,6 +127,8 @@ def build_model(
     num_categories: int,
     out_channels: int,
     generator: torch.Generator | None = None,
+    edge_channels: int = 0,
+    edge_categories: int = 0,
 ) -> GNN:
     """The network with the quantisers of the run's plan; weights are drawn before and independently of them.
 
@@ -127,7 +140,8 @@ def build_model(
     if is_whole(config.model):
         model, quantised = build_user_network(config, in_channels, num_categories, out_channels, graph_level)
     else:
-        model = build_network(config.model, in_channels, num_categories, out_channels, graph_level)
+        sizes = in_channels, num_categories, out_channels
+        model = build_network(config.model, *sizes, graph_level, edge_channels, edge_categories)
         quantised = model
     if quantised is not None:
         QuantPlan(config.quant, config.method, config.plan).apply(quantised, generator)

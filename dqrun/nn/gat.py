@@ -90,7 +90,7 @@ class GATLayer(Layer):
         h = to.linear(to.passed(x, "input"), self.weight.t(), "weight", to.into("features"))
         return to.attention(h, self.attention, sites, NEGATIVE_SLOPE, self.concat, into)
 
-    def to_pyg(self, cached: bool = False) -> nn.Module:
+    def to_pyg(self, cached: bool = False, weighted: bool = False) -> nn.Module:
         from torch_geometric.nn import GATConv
 
         options = {"heads": self.heads, "concat": self.concat, "dropout": self.attention_dropout}

@@ -99,7 +99,7 @@ class GATv2Layer(Layer):
         into = replace(to.into(f"features.{name}"), bias=matrix.bias)
         return to.linear(x, matrix.weight, f"{name}.weight", into)
 
-    def to_pyg(self, cached: bool = False) -> nn.Module:
+    def to_pyg(self, cached: bool = False, weighted: bool = False) -> nn.Module:
         from torch_geometric.nn import GATv2Conv
 
         options = {"heads": self.heads, "concat": self.concat, "dropout": self.attention_dropout}

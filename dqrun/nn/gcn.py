@@ -72,7 +72,7 @@ class GCNLayer(Layer):
         h = to.linear(to.passed(x, "input"), self.weight.t(), "weight", to.into("features"), degree_scale=by_nodes)
         return to.aggregate(h, into, degree_scale=by_nodes, edge_weight="" if by_nodes else "edge_weight")
 
-    def to_pyg(self, cached: bool = False) -> nn.Module:
+    def to_pyg(self, cached: bool = False, weighted: bool = False) -> nn.Module:
         from torch_geometric.nn import GCNConv
 
         conv: nn.Module = GCNConv(self.in_channels, self.out_channels, cached=cached)

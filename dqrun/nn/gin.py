@@ -71,7 +71,7 @@ class GINLayer(Layer):
         h = to.aggregate(to.passed(x, "input", "message"), to.into("mlp.0.input"), self_weight=1.0 + self.eps.item())
         return self.mlp.lower(to.part("mlp"), h, into)
 
-    def to_pyg(self, cached: bool = False) -> nn.Module:
+    def to_pyg(self, cached: bool = False, weighted: bool = False) -> nn.Module:
         from torch_geometric.nn import GINConv
 
         conv: nn.Module = GINConv(nn.Sequential(), train_eps=True)

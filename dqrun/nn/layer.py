@@ -23,6 +23,7 @@ class Place:
 
     `in_channels`, `out_channels`: of the node tensors before and behind it. `last`: it gives the logits of a node task.
     `nonnegative_input`: what enters has no negative values. `dropout`: of what enters.
+    `edge_channels`: width of the float features of edges, or `edge_categories`: number of their categories; 0 for none.
     """
 
     in_channels: int
@@ -30,6 +31,8 @@ class Place:
     last: bool = False
     nonnegative_input: bool = False
     dropout: float = 0.0
+    edge_channels: int = 0
+    edge_categories: int = 0
 
 
 class Layer(nn.Module):
@@ -69,10 +72,11 @@ class Layer(nn.Module):
         """Writes down the operations of the layer, from the value x to what `into` says."""
         raise ConfigError(f"{type(self).__name__} has no integer program and no known costs: it does not define lower")
 
-    def to_pyg(self, cached: bool = False) -> nn.Module:
-        """PyG's layer with the same weights, called as `layer(x, edge_index)`.
+    def to_pyg(self, cached: bool = False, weighted: bool = False) -> nn.Module:
+        """PyG's layer with the same weights, called as `layer(x, edge_index)`, or with weights or features of edges.
 
-        `cached`: it may keep what it computes of its one graph. Imports PyG, which nothing else here does.
+        `cached`: it may keep what it computes of its one graph. `weighted`: edges have weights. Imports PyG, which
+        nothing else here does.
         """
         raise ConfigError(f"{type(self).__name__} has no layer of PyG to be compared with: it does not define to_pyg")
 

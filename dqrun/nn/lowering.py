@@ -124,8 +124,20 @@ class Lowering:
     def dynamic_attention(
         self, ends: tuple[Value, Value], vectors: Tensor, sites: tuple[str, str], slope: float, concat: bool, into: Into
     ) -> Value:
-        """GATv2's attention (`nn.gatv2`); `ends`: of sources and of targets, [N, H C]; vectors: [H, C]; else as above."""
+        """GATv2's attention (`nn.gatv2`); `ends`: of sources and targets, [N, H C]; vectors: [H, C]; else as above."""
         return self.result(into, ends[0].channels if concat else vectors.size(1))
+
+    def edge_features(self, channels: int, into: Into) -> Value:
+        """The features of edges that enter, float32 [E, channels]."""
+        return self.result(into, channels, "edge")
+
+    def edge_lookup(self, table: Tensor, site: str, into: Into) -> Value:
+        """Rows of an embedding table [K, C], whose site is `site`, by the categories of edges."""
+        return self.result(into, table.size(1), "edge")
+
+    def aggregate_edges(self, x: Value, e: Value, into: Into, *, self_weight: float) -> Value:
+        """Sums over incoming edges of ReLU(gathered row of x + row of e), plus `self_weight` times x."""
+        return self.result(into, x.channels)
 
     def readout(self, x: Value, mode: str, into: Into) -> Value:
         """Sum, mean or max of the rows of each graph's nodes."""

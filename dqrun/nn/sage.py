@@ -64,12 +64,14 @@ class SAGELayer(Layer):
         first = (a, self.neighbour.weight, "neighbour.weight")
         return to.linear_pair((x, self.root.weight, "root.weight"), first, replace(into, bias=self.bias))
 
-    def to_pyg(self, cached: bool = False) -> nn.Module:
-        from torch_geometric.nn import SAGEConv
+    def to_pyg(self, cached: bool = False, weighted: bool = False) -> nn.Module:
+        from torch_geometric.nn import GraphConv, SAGEConv
 
-        conv: nn.Module = SAGEConv(self.in_channels, self.out_channels)
-        weights = {"lin_l.weight": self.neighbour.weight, "lin_l.bias": self.bias, "lin_r.weight": self.root.weight}
-        conv.load_state_dict(weights)
+        sizes = self.in_channels, self.out_channels
+        conv: nn.Module = GraphConv(*sizes, aggr="mean") if weighted else SAGEConv(*sizes)  # that takes no weights
+        neighbour, root = ("lin_rel", "lin_root") if weighted else ("lin_l", "lin_r")
+        weights = {f"{neighbour}.weight": self.neighbour.weight, f"{neighbour}.bias": self.bias}
+        conv.load_state_dict(weights | {f"{root}.weight": self.root.weight})
         return conv
 
     def watch_aggregate(self, keep: Callable[[Tensor], Any]) -> RemovableHandle:

@@ -7,7 +7,7 @@ configuration can be, the tensors those of the network that it builds, and their
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,8 @@ class Shapes:
     in_channels: int
     num_categories: int
     out_channels: int
+    edge_channels: int = 0
+    edge_categories: int = 0
 
 
 @dataclass(frozen=True)
@@ -133,7 +135,7 @@ def _shapes(plain: object) -> Shapes:
         shapes = Shapes(**check_types(Shapes, plain))
     except ValueError as error:
         raise _Damage(f"shapes: {error}") from None
-    sizes = shapes.in_channels, shapes.num_categories, shapes.out_channels
+    sizes = astuple(shapes)
     if not all(0 <= size < LARGEST_SIZE for size in sizes) or not shapes.out_channels:
         raise _Damage(f"shapes: they must be sizes, got {list(sizes)}")
     if (shapes.in_channels > 0) == (shapes.num_categories > 0):

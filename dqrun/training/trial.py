@@ -81,7 +81,7 @@ def run_trial(
             reads_edge_weights(config.model),
             reads_edge_features(config.model),
         )
-        shapes = Shapes(data.in_channels, data.num_categories, data.out_channels)
+        shapes = Shapes(**data.shapes)
         warm_up(config, trial, data, shapes)
         streams, model = make_network(config, trial, shapes)
         if start is not None:

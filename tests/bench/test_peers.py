@@ -68,7 +68,7 @@ def test_as_many_parameters_and_all_are_trained(name: str) -> None:
     batch = batch_of(uses_self_loops(config), categories=False)
     ours = build_network(config, 6, 0, 4, graph_level=True)
     peer = PyGNetwork(ours, config)
-    logits_of(peer, batch, edge_index_of(batch.graph)).square().sum().backward()
+    logits_of(peer, batch, EDGE_FORMS["edge_index"](batch.graph)).square().sum().backward()
     assert sum(p.numel() for p in peer.parameters()) == sum(p.numel() for p in ours.parameters())
     assert all(p.grad is not None for p in peer.parameters())
 
@@ -83,5 +83,5 @@ def test_only_rows_of_the_index_count() -> None:
     config = ModelConfig(name="gin", layers=2, hidden=8)
     batch = batch_of(False, categories=False)
     peer = PyGNetwork(build_network(config, 6, 0, 4, graph_level=False), config).eval()
-    chosen, edges = Batch(batch.graph, batch.x, batch.y, torch.tensor([3, 1])), edge_index_of(batch.graph)
+    chosen, edges = Batch(batch.graph, batch.x, batch.y, torch.tensor([3, 1])), EDGE_FORMS["edge_index"](batch.graph)
     assert torch.equal(logits_of(peer, chosen, edges), logits_of(peer, batch, edges)[[3, 1]])

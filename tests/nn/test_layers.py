@@ -3,13 +3,15 @@
 import pytest
 import torch
 from torch import Tensor, nn
-from torch_geometric.nn import GATConv, GCNConv, GINConv, GraphConv
+from torch_geometric.nn import GATConv, GCNConv, GINConv
 
+from dqrun.errors import ConfigError
 from dqrun.graphs import CSR, SparseRows
 from dqrun.graphs.pyg import build_graph
 from dqrun.kernels import edge_scores
 from dqrun.nn import GATLayer, GCNLayer, GINLayer, Layer
 from dqrun.nn.gatv2 import GATv2Layer
+from dqrun.nn.gine import GINELayer
 from dqrun.nn.propagate import propagate
 from dqrun.nn.sage import SAGELayer
 from dqrun.quant import Phase, Quantizer, QuantSpec, RangeObserver, UniformRounding
@@ -146,10 +148,7 @@ def test_gcn_with_edge_weights_equals_pyg(name: str, per_edge: list[CSR]) -> Non
 def test_sage_equals_pyg(name: str) -> None:
     layer = SAGELayer(6, 5)
     check(layer, layer.to_pyg(), name)
-    weighted = GraphConv(6, 5, aggr="mean")  # SAGEConv takes no weights
-    weights = {"lin_rel.weight": layer.neighbour.weight, "lin_rel.bias": layer.bias}
-    weighted.load_state_dict(weights | {"lin_root.weight": layer.root.weight})
-    check(layer, weighted, name, weighted=True)
+    check(layer, layer.to_pyg(weighted=True), name, weighted=True)
 
 
 def test_sage_of_sparse_features_equals_that_of_a_tensor() -> None:
@@ -176,3 +175,30 @@ def test_scores_in_blocks_are_those_of_all_edges_at_once(monkeypatch: pytest.Mon
     monkeypatch.setattr(edge_scores, "BLOCK", 60)  # five edges
     torch.testing.assert_close(edge_scores.edge_scores(graph.csr, *ends, vectors, 0.2), whole)
     assert torch.autograd.gradcheck(lambda *args: edge_scores.edge_scores(graph.csr, *args, 0.2), (*ends, vectors))
+
+
+@pytest.mark.parametrize("categories", [0, 5])
+@pytest.mark.parametrize("name", EDGES)
+def test_gine_equals_pyg(name: str, categories: int) -> None:
+    edge_index, num_nodes = edges_of(name)
+    layer = GINELayer(6, 5, hidden_channels=8, edge_channels=0 if categories else 3, edge_categories=categories)
+    nn.init.constant_(layer.eps, 0.3)
+    conv, num_edges = layer.to_pyg(), edge_index.size(1)
+    attr = torch.randint(categories, (num_edges,)) if categories else torch.randn(num_edges, 3)
+    graph = build_graph(edge_index, num_nodes, None, False, edge_attr=attr)
+    x = torch.randn(num_nodes, 6)
+    ours, theirs = x.clone().requires_grad_(), x.clone().requires_grad_()
+    out, expected = layer(ours, graph), conv(theirs, edge_index, attr)
+    torch.testing.assert_close(out, expected, atol=1e-5, rtol=1e-5)
+    direction = torch.randn_like(expected)
+    out.backward(direction), expected.backward(direction)
+    torch.testing.assert_close(ours.grad, theirs.grad, atol=1e-5, rtol=1e-5)
+    lengths = [torch.stack([p.grad.square().sum() for p in each.parameters()]).sum() for each in (layer, conv)]
+    torch.testing.assert_close(*lengths, atol=1e-5, rtol=1e-5)
+
+
+def test_gine_needs_edge_features() -> None:
+    with pytest.raises(ConfigError, match=r"^model\.name=gine needs data with edge features, this has none"):
+        GINELayer(6, 5, hidden_channels=8)
+    with pytest.raises(ConfigError, match=r"^model\.name=gine needs data with edge features, this has none"):
+        GINELayer(6, 5, 8, edge_channels=3)(torch.randn(5, 6), build_graph(edges_of("path")[0], 5, None, False))
