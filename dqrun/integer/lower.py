@@ -37,6 +37,7 @@ def lower(model: GNN, origin: dict[str, Any] | None = None) -> Program:
     that is exact where the program stores codes, or quantised where it has none, and for what no program may be
     (`validation`): sums that could leave int32, parameters that are not finite.
     """
+    require_program(model)
     lowering = ProgramLowering(TrainedSites(model))
     model.lower(lowering)
     lowering.sites.require_no_others()
@@ -48,7 +49,22 @@ NO_EDGE_ROWS = (
 )
 
 
-class ProgramLowering(Lowering):
+def require_program(model: GNN) -> None:
+    """Raises ConfigError where a layer of the network, trained or not, has no integer form."""
+    model.lower(Refusals())
+
+
+class Refusals(Lowering):
+    """Refuses what no integer program has."""
+
+    def edge_features(self, channels: int, into: Into) -> Value:
+        raise ConfigError(NO_EDGE_ROWS)
+
+    def edge_lookup(self, table: Tensor, site: str, into: Into) -> Value:
+        raise ConfigError(NO_EDGE_ROWS)
+
+
+class ProgramLowering(Refusals):
     """Makes an integer operation of each operation that a network writes down."""
 
     def __init__(self, sites: TrainedSites) -> None:
@@ -123,12 +139,6 @@ class ProgramLowering(Lowering):
         given = vectors.detach().cpu().clone()
         self.operations.append(DynamicAttention(*names, given, slope, concat, epilogue, residual=_residual(into)))
         return super().dynamic_attention(ends, vectors, sites, slope, concat, into)
-
-    def edge_features(self, channels: int, into: Into) -> Value:
-        raise ConfigError(NO_EDGE_ROWS)
-
-    def edge_lookup(self, table: Tensor, site: str, into: Into) -> Value:
-        raise ConfigError(NO_EDGE_ROWS)
 
     def readout(self, x: Value, mode: str, into: Into) -> Value:
         epilogue = self._epilogue(self._scale(x), into)

@@ -19,6 +19,7 @@ from dqrun.data.splits import split_for
 from dqrun.data.trial_data import TrialData
 from dqrun.errors import DqrunError, TrialFailed
 from dqrun.graphs import Batch
+from dqrun.integer.lower import require_program
 from dqrun.nn import GNN
 from dqrun.nn.build import build_model, make_protection, reads_edge_features, reads_edge_weights, uses_self_loops
 from dqrun.quant import Phase
@@ -84,6 +85,8 @@ def run_trial(
         shapes = Shapes(**data.shapes)
         warm_up(config, trial, data, shapes)
         streams, model = make_network(config, trial, shapes)
+        if config.evaluate.engine == "integer":
+            require_program(model)
         if start is not None:
             load_parameters(start / MODEL, model)
         norm_batch = make_norm_batch(data, config, trial)

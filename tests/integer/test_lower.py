@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 import torch
 
-from dqrun.config import PlanConfig, SiteRule
+from dqrun.config import ModelConfig, PlanConfig, SiteRule
 from dqrun.errors import ConfigError
 from dqrun.integer import Program
-from dqrun.integer.lower import lower
+from dqrun.integer.lower import lower, require_program
 from dqrun.integer.operations import Linear
+from dqrun.nn.build import build_network
 from dqrun.quant import named_sites
 
 Make = Callable[..., Any]
@@ -136,3 +137,14 @@ def test_lowering_leaves_the_network_alone(trained: Make) -> None:
     before = {name: value.clone() for name, value in model.state_dict().items()}
     lower(model)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize("refuse", [lower, require_program])
+def test_edge_features_have_no_integer_form(refuse: Make) -> None:
+    config = ModelConfig(name="gine", layers=1, hidden=4)
+    model = build_network(config, 3, 0, 2, graph_level=True, edge_categories=4)
+    with pytest.raises(
+        ConfigError, match=r"^an integer program stores values of nodes and graphs, not of edges"
+    ) as raised:
+        refuse(model)
+    assert "\n" not in str(raised.value)
