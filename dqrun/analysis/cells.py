@@ -44,7 +44,7 @@ class Cell:
         return text_of(self.runs[0].value(name))
 
     def label(self, names: Sequence[str]) -> str:
-        """The fields in a few words, without what says nothing: `int4 dq`, `fp32`, `int4 lr=0.01 learned_scale`."""
+        """The fields in a few words, without empty ones: `int4 dq`, `fp32`, `int4 lr=0.01 learned_scale`."""
         values = [(name, self.runs[0].value(name)) for name in names]
         words = [word for name, value in values if (word := _word(name, value))]
         return " ".join(words or [f"{_short(name)}={text_of(value)}" for name, value in values if value in (False, [])])
@@ -77,7 +77,7 @@ class Cell:
 
     @property
     def firsts(self) -> list[Run]:
-        """One finished run of each trial, the oldest: what pictures look into."""
+        """The oldest finished run of each trial; pictures of curves and degrees use it."""
         return [replicates[0] for replicates in self.done.values()]
 
     @property
@@ -136,7 +136,9 @@ def _short(name: str) -> str:
 
 
 def make_cells(runs: Sequence[Run], fields: Sequence[str]) -> list[Cell]:
-    """Trials by configuration, in order of first appearance; one whose trials differ in a shown field is parted."""
+    """Trials by configuration, in order of first appearance; trials that differ in a shown field make cells of their
+    own.
+    """
     groups: dict[tuple[str, ...], list[Run]] = {}
     for run in runs:
         key = (run.row["cell_hash"], *(text_of(run.value(name)) for name in fields))

@@ -91,10 +91,10 @@ def distinguishing(cells: Sequence[Cell]) -> dict[str, list[Any]]:
 
 
 def differing(cells: Sequence[Cell]) -> dict[str, list[Any]]:
-    """Dotted fields in which the configurations of cells differ, but for those that leave their results what they are.
+    """Dotted fields in which the configurations of cells differ, except those without effect on their results.
 
-    Each with its value in every cell, None where it has none. Whether a choice had an effect takes long to tell: of
-    more than MANY cells, those tell it that have the first two values of a field.
+    Each with its value in every cell, None where it has none. Finding out whether a setting has an effect takes long:
+    of more than MANY cells, only those with the first two values of a field are looked at.
     """
     written = _unequal([flat(cell.runs[0].config or {}) for cell in cells])
     if len(cells) <= MANY:
@@ -114,7 +114,7 @@ def _unequal(trees: Sequence[dict[str, Any]]) -> dict[str, list[Any]]:
 
 
 def _effective(run: Run) -> dict[str, Any]:
-    """The run's configuration without choices that had no effect; as it stands where another version wrote it."""
+    """The run's configuration without settings that have no effect; unchanged where another version wrote it."""
     try:
         return asdict(canonical(config_of(run)))
     except DataError:
@@ -122,7 +122,7 @@ def _effective(run: Run) -> dict[str, Any]:
 
 
 def _incidental(name: str) -> bool:
-    """Whether a dotted field leaves a result what it is."""
+    """Whether a dotted field has no effect on a result."""
     first, _, rest = name.partition(".")
     return first in INCIDENTAL or (first == "protocol" and rest in INCIDENTAL_PROTOCOL)
 
@@ -132,6 +132,6 @@ def _listed(names: Sequence[str], values: Sequence[object]) -> str:
 
 
 def _some(texts: Sequence[str]) -> str:
-    """`int4 dq 10, int8 dq 9 and 2 more`; what is equal stands there once."""
+    """`int4 dq 10, int8 dq 9 and 2 more`; equal texts are given once."""
     each = list(dict.fromkeys(texts))
     return ", ".join(each[:MOST]) + (f" and {len(each) - MOST} more" if len(each) > MOST else "")

@@ -93,7 +93,7 @@ def runs_of(words: Sequence[str], complain: Callable[[Sequence[str]], None]) -> 
 
 
 def comparison_of(runs: list[Run], arguments: argparse.Namespace, metric: str = TEST) -> Comparison:
-    """What the parsed options of `add_layout` ask for; `metric`: columns of the rows, parted by commas."""
+    """What the parsed options of `add_layout` ask for; `metric`: columns of the rows, separated by commas."""
     shown = numeric_fields("--metric", metric, runs)
     if arguments.baseline is not None and shown != [TEST]:
         raise ConfigError.rule("--metric", f"be {TEST} where --baseline asks for differences", metric)
@@ -122,6 +122,6 @@ def output_format(output: str | None, form: str | None) -> str:
 
 
 def warn(warnings: Sequence[str]) -> None:
-    """Each in a line of stderr."""
+    """Prints each on a line of stderr."""
     for text in warnings:
         print(f"dqrun: {for_terminal(text)}", file=sys.stderr)

@@ -47,7 +47,7 @@ def compare(
 ) -> Comparison:
     """Means of all configurations among the trials, and warnings on what makes them unequal.
 
-    `shown`: the numeric columns of the rows that means are of.
+    `shown`: the numeric columns of the rows whose means are shown.
     """
     cells = make_cells(runs, [*rows, *columns])
     found, warnings = (None, []) if baseline is None else differences(cells, baseline)

@@ -49,7 +49,7 @@ def render(
 ) -> str:
     """The comparison in one of FORMATS, without a last line break.
 
-    `warnings`: what a table that is read on its own must say too. JSON always holds the comparison's own.
+    `warnings`: lines for a table that is read on its own. JSON always holds the comparison's own.
     """
     if form == "csv":
         return as_csv(comparison)
@@ -63,7 +63,7 @@ def render(
 
 
 def write(path: Path, comparison: Comparison, form: str, spread: str, warnings: Sequence[str]) -> None:
-    """A file that says what +- is and what to know before comparing; beside a CSV, `FILE.notes.txt` says so.
+    """Writes a file with the meaning of +- and the warnings; beside a CSV, `FILE.notes.txt` says so.
 
     Raises ResultsError where it cannot be written.
     """

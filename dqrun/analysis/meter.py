@@ -13,7 +13,7 @@ _BAR = "{desc} {percentage:3.0f}%|{bar}|"
 class Meter:
     """Counts the trials of a sweep, with a bar over all of them where `bar` asks for one.
 
-    The estimate of the time left takes the trials to be alike: seconds so far, times what is left, by what is done.
+    The time left is estimated as if all trials took equally long: seconds so far x trials left / trials done.
     """
 
     def __init__(self, total: int, bar: bool) -> None:

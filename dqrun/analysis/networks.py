@@ -1,4 +1,4 @@
-"""From a run folder to its dataset and network: what `dqrun plot pareto` and `plot degree` look into. Imports torch."""
+"""From a run folder to its dataset and network: for `dqrun plot pareto` and `plot degree`. Imports torch."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from dqrun.nn.build import build_model, reads_edge_features, reads_edge_weights,
 class Datasets:
     """Loads each dataset and counts the costs of each network once.
 
-    Data come from the folders of whoever looks at the runs, whatever folders their configurations name: results may
-    come from somebody else, and only the reader's own cache is written to.
+    Data are read from the reader's own folders, never from those that a configuration names: results may come from
+    somebody else, and only the reader's own cache is written to.
     """
 
     def __init__(self, data: DataConfig | None = None) -> None:
@@ -25,7 +25,7 @@ class Datasets:
         self._costs: dict[str, Costs] = {}
 
     def of(self, config: RunConfig) -> GraphDataset:
-        """Raises ConfigError or DataError where the dataset is not to be had here."""
+        """Raises ConfigError or DataError where the dataset is not available here."""
         key = repr(config.dataset)
         if key not in self._loaded:
             self._loaded[key] = load_dataset(config.dataset, self._data)
@@ -49,7 +49,7 @@ class Datasets:
     def costs(self, run: Run) -> Costs:
         """The costs of one forward pass of the run's network: over the graph of a node task, per mean graph otherwise.
 
-        Raises DataError or ConfigError where configuration or dataset are not to be had.
+        Raises DataError or ConfigError where configuration or dataset are missing.
         """
         parts = {name: (run.config or {}).get(name) for name in ("dataset", "model", "quant", "method", "plan")}
         key = repr((parts, run.row.get("data_fingerprint")))

@@ -1,4 +1,4 @@
-"""The order of cells in tables and pictures: one rule, so that a name stands in the same place in all of them."""
+"""The order of cells in tables and pictures: one rule for all of them."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ def build_parser() -> VerbParser:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Publishes, and says what became of the trials. Returns the exit code."""
+    """Publishes, and says how many trials were new, replaced and there before. Returns the exit code."""
     arguments = build_parser().parse_intermixed_args(argv)
     folders, filters = split_words(arguments.words)
     runs = choose([run for folder in folders for run in runs_in(Path(folder))], filters)
@@ -78,8 +78,9 @@ def publish(runs: Iterable[Run], folder: Path, commands: Path | None = None) -> 
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Lets one process at a time into a study; the lock's file goes with the lock, and so does a new study's folder
-    when nothing was written there."""
+    """Lets one process at a time change a study. The lock's file is removed afterwards, and a new study's folder too if
+    nothing was written there.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / ".publish.lock") as lock:
         try:

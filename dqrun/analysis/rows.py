@@ -1,4 +1,4 @@
-"""The trials of one or more results folders and studies: merged, with a complaint for whatever was not counted.
+"""The trials of one or more results folders and studies: merged, with a complaint for each row that was not counted.
 
 Reads rows with plain Python: `dqrun compare` needs no pandas and starts at once.
 """
@@ -124,8 +124,8 @@ def load_runs(dirs: Sequence[str | Path]) -> tuple[list[Run], list[str]]:
 
     Of rows of one trial with equal results one counts. Different results from different environments (threads,
     processor, versions) are replicates and stay, for `Cell` to average. Different results from the same environment
-    contradict each other: none counts, since nothing tells which is right. A trial that failed here and was done there
-    counts as done. Raises ResultsError where a folder holds no trials.
+    contradict each other: none counts, since nothing tells which is right. A trial that failed in one folder and
+    finished in another counts as finished. Raises ResultsError where a folder holds no trials.
     """
     runs, complaints = [], []
     for folder in dict.fromkeys(real_path(name) for name in dirs):

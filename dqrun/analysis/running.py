@@ -1,4 +1,4 @@
-"""Trials that run now, and how a person sees their epochs: on a terminal a bar for each, elsewhere a line at times."""
+"""Shows the epochs of running trials: on a terminal a bar for each, elsewhere a line from time to time."""
 
 from __future__ import annotations
 

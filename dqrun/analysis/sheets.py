@@ -1,4 +1,4 @@
-"""`Sheet`: a table of texts with some in bold, written as text or by the templates of `report/templates/`."""
+"""`Sheet`: a table of texts with some in bold, written as text or by the templates of `analysis/templates/`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TEMPLATES = Path(__file__).with_name("templates")
 
 @dataclass(frozen=True)
 class Sheet:
-    """`lines` of as many texts as `header`; `bold`: (line, column) of the ones that stand out; `notes` below it."""
+    """`lines` of as many texts as `header`; `bold`: (line, column) of the texts in bold; `notes` below it."""
 
     header: Sequence[str]
     lines: Sequence[Sequence[str]]

@@ -40,7 +40,7 @@ class Difference:
 
     @property
     def is_equal_budget(self) -> bool:
-        """Whether both may train equally long; otherwise the difference says little about the methods."""
+        """Whether both have the same budget of epochs; otherwise the difference says little about the methods."""
         return self.budgets[0] == self.budgets[1]
 
 

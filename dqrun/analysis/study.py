@@ -2,9 +2,9 @@
 
 `trials.csv` has a line per trial: the columns of its row, and the settings in which configurations of the study differ.
 `configs.yaml` has what determined a trial's result, once for each `cell_hash`; seed and fold are columns of the row.
-Where files lay, how many threads computed and which other trials ran is in neither file or in the row.
+The folders, the number of threads and the other trials of the command are not in `configs.yaml`.
 
-`dqrun publish` writes a study (see publish.py), and whatever reads a results folder reads a study too.
+`dqrun publish` writes a study (see publish.py), and all that reads a results folder reads a study too.
 """
 
 from __future__ import annotations

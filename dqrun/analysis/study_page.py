@@ -1,4 +1,4 @@
-"""The README.md of a study, and its picture: commands, machines and tables, all from what lies in the folder."""
+"""The README.md of a study, and its picture: commands, machines and tables, all from the files in the folder."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def write_page(folder: Path) -> None:
 
 
 def render(folder: Path, runs: Sequence[Run]) -> str:
-    """The page of a study, whose `runs` they are."""
+    """The page of a study with these `runs`."""
     cells = make_cells(runs, (compare.DEFAULT_ROWS + "," + compare.DEFAULT_COLUMNS).split(","))
     failed = sum(cell.failed for cell in cells)
     integer = [name for name in INTEGER if any(cell.values(name) for cell in cells)]
@@ -134,7 +134,7 @@ def _machine(runs: Sequence[Run]) -> str:
 
 
 def _layout(cells: Sequence[Cell]) -> list[str]:
-    """The option that parts configurations which would share a place of the default table, or nothing."""
+    """The option that separates configurations which would share a place of the default table, or nothing."""
     rows = compare.DEFAULT_ROWS.split(",")
     extra: dict[str, None] = {}
     for here in by_place(cells, rows, compare.DEFAULT_COLUMNS.split(",")).values():

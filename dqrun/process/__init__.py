@@ -1,1 +1,1 @@
-"""The process: signals, standard streams, cores, memory, and what it says in warnings."""
+"""Settings and events of this process: signals, standard streams, cores, memory, warnings."""

@@ -50,10 +50,10 @@ def listening() -> Iterator[None]:
 
 
 def raise_interruption(error: BaseException) -> None:
-    """Raises the KeyboardInterrupt that `error` hides, if there is one.
+    """Raises the KeyboardInterrupt that led to `error`, if there is one.
 
-    A library that an interruption meets in the middle of a change may fail while it clears up (OmegaConf does): then
-    that failure arrives here, and the interruption is its context.
+    A library that is interrupted in the middle of a change may fail while it cleans up (OmegaConf does). That failure
+    arrives here, with the interruption as its context.
     """
     seen: BaseException | None = error
     while seen is not None and not isinstance(seen, KeyboardInterrupt):

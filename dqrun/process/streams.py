@@ -13,7 +13,7 @@ from dqrun.errors import ResultsError
 
 
 class OutputLost(ResultsError):
-    """Standard output that cannot be written; what was computed is on the disk all the same."""
+    """Standard output cannot be written. Files that the command wrote are complete."""
 
     def __init__(self, reason: str | None) -> None:
         super().__init__(f"standard output could not be written ({reason}): what is in the results folder is kept")
@@ -57,7 +57,7 @@ class _Output(_Stream):
 
 
 class _Messages(_Stream):
-    """Standard error: a message that cannot be shown must not end the work that it tells of."""
+    """Standard error: a message that cannot be shown does not end the command."""
 
     def _failed(self, error: OSError, length: int) -> int:
         forget(self._stream)
@@ -65,7 +65,7 @@ class _Messages(_Stream):
 
 
 def forget(stream: Any) -> None:
-    """Lets what a stream still holds, and all that is written to it from now on, vanish."""
+    """Drops what a stream still holds and all that is written to it from now on."""
     with contextlib.suppress(OSError, io.UnsupportedOperation, ValueError):
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, stream.fileno())
@@ -92,10 +92,10 @@ def standard_streams() -> Iterator[None]:
 
 
 def _occupy() -> None:
-    """Opens what stands for a closed stdin, stdout or stderr, so that no file of ours gets its number.
+    """Opens replacements for a closed stdin, stdout or stderr, so that no file of ours gets its number.
 
     Python has None for a stream that was closed when the process began. Writing to the new stdout fails, as it would
-    have failed on the closed one; what is written to the new stderr vanishes.
+    have failed on the closed one; what is written to the new stderr is dropped.
     """
     for number, mode in ((0, os.O_RDONLY), (1, os.O_RDONLY), (2, os.O_WRONLY)):
         try:

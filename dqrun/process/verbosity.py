@@ -1,6 +1,6 @@
-"""Warnings, and with `-v` what is found, chosen and waited for on the way, as lines on stderr.
+"""Warnings, and with `-v` what a command finds, chooses and waits for, as lines on stderr.
 
-Modules tell it to loggers below `dqrun`. Processes that a command starts inherit `-v` through an environment variable.
+Modules write to loggers below `dqrun`. Processes that a command starts inherit `-v` through an environment variable.
 """
 
 from __future__ import annotations

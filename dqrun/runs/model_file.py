@@ -1,7 +1,7 @@
 """Model files: a trained network as safetensors, with what it takes to rebuild it as metadata.
 
-One reader serves everything that opens them (`read_model`). It takes nothing for granted: the metadata must be what a
-configuration can be, the tensors those of the network that it builds, and their numbers such as training leaves.
+One reader serves everything that opens them (`read_model`). It checks everything: the metadata must be a valid
+configuration, the tensors those of the network that it builds, and their numbers in the ranges that training gives.
 """
 
 from __future__ import annotations
@@ -76,7 +76,8 @@ def load_model(path: Path) -> tuple[GNN, RunConfig]:
 
 
 def load_parameters(path: Path, model: GNN) -> None:
-    """Puts the parameters and batch norms of an FP32 network into one of the same shape; its quantisers stay new.
+    """Puts the parameters and batch norms of an FP32 network into one of the same shape; its quantisers stay as they
+    are.
 
     Raises DataError for a damaged or foreign file, or for a network of another shape.
     """
@@ -172,7 +173,7 @@ def _config(plain: object) -> RunConfig:
 
 
 def _changed(plain: object, made: object, name: str = "") -> str:
-    """The first field that the schema made into something else, dotted, or ""."""
+    """The dotted name of the first field that the schema converted to another value, or ""."""
     if isinstance(plain, dict) and isinstance(made, dict):
         inner = (_changed(value, made[key], f"{name}.{key}".lstrip(".")) for key, value in plain.items())
         return next((found for found in inner if found), "")
@@ -181,7 +182,7 @@ def _changed(plain: object, made: object, name: str = "") -> str:
 
 
 def _require_network(config: RunConfig, shapes: Shapes, state: dict[str, Tensor]) -> None:
-    """Raises _Damage unless the tensors are those of the network; takes no memory for one that they are not of."""
+    """Raises _Damage unless the tensors are those of the network, before memory for that network is taken."""
     depth = max(config.model.layers, config.model.mlp_layers, len(config.model.head))
     if depth > len(state):
         raise _Damage(f"config: a network of {depth} layers has more than {len(state)} tensors")
@@ -196,7 +197,7 @@ def _require_network(config: RunConfig, shapes: Shapes, state: dict[str, Tensor]
 
 
 def _require_numbers(module: torch.nn.Module, prefix: str, state: dict[str, Tensor]) -> None:
-    """Raises _Damage unless a module's own tensors hold what training leaves there."""
+    """Raises _Damage unless a module's own tensors are in the ranges that training gives."""
     own = [name for name, _ in (*module.named_parameters(recurse=False), *module.named_buffers(recurse=False))]
     values = {name: state[f"{prefix}.{name}" if prefix else name] for name in own}
     if isinstance(module, RangeObserver):

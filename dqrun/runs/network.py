@@ -96,7 +96,9 @@ class TrainedNetwork(nn.Module):
         return found.gather(torch.arange(num_nodes, device=edge_index.device))
 
     def embed(self, x: Tensor, graph: Graph) -> Rows:
-        """What logits are made of, from features; features of few values pass as in training: the bits are the same."""
+        """The embeddings that logits are computed from. Sparse features pass as in training, so that the bits are the
+        same.
+        """
         sparse = not self.graph_level and not x.requires_grad
         with kernels.use(self.config.kernels):
             return self.network.embed(sparse_if_few(x) if sparse else x, graph)

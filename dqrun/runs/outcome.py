@@ -1,4 +1,4 @@
-"""`Outcome`: what a trial leaves behind, its row, and how both are written into the trial's folder."""
+"""`Outcome`: the results of a trial, its row, and how both are written into the trial's folder."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ LOG = "log.txt"
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a trial leaves behind."""
+    """The results of a trial."""
 
     row: Row
     result: Fit
@@ -60,7 +60,7 @@ def make_row(
     model: GNN | None,
     measured: dict[str, Any],
 ) -> Row:
-    """The trial's row; `measured` holds what columns have from the trial itself, or the reason of a failure."""
+    """The trial's row; `measured` holds the columns that the trial itself gives, or the reason of a failure."""
     effective, task = canonical(config), Task.of(config.dataset)
     method, quant, protection = effective.method, config.quant, make_protection(config)
     mark = fingerprint(config.dataset)

@@ -1,4 +1,4 @@
-"""Which trials make one number, and what tells them apart."""
+"""The trials of a protocol, and the hashes that identify a trial and a configuration."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def trials(protocol: ProtocolConfig) -> list[Trial]:
 
 
 def canonical(config: RunConfig) -> RunConfig:
-    """The same run without choices that have no effect.
+    """The same run without settings that have no effect.
 
     The metric has its name. FP32 has no method, no plan, no grids and no warm start, and without a warm start there is
     nothing to fine-tune; without batch norms there is nothing to re-estimate; steps that are not learned are observed

@@ -56,8 +56,8 @@ def git_revision() -> str:
 class PeakMemory:
     """Largest memory in use since construction, beyond what was in use then: allocated on the GPU, else resident.
 
-    What stands at construction (code, data, and on the CPU all that earlier trials left behind) is not counted, and
-    what they freed is returned to the system first, so that a trial's figure does not depend on those before it.
+    Memory in use at construction (code, data, and on the CPU what earlier trials still hold) is not counted, and memory
+    that they freed is returned to the system first, so that a trial's figure does not depend on earlier trials.
     """
 
     def __init__(self, device: str) -> None:
@@ -70,7 +70,7 @@ class PeakMemory:
             self._before = _reset_resident_peak()
 
     def bytes(self) -> int | None:
-        """The peak so far; None where the system does not tell that of a part of a process's life."""
+        """The peak so far; None where the system cannot measure it for a part of a process's time."""
         if self._before is None:
             return None
         peak = torch.cuda.max_memory_allocated() if self.device == "cuda" else _resident_peak()

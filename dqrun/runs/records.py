@@ -49,7 +49,7 @@ def parse_json(text: str) -> Any:
 def parse_yaml(text: str) -> dict[str, Any]:
     """The mapping that a YAML text holds; raises ValueError in one line for any other text.
 
-    Aliases can make a short text a tree without end: a tree with more than _MAX_NODES values is refused.
+    With aliases a short text can be an endless tree: a tree with more than _MAX_NODES values is refused.
     """
     import yaml
 

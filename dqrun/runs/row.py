@@ -131,7 +131,7 @@ _HASH = re.compile(r"[0-9A-Za-z][\w.-]{0,63}", re.ASCII)
 
 
 class Kinship(Enum):
-    """What two rows are to each other; see `kinship`."""
+    """How two rows are related; see `kinship`."""
 
     OTHER = "other trials"
     EQUAL = "the same result"
@@ -145,12 +145,12 @@ def environment(row: Mapping[str, Any]) -> tuple[Any, ...]:
 
 
 def kinship(one: Mapping[str, Any], other: Mapping[str, Any]) -> Kinship:
-    """What two checked rows are to each other.
+    """How two checked rows are related.
 
     A trial is a configuration without incidental fields, its data, a seed and a fold: `config_hash` stands for all of
     them. The number of threads, the device, kernels and versions round sums in another order: they do not make another
     trial, else machines with different numbers of cores could not share a folder. Nor are their results conflicts: both
-    count, as replicates. Only one environment that gives two results for one trial contradicts itself.
+    count, as replicates. Two different results of one trial from one environment are a conflict.
     """
     if one["config_hash"] != other["config_hash"]:
         return Kinship.OTHER
@@ -160,7 +160,7 @@ def kinship(one: Mapping[str, Any], other: Mapping[str, Any]) -> Kinship:
 
 
 def hyperparameters(config: RunConfig) -> dict[str, Any]:
-    """The columns of HYPERPARAMETERS: what a trial really trained with, choices without effect left out."""
+    """The columns of HYPERPARAMETERS: the settings that a trial trained with, without those that have no effect."""
     effective = canonical(config)
     effective = replace(effective, train=effective.own_train)
     unused = {f"model.{name}" for name in vars(effective.model) if not has_field(effective.model, name)}
@@ -197,7 +197,7 @@ def check_row(row: object) -> dict[str, Any]:
 
 
 def _check_rules(row: dict[str, Any]) -> None:
-    """What types do not say."""
+    """Rules beyond the types of the columns."""
 
     def require(ok: bool, name: str, rule: str) -> None:
         if not ok:

@@ -134,7 +134,7 @@ class Results:
             shutil.rmtree(gone, ignore_errors=True)
 
     def unfinished(self) -> set[str]:
-        """Trials with something half written, or a checkpoint; what is live has a lock whose owner lives."""
+        """Trials with a half-written folder or a checkpoint; those that run now have a lock of a living process."""
         found = {path.name.removesuffix(".pt") for path in self.checkpoints.glob("*.pt") if path.name[0] != "."}
         for folder in self.runs.glob(".*-*"):
             if match := _HALF.fullmatch(folder.name):
@@ -171,11 +171,11 @@ class Results:
     def rebuild_tables(self) -> list[str]:
         """Writes trials.csv and summary.csv from the run folders, atomically; returns complaints on damaged rows.
 
-        There is no lock that a process which stands still would keep from all others. Instead the folders are looked
-        at again when the tables are written, and if a row came or changed meanwhile all is done again: a process
-        that goes on after a long time does not leave the tables of long ago. Where rows come faster than tables are
-        written, whoever records the last one writes the last tables. Raises TrialFailed on a full disk: the tables then
-        lack the last trial, its folder does not.
+        There is no lock, because a stopped process would keep it. Instead the folders are looked at again when the
+        tables are written, and all is repeated if a row came or changed meanwhile: a process that goes on after a long
+        stop does not leave old tables. Where rows come faster than tables are written, the process that records the
+        last row writes the last tables. Raises TrialFailed on a full disk: the tables then lack the last trial, its
+        folder does not.
         """
         for turn in range(1, _REBUILDS + 1):
             before = self._rows_on_disk()
@@ -262,6 +262,6 @@ def _replace_folder(source: Path, target: Path) -> None:
 
 
 def _write_csv(frame: pd.DataFrame, path: Path) -> None:
-    """Replaces a table; what a user wrote is no formula in it."""
+    """Replaces a table; a user's text is never a formula in it."""
     with replacing(path) as part:
         frame.map(for_csv).to_csv(part, index=False, encoding="utf-8")

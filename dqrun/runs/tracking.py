@@ -1,6 +1,7 @@
-"""`track=tensorboard|mlflow|wandb`: curves and results in a tracking tool beside the CSV files, which stay the truth.
+"""`track=tensorboard|mlflow|wandb`: curves and results in a tracking tool beside the CSV files, which remain the
+record.
 
-A tool that fails (no network, no login) is reported once per trial and costs the trial nothing else.
+A tool that fails (no network, no login) is reported once per trial and has no other effect on the trial.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""Sweeps that share their work and survive being killed: the plan, the locks, the worker."""
+"""Many trials of one command: the plan, the locks by which processes share the work, the worker that runs a trial."""

@@ -39,7 +39,7 @@ _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
 class LockLost(DqrunError):
-    """Another process took this one's lock over; what it was doing must not be recorded."""
+    """Another process took this one's lock over: the result of this process must not be recorded."""
 
 
 class LockFault(DqrunError):
@@ -208,7 +208,9 @@ def _create(text: str, path: Path) -> bool:
 
 
 def _remove_leftovers(path: Path, keep: str) -> None:
-    """Removes what processes that were killed while they changed this lock left beside it; its holder's task."""
+    """Removes the files beside this lock that killed processes left while they changed it; for the holder of
+    the lock.
+    """
     for other in path.parent.iterdir():
         name = other.name.removeprefix(".")
         if name.startswith(f"{path.name}.") and not name.startswith(keep):
@@ -217,7 +219,7 @@ def _remove_leftovers(path: Path, keep: str) -> None:
 
 
 def remove_orphans(folder: Path) -> None:
-    """Removes what killed processes left of locks that are gone; what is none of theirs stays."""
+    """Removes what killed processes left of locks that are gone; other files stay."""
     for path in folder.glob("*"):
         found = _LEFTOVER.fullmatch(path.name)
         if found is None or (folder / found["lock"]).exists():

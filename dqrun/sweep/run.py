@@ -1,4 +1,4 @@
-"""The main job: `run_all` plans the trials of its configurations, launches them and shows what came of them."""
+"""The main job: `run_all` plans the trials of its configurations, launches them and shows the results."""
 
 from __future__ import annotations
 

@@ -210,13 +210,13 @@ def _acquired(lock: LockFile, dead: str = "") -> bool:
 
 
 def _unlockable(planned: PlannedTrial, error: LockFault) -> Finished:
-    """The failure of a trial in whose lock's place lies something else: nobody may record it."""
+    """The failure of a trial whose lock's name is taken by something else; no process may record it."""
     row = failed(planned.config, planned.trial, one_line(str(error)), "").row
     return Finished({**vars(row), "log": ""}, here=True)
 
 
 def one_line(text: str) -> str:
-    """The first line that says something, cut to a length that fits a table."""
+    """The first line that is not empty, cut to a length that fits a table."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return lines[0][:300] if lines else ""
 
@@ -224,8 +224,8 @@ def one_line(text: str) -> str:
 def tidy(results: Results) -> list[str]:
     """Clears up after processes that were killed in this results folder, and removes its work folders when empty.
 
-    Returns complaints on what has the name of a lock and is none. Nothing depends on it: what the file system refuses
-    now is left to the next command.
+    Returns complaints on what has the name of a lock and is none. Nothing depends on it: the next command removes what
+    the file system refuses to remove now.
     """
     complaints: list[str] = []
     with suppress(OSError):

@@ -28,7 +28,7 @@ PARTS = ("train", "val")
 
 
 class SearchProgress(Progress):
-    """Tells of settings rather than of the trials that they are made of."""
+    """Reports settings, not the trials of each setting."""
 
     def plan(self, text: str, to_do: int, known: int) -> None:
         self.known += known

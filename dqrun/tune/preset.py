@@ -58,7 +58,7 @@ def _defaults(job: Job) -> list[Any]:
 
 
 def _typed(job: Job) -> dict[str, Any]:
-    """The fields that the command line set, but for those that leave results what they are."""
+    """The fields that the command line set, except those without effect on results."""
     names = [word.partition("=")[0].lstrip("+") for word in job.overrides]
     wanted = [name for name in names if name not in job.choices and name.split(".")[0] not in INCIDENTAL]
     tree = OmegaConf.to_container(OmegaConf.structured(job.config))

@@ -1,4 +1,4 @@
-"""What a search has asked for: a file per round of settings, written before any of them is trained.
+"""The settings that a search has asked for: a file per round of settings, written before any of them is trained.
 
 The files and the rows of the trials are all that a search consists of. A round is suggested from the rounds before it
 and their rows alone, so that a search goes on with the same settings wherever it was stopped. `round-0002-4.json` is

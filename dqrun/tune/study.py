@@ -1,4 +1,4 @@
-"""One search: rounds of settings that Optuna suggests, and what validation says of them.
+"""One search: rounds of settings that Optuna suggests, and their validation metrics.
 
 Optuna keeps nothing: for each round a study in memory is filled with the settings and results so far.
 """
@@ -105,7 +105,7 @@ class Search:
         return config
 
     def look(self, number: int) -> Tried | None:
-        """What became of settings by their rows, a failed row being a failure; None while rows are missing."""
+        """The result of settings from their rows; a failed row makes a failure; None while rows are missing."""
         if number not in self._ended:
             config = self.config_of(number)
             results, mark = Results(config.results.dir), fingerprint(config.dataset)
@@ -119,7 +119,7 @@ class Search:
         return self._ended[number]
 
     def tell(self, number: int) -> Tried:
-        """What became of settings that were tried; raises ResultsError where that could not be recorded."""
+        """The result of settings that were tried; raises ResultsError where that could not be recorded."""
         tried = self.look(number)
         if tried is None:
             raise ResultsError(f"trial {number} of {self.name} could not be recorded in {self.folder}")
@@ -138,7 +138,7 @@ class Search:
 
 
 def study_name(config: RunConfig, space: Sequence[Dimension]) -> str:
-    """A readable name, unique by a hash of what determines what a search finds."""
+    """A readable name, unique by a hash of all that determines the result of a search."""
     parts = {
         "cell": cell_hash(config, fingerprint(config.dataset)),
         "trials": [asdict(trial) for trial in trials(config.protocol)],

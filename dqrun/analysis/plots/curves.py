@@ -81,7 +81,7 @@ def _labels(line: Sequence[Axes], group: Sequence[str]) -> None:
 
 
 def _cut_outliers(panel: Axes) -> None:
-    """Ends the axis above what nearly all means show, where single ones lie far beyond, and says so."""
+    """Cuts the axis above nearly all means where single ones lie far beyond, and says so."""
     values = np.concatenate([np.asarray(line.get_ydata(), dtype=float) for line in panel.get_lines()])
     low, usual, high = np.quantile(values, [0.0, 0.95, 1.0])
     end = usual + 0.5 * (usual - low)

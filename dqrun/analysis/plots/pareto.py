@@ -45,7 +45,7 @@ Point = tuple[float, float]
 
 
 def pareto_front(points: Sequence[Point], higher_is_better: bool) -> list[Point]:
-    """The points (cost, metric) that no other beats in one without losing in the other, by rising cost."""
+    """The points (cost, metric) of which no other is at least as good in both and better in one, by rising cost."""
     sign = 1 if higher_is_better else -1
     front: list[Point] = []
     for cost, metric in sorted(set(points), key=lambda point: (point[0], -sign * point[1])):
@@ -91,7 +91,7 @@ def draw(
 
 
 def _front(panel: Axes, front: Sequence[Point]) -> None:
-    """Steps: at each cost the best that is to be had for it; and a disc behind each of its points."""
+    """Steps: at each cost the best metric of that cost or less; and a disc behind each of its points."""
     xs, ys = zip(*front, strict=True)
     panel.step(xs, ys, where="post", color="#999999", linewidth=3, alpha=0.5, zorder=1, solid_capstyle="butt")
     panel.plot(xs, ys, "o", color="#cccccc", markersize=2.6 * SIZE, markeredgewidth=0, zorder=1.5)
@@ -119,7 +119,7 @@ def _point(panel: Axes, cell: Cell, point: Point, marker: str, series: Series, i
 
 
 def _axes(panel: Axes, points: Sequence[Point], group: tuple[str, str], cost: Cost) -> None:
-    """Limits follow the means: an interval over two trials would hide all else."""
+    """Limits follow the means: the wide interval of two trials would leave no room for the other points."""
     from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
     ys = [y for _, y in points]

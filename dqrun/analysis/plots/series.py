@@ -124,7 +124,7 @@ def _shade_of(bits: int | None) -> int:
 
 
 def _look(hue: int, shade: int) -> Look:
-    """Counts beyond the end of a list begin it again."""
+    """Indices beyond the end of a list start again at its beginning."""
     color = mixed(HUES[hue % len(HUES)], SHADES[shade % len(SHADES)])
     return Look(color, MARKERS[hue % len(MARKERS)], LINES[shade % len(LINES)], HATCHES[shade % len(HATCHES)])
 
@@ -135,7 +135,7 @@ def _plain() -> list[Look]:
 
 
 def _free(wishes: Sequence[Look], taken: Sequence[Look]) -> Look:
-    """The first look of a colour that is free; where none is, any look that is."""
+    """The first look whose colour is not used yet; if all are, the first unused look."""
     colors = {look.color for look in taken}
     for look in wishes:
         if look.color not in colors:

@@ -98,7 +98,7 @@ def encode(figure: Figure, form: str) -> bytes:
 
 @contextmanager
 def styled() -> Iterator[None]:
-    """matplotlib's settings inside a `with` block, whatever the user's own are.
+    """matplotlib's settings inside a `with` block; the user's own have no effect there.
 
     Pictures are drawn by matplotlib's objects, without pyplot and its windows: no backend is chosen, and one that
     MPLBACKEND names (a notebook's) is not loaded.

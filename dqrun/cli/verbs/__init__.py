@@ -1,4 +1,4 @@
-"""The commands beside training, `dqrun VERB ...`: which there are, and what is said when one is interrupted.
+"""The commands beside training, `dqrun VERB ...`: their list, and what is said when one is interrupted.
 
 The module of a verb has `build_parser()` and `main(argv)`. Importing it costs neither torch nor pandas: help, mistakes
 and shell completion answer at once, and `main` imports what it needs after it has read the command line.

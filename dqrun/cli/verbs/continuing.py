@@ -64,7 +64,7 @@ def build_parser() -> VerbParser:
 
 
 def _numbers(words: Sequence[str]) -> tuple[int, int | None]:
-    """Epochs and threads; raises ConfigError for other words: all else must stay what it was."""
+    """Epochs and threads; raises ConfigError for other words: all other settings must stay as they were."""
     found: dict[str, int] = {}
     for word in words:
         name, _, value = word.partition("=")

@@ -1,4 +1,4 @@
-"""`dqrun predict RUN --dataset ...`: what a run's network, or an integer program, says of graphs, as CSV."""
+"""`dqrun predict RUN --dataset ...`: predictions of a run's network or of an integer program for graphs, as CSV."""
 
 from __future__ import annotations
 

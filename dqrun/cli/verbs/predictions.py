@@ -1,4 +1,4 @@
-"""What a network says of graphs: computed in batches, written as CSV; and what it makes its logits of."""
+"""Predictions for graphs, computed in batches and written as CSV, and the embeddings behind their logits."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ class Predictor(Protocol):
         """Whether it gives a row per graph, else per node."""
 
     def run(self, x: Tensor, graph: Graph, embeddings: bool) -> tuple[Tensor, Tensor | None]:
-        """Logits, float32 [G or N, C], and, where asked for, what they are made of, float32 [G or N, H]."""
+        """Logits, float32 [G or N, C], and, where asked for, the embeddings, float32 [G or N, H]."""
 
 
 @dataclass(frozen=True)

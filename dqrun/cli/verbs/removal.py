@@ -57,7 +57,7 @@ def _locked(results: Results, name: str) -> Iterator[bool]:
 
 
 def _remove(results: Results, name: str) -> None:
-    """The folder leaves its name in one step: a process that is killed in between leaves no half of a run."""
+    """Renames the folder first: a process that is killed in between leaves no half of a run."""
     results.clear_leftovers(name)
     folder = results.runs / name
     if folder.is_dir():

@@ -1,4 +1,4 @@
-"""`dqrun rm RUN|FILTER ...`: removes trials: run folder, checkpoint and what is left of them. Never a running one."""
+"""`dqrun rm RUN|FILTER ...`: removes trials (run folder, checkpoint, leftovers), but none that runs now."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """`launcher=parallel jobs=N`: N processes on this machine.
 
-Each process serves trials one after the other and keeps its dataset and compiled kernels. When one dies (killed, out
-of memory), its trial is recorded as failed and a new process takes its place; the others do not notice.
+Each process serves trials one after the other and keeps its dataset and compiled kernels. When one dies (killed, out of
+memory), its trial is recorded as failed and a new process takes its place; the others go on.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def launch(plan: Plan, progress: Progress) -> None:
 
 
 class _Processes:
-    """`jobs` worker processes, of which each has one trial at a time: with a process, it is known what died."""
+    """`jobs` worker processes, each with one trial at a time: when a process dies, its trial is known."""
 
     def __init__(self, jobs: int, progress: Progress) -> None:
         self._progress = progress

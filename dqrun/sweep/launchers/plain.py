@@ -39,7 +39,7 @@ def launch(plan: Plan, progress: Progress) -> None:
 
 
 def tell_whom_we_wait_for(busy: list[PlannedTrial], progress: Progress) -> None:
-    """Says, once for each set of owners, who runs what is left."""
+    """Says, once for each set of owners, which processes run the trials that are left."""
     owners = set()
     for planned in busy:
         with suppress(LockFault, OSError):

@@ -1,4 +1,4 @@
-"""What launchers with workers of their own share: trials are handed out, and whatever becomes of them is recorded."""
+"""Shared by launchers with workers of their own: trials are handed out, and their results or failures are recorded."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Heard:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a worker in another process tells: what became of the trial, and what a person should read."""
+    """What a worker in another process tells: the result of the trial, and what the user should read."""
 
     finished: Finished | None
     notes: list[str]
@@ -112,7 +112,7 @@ Submit = Callable[[Job], Task]
 
 
 class _Collector(Progress):
-    """Keeps what is said, to be said where the person is; `listen` gets each epoch at once."""
+    """Keeps notes and complaints for the process of the command; `listen` gets each epoch at once."""
 
     def __init__(self, listen: Callable[[Heard], None]) -> None:
         super().__init__(quiet=True)

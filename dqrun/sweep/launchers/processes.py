@@ -30,7 +30,7 @@ _HINTS = {"SIGKILL": " (by a person, or by the system for lack of memory)"}
 
 
 class NoWorker(DqrunError):
-    """A worker process ended before it could take a trial: no trial is to blame."""
+    """A worker process ended before it could take a trial: no trial caused it."""
 
     exit_code = 2
 

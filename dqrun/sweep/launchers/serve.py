@@ -30,7 +30,7 @@ def main() -> None:
 
 
 def _answer(parcel: Parcel, answers: Connection[Any, Any]) -> None:
-    """Runs a trial and sends what came of it, an exception where that is so."""
+    """Runs a trial and sends its result, or the exception that it raised."""
     try:
         said: Any = attempt(parcel, answers.send)
         content = pickle.dumps(said)
