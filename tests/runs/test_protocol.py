@@ -19,7 +19,7 @@ from dqrun.config import (
     SiteRule,
     TrainConfig,
 )
-from dqrun.runs.protocol import Trial, cell_hash, run_id, trial_hash, trials, warm_start_of
+from dqrun.runs.protocol import Trial, canonical, cell_hash, run_id, trial_hash, trials, warm_start_of
 
 SEEDS = ProtocolConfig(name="seeds", trials=3, first_seed=5)
 CONFIG = RunConfig(
@@ -53,6 +53,7 @@ def test_the_grid_of_an_exact_site_counts_only_where_a_plan_quantises_it() -> No
 
     wide, narrow = SiteRule(fp32=True, bits=8), SiteRule(fp32=True)
     assert hashed(wide) == hashed(narrow)
+    assert canonical(replace(CONFIG, plan=PlanConfig(name="paper", rules={"**": wide}))).plan.rules == {"**": narrow}
     assert hashed(wide, SiteRule(fp32=False)) != hashed(narrow, SiteRule(fp32=False))
 
 
