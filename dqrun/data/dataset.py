@@ -10,6 +10,7 @@ from torch import Tensor
 
 from dqrun import register
 from dqrun.config import DataConfig, DatasetConfig
+from dqrun.config.parts import own_config
 from dqrun.config.tasks import is_node_task
 from dqrun.data.packed import PackedGraphs
 from dqrun.data.splits import Split
@@ -68,7 +69,8 @@ def load_dataset(dataset: DatasetConfig, data: DataConfig) -> GraphDataset:
     unreadable or not in the expected format.
     """
     # The registry imports it now: a run needs one source only, and PyG's dataset classes take a second to import.
-    loaded = register.dataset.get(dataset.source)(dataset, data)
+    given = own_config(dataset) if dataset.source in register.dataset.added() else None
+    loaded = register.dataset.get(dataset.source)(given or dataset, data)
     if not isinstance(loaded, GraphDataset):
         loaded = _converted(loaded, dataset)
     log.info(

@@ -38,10 +38,10 @@ def lower(model: GNN, origin: dict[str, Any] | None = None) -> Program:
     (`validation`): sums that could leave int32, parameters that are not finite.
     """
     require_program(model)
-    lowering = ProgramLowering(TrainedSites(model))
-    model.lower(lowering)
+    lowering = ProgramLowering(TrainedSites(model.quantised))
+    self_loops = model.lower(lowering)
     lowering.sites.require_no_others()
-    return Program(tuple(lowering.operations), model.uses_self_loops, origin or {})
+    return Program(tuple(lowering.operations), self_loops, origin or {})
 
 
 NO_EDGE_ROWS = (

@@ -168,8 +168,7 @@ def build_user_network(
     from dqrun.swap import swap  # PyG's layers: a second
 
     swapped = swap(network, "error")
-    model = UserNetwork(swapped.model, name, num_categories, graph_level)
-    swapped.forward_pass.draw = model.mask
+    model = UserNetwork(swapped.model, name, num_categories, graph_level, swapped)
     return model, swapped.view
 
 

@@ -82,6 +82,11 @@ class GNN(nn.Module):
         return cast(list[Layer], list(self.layers))
 
     @property
+    def quantised(self) -> nn.Module:
+        """The module whose sites a plan names."""
+        return self
+
+    @property
     def uses_self_loops(self) -> bool:
         """Whether its layers pass messages over one self-loop per node."""
         return self.message_passing[0].uses_self_loops
@@ -130,18 +135,19 @@ class GNN(nn.Module):
             h = ACTIVATIONS[self.activation](h)
         return dense(x) + h if self.residual and x.shape == h.shape else h
 
-    def lower(self, to: Lowering) -> None:
-        """Writes down all operations, from the features that enter to the logits."""
+    def lower(self, to: Lowering) -> bool:
+        """Writes down all operations, from the features that enter to the logits; returns whether over self-loops."""
         x = self._lower_encoder(to)
         for i, layer in enumerate(self.message_passing):
             x = layer.lower(to.part(f"layers.{i}"), x, self._following(i, x))
         if self.readout is None:
-            return
+            return self.uses_self_loops
         if self.head is None:
             to.readout(x, self.readout, Into(LOGITS))
-            return
+            return self.uses_self_loops
         pooled = to.readout(x, self.readout, to.into("head.0.input"))
         self.head.lower(to.part("head"), pooled, Into(LOGITS))
+        return self.uses_self_loops
 
     def _lower_encoder(self, to: Lowering) -> Value:
         """From the features to state 0."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -9,6 +11,9 @@ from dqrun.errors import ConfigError, TrialFailed
 from dqrun.graphs import Graph, Rows, dense
 from dqrun.nn.lowering import Lowering
 from dqrun.nn.model import GNN
+
+if TYPE_CHECKING:
+    from dqrun.swap import Swapped
 
 
 class UserNetwork(GNN):
@@ -19,12 +24,22 @@ class UserNetwork(GNN):
     [N, C] of a node task, [G, C] of a graph task.
     """
 
-    def __init__(self, network: nn.Module, name: str, num_categories: int, graph_level: bool) -> None:
+    def __init__(
+        self, network: nn.Module, name: str, num_categories: int, graph_level: bool, swapped: Swapped | None = None
+    ) -> None:
+        """`swapped`: the network with dqrun's modules in place of PyG's, where it is quantised."""
         super().__init__(layers=[])
         self.network = network
+        self.swapped = swapped
+        if swapped is not None:
+            swapped.forward_pass.draw = self.mask
         self.name, self.num_categories, self.graph_level = name, num_categories, graph_level
         self.masks: Tensor | None = None
         """Protected nodes of the present forward pass, bool [K, N]; None: none."""
+
+    @property
+    def quantised(self) -> nn.Module:
+        return self if self.swapped is None else self.swapped.view
 
     @property
     def uses_self_loops(self) -> bool:
@@ -58,8 +73,10 @@ class UserNetwork(GNN):
     def classify(self, states: Rows, graph: Graph) -> Tensor:
         return dense(states)
 
-    def lower(self, to: Lowering) -> None:
-        raise ConfigError(
-            f"model={self.name} is a network of its own, which dqrun can't write as an integer program: "
-            "register its layer, not the network (docs/plugins.md)"
-        )
+    def lower(self, to: Lowering) -> bool:
+        """Writes down a quantised network that is a chain of operations; see `dqrun.lower`."""
+        from dqrun.swap.lowering import lower_swapped
+
+        if self.swapped is None:
+            raise ConfigError(f"model={self.name} must be quantised to be written as an integer program")
+        return lower_swapped(self.swapped, to)
