@@ -234,7 +234,7 @@ def test_a_network_trains_and_is_read_again(mine: Path, capsys: pytest.CaptureFi
     assert main([*predict, words[0]]) == 0 and Path("p.csv").is_file()
     assert main([*predict[:-1], "e.csv", "--embeddings", words[0]]) == 2
     assert main(["export", str(run), words[0]]) == 2
-    assert "network of its own" in capsys.readouterr().err or quant == "fp32"
+    assert capsys.readouterr().err.count("\n") <= 2, "what can't be lowered is told in one line"
 
 
 def test_a_module_that_cannot_be_swapped_is_named(mine: Path, capsys: pytest.CaptureFixture[str]) -> None:
