@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dqrun import register
+from dqrun.config.parts import PARTS
 from dqrun.plugins.loading import VERSION, digest_of
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def _used(config: RunConfig) -> list[tuple[Registry, str]]:
         (register.metric, config.dataset.metric),
     ]
     if not config.quant.is_fp32:
-        used.append((register.method, config.method.name))
+        used.append((register.method, getattr(config.method, PARTS["method"].chooser)))
     return used
 
 
