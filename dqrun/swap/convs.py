@@ -8,12 +8,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch_geometric.nn import GATConv, GCNConv, GINConv, SAGEConv
+from torch_geometric.nn import GATConv, GATv2Conv, GCNConv, GINConv, GINEConv, SAGEConv
 
 from dqrun.errors import ConfigError
 from dqrun.nn.gat import NEGATIVE_SLOPE, GATLayer
+from dqrun.nn.gatv2 import GATv2Layer
 from dqrun.nn.gcn import GCNLayer
 from dqrun.nn.gin import GINLayer
+from dqrun.nn.gine import GINELayer
 from dqrun.nn.layer import Layer
 from dqrun.nn.sage import SAGELayer
 
@@ -56,13 +58,54 @@ def sage(conv: Any) -> Layer:
     return layer
 
 
-def gin(conv: Any) -> Layer:
-    """The network inside is put in afterwards; the sizes are read from its linear layers."""
-    linears = [module for module in conv.nn.modules() if hasattr(module, "weight") and module.weight.dim() == 2]
-    first, last = (linears[0].weight.size(1), linears[-1].weight.size(0)) if linears else (1, 1)
-    layer = GINLayer(first, last, hidden_channels=1)
-    layer.eps = nn.Parameter(conv.eps.detach().clone().view(1), requires_grad=isinstance(conv.eps, nn.Parameter))
+def gatv2(conv: Any) -> Layer:
+    sizes = conv.in_channels, conv.out_channels, conv.heads, conv.concat
+    layer = GATv2Layer(*sizes, attention_dropout=conv.dropout, share_weights=conv.share_weights)
+    for matrix, linear in ((layer.source, conv.lin_l), (layer.target, conv.lin_r)):
+        if matrix is not None:
+            matrix.weight = copied(linear.weight)
+            matrix.bias = None if linear.bias is None else copied(linear.bias)
+    layer.attention = copied(conv.att.squeeze(0), conv.att.requires_grad)
+    layer.bias = copied_bias(conv.bias, layer.out_channels, conv.lin_l.weight)
     return layer
+
+
+def gin(conv: Any) -> Layer:
+    """The network inside is put in afterwards."""
+    layer = GINLayer(*inner_sizes(conv), hidden_channels=1)
+    layer.eps = eps_of(conv)
+    return layer
+
+
+def gine(conv: Any) -> Layer:
+    """The network inside is put in afterwards."""
+    edge_channels = inner_sizes(conv)[0] if conv.lin is None else conv.lin.weight.size(1)
+    layer = GINELayer(*inner_sizes(conv), hidden_channels=1, edge_channels=edge_channels)
+    layer.eps = eps_of(conv)
+    if conv.lin is None:
+        layer.edge = GivenRows()  # type: ignore[assignment]
+    else:
+        layer.edge.weight = copied(conv.lin.weight)
+        layer.edge.bias = copied(conv.lin.bias)
+    return layer
+
+
+class GivenRows(nn.Module):
+    """Edge features of the width of the nodes', which are added to messages as they are."""
+
+    def forward(self, x: Tensor, protected: Tensor | None = None) -> Tensor:
+        return x
+
+
+def inner_sizes(conv: Any) -> tuple[int, int]:
+    """Channels that enter and leave the network inside, by its linear layers; 1 where it has none."""
+    linears = [module for module in conv.nn.modules() if hasattr(module, "weight") and module.weight.dim() == 2]
+    return (linears[0].weight.size(1), linears[-1].weight.size(0)) if linears else (1, 1)
+
+
+def eps_of(conv: Any) -> nn.Parameter:
+    """GIN's epsilon, trained where PyG's layer trains it."""
+    return nn.Parameter(conv.eps.detach().clone().view(1), requires_grad=isinstance(conv.eps, nn.Parameter))
 
 
 def copied(weight: Tensor, trained: bool | None = None) -> nn.Parameter:
@@ -85,6 +128,12 @@ CONVS: dict[type[nn.Module], Conv] = {
         ("edge_attr", "size", "return_attention_weights"),
         {**_SUMS, "negative_slope": (NEGATIVE_SLOPE,), "edge_dim": (None,), "residual": (False,)},
     ),
+    GATv2Conv: Conv(
+        "gatv2",
+        gatv2,
+        ("edge_attr", "return_attention_weights"),
+        {**_SUMS, "negative_slope": (NEGATIVE_SLOPE,), "edge_dim": (None,), "residual": (False,)},
+    ),
     SAGEConv: Conv(
         "sage",
         sage,
@@ -92,6 +141,7 @@ CONVS: dict[type[nn.Module], Conv] = {
         {**_SUMS, "aggr": ("mean",), "normalize": (False,), "project": (False,), "root_weight": (True,)},
     ),
     GINConv: Conv("gin", gin, ("size",), _SUMS, network="nn"),
+    GINEConv: Conv("gine", gine, ("edge_attr", "size"), _SUMS, network="nn"),
 }
 """By the class itself: a subclass may compute something else."""
 

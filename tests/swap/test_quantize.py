@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch_geometric.data import Data
-from torch_geometric.nn import GATConv, GCNConv, GINConv, SAGEConv, Sequential, TransformerConv
+from torch_geometric.nn import GATConv, GATv2Conv, GCNConv, GINConv, GINEConv, SAGEConv, Sequential, TransformerConv
 from torch_geometric.nn.models import GAT, GCN, GIN, GraphSAGE
 
 import dqrun
@@ -103,6 +103,8 @@ def test_post_training_quantisation(network: nn.Module, batch: Inputs) -> None:
         SAGEConv(6, 6, bias=False),
         GATConv(6, 3, heads=3, add_self_loops=False),
         GATConv(6, 6, concat=False, bias=False),
+        GATv2Conv(6, 3, heads=2),
+        GATv2Conv(6, 6, heads=2, concat=False, share_weights=True, bias=False, add_self_loops=False),
         GINConv(nn.Identity(), eps=0.5),
         GINConv(nn.Linear(6, 6), train_eps=True),
     ],
@@ -126,6 +128,19 @@ def test_edge_weights(batch: Inputs, improved: bool) -> None:
     assert not torch.allclose(swapped(x, edges), swapped(x, edges, weight), atol=1e-2)
     with pytest.raises(dqrun.DataError, match="edge_weight must have a row for each"):
         swapped(x, edges, weight[:3])
+
+
+@pytest.mark.parametrize("edge_dim", [3, None])
+def test_edge_features(batch: Inputs, edge_dim: int | None) -> None:
+    conv = GINEConv(nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 4)), train_eps=True, edge_dim=edge_dim)
+    nn.init.normal_(conv.eps)
+    inputs = {"x": batch["x"], "edge_index": batch["edge_index"]}
+    inputs["edge_attr"] = torch.randn(batch["edge_index"].size(1), edge_dim or 6)
+    swapped = dqrun.quantize(conv, quant="fp32")
+    assert torch.allclose(swapped(**inputs), conv(**inputs), atol=1e-5)
+    model = dqrun.quantize(conv, "int4")
+    train(model, inputs)
+    assert model.eval()(**inputs).isfinite().all()
 
 
 def test_scales_per_channel(network: nn.Module, batch: Inputs) -> None:
