@@ -1,6 +1,6 @@
 """Every kernel in plain torch: the definition of what `dqrun.kernels` computes, on any device and float type.
 
-Shapes and meaning are documented at the seam. Gradients are torch's own, except where rounding needs an estimator.
+`dqrun.kernels` documents shapes and meaning. Gradients are torch's own, except where rounding needs an estimator.
 Nothing here waits for the device: sizes come from shapes, values stay tensors.
 """
 

@@ -1,4 +1,4 @@
-"""The operations that `SparseRows` meet, made of operations on their values; meanings are the seam's (`dqrun.kernels`).
+"""The operations that `SparseRows` meet, made of operations on their values; `dqrun.kernels` says what they mean.
 
 A product with a weight is a sum over values: `spmm` from columns to rows. Sums over the edges of a graph have values
 wherever a neighbour or the node itself has one; where, is worked out once per graph. What is left out is zero, and zero

@@ -46,6 +46,13 @@ def test_rules_for_states_count_only_where_a_plan_quantises_them() -> None:
     assert hashed(**tail, **{"states.*": SiteRule(fp32=False)}) != hashed(**{"states.*": SiteRule(fp32=False)})
 
 
+def test_batch_norms_that_are_not_there_are_not_re_estimated() -> None:
+    model = replace(CONFIG.model, norm="none", mlp_norm=False)
+    asked = replace(CONFIG, model=model, train=replace(CONFIG.train, bn_reestimation=9))
+    assert canonical(asked).train.bn_reestimation == 0
+    assert canonical(replace(asked, model=replace(model, norm="batch"))).train.bn_reestimation == 9
+
+
 def test_the_grid_of_an_exact_site_counts_only_where_a_plan_quantises_it() -> None:
     def hashed(*rules: SiteRule) -> str:
         named = dict(zip(("layers.0.**", "**"), rules, strict=False))

@@ -1,7 +1,7 @@
 """The integer kernels in plain torch: the definition of what `dqrun.kernels.integer` computes.
 
-Shapes and meaning are documented at the seam. Sums of codes are exact (integers, or integers in float64); everything
-after them is float64, operation by operation as `Epilogue` states it.
+`dqrun.kernels.integer` documents shapes and meaning. Sums of codes are exact (integers, or integers in float64);
+everything after them is float64, operation by operation as `Epilogue` states it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The seam of the integer kernels: which version runs."""
+"""The interface of the integer kernels: which version runs."""
 
 from __future__ import annotations
 
