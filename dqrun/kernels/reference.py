@@ -140,10 +140,14 @@ def channel_range(
     x: Tensor, shape: tuple[int, ...], tail: float, seen: Range | None = None, percentile: str = "symmetric"
 ) -> Range:
     own = [dim for dim, size in enumerate(shape) if size > 1]
-    parts = x.movedim(own, list(range(len(own)))).reshape(max(1, torch.Size(shape).numel()), -1)
+    parts = x.movedim(own, list(range(len(own)))).reshape(max(1, torch.Size(shape).numel()), -1).contiguous()
     below, above = left_out(tail, parts.size(1), percentile)
-    low = parts.topk(below + 1, largest=False).values[:, -1].view(shape)
-    high = parts.topk(above + 1).values[:, -1].view(shape)
+    if below == above == 0:
+        low, high = parts.amin(1), parts.amax(1)
+    else:
+        low = parts.topk(below + 1, largest=False).values[:, -1]
+        high = parts.topk(above + 1).values[:, -1]
+    low, high = low.view(shape), high.view(shape)
     return (low, high) if seen is None else (torch.minimum(low, seen[0]), torch.maximum(high, seen[1]))
 
 
