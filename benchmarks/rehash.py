@@ -16,7 +16,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from dqrun.analysis.select import choose, split_words
 from dqrun.analysis.study import CONFIGS, TRIALS, is_study, read_study
 from dqrun.analysis.study_page import write_page
 from dqrun.config import RunConfig
+from dqrun.config.parts import part_type
 from dqrun.config.tasks import METRIC_COLUMNS
 from dqrun.data.fingerprint import fingerprint
 from dqrun.errors import DqrunError, ResultsError
@@ -69,8 +70,24 @@ RENAMED: dict[str, tuple[str, dict[Any, Any]]] = {
 }
 """Fields that had another name, with their name of today and what their values are called now."""
 
+METHOD_FIELDS: dict[str, tuple[Any, str]] = {
+    "post_training": (False, "method=ptq is a class of its own"),
+    "noise_rate": (1.0, "only method=noisy leaves elements in FP32"),
+    "protection": ({"enabled": False}, "only method=dq and its presets protect rows"),
+    "learned_scale": (False, "nothing is learned after training"),
+    "delay_epochs": (0, "training is in FP32 to its end"),
+    "observe_epochs": (0, "nothing is learned after training"),
+}
+"""Fields of `method` that all methods had, with the value that meant nothing, and why some methods lack them now."""
+
+KINDS = {"dq_released": "dq"}
+"""Registered methods behind names that are a preset's."""
+
 COLUMNS = {"step": ("learned_scale", {"observed": "False", "learned": "True"})}
 """Columns of rows that had another name, with their name of today and what their cells are called now."""
+
+OBSERVERS = {"-widen": "-running_minmax", "-average(": "-ema(", "-latest": "-last_batch"}
+"""Words in the column `observer` that had another name."""
 
 ROW: dict[str, tuple[Any, str]] = {
     "log": ("", "logs of failed trials are not published"),
@@ -108,7 +125,21 @@ def _config(text: str, path: Path) -> RunConfig:
         _rename(tree, old.split("."), new.split("."), values)
     for name, (value, _) in CONFIG.items():
         _set_default(tree, name.split("."), value)
+    _give_own_fields(tree["method"])
     return config_of(Run({}, path.parent, Configuration(path, json.dumps(tree))))
+
+
+def _give_own_fields(method: dict[str, Any]) -> None:
+    """Gives a method its kind, and takes the fields of other methods from it; raises ResultsError where one is used."""
+    method.setdefault("kind", KINDS.get(method["name"], method["name"]))
+    own = {field.name for field in fields(part_type("method", method["kind"]))}
+    for name, (unused, _) in METHOD_FIELDS.items():
+        if name in own or name not in method:
+            continue
+        value = method.pop(name)
+        used = value["enabled"] if name == "protection" else value not in (unused, name == "post_training")
+        if used:
+            raise ResultsError(f"method.{name}={value} has no place in method={method['name']}")
 
 
 def renamed(row: dict[str, Any]) -> dict[str, Any]:
@@ -116,6 +147,8 @@ def renamed(row: dict[str, Any]) -> dict[str, Any]:
     row = {COLUMNS.get(name, (name,))[0]: value for name, value in row.items()}
     if row["metric"] in METRIC_COLUMNS and row.get(row["metric"]) is None:
         row[row["metric"]] = row["test_metric"]
+    for old, new in OBSERVERS.items():
+        row["observer"] = row["observer"].replace(old, new)
     if "integer_agreement_float32" in row or "integer_agreement" not in row:
         return row
     return {**row, "integer_agreement": None, "integer_agreement_float32": row["integer_agreement"]}

@@ -150,7 +150,17 @@ def _lazy(**places: str) -> dict[str, Entry]:
     return {name: Entry(place) for name, place in places.items()}
 
 
-method = Registry("method", "method.name", {})
+method = Registry(
+    "method",
+    "method.kind",
+    {
+        "dq": Entry("dqrun.methods.dq:DegreeQuant", "dqrun.methods.dq:DegreeQuantConfig"),
+        "naive": Entry("dqrun.methods.naive:Naive", "dqrun.methods.naive:NaiveConfig"),
+        "noisy": Entry("dqrun.methods.noisy:Noisy", "dqrun.methods.noisy:NoisyConfig"),
+        "ptq": Entry("dqrun.methods.ptq:Ptq", "dqrun.methods.ptq:PtqConfig"),
+    },
+)
+"""Methods with their configurations, subclasses of `MethodConfig`."""
 layer = Registry(
     "layer",
     "model.name",

@@ -90,7 +90,6 @@ def test_the_default_run_is_valid(config: RunConfig) -> None:
         ("tags", ["a b"], "be words of letters"),
         ("tags", [""], "be words of letters"),
         ("method.estimator", "none", "be one of ste"),
-        ("method.noise_rate", 0.0, "be in (0, 1]"),
         ("method.observer.tail", 0.5, "be in [0, 0.5)"),
         ("method.weight_observer.momentum", 0.0, "be in (0, 1]"),
         ("method.protection.p_max", 1.5, "be in [0, 1]"),
@@ -182,12 +181,35 @@ def test_data_folders_come_from_field_then_environment_then_platform(
     assert config.data.resolved_mirror == tmp_path
 
 
-@pytest.mark.parametrize("words", [["method.learned_scale=true"], ["method.delay_epochs=2"], ["train.warm_start=fp32"]])
-def test_post_training_quantisation_has_no_options_of_training_with_quantisation(words: list[str]) -> None:
-    field = words[0].partition("=")[0]
-    with pytest.raises(ConfigError, match=rf"{field} must be .* for method.post_training=true, .*, got "):
-        load_configs(["method=ptq", *words])
-    load_configs(["method=ptq", "quant=fp32", *words])
+def test_the_noise_rate_is_a_share() -> None:
+    with pytest.raises(ConfigError, match=r"^method\.noise_rate must be in \(0, 1\], got 0\.0$"):
+        load_configs(["method=noisy", "method.noise_rate=0.0"])
+
+
+@pytest.mark.parametrize("word", ["method.learned_scale=true", "method.delay_epochs=2", "+method.noise_rate=0.5"])
+def test_a_field_of_another_method_is_an_error_that_lists_the_fields_of_this_one(word: str) -> None:
+    field = word.lstrip("+").partition("=")[0]
+    fields = "collapsed_range, estimator, observer, weight_observer"
+    with pytest.raises(
+        ConfigError, match=rf"^there is no field '{field}' of this method, which has {fields} \(method="
+    ):
+        load_configs(["method=ptq", word])
+
+
+def test_a_near_field_of_a_method_is_proposed() -> None:
+    with pytest.raises(ConfigError, match=r"^there is no field 'method.protecton' .* did you mean 'protection'\?$"):
+        load_configs(["method=dq", "method.protecton=1"])
+
+
+def test_a_method_and_its_fields_go_together() -> None:
+    with pytest.raises(ConfigError, match=r"^method\.kind must be left to the option of method=, .*, got 'naive'$"):
+        load_configs(["method=dq", "method.kind=naive"])
+
+
+def test_post_training_quantisation_does_not_start_warm() -> None:
+    with pytest.raises(ConfigError, match=r"^train\.warm_start must be none for method=ptq, .*, got 'fp32'$"):
+        load_configs(["method=ptq", "train.warm_start=fp32"])
+    load_configs(["method=ptq", "quant=fp32", "train.warm_start=fp32"])
 
 
 def test_steps_that_are_to_be_learned_are_not_observed_to_the_end() -> None:

@@ -17,7 +17,7 @@ from dqrun.analysis.tables import format_table, summary_lines, told_apart
 from dqrun.config import RunConfig
 from dqrun.runs.protocol import Trial, canonical
 from dqrun.runs.store import Results
-from dqrun.training.loop import Epoch
+from dqrun.training.state import Epoch
 
 
 def title(config: RunConfig, trial: Trial) -> str:

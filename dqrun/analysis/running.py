@@ -9,7 +9,7 @@ from typing import Never
 from tqdm import tqdm
 
 from dqrun.analysis.meter import Meter
-from dqrun.training.loop import Epoch
+from dqrun.training.state import Epoch
 
 SECONDS_BETWEEN_LINES = 30.0
 """Where stderr is no terminal."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from dqrun.graphs import Graph
+    from dqrun.methods import Method
 
 Words = str | Sequence[str]
 
@@ -46,6 +47,7 @@ def quantize(
     """
     import torch
 
+    from dqrun.methods import make_method
     from dqrun.quant import QuantPlan
     from dqrun.swap import swap
 
@@ -55,8 +57,8 @@ def quantize(
     words = [f"model={swapped.kind}", "~recipe" if recipe is None else f"recipe={recipe}"]
     config = compose(quant, method, plan, words)
     config = replace(config, model=replace(config.model, layers=max(1, swapped.view.num_layers)))
-    QuantPlan(config.quant, config.method, config.plan).apply(swapped.view)
-    swapped.forward_pass.draw = _draw_of(config)
+    QuantPlan(config.quant, config.plan).apply(swapped.view, chosen := make_method(config))
+    swapped.forward_pass.draw = _Draw(chosen)
     return swapped.model
 
 
@@ -91,25 +93,25 @@ def _words(group: str, value: Words | QuantConfig | MethodConfig | PlanConfig) -
     return full
 
 
-def _draw_of(config: RunConfig) -> Callable[[Graph], Graph] | None:
-    from dqrun.nn.build import make_protection
-
-    protection = make_protection(config)
-    return None if protection is None else _Draw(protection)
-
-
 class _Draw:
-    """Draws a method's masks from torch's global generators; an object, so that networks can be copied and saved."""
+    """What a method does to the graph of a call in training, such as masks of protected nodes.
 
-    def __init__(self, protection: Any) -> None:
-        self.protection = protection
+    Draws come from torch's global generators. An object, so that networks can be copied and saved.
+    """
+
+    def __init__(self, method: Method) -> None:
+        self.method = method
 
     def __call__(self, graph: Graph) -> Graph:
         import torch
 
-        device = graph.degree_rank.device
-        generator = torch.default_generator if device.type == "cpu" else torch.cuda.default_generators[device.index]
-        return self.protection.draw(graph, generator)  # type: ignore[no-any-return]
+        from dqrun.graphs import Batch
+        from dqrun.training.seeding import Streams
+
+        rank = graph.degree_rank
+        generator = torch.default_generator if rank.is_cpu else torch.cuda.default_generators[rank.device.index]
+        nothing = rank.new_empty(0)
+        return self.method.before_batch(Batch(graph, nothing, nothing), Streams(*[generator] * 3)).graph
 
 
 @contextmanager

@@ -11,15 +11,20 @@ from torch import Tensor, nn
 from dqrun.bench.peers import EDGE_FORMS, PyGNetwork, logits_of
 from dqrun.bench.timing import Step
 from dqrun.config import RunConfig
+from dqrun.config.method import fp32_method
 from dqrun.data.dataset import load_dataset
 from dqrun.data.splits import split_for
 from dqrun.data.trial_data import TrialData
 from dqrun.graphs import Batch, dense
+from dqrun.methods import Method, make_method
 from dqrun.nn import GNN
-from dqrun.nn.build import build_model, make_protection, reads_edge_features, reads_edge_weights, uses_self_loops
+from dqrun.nn.build import build_model, reads_edge_features, reads_edge_weights, uses_self_loops
 from dqrun.runs.protocol import trials
 from dqrun.training import seeding
-from dqrun.training.loop import make_optimizer, train_step
+from dqrun.training.course import Course
+from dqrun.training.loop import train_step
+from dqrun.training.seeding import Streams
+from dqrun.training.state import Training, make_optimizer
 from dqrun.training.tasks import Task
 
 BATCHES = 6  # different ones that the rounds take in turn
@@ -61,16 +66,13 @@ class Workload:
         return build_model(config, **self.data.shapes, generator=noise).to(config.device)
 
     def ours(self, config: RunConfig) -> Step:
-        """A step as `fit` makes it, protection draw included."""
+        """A step as `fit` makes it, what the method does to a batch included."""
+        method, streams = make_method(config), Streams.of_seed(0, config.device)
         model = self.network(config).train()
-        optimizer, protection = self._optimizer(model), make_protection(config)
-        generator = seeding.generator(0, seeding.PROTECTION, config.device)
+        training = Training.begin(model, method, Course.of(method, self.config.train), streams)
 
         def step(i: int) -> None:
-            batch = self.batches[i % len(self.batches)]
-            if protection is not None:
-                batch = replace(batch, graph=protection.draw(batch.graph, generator))
-            train_step(model, batch, self.task, optimizer, config.train.grad_clip)
+            train_step(training, self.batches[i % len(self.batches)], self.task)
 
         return step
 
@@ -80,7 +82,8 @@ class Workload:
         weighted = self.batches[0].graph.edge_weight is not None
         peer = PyGNetwork(self.network(self.config), self.config.model, cached, weighted)
         network = peer.to(self.config.device).train()
-        optimizer, clip = self._optimizer(network), self.config.train.grad_clip
+        optimizer = make_optimizer(network, Method(fp32_method()), self.config.train)
+        clip = self.config.train.grad_clip
         edges = [EDGE_FORMS[form](batch.graph) for batch in self.batches]
         batches = [replace(batch, x=dense(batch.x)) for batch in self.batches]
 
@@ -95,17 +98,13 @@ class Workload:
 
         return step
 
-    def _optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
-        return make_optimizer(model, self.config.train)
-
     def pipeline_seconds(self, config: RunConfig) -> float:
-        """Seconds for one epoch's batches, with the protection that `config` asks for; the second of two epochs."""
-        protection, generator = make_protection(config), torch.Generator().manual_seed(0)
+        """Seconds for one epoch's batches as the method of `config` prepares them; the second of two epochs."""
+        method, streams = make_method(config), Streams.of_seed(0, config.device)
         for _ in range(2):
             started = time.perf_counter()
-            for batch in self.data.train_batches(generator):
-                if protection is not None:
-                    protection.draw(batch.graph, generator)
+            for batch in self.data.train_batches(streams.shuffle):
+                method.before_batch(batch, streams)
             seconds = time.perf_counter() - started
         return seconds
 

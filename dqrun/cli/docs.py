@@ -9,7 +9,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from dqrun.composition.fields import REQUIRED, Field, list_fields
+from dqrun.composition.fields import REQUIRED, Field, list_fields, owners
 from dqrun.composition.groups import PUBLIC_GROUPS, config_folder
 from dqrun.config.rules import shown
 
@@ -53,8 +53,14 @@ def _outside_groups(fields: Sequence[Field]) -> list[Field]:
 
 
 def _field_table(fields: Sequence[Field]) -> str:
-    rows = ((f"`{f.name}`", f.meaning, f.kind, _show_default(f)) for f in fields if not _is_plain_part(f))
+    rows = ((f"`{f.name}`", _meaning(f), f.kind, _show_default(f)) for f in fields if not _is_plain_part(f))
     return _table(("field", "meaning", "type", "default"), rows)
+
+
+def _meaning(field: Field) -> str:
+    """What a field means, and where only some options have it, which."""
+    some = owners(field.name) if field.name.startswith("method.") else []
+    return f"{', '.join(f'`{option}`' for option in some)}: {field.meaning}" if some else field.meaning
 
 
 def _is_plain_part(field: Field) -> bool:
@@ -88,8 +94,13 @@ def _description(file: Path) -> str:
 def _settings(file: Path) -> str:
     """What a preset sets, dotted, e.g. `layers=2`, and the presets that it starts from or chooses."""
     tree: Any = OmegaConf.to_container(OmegaConf.load(file))
-    chosen = [_default_entry(entry) for entry in tree.pop("defaults", [])]
+    chosen = [_default_entry(entry) for entry in tree.pop("defaults", []) if not _is_own(entry)]
     return ", ".join([*chosen, *(f"`{name}={shown(value)}`" for name, value in _flatten(tree, ""))])
+
+
+def _is_own(entry: Any) -> bool:
+    """Whether an entry of a defaults list is the preset itself or its fields."""
+    return entry == "_self_" or (isinstance(entry, str) and entry.endswith("_fields"))
 
 
 def _default_entry(entry: Any) -> str:

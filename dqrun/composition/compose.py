@@ -16,7 +16,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.types import Override, Quote, QuotedString
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from dqrun.composition.errors import PACKAGED_MAIN, one_line_errors
+from dqrun.composition.errors import PACKAGED_MAIN, one_line_errors, unknown_method_field
 from dqrun.composition.fields import FREE, list_fields, nearest_field, owners
 from dqrun.composition.groups import config_folders, list_groups
 from dqrun.composition.overrides import Groups, check, parse, split_sweep
@@ -166,6 +166,8 @@ def _refuse_unknown(tree: DictConfig, known: frozenset[str], prefix: str = "", s
     free_keys = any(name.startswith(f"{prefix}*.") for name in known)
     for key in map(str, tree):
         name = f"{prefix}*" if free_keys else f"{prefix}{key}"
+        if not free_keys and name not in known and prefix == "method.":
+            raise ConfigError(unknown_method_field(name, OmegaConf.get_type(tree) or RunConfig))
         if not free_keys and name not in known:
             if chosen_by := owners(f"{shown}{key}"):
                 raise ConfigError(f"{shown}{key} is a field of {', '.join(chosen_by)} alone")

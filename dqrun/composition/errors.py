@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ from dqrun.composition.fields import (
     schema_name,
 )
 from dqrun.composition.overrides import Groups, unknown_option
+from dqrun.config.method import MethodConfig
 from dqrun.errors import ConfigError, DqrunError, suggestion
 
 PACKAGED_MAIN = "packaged_run"
@@ -55,7 +57,7 @@ def explain(error: Exception, groups: Groups) -> ConfigError:
                 return ConfigError(f"{prefix}{unknown_option(group, option, groups[group])}")
     for link in chain:
         unknown = isinstance(link, ConfigAttributeError | ConfigKeyError) and link.full_key
-        if unknown and owners(link.full_key or ""):
+        if unknown and (owners(link.full_key or "") or is_method(link.object_type)):
             return ConfigError(f"{prefix}{_explain_unknown(link, groups)}")
         if isinstance(link, OmegaConfBaseException) and schema_name(link.full_key or "") in list_fields():
             return ConfigError(f"{prefix}{_explain_field(link)}")
@@ -96,6 +98,8 @@ def _explain_unknown(error: Any, groups: Groups) -> str:
         if name.startswith(f"{part}.") and error.object_type is dict:
             key = name.removeprefix(f"{part}.")
             return f"{part} has no entry {key!r}: add one with '+', as in '+{part}={{{key}: {{...}}}}'"
+    if is_method(error.object_type):
+        return unknown_method_field(name, error.object_type)
     if chosen_by := owners(name):
         return f"{name} is a field of {', '.join(chosen_by)} alone"
     near = nearest_field(name)
@@ -104,6 +108,19 @@ def _explain_unknown(error: Any, groups: Groups) -> str:
     if "." in name:
         return f"there is no field {name!r}"
     return f"there is no field or group {name!r}{suggestion(name, groups)}"
+
+
+def is_method(made: type | None) -> bool:
+    """Whether a part is a method's configuration."""
+    return made is not None and issubclass(made, MethodConfig)
+
+
+def unknown_method_field(name: str, method: type) -> str:
+    """What is said of a field that the chosen method lacks: who has it, or the nearest; and which fields there are."""
+    own = sorted(field.name for field in dataclasses.fields(method) if field.name not in ("kind", "name"))
+    others, near = owners(name), suggestion(name.partition(".")[2], own)
+    hint = f" ({', '.join(others)} has it)" if others else near
+    return f"there is no field {name!r} of this method, which has {', '.join(own)}{hint}"
 
 
 def _squeeze(error: BaseException) -> str:

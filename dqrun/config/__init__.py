@@ -11,7 +11,6 @@ from dqrun.config.method import ESTIMATORS as ESTIMATORS
 from dqrun.config.method import OBSERVER_UPDATES as OBSERVER_UPDATES
 from dqrun.config.method import MethodConfig as MethodConfig
 from dqrun.config.method import ObserverConfig as ObserverConfig
-from dqrun.config.method import ProtectionConfig as ProtectionConfig
 from dqrun.config.model import ModelConfig as ModelConfig
 from dqrun.config.plan import PlanConfig as PlanConfig
 from dqrun.config.plan import SiteRule as SiteRule

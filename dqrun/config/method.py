@@ -1,15 +1,22 @@
-"""What a method is made of."""
+"""What all methods have in common: `MethodConfig`, of which each method's own configuration is a subclass."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from dqrun import register
 from dqrun.config.rules import doc, require, require_name, require_one_of
+from dqrun.config.search import Dimension, around
+
+if TYPE_CHECKING:
+    from dqrun.config.run import RunConfig
 
 ESTIMATORS = ("ste", "clipped", "clipped_ends")
 OBSERVER_UPDATES = ("running_minmax", "ema", "last_batch")
 PERCENTILES = ("symmetric", "kthvalue")
 COLLAPSED_RANGES = ("zero", "unit")
+OBSERVERS = ("observer", "weight_observer")
 
 
 @dataclass
@@ -30,7 +37,7 @@ class ObserverConfig:
 
     @property
     def label(self) -> str:
-        """The name in tables, e.g. minmax-average(0.01), percentile(0.001)-widen."""
+        """The name in tables, e.g. minmax-ema(0.01), percentile(0.001)-running_minmax."""
         percentile = "percentile" if self.percentile == "symmetric" else self.percentile
         extent = f"{percentile}({self.tail:g})" if self.tail else "minmax"
         return f"{extent}-{self.update}" + (f"({self.momentum:g})" if self.update == "ema" else "")
@@ -43,67 +50,63 @@ class ObserverConfig:
 
 
 @dataclass
-class ProtectionConfig:
-    """Degree-Quant's stochastic protection (`method.protection.*`)."""
-
-    enabled: bool = doc("draw protected nodes in training", False)
-    p_min: float = doc("probability of protection of the node with the lowest in-degree, [0, 1]", 0.0)
-    p_max: float = doc("probability of protection of the node with the highest in-degree, [p_min, 1]", 0.0)
-    per_layer: bool = doc("draw a mask for each layer (else one mask for the whole forward pass)", False)
-    rounded_sites: list[str] = doc(
-        "globs, as in plan.rules, of sites that quantise protected rows all the same, e.g. ['**.mlp.**']", []
-    )
-
-    def validate(self) -> None:
-        for name in ("p_min", "p_max"):
-            require(0 <= getattr(self, name) <= 1, f"method.protection.{name}", "be in [0, 1]", getattr(self, name))
-        require(
-            self.p_min <= self.p_max,
-            "method.protection.p_min",
-            f"be <= method.protection.p_max={self.p_max}",
-            self.p_min,
-        )
-
-
-@dataclass
 class MethodConfig:
     """How the network meets quantisation (`method.*`)."""
 
-    name: str = doc("name in tables: naive, noisy, dq, ptq, or your own")
+    # A subclass adds fields. What it overrides of the methods below begins with `super()`.
+
+    settings: ClassVar[tuple[str, ...]] = ("tail", "momentum")
+    """Names of all `dimensions` that the method can have."""
+
+    kind: str = doc("the registered method that runs; its option of `method=` sets it")
+    name: str = doc("name in tables, of the method or of a preset of its settings")
     estimator: str = doc(
         "gradient of rounding: ste (identity), clipped (zero outside the grid), clipped_ends (zero at end codes too)",
         "ste",
     )
     observer: ObserverConfig = field(default_factory=ObserverConfig, metadata={"doc": "ranges of activations"})
     weight_observer: ObserverConfig = field(default_factory=ObserverConfig, metadata={"doc": "ranges of weights"})
-    protection: ProtectionConfig = field(
-        default_factory=ProtectionConfig, metadata={"doc": "stochastic protection of high in-degree nodes"}
-    )
-    learned_scale: bool = doc("the scale of each grid is a parameter (LSQ), else it follows the observed range", False)
     collapsed_range: str = doc(
         "grid of a range that holds zero alone: zero (all values become 0), unit (scale 1 and zero point 0: "
         "Degree-Quant's released code)",
         "zero",
     )
-    delay_epochs: int = doc(
-        "epochs at the beginning in which nothing is rounded and no range observed, >= 0, < the epochs of training",
-        0,
-    )
-    observe_epochs: int = doc(
-        "method.learned_scale=true: epochs after the delay in which ranges are still observed, >= 0, < the epochs that "
-        "remain",
-        0,
-    )
-    noise_rate: float = doc("share of the elements that a training step quantises, (0, 1]; 1: all", 1.0)
-    post_training: bool = doc("train in FP32, then calibrate on training data and quantise", False)
 
     def validate(self) -> None:
+        """Raises ConfigError for the first field that breaks a rule of its own."""
+        if self.kind != "none":
+            rule = "be left to the option of method=, whose fields it has"
+            own: Any = register.method.config(self.kind) or MethodConfig
+            require(isinstance(self, own) or not issubclass(own, MethodConfig), "method.kind", rule, self.kind)
         require_name("method.name", self.name)
         require_one_of("method.estimator", self.estimator, ESTIMATORS)
         self.observer.validate("method.observer")
         self.weight_observer.validate("method.weight_observer")
-        self.protection.validate()
         require_one_of("method.collapsed_range", self.collapsed_range, COLLAPSED_RANGES)
-        require(self.delay_epochs >= 0, "method.delay_epochs", "be >= 0", self.delay_epochs)
-        require(self.observe_epochs >= 0, "method.observe_epochs", "be >= 0", self.observe_epochs)
-        require(0 < self.noise_rate <= 1, "method.noise_rate", "be in (0, 1]", self.noise_rate)
+
+    def validate_in(self, run: RunConfig) -> None:
+        """Raises ConfigError for the first field that does not go with the rest of a quantised run."""
+
+    def effective(self) -> MethodConfig:
+        """The same method without choices that have no effect: what the hash of a trial is made of."""
+        return self
+
+    def columns(self) -> dict[str, Any]:
+        """What a row says of the method's settings: values for columns of `Row`."""
+        return {"method": self.name, "estimator": self.estimator, "observer": self.observer.label}
+
+    def dimensions(self) -> list[Dimension]:
+        """What `dqrun tune` may vary, with ranges around the present values."""
+        tails = [name for name in OBSERVERS if getattr(self, name).tail]
+        averages = [name for name in OBSERVERS if getattr(self, name).update == "ema"]
+        found = []
+        for name, low, high, used in (("tail", 1e-4, 0.05, tails), ("momentum", 1e-3, 0.5, averages)):
+            if used:
+                default = getattr(getattr(self, used[0]), name)
+                found.append(around(name, tuple(f"method.{part}.{name}" for part in used), low, high, default))
+        return found
+
+
+def fp32_method() -> MethodConfig:
+    """The method of FP32, in which nothing is quantised."""
+    return MethodConfig(kind="none", name="none")

@@ -41,7 +41,7 @@ class Part:
 PARTS = {
     "dataset": Part(DatasetConfig, "source", (register.dataset,)),
     "model": Part(ModelConfig, "name", (register.layer, register.model)),
-    "method": Part(MethodConfig, "name", (register.method,)),
+    "method": Part(MethodConfig, "kind", (register.method,)),
 }
 
 
@@ -91,7 +91,7 @@ def names_with_fields() -> list[tuple[str, str]]:
 
 def node_of(part: str, name: str) -> Any:
     """What the option `part=name` sets, as an instance of its class; a field that has no default is "???"."""
-    settings: dict[str, Any] = {"name": name, "source": name} if part == "dataset" else {"name": name}
+    settings: dict[str, Any] = {"name": name} | ({} if part == "model" else {PARTS[part].chooser: name})
     made = part_type(part, name)
     if part == "model" and name in register.layer:
         settings |= {size: value for size, value in DEFAULT_SIZES.items() if size not in _own_fields(made)}

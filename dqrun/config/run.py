@@ -101,7 +101,7 @@ class RunConfig:
         if self.evaluate.engine == "integer":
             self._validate_integer()
         if not self.quant.is_fp32:
-            self._validate_options()
+            self.method.validate_in(self)
         brings_folds = self.dataset.source == "pyg" or self.dataset.source in register.dataset.added()
         if is_node_task(self.dataset.task) and not brings_folds:
             require(self.protocol.name == "seeds", "protocol.name", "be seeds for node tasks", self.protocol.name)
@@ -116,20 +116,6 @@ class RunConfig:
     def own_train(self) -> TrainConfig:
         """`train` as this run's own trials use it: after a warm start with the changes of `train.fine_tune`."""
         return replace(self.train, **self.train.fine_tune.changes) if self.starts_warm else self.train
-
-    def _validate_options(self) -> None:
-        """What belongs to training with quantisation only."""
-        method, epochs = self.method, self.own_train.epochs
-        delay, rule = method.delay_epochs, f"be < the {epochs} epochs of training"
-        require(delay < epochs, "method.delay_epochs", rule, delay)
-        if method.learned_scale:
-            observed, rule = method.observe_epochs, f"be < the {epochs - delay} epochs of training after the delay"
-            require(observed < epochs - delay, "method.observe_epochs", rule, observed)
-        if method.post_training:
-            because = "for method.post_training=true, which trains in FP32"
-            require(not method.learned_scale, "method.learned_scale", f"be false {because}", method.learned_scale)
-            require(delay == 0, "method.delay_epochs", f"be 0 {because}", delay)
-            require(not self.starts_warm, "train.warm_start", f"be none {because}", self.train.warm_start)
 
     def _validate_integer(self) -> None:
         name, quant, engine = "evaluate.engine", self.quant, self.evaluate.engine

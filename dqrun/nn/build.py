@@ -13,7 +13,7 @@ from dqrun.config.parts import own_config
 from dqrun.config.rules import require
 from dqrun.config.tasks import is_node_task
 from dqrun.errors import ConfigError
-from dqrun.methods.degree_quant import Protection
+from dqrun.methods import make_method
 from dqrun.nn.layer import Layer, Place
 from dqrun.nn.linear import BatchNorm, Embedding, Linear
 from dqrun.nn.model import GNN, Head
@@ -144,7 +144,7 @@ def build_model(
         model = build_network(config.model, *sizes, graph_level, edge_channels, edge_categories)
         quantised = model
     if quantised is not None:
-        QuantPlan(config.quant, config.method, config.plan).apply(quantised, generator)
+        QuantPlan(config.quant, config.plan).apply(quantised, make_method(config), generator)
     return model
 
 
@@ -170,11 +170,3 @@ def build_user_network(
     swapped = swap(network, "error")
     model = UserNetwork(swapped.model, name, num_categories, graph_level, swapped)
     return model, swapped.view
-
-
-def make_protection(config: RunConfig) -> Protection | None:
-    """Degree-Quant's protection, or None where the method or FP32 has none."""
-    protection = config.method.protection
-    if not protection.enabled or protection.p_max == 0 or config.quant.is_fp32:
-        return None
-    return Protection(protection.p_min, protection.p_max, config.model.layers if protection.per_layer else 1)

@@ -8,6 +8,7 @@ from dqrun.quant.granularity import CHANNEL, ROW, TENSOR, Granularity
 from dqrun.quant.learned_scale import LearnedScale
 from dqrun.quant.observer import RangeObserver
 from dqrun.quant.plan import QuantPlan
+from dqrun.quant.point import Point
 from dqrun.quant.quantizer import Quantizer
 from dqrun.quant.rounding import Rounding, UniformRounding
 from dqrun.quant.scales import Phase, Quantizable, ScaleProvider
@@ -22,6 +23,7 @@ __all__ = [
     "Granularity",
     "LearnedScale",
     "Phase",
+    "Point",
     "QuantPlan",
     "QuantSpec",
     "Quantizable",

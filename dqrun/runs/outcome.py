@@ -19,14 +19,13 @@ from dqrun.data.features import FeatureRule
 from dqrun.data.fingerprint import fingerprint
 from dqrun.durable import write_text
 from dqrun.nn import GNN
-from dqrun.nn.build import make_protection
 from dqrun.runs.model_file import Shapes, save_model
 from dqrun.runs.protocol import Trial, canonical, cell_hash, run_id, trial_hash
 from dqrun.runs.provenance import git_revision, processor, versions
 from dqrun.runs.row import Row, hyperparameters, write_row
 from dqrun.runs.store import MODEL, Results
 from dqrun.training.checkpoints import STATE
-from dqrun.training.loop import Fit
+from dqrun.training.state import Fit
 from dqrun.training.tasks import Task
 
 LOG = "log.txt"
@@ -62,7 +61,7 @@ def make_row(
 ) -> Row:
     """The trial's row; `measured` holds the columns that the trial itself gives, or the reason of a failure."""
     effective, task = canonical(config), Task.of(config.dataset)
-    method, quant, protection = effective.method, config.quant, make_protection(config)
+    quant = config.quant
     mark = fingerprint(config.dataset)
     metrics: dict[str, Any] = {name: measured.get(name) for name in METRIC_COLUMNS}
     return Row(
@@ -73,11 +72,6 @@ def make_row(
         quant=quant.label,
         weight_bits=quant.weight_bits,
         activation_bits=quant.activation_bits,
-        method=method.name,
-        estimator="" if quant.is_fp32 else method.estimator,
-        observer="" if quant.is_fp32 else method.observer.label,
-        p_min=protection.p_min if protection else None,
-        p_max=protection.p_max if protection else None,
         plan=effective.plan.name,
         protocol=config.protocol.name,
         seed=trial.seed,

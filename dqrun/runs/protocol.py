@@ -11,13 +11,13 @@ from typing import Any
 from dqrun.config import (
     EvaluateConfig,
     FineTuneConfig,
-    MethodConfig,
     PlanConfig,
     ProtocolConfig,
     QuantConfig,
     RunConfig,
     SiteRule,
 )
+from dqrun.config.method import fp32_method
 from dqrun.config.tasks import metric_of
 from dqrun.names import path_name
 from dqrun.plugins import versions_of
@@ -55,8 +55,8 @@ def canonical(config: RunConfig) -> RunConfig:
     """The same run without settings that have no effect.
 
     The metric has its name. FP32 has no method, no plan, no grids and no warm start, and without a warm start there is
-    nothing to fine-tune; without batch norms there is nothing to re-estimate; steps that are not learned are observed
-    in all epochs; weights in FP32 have no granularity. In a plan that lifts no exception, what it says of `states.*`
+    nothing to fine-tune; without batch norms there is nothing to re-estimate; a method says which of its own choices
+    have an effect; weights in FP32 have no granularity. In a plan that lifts no exception, what it says of `states.*`
     and of the grids of exact sites means nothing.
     """
     metric = metric_of(config.dataset.task, config.dataset.metric)
@@ -65,12 +65,11 @@ def canonical(config: RunConfig) -> RunConfig:
         config = replace(config, train=replace(config.train, warm_start="none", fine_tune=FineTuneConfig()))
     if not config.model.has_batch_norm:
         config = replace(config, train=replace(config.train, bn_reestimation=0))
-    if not config.method.learned_scale:
-        config = replace(config, method=replace(config.method, observe_epochs=0))
     if config.quant.is_fp32:
-        return replace(config, quant=FP32, method=MethodConfig(name="none"), plan=PlanConfig(name="none"))
+        return replace(config, quant=FP32, method=fp32_method(), plan=PlanConfig(name="none"))
     quant = replace(config.quant, weight_granularity=config.quant.effective_granularity)
-    config, rules = replace(config, quant=quant), config.plan.rules
+    config = replace(config, quant=quant, method=config.method.effective())
+    rules = config.plan.rules
     if any(rule.fp32 is False for rule in rules.values()):
         return config
     kept = {

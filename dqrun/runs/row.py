@@ -15,6 +15,7 @@ from typing import Any
 from dqrun.config import RunConfig
 from dqrun.config.parts import has_field
 from dqrun.durable import write_text
+from dqrun.errors import ConfigError
 from dqrun.runs.protocol import canonical
 from dqrun.runs.records import check_types, read_json, short, typed
 
@@ -30,9 +31,9 @@ class Row:
     quant: str  # fp32, int8, int4, w4a8, ...
     weight_bits: int | None  # empty: FP32
     activation_bits: int | None
-    method: str  # naive, noisy, dq, ptq; none at FP32
+    method: str  # name of the method or of its preset; none at FP32
     estimator: str  # ste, clipped, clipped_ends; empty at FP32
-    observer: str  # of activations, e.g. minmax-average(0.01), percentile(0.001)-widen; empty at FP32
+    observer: str  # of activations, e.g. minmax-ema(0.01), percentile(0.001)-running_minmax; empty at FP32
     p_min: float | None  # protection, empty when there is none
     p_max: float | None
     plan: str  # paper, integer, ...; none at FP32
@@ -104,9 +105,12 @@ HYPERPARAMETERS = {
     "norm": "model.norm", "residual": "model.residual", "dropout": "model.dropout", "lr": "train.lr",
     "weight_decay": "train.weight_decay", "max_epochs": "train.epochs", "batch_size": "train.batch_size",
     "schedule": "train.schedule.name", "bn_reestimation": "train.bn_reestimation",
-    "learned_scale": "method.learned_scale", "warm_start": "train.warm_start",
+    "warm_start": "train.warm_start",
 }  # fmt: skip
 """Columns that repeat a field of the configuration, so that a table can be grouped by them."""
+
+OF_METHOD = {"method": "none", "estimator": "", "observer": "", "p_min": None, "p_max": None, "learned_scale": False}
+"""Columns that a method's configuration gives, with their values where it gives none."""
 
 TRIAL_COLUMNS = [field.name for field in fields(Row)]
 """Of trials.csv."""
@@ -160,11 +164,15 @@ def kinship(one: Mapping[str, Any], other: Mapping[str, Any]) -> Kinship:
 
 
 def hyperparameters(config: RunConfig) -> dict[str, Any]:
-    """The columns of HYPERPARAMETERS: the settings that a trial trained with, without those that have no effect."""
+    """The columns of OF_METHOD and HYPERPARAMETERS: what a trial trained with, choices without effect left out."""
     effective = canonical(config)
     effective = replace(effective, train=effective.own_train)
     unused = {f"model.{name}" for name in vars(effective.model) if not has_field(effective.model, name)}
-    return {column: attrgetter(name)(effective) for column, name in HYPERPARAMETERS.items() if name not in unused}
+    columns = {} if config.quant.is_fp32 else effective.method.columns()
+    if unknown := sorted(columns.keys() - OF_METHOD.keys()):
+        raise ConfigError.rule("columns() of a method", f"be of {', '.join(OF_METHOD)}", ", ".join(unknown))
+    fields = {column: attrgetter(name)(effective) for column, name in HYPERPARAMETERS.items() if name not in unused}
+    return OF_METHOD | columns | fields
 
 
 def write_row(folder: Path, row: Row) -> None:

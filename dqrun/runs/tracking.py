@@ -19,7 +19,7 @@ from dqrun.config import RunConfig
 from dqrun.extras import require
 from dqrun.paths import user_path
 from dqrun.runs.row import Row
-from dqrun.training.loop import Epoch
+from dqrun.training.state import Epoch
 
 CURVES = ("train_loss", "val_loss", "val_metric", "lr", "seconds")
 OUTCOMES = ("train_metric", "val_metric", "test_metric", "best_epoch", "seconds")

@@ -28,7 +28,7 @@ from dqrun.sweep.locks import Heartbeat, LockFault, LockFile, LockLost, read_own
 from dqrun.sweep.plan import PlannedTrial
 from dqrun.sweep.stopped import saying_what_stopped
 from dqrun.training.checkpoints import Checkpoints, Identity, forget_checkpoint
-from dqrun.training.loop import Epoch
+from dqrun.training.state import Epoch
 from dqrun.training.trial import run_trial
 
 log = logging.getLogger(__name__)

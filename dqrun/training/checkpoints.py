@@ -1,8 +1,8 @@
 """Training checkpoints: an interrupted trial goes on where it stopped and gives the bits it would have given.
 
 The state at the end of a training is such a checkpoint too. Where `train.keep_state` keeps it in the run's folder, a
-trial of more epochs goes on from there: no schedule, delay or protection depends on the number of epochs, only early
-stopping does, which never stops a longer training before a shorter one.
+trial of more epochs goes on from there where only the last stage of its course is longer. No schedule and no draw
+depends on the number of epochs; early stopping does, but it never stops a longer training before a shorter one.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from dqrun.durable import clear_parts, replacing
 from dqrun.errors import ConfigError
 from dqrun.paths import user_path
 from dqrun.runs.protocol import Trial
-from dqrun.training.loop import Epoch, Training
+from dqrun.training.course import Course
+from dqrun.training.state import Epoch, Training, Watcher
 
 FORMAT = "dqrun-training-1"
 STATE = "training.pt"
@@ -44,7 +45,7 @@ class Identity:
     pyg_version: str
 
 
-class Checkpoints:
+class Checkpoints(Watcher):
     """Keeps the state of one training in `path`, as often as `config` says, and restores it from there.
 
     Checkpoints hold tensors, numbers and texts only, so that reading one runs no code. A file that is damaged or
@@ -103,11 +104,20 @@ class Checkpoints:
                 raise ConfigError.rule(field, "name a run that differs in its epochs alone, of the same version", run)
             if kept["epochs"] >= (epochs := self._config.own_train.epochs):
                 raise ConfigError.rule("train.epochs", f"be > the {kept['epochs']} epochs of {run}", epochs)
+            self._require_extension(training, kept["epochs"])
             self._put(training, kept)
         except FileNotFoundError:
             raise ConfigError.rule(field, "name a run trained with train.keep_state=true", run) from None
         except (_Refused, *_DAMAGES) as error:
             raise ConfigError.rule(field, f"name a run whose {STATE} is whole ({_short(error)})", run) from None
+
+    def _require_extension(self, training: Training, epochs: int) -> None:
+        """Raises ConfigError where a training of more epochs does not begin with those of the kept one."""
+        shorter = Course.of(training.method, replace(training.course.train, epochs=epochs))
+        if not training.course.extends(shorter):
+            stages = ", ".join(f"{stage.name} {stage.epochs}" for stage in shorter.stages)
+            rule = f"be null for a method that lays out more epochs in another way than {stages}"
+            raise ConfigError.rule("train.continue_from", rule, self._config.train.continue_from)
 
     def keep(self, training: Training) -> None:
         """Writes a checkpoint when the last one is old enough; a disk that is full costs the checkpoint only."""

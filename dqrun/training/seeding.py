@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 
 
@@ -14,3 +16,22 @@ def generator(seed: int, stream: int, device: str = "cpu") -> torch.Generator:
 
 
 SHUFFLE, PROTECTION, NOISE, NORMS = range(4)
+
+
+@dataclass(frozen=True)
+class Streams:
+    """The random streams of one training: batch order, a method's draws per batch (protection) and quantisation noise;
+    apart, so that methods share the first."""
+
+    shuffle: torch.Generator
+    protection: torch.Generator
+    noise: torch.Generator
+
+    @classmethod
+    def of_seed(cls, seed: int, device: str = "cpu") -> Streams:
+        """The streams of a trial: batches are shuffled and noise is seeded on the CPU, masks are drawn on `device`."""
+        return cls(
+            shuffle=generator(seed, SHUFFLE),
+            protection=generator(seed, PROTECTION, device),
+            noise=generator(seed, NOISE),
+        )

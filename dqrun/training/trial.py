@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from dqrun import kernels
-from dqrun.config import FineTuneConfig, RunConfig
+from dqrun.config import RunConfig
 from dqrun.data.dataset import GraphDataset
 from dqrun.data.fingerprint import data_fingerprint
 from dqrun.data.splits import split_for
@@ -20,10 +20,9 @@ from dqrun.data.trial_data import TrialData
 from dqrun.errors import DqrunError, TrialFailed
 from dqrun.graphs import Batch
 from dqrun.integer.lower import require_program
+from dqrun.methods import make_method
 from dqrun.nn import GNN
-from dqrun.nn.build import build_model, make_protection, reads_edge_features, reads_edge_weights, uses_self_loops
-from dqrun.quant import Phase
-from dqrun.quant.plan import set_phase
+from dqrun.nn.build import build_model, reads_edge_features, reads_edge_weights, uses_self_loops
 from dqrun.runs.model_file import Shapes, load_parameters
 from dqrun.runs.outcome import Outcome, make_row
 from dqrun.runs.protocol import Trial, canonical
@@ -31,20 +30,14 @@ from dqrun.runs.provenance import PeakMemory
 from dqrun.runs.store import MODEL
 from dqrun.training import seeding
 from dqrun.training.checkpoints import Checkpoints
+from dqrun.training.course import Course
 from dqrun.training.integer_evaluation import evaluate_integer
 from dqrun.training.judging import baseline, recorded_metrics
-from dqrun.training.loop import (
-    Epoch,
-    Fit,
-    Keeper,
-    Streams,
-    calibrate,
-    evaluate,
-    fit,
-    reestimate_norms,
-    require_finite,
-)
+from dqrun.training.loop import evaluate, fit, require_finite
 from dqrun.training.metrics import Collected
+from dqrun.training.problem import Problem
+from dqrun.training.seeding import Streams
+from dqrun.training.state import Epoch, Fit, Reporting, Watcher
 from dqrun.training.tasks import Task
 
 PART_NAMES = {"train": "training", "val": "validation", "test": "test"}
@@ -89,12 +82,13 @@ def run_trial(
             require_program(model)
         if start is not None:
             load_parameters(start / MODEL, model)
-        norm_batch = make_norm_batch(data, config, trial)
+        problem = Problem.of(data, task, make_norm_batch(data, config, trial))
+        method, watcher = make_method(config), Reporting(report, checkpoints)
         measured: dict[str, Any] = {"started_from": "" if start is None else start.name}
         result, memory, rows = Fit(), PeakMemory(config.device), Collected()
         started = time.perf_counter()
         with failing(measured):
-            result = train(model, data, task, config, streams, report, checkpoints, norm_batch)
+            result = fit(model, method, problem, Course.of(method, config.own_train), streams, watcher)
             for part in parts:
                 loss, metric = evaluate(model, data.batches(part), task, rows if part == "test" else None)
                 require_finite(PART_NAMES[part], loss, metric)
@@ -130,73 +124,21 @@ def warm_up(config: RunConfig, trial: Trial, data: TrialData, shapes: Shapes) ->
     """Trains and evaluates a network like the trial's on one batch and forgets it.
 
     Whatever the first steps of a process do besides their work, such as compiling kernels and starting threads, then
-    happens here, and the time of a trial does not depend on which trials ran before. One epoch is for each phase of the
-    method, so that all kernels run. Random streams and network are its own: the trial's are not touched.
+    happens here, and the time of a trial does not depend on which trials ran before. Each stage of the method has one
+    epoch, so that all kernels run. Random streams and network are its own: the trial's are not touched.
     """
-    method = canonical(config).method
-    delay, observe = min(method.delay_epochs, 1), min(method.observe_epochs, 1)
-    once = replace(
-        config,
-        method=replace(config.method, delay_epochs=delay, observe_epochs=observe),
-        train=replace(config.own_train, epochs=1 + delay + observe, fine_tune=FineTuneConfig()),
-    )
     head, task = data.head(), Task.of(config.dataset)
     with forked_rng(trial.seed), suppress(DqrunError):  # the trial itself will say what is wrong
         streams, model = make_network(config, trial, shapes)
-        norm_batch = make_norm_batch(head, config, trial)
-        train(model, head, task, once, streams, lambda epoch: None, None, norm_batch)
+        problem, method = Problem.of(head, task, make_norm_batch(head, config, trial)), make_method(config)
+        fit(model, method, problem, Course.of(method, config.own_train).rehearsal(), streams, Watcher())
         evaluate(model, head.batches("test"), task)
 
 
 def make_network(config: RunConfig, trial: Trial, shapes: Shapes) -> tuple[Streams, GNN]:
     """The trial's generators, and its network with weights drawn from torch's global generator."""
-    streams = make_streams(config, trial)
+    streams = Streams.of_seed(trial.seed, config.device)
     return streams, build_model(config, **asdict(shapes), generator=streams.noise).to(config.device)
-
-
-def make_streams(config: RunConfig, trial: Trial) -> Streams:
-    """The trial's generators; batches are shuffled, and noise is seeded, on the CPU."""
-    return Streams(
-        shuffle=seeding.generator(trial.seed, seeding.SHUFFLE),
-        protection=seeding.generator(trial.seed, seeding.PROTECTION, config.device),
-        noise=seeding.generator(trial.seed, seeding.NOISE),
-    )
-
-
-def train(
-    model: GNN,
-    data: TrialData,
-    task: Task,
-    config: RunConfig,
-    streams: Streams,
-    report: Callable[[Epoch], None],
-    keeper: Keeper | None,
-    norm_batch: Batch | None,
-) -> Fit:
-    """Fits the network by the run's method and leaves it in the state that validation chose."""
-    method = canonical(config).method
-    if method.post_training:
-        set_phase(model, Phase.BYPASS)
-    result = fit(
-        model,
-        data.train_batches,
-        lambda: data.batches("val"),
-        task,
-        config.own_train,
-        streams,
-        make_protection(config),
-        report,
-        keeper,
-        method.delay_epochs,
-        method.observe_epochs,
-        norm_batch,
-    )
-    model.load_state_dict(result.state)
-    if method.post_training:
-        calibrate(model, data.batches("train"))
-        if norm_batch is not None:
-            reestimate_norms(model, norm_batch)
-    return result
 
 
 def make_norm_batch(data: TrialData, config: RunConfig, trial: Trial) -> Batch | None:

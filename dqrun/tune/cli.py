@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from dqrun.composition.arguments import VerbParser
 from dqrun.errors import ConfigError
-from dqrun.tune.space import SETTINGS
+from dqrun.tune.space import known_settings
 
 
 def main(argv: Sequence[str]) -> int:
@@ -33,7 +33,9 @@ def build_parser() -> VerbParser:
     parser.add_argument("overrides", nargs="*", help="GROUP=OPTION or FIELD=VALUE; a,b,c lists what to compare")
     parser.add_argument("--trials", type=int, default=20, metavar="N", help="settings tried for each (default: 20)")
     parser.add_argument(
-        "--search", default=",".join(SETTINGS), metavar="LIST", help=f"what to vary (default: {','.join(SETTINGS)})"
+        "--search",
+        metavar="LIST",
+        help=f"what to vary (default: all of {','.join(known_settings())} that have an effect)",
     )
     parser.add_argument("--config-dir", metavar="DIR", help="a folder with groups of your own; gets the presets too")
     parser.add_argument(

@@ -60,7 +60,7 @@ def run_command(options: argparse.Namespace, argv: list[str]) -> int:
     Raises DqrunError when a search found nothing that works.
     """
     jobs = load_jobs(options.overrides, multirun=True, config_dir=options.config_dir)
-    names = options.search.split(",")
+    names = None if options.search is None else options.search.split(",")
     spaces = [space_of(job.config, names) for job in jobs]
     searches = [
         Search(job, space, options.trials, user_path(job.config.results.dir) / "tune")

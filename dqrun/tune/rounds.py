@@ -16,10 +16,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from dqrun.config.search import Dimension
 from dqrun.durable import clear_parts, write_text
 from dqrun.errors import ResultsError
 from dqrun.sweep.locks import LockFault, LockFile, read_owner
-from dqrun.tune.space import Dimension
 
 FORMAT = "dqrun-round-1"
 POLL = 0.2

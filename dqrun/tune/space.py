@@ -2,106 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
+from itertools import chain
 from typing import Any
 
-from dqrun.config import MethodConfig, RunConfig
+from dqrun import register
+from dqrun.config import RunConfig
+from dqrun.config.method import MethodConfig
+from dqrun.config.parts import part_type
+from dqrun.config.search import Dimension, around
 from dqrun.errors import ConfigError, suggestion
 
-SETTINGS = ("lr", "weight_decay", "dropout", "p_max", "p_min", "tail", "momentum")
-OBSERVERS = ("observer", "weight_observer")
+SETTINGS = ("lr", "weight_decay", "dropout")
+"""Settings of every configuration; its method offers more."""
 
 
-@dataclass(frozen=True)
-class Dimension:
-    """One setting and its range; drawn evenly in the logarithm with `log`."""
+def space_of(config: RunConfig, names: Sequence[str] | None = None) -> list[Dimension]:
+    """The dimensions among `names` (None: all) that have an effect on this configuration; its method's come last.
 
-    name: str
-    fields: tuple[str, ...]
-    """The dotted fields that get the value."""
-    low: float
-    high: float
-    default: float
-    log: bool = True
-    zero_below: float = 0.0
-    """A smaller value stands for 0, which no logarithmic range holds."""
-    share_of: str = ""
-    """The value is a share of that field's, so that it can't exceed it."""
-
-    def describe(self) -> str:
-        """E.g. `lr 0.0002 to 0.02`."""
-        share = f" (share of {self.share_of})" if self.share_of else ""
-        return f"{self.name} {self.low:g} to {self.high:g}{share}"
-
-
-def space_of(config: RunConfig, names: Sequence[str]) -> list[Dimension]:
-    """The dimensions among `names` that have an effect on this configuration.
-
-    Learning rate: a tenth to ten times the default. p_min and p_max: where nodes are protected; tail: where ranges
-    leave percentiles out; momentum: where ranges are moving averages.
+    Learning rate: a tenth to ten times the default. Raises ConfigError for a name that no setting has.
     """
-    for name in names:
-        if name not in SETTINGS:
-            hint = suggestion(name, SETTINGS)
-            raise ConfigError(f"--search must name settings among {', '.join(SETTINGS)}, got {name!r}{hint}")
-    makers: dict[str, Callable[[RunConfig], Dimension | None]] = {
-        "lr": lambda c: Dimension("lr", (_own(c, "lr"),), c.own_train.lr / 10, c.own_train.lr * 10, c.own_train.lr),
-        "weight_decay": lambda c: _around(
-            "weight_decay", (_own(c, "weight_decay"),), 1e-7, 1e-2, c.own_train.weight_decay, zero_below=1e-6
-        ),
-        "dropout": lambda c: _around("dropout", ("model.dropout",), 0.0, 0.7, c.model.dropout, log=False),
-        "p_max": _p_max,
-        "p_min": _p_min,
-        "tail": lambda c: _observed(c, "tail", 1e-4, 0.05, lambda observer: bool(observer.tail)),
-        "momentum": lambda c: _observed(c, "momentum", 1e-3, 0.5, lambda observer: observer.update == "ema"),
-    }
-    found = [makers[name](config) for name in SETTINGS if name in names]
-    return [dimension for dimension in found if dimension is not None]
+    own = config.own_train
+    offered = [
+        Dimension("lr", (_own(config, "lr"),), own.lr / 10, own.lr * 10, own.lr),
+        around("weight_decay", (_own(config, "weight_decay"),), 1e-7, 1e-2, own.weight_decay, zero_below=1e-6),
+        around("dropout", ("model.dropout",), 0.0, 0.7, config.model.dropout, log=False),
+        *([] if config.quant.is_fp32 else config.method.dimensions()),
+    ]
+    known = known_settings()
+    for name in names or ():
+        if name not in known:
+            hint = suggestion(name, known)
+            raise ConfigError(f"--search must name settings among {', '.join(known)}, got {name!r}{hint}")
+    return [dimension for dimension in offered if names is None or dimension.name in names]
+
+
+def known_settings() -> list[str]:
+    """Names of settings: those of every configuration and those of all registered methods."""
+    methods = [part_type("method", kind) for kind in register.method.names()]
+    of_methods = [made.settings for made in methods if issubclass(made, MethodConfig)]
+    return [*dict.fromkeys(chain(SETTINGS, *of_methods))]
 
 
 def _own(config: RunConfig, name: str) -> str:
     """The field that sets a training setting of this run; after a warm start `train` is the FP32 trial's."""
     return f"train.fine_tune.{name}" if config.starts_warm else f"train.{name}"
-
-
-def _around(name: str, where: tuple[str, ...], low: float, high: float, default: float, **more: Any) -> Dimension:
-    """A fixed range, widened where the default lies outside; a default of 0 is the lower end."""
-    return Dimension(name, where, min(low, default or low), max(high, default), max(low, default), **more)
-
-
-def _quantised_method(config: RunConfig) -> MethodConfig | None:
-    return None if config.quant.is_fp32 else config.method
-
-
-def _p_max(config: RunConfig) -> Dimension | None:
-    method = _quantised_method(config)
-    if method is None or not method.protection.enabled:
-        return None
-    return _around("p_max", ("method.protection.p_max",), 0.02, 0.5, method.protection.p_max, log=False)
-
-
-def _p_min(config: RunConfig) -> Dimension | None:
-    method = _quantised_method(config)
-    if method is None or not method.protection.enabled:
-        return None
-    p_max = method.protection.p_max
-    share = method.protection.p_min / p_max if p_max else 0.0
-    where = ("method.protection.p_min",)
-    return Dimension("p_min", where, 0.0, 1.0, share, log=False, share_of="method.protection.p_max")
-
-
-def _observed(
-    config: RunConfig, name: str, low: float, high: float, applies: Callable[[Any], bool]
-) -> Dimension | None:
-    method = _quantised_method(config)
-    if method is None:
-        return None
-    used = [observer for observer in OBSERVERS if applies(getattr(method, observer))]
-    if not used:
-        return None
-    default = getattr(getattr(method, used[0]), name)
-    return _around(name, tuple(f"method.{observer}.{name}" for observer in used), low, high, default)
 
 
 def values_of(space: Sequence[Dimension], parameters: Mapping[str, float], config: RunConfig) -> dict[str, float]:

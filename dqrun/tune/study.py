@@ -13,6 +13,7 @@ from pathlib import Path
 
 from dqrun.composition.compose import Job
 from dqrun.config import ResultsConfig, RunConfig
+from dqrun.config.search import Dimension
 from dqrun.data.fingerprint import fingerprint
 from dqrun.errors import ResultsError
 from dqrun.extras import require
@@ -21,7 +22,7 @@ from dqrun.runs.protocol import canonical, cell_hash, named_trials, trials
 from dqrun.runs.store import Results
 from dqrun.training.tasks import Task
 from dqrun.tune.rounds import Rounds, Settings
-from dqrun.tune.space import Dimension, values_of, with_values
+from dqrun.tune.space import values_of, with_values
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from dqrun.composition.compose import load_configs
 from dqrun.runs.protocol import Trial
 from dqrun.runs.row import Row, write_row
 from dqrun.runs.store import Results
-from dqrun.training.loop import Epoch
+from dqrun.training.state import Epoch
 
 EPOCH = Epoch(3, 0.5, 0.6, 0.7, 0.1, 1.0)
 

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from dqrun.composition.compose import load_configs
-from dqrun.config import MethodConfig, ModelConfig, ObserverConfig, PlanConfig, QuantConfig
+from dqrun.config import ModelConfig, ObserverConfig, PlanConfig, QuantConfig
 from dqrun.graphs import Graph
 from dqrun.integer.structure import build_graph
+from dqrun.methods.naive import Naive, NaiveConfig
 from dqrun.nn import GNN
 from dqrun.nn.build import build_network, uses_self_loops
 from dqrun.quant import QuantPlan
@@ -61,8 +62,8 @@ def trained(integer_plan: PlanConfig, random_graph: Callable[..., tuple[Tensor, 
     ) -> GNN:
         config = ModelConfig(**({"name": name, "layers": 2, "hidden": 8, "heads": 2} | options))
         observers = ObserverConfig(tail=0.01), ObserverConfig()
-        method = MethodConfig(
-            name="test", observer=observers[0], weight_observer=observers[1], learned_scale=learned_scale
+        method = NaiveConfig(
+            kind="naive", name="test", observer=observers[0], weight_observer=observers[1], learned_scale=learned_scale
         )
         quant = QuantConfig(
             bits=activation_bits,
@@ -77,7 +78,7 @@ def trained(integer_plan: PlanConfig, random_graph: Callable[..., tuple[Tensor, 
                 for parameter in module.parameters(recurse=False):
                     if parameter.dim() == 1:
                         nn.init.normal_(parameter, 0.0, 0.5)
-            QuantPlan(quant, method, plan).apply(model)
+            QuantPlan(quant, plan).apply(model, Naive(method))
             for step in range(3):
                 x, edge_index, batch = random_graph(60, 200, 4, seed + 1000 + step, categories)
                 model(x, build_graph(edge_index, 60, batch, uses_self_loops(config)))

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from dqrun.data.packed import PackedGraphs
 from dqrun.graphs import Graph
-from dqrun.methods.degree_quant import Protection
+from dqrun.methods.dq import DegreeQuant, DegreeQuantConfig, ProtectionConfig
 
 
 def pack(graphs: list[tuple[int, list[tuple[int, int]]]]) -> Graph:
@@ -19,6 +19,11 @@ def pack(graphs: list[tuple[int, list[tuple[int, int]]]]) -> Graph:
         torch.tensor([len(graph_edges) for _, graph_edges in graphs]),
     )
     return packed.gather(torch.arange(len(graphs)))[0]
+
+
+def method(p_min: float, p_max: float, layers: int = 1, per_layer: bool = False) -> DegreeQuant:
+    protection = ProtectionConfig(p_min=p_min, p_max=p_max, per_layer=per_layer)
+    return DegreeQuant(DegreeQuantConfig(kind="dq", name="dq", protection=protection), layers)
 
 
 @st.composite
@@ -40,16 +45,16 @@ def test_probability_is_the_share_of_nodes_with_at_most_this_degree(
         for node in range(num_nodes):
             rank = sum(other <= degree[node] for other in degree) / num_nodes
             expected.append(p_min + extra * rank)
-    protection = Protection(p_min, p_min + extra)
+    protection = method(p_min, p_min + extra)
     probability = protection.probability(pack(graphs).degree_rank)
     torch.testing.assert_close(probability, torch.tensor(expected), atol=1e-6, rtol=1e-6)
 
 
 def test_draw_follows_the_probability_and_the_generator() -> None:
     star = pack([(201, [(i, 0) for i in range(1, 201)])])
-    protection = Protection(0.0, 1.0, num_masks=400)
-    drawn = protection.draw(star, torch.Generator().manual_seed(0)).protection_masks
-    again = protection.draw(star, torch.Generator().manual_seed(0)).protection_masks
+    protection = method(0.0, 1.0, layers=400, per_layer=True)
+    drawn = protection.protect(star, torch.Generator().manual_seed(0)).protection_masks
+    again = protection.protect(star, torch.Generator().manual_seed(0)).protection_masks
     assert drawn is not None and again is not None and torch.equal(drawn, again)
     assert drawn.shape == (400, 201)
     assert drawn[:, 0].all()  # the hub: F = 1
@@ -59,8 +64,8 @@ def test_draw_follows_the_probability_and_the_generator() -> None:
 def test_one_mask_serves_all_layers_or_each_has_its_own() -> None:
     star = pack([(50, [(i, 0) for i in range(1, 50)])])
     generator = torch.Generator().manual_seed(0)
-    one = Protection(0.5, 0.5).draw(star, generator)
+    one = method(0.5, 0.5, layers=4).protect(star, generator)
     assert torch.equal(one.layer(0).protection_masks, one.layer(3).protection_masks)
-    each = Protection(0.5, 0.5, num_masks=4).draw(star, generator)
+    each = method(0.5, 0.5, layers=4, per_layer=True).protect(star, generator)
     assert not torch.equal(each.layer(0).protection_masks, each.layer(3).protection_masks)
     assert star.protection_masks is None and star.layer(2).protection_masks is None

@@ -20,9 +20,14 @@ from dqrun.composition.compose import load_configs
 from dqrun.config import RunConfig
 from dqrun.data.packed import PackedGraphs
 from dqrun.graphs import Batch, Graph
-from dqrun.nn.build import build_layer, build_model, make_protection
+from dqrun.methods import Method, make_method
+from dqrun.methods.dq import DegreeQuant
+from dqrun.nn.build import build_layer, build_model
 from dqrun.quant import QuantPlan
-from dqrun.training.loop import make_optimizer, train_step
+from dqrun.training.course import Course
+from dqrun.training.loop import train_step
+from dqrun.training.seeding import Streams
+from dqrun.training.state import Training
 from dqrun.training.tasks import Task
 
 
@@ -247,7 +252,7 @@ def test_a_layer_trains_as_the_released_one(name: str, options: list[str], bits:
     config = configuration(f"model={name}", f"quant.bits={bits}", "model.hidden=6", *options)
     torch.manual_seed(seed)
     layers = nn.ModuleDict({"layers": nn.ModuleList([build_layer(config.model, 5, 6, 0, last=False)])})
-    QuantPlan(config.quant, config.method, config.plan).apply(layers)
+    QuantPlan(config.quant, config.plan).apply(layers, make_method(config))
     ours = layers["layers"][0]
     theirs = LAYERS[name](ours, bits, WIDTHS[bits])
     graph = graph_of(edges := random_edges(seed, self_loops=name != "gin"))
@@ -277,14 +282,15 @@ def test_the_experiments_network_trains_as_the_released_one(width: str, seed: in
     theirs = ReleasedNetwork(ours, bits, WIDTHS[bits])
     graph = graph_of(edges := random_edges(seed, self_loops=False))
     learning_rate, decay = {"int4": (1e-3, 4e-5), "int8": (5e-3, 2e-4)}[width]
-    mine = make_optimizer(ours, config.train)
+    unmasked = Method(config.method)  # the test gives the masks
+    mine = Training.begin(ours, unmasked, Course.of(unmasked, config.train), Streams.of_seed(0))
     other = torch.optim.Adam(theirs.parameters(), lr=learning_rate, weight_decay=decay)
     with kernels.use(version):
         for step, mask in enumerate(islice(masks(seed), 2)):
             x, y = torch.randn(NUM_NODES, 1), torch.tensor([step % 2, 1])
             torch.manual_seed(step)  # the head's dropout
             batch = Batch(graph.with_protection_masks(mask[None]), x, y)
-            loss, _ = train_step(ours, batch, Task("graph_classification"), mine)
+            loss, _ = train_step(mine, batch, Task("graph_classification"))
             torch.manual_seed(step)
             expected = F.nll_loss(theirs(x, edges, mask, graph.batch), y)
             torch.testing.assert_close(loss, expected, rtol=1e-5, atol=1e-5)
@@ -301,14 +307,14 @@ def test_the_experiments_network_trains_as_the_released_one(width: str, seed: in
 @pytest.mark.parametrize(("width", "low", "high"), [("int4", 0.1, 0.2), ("int8", 0.0, 0.1)])
 def test_the_experiments_masks_have_the_released_probabilities(width: str, low: float, high: float) -> None:
     """Summed over degrees: each share of a graph's nodes adds its part of the way from the lowest to the highest."""
-    protection = make_protection(load_configs([f"experiment=reddit_released_{width}_dq"])[0])
-    assert protection is not None and protection.num_masks == 1
+    method = make_method(load_configs([f"experiment=reddit_released_{width}_dq"])[0])
+    assert isinstance(method, DegreeQuant) and method.config.protection.draws and method.num_masks == 1
     graph = graph_of(edges := random_edges(0, self_loops=False, num_edges=30))
     expected = []
     for first in (0, NUM_NODES // 2):
         degree = torch.bincount(edges[1], minlength=NUM_NODES)[first : first + NUM_NODES // 2]
         expected.append((torch.bincount(degree) * (high - low) / degree.numel()).cumsum(0)[degree] + low)
-    torch.testing.assert_close(protection.probability(graph.degree_rank), torch.cat(expected))
+    torch.testing.assert_close(method.probability(graph.degree_rank), torch.cat(expected))
 
 
 @pytest.mark.parametrize("width", ["int4", "int8"])

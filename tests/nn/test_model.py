@@ -9,6 +9,7 @@ from dqrun import kernels
 from dqrun.config import MethodConfig, ModelConfig, ObserverConfig, PlanConfig, QuantConfig, SiteRule
 from dqrun.errors import ConfigError
 from dqrun.graphs import CSR, Graph
+from dqrun.methods import Method
 from dqrun.nn import GNN
 from dqrun.nn.build import build_network, uses_self_loops
 from dqrun.quant import QuantPlan, named_sites
@@ -36,8 +37,8 @@ def config(name: str, **options: object) -> ModelConfig:
 
 def quantised(model: GNN, bits: int, plan: PlanConfig) -> GNN:
     widen = ObserverConfig(update="running_minmax")
-    method = MethodConfig(name="test", observer=widen, weight_observer=widen)
-    QuantPlan(QuantConfig(bits=bits, weight_bits=bits, activation_bits=bits), method, plan).apply(model)
+    method = Method(MethodConfig(kind="test", name="test", observer=widen, weight_observer=widen))
+    QuantPlan(QuantConfig(bits=bits, weight_bits=bits, activation_bits=bits), plan).apply(model, method)
     return model
 
 
@@ -92,7 +93,7 @@ def test_a_protected_graph_passes_exactly_but_for_weights(random_graph: Make, na
     model = build_network(config(name), 6, 0, 3, graph_level=False)
     quant = QuantConfig(bits=None, weight_bits=None, activation_bits=2)
     edge_weights_exact = PlanConfig(name="test", rules=PAPER.rules, fp32=["**.e*"] if name == "gcn" else [])
-    QuantPlan(quant, MethodConfig(name="test"), edge_weights_exact).apply(model)
+    QuantPlan(quant, edge_weights_exact).apply(model, Method(MethodConfig(kind="test", name="test")))
     x = torch.randn(30, 6)
     torch.testing.assert_close(model(x, protected), exact(x, graph), atol=1e-5, rtol=1e-5)
     assert not torch.allclose(model(x, graph), exact(x, graph), atol=1e-2)

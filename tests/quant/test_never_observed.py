@@ -13,7 +13,9 @@ from dqrun.nn import GNN
 from dqrun.nn.build import build_model
 from dqrun.quant import Phase
 from dqrun.quant.plan import set_phase
-from dqrun.training.loop import calibrate
+from dqrun.training.passes import calibrate
+from dqrun.training.problem import Problem
+from dqrun.training.tasks import Task
 
 NUM_NODES = 6
 
@@ -82,7 +84,8 @@ def test_calibration() -> None:
     model, x = network("model=gin", "method=ptq"), torch.randn(NUM_NODES, 2)
     set_phase(model, Phase.BYPASS)
     model.train()(x, NO_EDGES)
-    calibrate(model, [Batch(NO_EDGES, x, torch.zeros(2, dtype=torch.int64))])
+    batches = [Batch(NO_EDGES, x, torch.zeros(2, dtype=torch.int64))]
+    calibrate(model, Problem(Task("graph_classification"), lambda generator: batches, lambda: batches, lambda: batches))
     with pytest.raises(TrialFailed, match=r"^layers\.0\.message .*because no edge carried one$"):
         model.eval()(x, LOOPS)
 

@@ -5,15 +5,19 @@ from dataclasses import replace
 import pytest
 import torch
 
-from dqrun.config import MethodConfig, ModelConfig, ObserverConfig, PlanConfig, ProtectionConfig, QuantConfig, SiteRule
+from dqrun import register
+from dqrun.config import MethodConfig, ModelConfig, ObserverConfig, PlanConfig, QuantConfig, SiteRule
 from dqrun.errors import ConfigError
+from dqrun.methods.dq import DegreeQuantConfig, ProtectionConfig
+from dqrun.methods.naive import Naive, NaiveConfig
+from dqrun.methods.noisy import NoisyConfig
 from dqrun.nn.build import build_network
 from dqrun.quant import Phase, QuantPlan, named_sites
 from dqrun.quant.plan import matches, quantizers, set_phase, split_parameters
 
 GIN = ModelConfig(name="gin", layers=2, hidden=4)
 INT4 = QuantConfig(bits=4, weight_bits=4, activation_bits=4)
-NAIVE = MethodConfig(name="naive")
+NAIVE = NaiveConfig(kind="naive", name="naive")
 
 
 @pytest.mark.parametrize(
@@ -39,7 +43,8 @@ def test_globs(glob: str, name: str, fits: bool) -> None:
 
 def apply(plan: PlanConfig, quant: QuantConfig = INT4, method: MethodConfig = NAIVE) -> dict[str, object]:
     model = build_network(GIN, 3, 0, 2, graph_level=True)
-    QuantPlan(quant, method, plan).apply(model)
+    kind = register.method.get(method.kind)
+    QuantPlan(quant, plan).apply(model, kind(method))
     return {name: site.quantizer for name, site in named_sites(model)}
 
 
@@ -87,9 +92,8 @@ def test_later_rules_win_field_by_field_and_exact_wins_over_all() -> None:
 
 
 def test_rounded_sites_ignore_protection() -> None:
-    method = replace(
-        NAIVE, protection=ProtectionConfig(enabled=True, p_max=0.5, rounded_sites=["layers.*.mlp.**", "head.0"])
-    )
+    protection = ProtectionConfig(p_max=0.5, rounded_sites=["layers.*.mlp.**", "head.0"])
+    method = DegreeQuantConfig(kind="dq", name="dq", protection=protection)
     quantizers = apply(PlanConfig(name="all"), method=method)
     assert not quantizers["layers.0.mlp.0.input"].protects
     assert quantizers["layers.0.message"].protects
@@ -112,15 +116,16 @@ def test_initial_weights_do_not_depend_on_the_plan() -> None:
     for quant in (INT4, QuantConfig(bits=None, weight_bits=None, activation_bits=None)):
         torch.manual_seed(3)
         model = build_network(GIN, 3, 0, 2, graph_level=True)
-        QuantPlan(quant, NAIVE, PlanConfig(name="all")).apply(model)
+        QuantPlan(quant, PlanConfig(name="all")).apply(model, Naive(NAIVE))
         states.append({name: p for name, p in model.named_parameters()})
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[1])
 
 
 def test_a_site_has_what_quant_method_and_rule_say() -> None:
     quant = replace(INT4, activation_bits=6, symmetric_weights=True)
-    method = replace(
-        NAIVE,
+    method = NoisyConfig(
+        kind="noisy",
+        name="noisy",
         estimator="clipped",
         noise_rate=0.5,
         collapsed_range="unit",
@@ -153,7 +158,7 @@ def test_a_site_has_what_quant_method_and_rule_say() -> None:
 def test_learned_steps_are_apart_from_the_networks_parameters() -> None:
     model = build_network(GIN, 3, 0, 2, graph_level=True)
     own = list(model.parameters())
-    QuantPlan(INT4, replace(NAIVE, learned_scale=True), PlanConfig(name="all")).apply(model)
+    QuantPlan(INT4, PlanConfig(name="all")).apply(model, Naive(replace(NAIVE, learned_scale=True)))
     parameters, steps = split_parameters(model)
     assert [id(parameter) for parameter in parameters] == [id(parameter) for parameter in own]
     assert len(steps) == len(list(quantizers(model))) and all(step.dim() == 0 for step in steps)
@@ -163,13 +168,13 @@ def test_learned_steps_are_apart_from_the_networks_parameters() -> None:
 
 def test_apply_returns_the_quantised_sites_in_order() -> None:
     model = build_network(GIN, 3, 0, 2, graph_level=True)
-    names = QuantPlan(INT4, NAIVE, PlanConfig(name="all", fp32=["layers", "states"])).apply(model)
+    names = QuantPlan(INT4, PlanConfig(name="all", fp32=["layers", "states"])).apply(model, Naive(NAIVE))
     assert names == [f"head.{i}.{site}" for i in range(2) for site in ("input", "weight", "output")]
 
 
 def test_a_site_is_idle_without_a_quantiser_and_in_bypass() -> None:
     model = build_network(GIN, 3, 0, 2, graph_level=True)
-    QuantPlan(INT4, NAIVE, PlanConfig(name="all")).apply(model)
+    QuantPlan(INT4, PlanConfig(name="all")).apply(model, Naive(NAIVE))
     sites = dict(named_sites(model))
     state, message, x = sites["states.0"], sites["layers.0.message"], torch.tensor([[-1.0, 2.0]])
     assert state.is_fp32 and state.idle and not message.is_fp32 and not message.idle

@@ -8,7 +8,6 @@ from dqrun.composition.compose import load_configs
 from dqrun.config import (
     DatasetConfig,
     FineTuneConfig,
-    MethodConfig,
     ModelConfig,
     ObserverConfig,
     PlanConfig,
@@ -19,6 +18,8 @@ from dqrun.config import (
     SiteRule,
     TrainConfig,
 )
+from dqrun.methods.dq import DegreeQuantConfig
+from dqrun.methods.naive import NaiveConfig
 from dqrun.runs.protocol import Trial, canonical, cell_hash, run_id, trial_hash, trials, warm_start_of
 
 SEEDS = ProtocolConfig(name="seeds", trials=3, first_seed=5)
@@ -26,7 +27,7 @@ CONFIG = RunConfig(
     dataset=DatasetConfig(name="threads", source="threads", task="graph_classification"),
     model=ModelConfig(name="gin", layers=2, hidden=8),
     quant=QuantConfig(bits=4, weight_bits=4, activation_bits=4),
-    method=MethodConfig(name="naive"),
+    method=NaiveConfig(kind="naive", name="naive"),
     plan=PlanConfig(name="paper"),
     protocol=SEEDS,
 )
@@ -127,7 +128,9 @@ def test_without_batch_norm_there_is_nothing_to_reestimate() -> None:
 
 def test_fp32_has_no_method_and_no_plan() -> None:
     plain = replace(CONFIG, quant=FP32)
-    other = replace(plain, method=MethodConfig(name="dq", estimator="clipped"), plan=PlanConfig(name="integer"))
+    other = replace(
+        plain, method=DegreeQuantConfig(kind="dq", name="dq", estimator="clipped"), plan=PlanConfig(name="integer")
+    )
     assert cell_hash(plain) == cell_hash(other)
     assert run_id(plain, Trial(0)) == run_id(other, Trial(0))
 

@@ -16,7 +16,7 @@ from dqrun.errors import ConfigError
 from dqrun.runs import tracking
 from dqrun.runs.row import Row
 from dqrun.runs.tracking import CURVES, require_tool, settings, tracked
-from dqrun.training.loop import Epoch
+from dqrun.training.state import Epoch
 
 EPOCHS = [Epoch(1, 0.9, 0.8, 0.5, 0.01, 1.0), Epoch(2, 0.7, 0.6, 0.75, 0.01, 1.0)]
 

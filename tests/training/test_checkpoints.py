@@ -19,7 +19,7 @@ from dqrun.runs.outcome import Outcome, record
 from dqrun.runs.protocol import Trial, trial_hash, trials
 from dqrun.runs.store import Results
 from dqrun.training.checkpoints import STATE, Checkpoints, Identity, continuation, forget_checkpoint
-from dqrun.training.loop import Epoch
+from dqrun.training.state import Epoch
 from dqrun.training.trial import run_trial
 
 SMALL = [

@@ -2,27 +2,25 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from dqrun.config import ScheduleConfig, TrainConfig
+from dqrun.config.method import MethodConfig
 from dqrun.errors import TrialFailed
 from dqrun.graphs import CSR, Batch, Graph
-from dqrun.methods.degree_quant import Protection
+from dqrun.methods import Method, Qat, QatConfig
+from dqrun.methods.dq import DegreeQuant, DegreeQuantConfig, ProtectionConfig
 from dqrun.quant import LearnedScale, Phase, Quantizer, QuantSpec, RangeObserver, UniformRounding
-from dqrun.training.loop import (
-    Epoch,
-    Fit,
-    Streams,
-    evaluate,
-    fit,
-    is_better,
-    make_optimizer,
-    reestimate_norms,
-    should_stop,
-)
+from dqrun.training.course import Course
+from dqrun.training.loop import evaluate, fit, is_better
+from dqrun.training.passes import reestimate_norms
+from dqrun.training.problem import Problem
+from dqrun.training.seeding import Streams
+from dqrun.training.state import Epoch, Fit, Watcher, make_optimizer
 from dqrun.training.tasks import Task
 
 GRAPH = Graph(
@@ -57,22 +55,29 @@ def streams() -> Streams:
     return Streams(*(torch.Generator().manual_seed(seed) for seed in range(3)))
 
 
-def run(model: nn.Module, config: TrainConfig, protection: Protection | None = None, batch: Batch = NODES) -> object:
-    def once(generator: torch.Generator) -> Iterator[Batch]:
-        yield batch
+PLAIN = Method(MethodConfig(kind="none", name="none"))
 
-    return fit(model, once, lambda: [batch], CLASSES, config, streams(), protection)
+
+def qat(**settings: Any) -> Qat:
+    return Qat(QatConfig(kind="naive", name="naive", **settings))
+
+
+def run(
+    model: nn.Module,
+    config: TrainConfig,
+    method: Method = PLAIN,
+    batch: Batch = NODES,
+    norm_batch: Batch | None = None,
+) -> Fit:
+    problem = Problem(CLASSES, lambda generator: [batch], lambda: [batch], lambda: [batch], norm_batch)
+    return fit(model, method, problem, Course.of(method, config), streams(), Watcher())
 
 
 def fit_with_losses(model: nn.Module, config: TrainConfig, losses: Iterator[float], delay_epochs: int) -> Fit:
     """`fit`, with validation losses as given."""
-
-    def once(generator: torch.Generator) -> Iterator[Batch]:
-        yield NODES
-
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("dqrun.training.loop.evaluate", lambda model, *_: (model(NODES.x, GRAPH), (next(losses), 0.5))[1])
-        return fit(model, once, lambda: [NODES], CLASSES, config, streams(), delay_epochs=delay_epochs)
+        return run(model, config, qat(delay_epochs=delay_epochs))
 
 
 def test_fit_learns_and_keeps_the_best_state() -> None:
@@ -81,14 +86,14 @@ def test_fit_learns_and_keeps_the_best_state() -> None:
     result = run(model, TrainConfig(epochs=50, lr=0.1))
     assert len(result.history) == 50 and result.best is not None
     assert result.best.val_loss == min(epoch.val_loss for epoch in result.history)
-    model.load_state_dict(result.state)
     loss, accuracy = evaluate(model, [NODES], CLASSES)
     assert loss == pytest.approx(result.best.val_loss) and accuracy == 1.0
 
 
 def test_protection_is_drawn_in_training_only() -> None:
     model = Line()
-    run(model, TrainConfig(epochs=2), Protection(0.5, 0.5))
+    protection = ProtectionConfig(p_min=0.5, p_max=0.5)
+    run(model, TrainConfig(epochs=2), DegreeQuant(DegreeQuantConfig(kind="dq", name="dq", protection=protection)))
     train_1, val_1, train_2, val_2 = model.seen
     assert train_1 is not None and train_2 is not None and val_1 is None and val_2 is None
 
@@ -111,11 +116,7 @@ def test_steps_are_observed_after_the_delay() -> None:
     model, phases = Line(), []
     model.quantizer = two_bits()
     model.register_forward_pre_hook(lambda *_: phases.append(model.quantizer.phase))
-
-    def once(generator: torch.Generator) -> Iterator[Batch]:
-        yield NODES
-
-    fit(model, once, lambda: [NODES], CLASSES, TrainConfig(epochs=4), streams(), delay_epochs=1, observe_epochs=2)
+    run(model, TrainConfig(epochs=4), qat(delay_epochs=1, observe_epochs=2, learned_scale=True))
     assert phases == [Phase.BYPASS] * 2 + [Phase.OBSERVE] * 4 + [Phase.QUANTIZE] * 2
 
 
@@ -129,11 +130,11 @@ def test_a_plateau_begins_after_the_delay() -> None:
 
 def test_early_stopping_compares_epochs_after_the_delay_only() -> None:
     config = TrainConfig(epochs=6, early_stop_window=2)
+    now, later = Course.of(PLAIN, config), Course.of(qat(delay_epochs=3), config)
     history = epochs(1, 1, 1, 9, 10, 8)
-    assert should_stop(history[:4], config) and not should_stop(history[:4], config, delay_epochs=3)
-    assert not should_stop(history[:5], config, delay_epochs=3)
-    assert not should_stop(history, config, delay_epochs=3)
-    assert should_stop(epochs(1, 1, 1, 9, 10, 11), config, delay_epochs=3)
+    assert now.should_end(history[:4], 1.0) and not later.should_end(history[:4], 1.0)
+    assert not later.should_end(history[:5], 1.0) and not later.should_end(history, 1.0)
+    assert later.should_end(epochs(1, 1, 1, 9, 10, 11), 1.0)
 
 
 class Norms(nn.Module):
@@ -175,12 +176,7 @@ def test_estimated_norms_standardise_their_batch_in_evaluation() -> None:
 def test_norms_are_estimated_before_each_validation() -> None:
     model, kept = Norms(), []
     model.first.register_forward_hook(lambda norm, *_: kept.append(norm.training))
-
-    def once(generator: torch.Generator) -> Iterator[Batch]:
-        yield NODES
-
-    config = TrainConfig(epochs=2, lr=0.1)
-    result = fit(model, once, lambda: [NODES], CLASSES, config, streams(), norm_batch=NODES)
+    result = run(model, TrainConfig(epochs=2, lr=0.1), norm_batch=NODES)
     assert kept == [True, False, False] * 2
     assert torch.equal(result.state["first.running_mean"], X.mean(0))
 
@@ -189,10 +185,10 @@ def test_learned_steps_do_not_decay() -> None:
     model = nn.Sequential(
         nn.Linear(1, 1), Quantizer(LearnedScale(RangeObserver(QuantSpec(4))), UniformRounding(QuantSpec(4)))
     )
-    own, steps = make_optimizer(model, TrainConfig(weight_decay=0.1)).param_groups
+    own, steps = make_optimizer(model, PLAIN, TrainConfig(weight_decay=0.1)).param_groups
     assert (own["weight_decay"], len(own["params"])) == (0.1, 2)
     assert (steps["weight_decay"], steps["params"]) == (0.0, [model[1].scales.log_scale])
-    assert len(make_optimizer(Line(), TrainConfig()).param_groups) == 1
+    assert len(make_optimizer(Line(), PLAIN, TrainConfig()).param_groups) == 1
 
 
 def test_a_loss_that_is_not_finite_fails_the_trial() -> None:
@@ -206,12 +202,12 @@ def epochs(*losses: float) -> list[Epoch]:
 
 
 def test_early_stopping_waits_for_half_the_epochs() -> None:
-    config = TrainConfig(epochs=8, early_stop_window=2)
+    course = Course.of(PLAIN, TrainConfig(epochs=8, early_stop_window=2))
     rising = epochs(1, 2, 3, 4, 5, 6)
-    assert not should_stop(rising[:4], config)
-    assert should_stop(rising[:5], config)
-    assert not should_stop(epochs(6, 5, 4, 3, 2, 1), config)
-    assert not should_stop(rising, TrainConfig(epochs=8))
+    assert not course.should_end(rising[:4], 1.0)
+    assert course.should_end(rising[:5], 1.0)
+    assert not course.should_end(epochs(6, 5, 4, 3, 2, 1), 1.0)
+    assert not Course.of(PLAIN, TrainConfig(epochs=8)).should_end(rising, 1.0)
 
 
 def test_plateau_stops_below_the_smallest_rate() -> None:

@@ -67,8 +67,8 @@ def test_warming_up_leaves_the_result_what_it_is(
 ) -> None:
     config = config_of(*words)
     calls: list[int] = []
-    train = module.train
-    monkeypatch.setattr(module, "train", lambda *rest: calls.append(1) or train(*rest))
+    fit = module.fit
+    monkeypatch.setattr(module, "fit", lambda *rest: calls.append(1) or fit(*rest))
     warm = run(config, dataset, tmp_path)
     assert len(calls) == 2
     monkeypatch.setattr(module, "warm_up", lambda *rest: None)
@@ -96,7 +96,7 @@ def test_seconds_are_of_training_and_the_rest_is_set_up(
     monkeypatch.setattr(module, "warm_up", passing(100, lambda *rest: None))
     monkeypatch.setattr(module, "make_network", passing(20, module.make_network))
     monkeypatch.setattr(module, "evaluate_integer", passing(3, module.evaluate_integer))
-    monkeypatch.setattr(module, "train", passing(1000, module.train))
+    monkeypatch.setattr(module, "fit", passing(1000, module.fit))
     monkeypatch.setattr(module, "evaluate", passing(10000, module.evaluate))
     config = config_of("plan=integer", "quant=int8", "evaluate.engine=integer", "threads=1")
     row = run(config, dataset, tmp_path).row

@@ -13,11 +13,12 @@ from typing import Any
 import pytest
 
 from dqrun.composition.compose import load_jobs
+from dqrun.config.search import Dimension
 from dqrun.errors import ResultsError
 from dqrun.sweep.owner import Owner
 from dqrun.tune import rounds as module
 from dqrun.tune.rounds import Rounds
-from dqrun.tune.space import SETTINGS, Dimension, space_of
+from dqrun.tune.space import space_of
 from dqrun.tune.study import Search, Tried
 
 SPACE = [Dimension("lr", ("train.lr",), 1e-3, 1e-1, 1e-2), Dimension("dropout", ("model.dropout",), 0.0, 0.5, 0.0)]
@@ -112,7 +113,7 @@ class Studied(Search):
 def search(tmp_path: Path) -> Callable[[str], Studied]:
     pytest.importorskip("optuna", reason="needs the extra [tune]")
     (job,) = load_jobs(["quant=int4"], multirun=False)
-    space = space_of(job.config, SETTINGS)
+    space = space_of(job.config)
 
     def search(folder: str) -> Studied:
         studied = Studied(job, space, 14, tmp_path / folder)

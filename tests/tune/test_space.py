@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from dqrun.composition.compose import load_configs
 from dqrun.config import RunConfig
 from dqrun.errors import ConfigError
-from dqrun.tune.space import SETTINGS, get, space_of, values_of, with_values
+from dqrun.tune.space import get, space_of, values_of, with_values
 
 
 def config_of(*overrides: str) -> RunConfig:
@@ -27,12 +27,12 @@ def config_of(*overrides: str) -> RunConfig:
     ],
 )
 def test_only_settings_with_an_effect_are_varied(overrides: list[str], names: list[str]) -> None:
-    assert [dimension.name for dimension in space_of(config_of(*overrides), SETTINGS)] == names
+    assert [dimension.name for dimension in space_of(config_of(*overrides))] == names
 
 
 def test_the_defaults_lie_inside_the_ranges() -> None:
     for overrides in (["quant=int4", "train.weight_decay=0.1"], ["quant=int8", "method.protection.p_max=0.9"]):
-        for dimension in space_of(config_of(*overrides), SETTINGS):
+        for dimension in space_of(config_of(*overrides)):
             assert dimension.low <= dimension.default <= dimension.high, dimension
 
 
@@ -47,7 +47,7 @@ COMPOSED = [config_of("quant=int4", "method=dq"), config_of("quant=int8", "metho
 @given(st.data())
 def test_every_draw_is_a_valid_configuration(data: st.DataObject) -> None:
     for config in COMPOSED:
-        space = space_of(config, SETTINGS)
+        space = space_of(config)
         drawn = {d.name: data.draw(st.floats(d.low, d.high)) for d in space}
         values = values_of(space, drawn, config)
         changed = with_values(config, values)

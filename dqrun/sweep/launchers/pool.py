@@ -22,7 +22,7 @@ from dqrun.runs.protocol import Trial
 from dqrun.sweep.launchers.plain import POLL, tell_whom_we_wait_for
 from dqrun.sweep.plan import Plan, PlannedTrial
 from dqrun.sweep.worker import Finished, Worker, one_line
-from dqrun.training.loop import Epoch
+from dqrun.training.state import Epoch
 
 LOOK = 0.05
 """Seconds between two looks at tasks that run."""

@@ -17,7 +17,7 @@ import pytest
 from dqrun.sweep.launchers import processes, serve
 from dqrun.sweep.launchers.pool import Answer, Died, Heard
 from dqrun.sweep.launchers.processes import NoWorker, ProcessTask, WorkerProcess, cause_of_death
-from dqrun.training.loop import Epoch
+from dqrun.training.state import Epoch
 
 START = "import sys; sys.path[:] = {path}; "
 READY = START + (
@@ -53,7 +53,7 @@ def run(code: str, monkeypatch: pytest.MonkeyPatch) -> tuple[ProcessTask, list[H
 
 def test_epochs_and_the_answer_of_a_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     epoch = "Heard('gin', 9, Epoch(3, 0.5, 0.6, 0.7, 0.1, 1.0))"
-    imports = "from dqrun.sweep.launchers.pool import Answer, Heard; from dqrun.training.loop import Epoch; "
+    imports = "from dqrun.sweep.launchers.pool import Answer, Heard; from dqrun.training.state import Epoch; "
     say = f"answers.send({epoch}); answers.send(Answer(None, ['a note'], []))"
     task, heard, ended = run(READY + imports + say, monkeypatch)
     assert task.result() == Answer(None, ["a note"], [])

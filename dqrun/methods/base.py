@@ -1,0 +1,130 @@
+"""`Method`: what a training with quantisation does beyond FP32 training, as hooks that the training loop calls."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from dqrun import register
+from dqrun.config.method import MethodConfig, fp32_method
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from dqrun.config import RunConfig, TrainConfig
+    from dqrun.graphs import Batch
+    from dqrun.quant import Phase, Point, Quantizer, QuantSpec, Rounding, ScaleProvider
+    from dqrun.training.problem import Problem
+    from dqrun.training.seeding import Streams
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A part of a training, as data.
+
+    `epochs`: how many it has, >= 0. `phase`: what the quantisers do in them. A stage of `Phase.CALIBRATE` has no
+    epochs: the training data pass once, in evaluation mode, and the quantisers observe.
+
+    `kept`: whether one of its epochs may be the one that is kept. Others do not count for early stopping and for a
+    plateau of the learning rate either: their losses are those of another network.
+
+    `trained`: globs of the parameters that are trained, as in `plan.rules`; None: all. `restarts`: the optimiser's
+    averages and the learning rate's schedule begin anew with this stage, with the rate `lr` (None: `train.lr`).
+    """
+
+    name: str
+    epochs: int
+    phase: Phase
+    kept: bool = True
+    trained: tuple[str, ...] | None = None
+    restarts: bool = False
+    lr: float | None = None
+
+
+class Method:
+    """A network whose quantisers follow observed ranges from the first epoch on; every method is a subclass.
+
+    A subclass overrides the hooks in which it differs. Their order in a training: `quantizer` for each point of the
+    network; `parameter_groups`; `stages`; then `before_epoch` in each epoch, in it `before_batch` and `penalty` in each
+    step; `after_training` at the end. Modules of methods import torch inside hooks only.
+
+    A method keeps nothing of a training: what it learns is in the network's parameters and buffers, so that
+    checkpoints hold it.
+    """
+
+    def __init__(self, config: MethodConfig, layers: int = 1) -> None:
+        """`config`: of the class that is registered with the method. `layers`: message-passing layers."""
+        self.config, self.layers = config, layers
+
+    def quantizer(self, point: Point, spec: QuantSpec) -> Quantizer | None:
+        """What stands at a quantisation point, or None: the point stays in FP32.
+
+        `spec`: which grid the plan and `quant.*` ask for. Points that the plan leaves in FP32 are not asked for.
+        """
+        from dqrun.quant import Quantizer
+
+        spec = replace(spec, collapsed=self.config.collapsed_range)
+        parts = self.scales(point, spec), self.rounding(point, spec)
+        return Quantizer(*parts, protects=self.protects(point), name=point.name)
+
+    def scales(self, point: Point, spec: QuantSpec) -> ScaleProvider:
+        """Where the scales of a point come from: the range that `observer` or `weight_observer` sees."""
+        from dqrun.quant import RangeObserver
+
+        how = self.config.weight_observer if point.is_weight else self.config.observer
+        tail = point.cut_tail(how.tail)
+        return RangeObserver(spec, point.scale_shape, tail, how.update, how.momentum, how.percentile)
+
+    def rounding(self, point: Point, spec: QuantSpec) -> Rounding:
+        """How the values of a point are rounded, and with which gradient."""
+        from dqrun.quant import UniformRounding
+
+        return UniformRounding(spec, self.config.estimator)
+
+    def protects(self, point: Point) -> bool:
+        """Whether the protected rows of a graph stay in FP32 at a point."""
+        return True
+
+    def stages(self, train: TrainConfig) -> list[Stage]:
+        """The course of a training. The epochs of its stages are `train.epochs` in all, unless it adds a search."""
+        from dqrun.quant import Phase
+
+        return [Stage("quantise", train.epochs, Phase.QUANTIZE)]
+
+    def parameter_groups(self, model: nn.Module, train: TrainConfig) -> list[dict[str, Any]]:
+        """The groups of parameters that the optimiser gets, with their options.
+
+        Weight decay draws parameters to zero. That is wrong for those of quantisers, such as the logarithm of a scale,
+        which would go to 1.
+        """
+        from dqrun.quant.plan import split_parameters
+
+        own, of_quantizers = split_parameters(model)
+        quantizers = [{"params": of_quantizers, "weight_decay": 0.0}] if of_quantizers else []
+        return [{"params": own}, *quantizers]
+
+    def before_epoch(self, model: nn.Module, epoch: int, stage: Stage) -> None:
+        """Prepares an epoch, counted from 1, in the first of its stage and in all others.
+
+        A training that goes on from a checkpoint calls it for the epochs that are left: what it does must follow from
+        its arguments and the network's parameters and buffers.
+        """
+
+    def before_batch(self, batch: Batch, streams: Streams) -> Batch:
+        """The batch as a training step gets it. `streams`: the trial's generators."""
+        return batch
+
+    def penalty(self, model: nn.Module) -> Tensor | None:
+        """What is added to the loss of a step, 0-d, or None: nothing."""
+        return None
+
+    def after_training(self, model: nn.Module, problem: Problem) -> None:
+        """Ends a training: `model` is in the state that validation chose."""
+
+
+def make_method(config: RunConfig) -> Method:
+    """The method of a run; in FP32 the one that does nothing, since no point is quantised."""
+    if config.quant.is_fp32:
+        return Method(fp32_method())
+    made: Method = register.method.get(config.method.kind)(config.method.effective(), config.model.layers)
+    return made

@@ -1,0 +1,33 @@
+"""`Problem`: the data of one training, and what is asked about them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import torch
+
+from dqrun.data.trial_data import TrialData
+from dqrun.graphs import Batch
+from dqrun.training.tasks import Task
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Batches of the training and validation data, and the task.
+
+    `shuffled`: the training data once, in an order drawn from a generator of the CPU. `ordered`: the training data
+    once, in a fixed order. `val`: the validation data. `norm_batch`: training graphs from which batch norms get their
+    statistics before each validation (`reestimate_norms`); None: from running averages.
+    """
+
+    task: Task
+    shuffled: Callable[[torch.Generator], Iterable[Batch]]
+    ordered: Callable[[], Iterable[Batch]]
+    val: Callable[[], Iterable[Batch]]
+    norm_batch: Batch | None = None
+
+    @classmethod
+    def of(cls, data: TrialData, task: Task, norm_batch: Batch | None = None) -> Problem:
+        """The problem of a trial."""
+        return cls(task, data.train_batches, lambda: data.batches("train"), lambda: data.batches("val"), norm_batch)

@@ -1,0 +1,116 @@
+"""What a training has done so far and what its next epoch depends on: `Epoch`, `Fit`, `Training`; who watches it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from dqrun.config import TrainConfig
+from dqrun.methods import Method
+from dqrun.training.course import Course
+from dqrun.training.seeding import Streams
+
+State = dict[str, Tensor]
+Scheduler = torch.optim.lr_scheduler.StepLR | torch.optim.lr_scheduler.ReduceLROnPlateau
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One line of history.csv: `epoch` counts from 1; losses are means; `seconds` is training and validation."""
+
+    epoch: int
+    train_loss: float
+    val_loss: float
+    val_metric: float
+    lr: float
+    seconds: float
+
+
+@dataclass
+class Fit:
+    """What training gave: its history and the state (parameters, buffers) of the epoch that validation chose."""
+
+    history: list[Epoch] = field(default_factory=list)
+    best: Epoch | None = None
+    state: State = field(default_factory=dict)
+
+
+@dataclass
+class Training:
+    """Everything that the next epoch depends on, apart from torch's global generators."""
+
+    model: nn.Module
+    method: Method
+    course: Course
+    streams: Streams
+    optimizer: torch.optim.Optimizer
+    scheduler: Scheduler | None
+    result: Fit
+
+    @classmethod
+    def begin(cls, model: nn.Module, method: Method, course: Course, streams: Streams) -> Training:
+        """A training before its first epoch."""
+        optimizer = make_optimizer(model, method, course.train)
+        return cls(model, method, course, streams, optimizer, make_scheduler(optimizer, course.train), Fit())
+
+    def restart_optimizer(self, lr: float | None) -> None:
+        """New averages of the gradients and a new schedule, from the rate `lr` (None: `train.lr`)."""
+        self.optimizer = make_optimizer(self.model, self.method, self.course.train, lr)
+        self.scheduler = make_scheduler(self.optimizer, self.course.train)
+
+
+class Watcher:
+    """Who follows a training; this one does nothing."""
+
+    def restore(self, training: Training) -> None:
+        """May put a training that has not begun to where an earlier process left it."""
+
+    def report(self, epoch: Epoch) -> None:
+        """Hears of each epoch when it is done."""
+
+    def keep(self, training: Training) -> None:
+        """May keep the state after an epoch."""
+
+    def end(self, training: Training) -> None:
+        """May keep the state after the last epoch."""
+
+
+@dataclass(frozen=True)
+class Reporting(Watcher):
+    """A watcher, and a function that hears of each epoch."""
+
+    listener: Callable[[Epoch], None]
+    watcher: Watcher
+
+    def restore(self, training: Training) -> None:
+        self.watcher.restore(training)
+
+    def report(self, epoch: Epoch) -> None:
+        self.listener(epoch)
+
+    def keep(self, training: Training) -> None:
+        self.watcher.keep(training)
+
+    def end(self, training: Training) -> None:
+        self.watcher.end(training)
+
+
+def make_optimizer(
+    model: nn.Module, method: Method, train: TrainConfig, lr: float | None = None
+) -> torch.optim.Optimizer:
+    """Adam over the method's groups of parameters. `lr`: None stands for `train.lr`."""
+    groups = method.parameter_groups(model, train)
+    return torch.optim.Adam(groups, lr=train.lr if lr is None else lr, weight_decay=train.weight_decay)
+
+
+def make_scheduler(optimizer: torch.optim.Optimizer, train: TrainConfig) -> Scheduler | None:
+    """The learning-rate schedule, or None for a constant rate."""
+    schedule = train.schedule
+    if schedule.name == "step":
+        return torch.optim.lr_scheduler.StepLR(optimizer, schedule.every, schedule.factor)
+    if schedule.name == "plateau":
+        return torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=schedule.factor, patience=schedule.patience)
+    return None
