@@ -60,7 +60,7 @@ def row() -> Row:
         activation_bits=4,
         method="dq",
         estimator="clipped",
-        observer="percentile(0.01)-widen",
+        observer="percentile(0.01)-running_minmax",
         p_min=0.1,
         p_max=0.2,
         plan="paper",
