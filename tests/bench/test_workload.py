@@ -30,11 +30,12 @@ def test_one_step_of_ours_and_of_the_peer_give_the_same_network(
 ) -> None:
     networks: list[torch.nn.Module] = []
 
-    def plain(_: Workload, model: torch.nn.Module) -> torch.optim.Optimizer:
+    def plain(model: torch.nn.Module, *_: object) -> torch.optim.Optimizer:
         networks.append(model)
         return torch.optim.SGD(model.parameters(), lr=0.1)
 
-    monkeypatch.setattr(module.Workload, "_optimizer", plain)
+    monkeypatch.setattr(module, "make_optimizer", plain)
+    monkeypatch.setattr("dqrun.training.state.make_optimizer", plain)
     ours, peer = workload.ours(workload.config), workload.peer("edge_index")
     ours(0), peer(0)
     totals = [sum(float(p.detach().double().sum()) for p in network.parameters()) for network in networks]

@@ -17,6 +17,7 @@ from dqrun.composition.fields import list_fields
 from dqrun.runs.row import (
     ENVIRONMENT,
     HYPERPARAMETERS,
+    OF_METHOD,
     Kinship,
     Row,
     check_row,
@@ -167,7 +168,7 @@ def test_hyperparameters_are_fields_and_follow_the_configuration() -> None:
     assert set(HYPERPARAMETERS.values()) <= list_fields().keys()
     (config,) = load_configs(["train.lr=0.25", "model.hidden=24", "train.schedule.name=step", "quant=fp32"])
     found = hyperparameters(config)
-    assert list(found) == list(HYPERPARAMETERS)
+    assert list(found) == [*OF_METHOD, *HYPERPARAMETERS] and found["method"] == "none"
     assert (found["lr"], found["hidden"], found["schedule"]) == (0.25, 24, "step")
 
 

@@ -37,8 +37,9 @@ def test_columns_are_stable() -> None:
         f1_micro roc_auc average_precision mae rmse r2 started_from processor kernels setup_seconds data_fingerprint
         cell_hash
     """
-    text = "tags notes"
-    assert [*ISSUE_COLUMNS.split(), *younger.split(), *HYPERPARAMETERS, *text.split()] == TRIAL_COLUMNS
+    *settings, last = HYPERPARAMETERS
+    text = ["learned_scale", last, "tags", "notes"]
+    assert [*ISSUE_COLUMNS.split(), *younger.split(), *settings, *text] == TRIAL_COLUMNS
 
 
 def test_tables_are_rebuilt_from_folders(tmp_path: Path, row: Row) -> None:
