@@ -18,7 +18,7 @@ from dqrun.plugins.loading import forget
 ROOT = Path(__file__).parents[1]
 EXAMPLES = sorted(ROOT.glob("examples/*.py"))
 COMMAND = re.compile(r"^(?:dqrun|python) .*$", re.MULTILINE)
-FAST = ["train.epochs=1", "protocol.trials=1", "threads=1"]
+FAST = ["train.epochs=1", "protocol.trials=1", "threads=1", "kernels=reference"]
 SMALLER = {"rings_dataset.py": ["dataset.count=20"]}
 
 
@@ -65,6 +65,9 @@ def test_a_network_of_graphsage_sweeps_in_workers_compares_and_exports(capsys: p
     assert main(sweep) == 0, capsys.readouterr().err
     frame = dqrun.results("results").set_index("quant")
     assert set(frame.index) == {"fp32", "int8"} and set(frame["model"]) == {"mean_sage"}
+    assert all(", sage_model.py " in version for version in frame["dqrun_version"]), (
+        "workers know the plug-in's version"
+    )
     assert main(["compare", "--rows", "model"]) == 0 and "mean_sage" in capsys.readouterr().out
     run = str(Path("results/runs") / frame.loc["int8", "run_id"])
     assert main(["export", run, "-o", "sage.dqp", plugin]) == 0, capsys.readouterr().err

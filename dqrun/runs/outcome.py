@@ -21,7 +21,7 @@ from dqrun.durable import write_text
 from dqrun.nn import GNN
 from dqrun.runs.model_file import Shapes, save_model
 from dqrun.runs.protocol import Trial, canonical, cell_hash, run_id, trial_hash
-from dqrun.runs.provenance import git_revision, processor, versions
+from dqrun.runs.provenance import code_version, git_revision, processor, versions
 from dqrun.runs.row import Row, hyperparameters, write_row
 from dqrun.runs.store import MODEL, Results
 from dqrun.training.checkpoints import STATE
@@ -94,7 +94,7 @@ def make_row(
         threads=torch.get_num_threads(),
         config_hash=trial_hash(config, trial, mark),
         git_revision=git_revision(),
-        **versions(),
+        **versions() | {"dqrun_version": code_version(config)},
         finished_utc=datetime.now(UTC).isoformat(timespec="milliseconds"),
         cell_hash=cell_hash(config, mark),
         test_metric_integer=measured.get("test_metric_integer"),

@@ -11,6 +11,8 @@ from typing import Any
 
 import torch
 
+from dqrun.config import RunConfig
+from dqrun.plugins import versions_of
 from dqrun.process.memory import return_freed_memory
 
 
@@ -22,6 +24,11 @@ def versions() -> dict[str, Any]:
         "torch_version": str(torch.__version__),  # plain text, not TorchVersion: checkpoints hold no classes
         "pyg_version": version("torch-geometric"),
     }
+
+
+def code_version(config: RunConfig) -> str:
+    """Version of dqrun, and of the plug-ins that a run uses: `0.1.0, mine.py 1f0c4e2a9b3d5e77`."""
+    return ", ".join([version("dqrun"), *(f"{name} {known}" for name, known in versions_of(config).items())])
 
 
 @lru_cache(maxsize=1)

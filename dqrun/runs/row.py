@@ -57,7 +57,7 @@ class Row:
     threads: int
     config_hash: str  # of what determines the result, seed and fold included
     git_revision: str  # of dqrun, empty for an installed wheel
-    dqrun_version: str
+    dqrun_version: str  # and of the plug-ins that the trial used, by name
     torch_version: str
     pyg_version: str
     finished_utc: str  # ISO 8601
