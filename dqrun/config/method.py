@@ -58,7 +58,7 @@ class MethodConfig:
     settings: ClassVar[tuple[str, ...]] = ("tail", "momentum")
     """Names of all `dimensions` that the method can have."""
 
-    kind: str = doc("the registered method that runs; its option of `method=` sets it")
+    kind: str = doc("the registered method that runs; the chosen option sets it")
     name: str = doc("name in tables, of the method or of a preset of its settings")
     estimator: str = doc(
         "gradient of rounding: ste (identity), clipped (zero outside the grid), clipped_ends (zero at end codes too)",
