@@ -122,7 +122,7 @@ def test_repeated_jobs_are_one_job() -> None:
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("dataset=coar", "dataset must be one of cifar10, ..., got 'coar'; did you mean 'cora'?"),
+        ("dataset=coar", "dataset must be one of airports_usa, ..., got 'coar'; did you mean 'cora'?"),
         ("quant=int5", "quant must be one of fp32, int4, int8, w4a8, got 'int5'; did you mean 'int8'?"),
         ("quant=4", "quant must be one of fp32, int4, int8, w4a8, got '4'"),
         ("model=null", f"model must be one of {MODELS}, got 'null'"),
