@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,6 +31,8 @@ def dqrun_logger() -> Iterator[None]:
 def pytest_cmdline_main(config: pytest.Config) -> None:
     """The whole suite runs in two processes where pytest-xdist is installed; a part of it, or `-n 0`, in this one."""
     whole = config.args_source is config.ArgsSource.TESTPATHS
+    if "PYTEST_XDIST_WORKER" in os.environ:  # this is one of them: it must start none of its own
+        return
     free = config.pluginmanager.hasplugin("xdist") and config.option.numprocesses is None and not config.option.usepdb
     if whole and free:
         config.option.numprocesses, config.option.dist = 2, "loadfile"
