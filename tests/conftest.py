@@ -20,11 +20,11 @@ settings.load_profile("dqrun")
 
 @pytest.fixture(autouse=True)
 def dqrun_logger() -> Iterator[None]:
-    """A test that is verbose does not make the next one so."""
+    """Each test begins with warnings alone, whatever a verbose test or a library did to the loggers before."""
     logger = logging.getLogger("dqrun")
-    level = logger.level
+    logger.setLevel(logging.WARNING)
     yield
-    logger.setLevel(level)
+    logger.setLevel(logging.NOTSET)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -99,7 +99,7 @@ class Parcel:
     environment: dict[str, str]
     plugins: tuple[str, ...] = ()
 
-    def open(self) -> PlannedTrial:
+    def unpacked(self) -> PlannedTrial:
         """The trial, in the folder and with the plug-ins of the command; raises ConfigError as `load_plugins` does."""
         os.chdir(self.folder)  # relative paths of the configuration are relative to it
         os.environ.update(self.environment)
@@ -140,7 +140,7 @@ def _worker() -> Worker:
 
 def attempt(parcel: Parcel, listen: Callable[[Heard], None] = lambda heard: None) -> Answer:
     """Runs a trial in the process of a launched task; `listen` gets each epoch."""
-    planned = parcel.open()
+    planned = parcel.unpacked()
     worker, said = _worker(), _Collector(listen)
     worker.progress, worker.label = said, parcel.label
     return Answer(worker.attempt(planned), said.notes, said.complaints)
