@@ -30,7 +30,7 @@ class Ran:
         return "mixed" if len(self.versions) > 1 else "".join(self.versions)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # one object each: quick to look up
 class Backend:
     """Compiled versions for a type of device: a module with a function for each operator that has one, of its name.
 
@@ -42,6 +42,10 @@ class Backend:
     module: str
     dtypes: tuple[torch.dtype, ...]
     made_by: str
+
+    def takes(self, x: Tensor) -> bool:
+        """Whether data like x, an operator's first argument, may go to a compiled version."""
+        return x.device.type == self.device and x.dtype in self.dtypes
 
 
 CHOICES = ("auto", "reference", "cpu")
@@ -99,8 +103,11 @@ def note(version: str) -> None:
 
 def compiled(operator: str, backend: Backend) -> Callable[..., Any] | None:
     """The compiled version of an operator, or None: its definition is to run, by choice or of necessity (then told)."""
-    if _choice.get() == "reference":
-        return None
+    return None if _choice.get() == "reference" else _function(operator, backend)
+
+
+@functools.cache
+def _function(operator: str, backend: Backend) -> Callable[..., Any] | None:
     module = load(backend)
     if isinstance(module, str):
         warn_once(f"{backend.made_by} does not work ({module}): using the slower plain torch kernels")
@@ -108,14 +115,12 @@ def compiled(operator: str, backend: Backend) -> Callable[..., Any] | None:
     return None if operator in failed() else getattr(module, operator)
 
 
-def run(operator: str, backend: Backend, definition: Callable[..., Any], args: tuple[Any, ...], x: Tensor) -> Any:
-    """The result of the version that is to run for data like x.
+def run(operator: str, backend: Backend, definition: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+    """The result of the version that is to run for data that the backend takes.
 
     A compiled version that fails is not tried again in this process, which is told once: the definition takes its
     place. An error of the definition too is one of the arguments, and is raised.
     """
-    if x.dtype not in backend.dtypes or x.device.type != backend.device:
-        return definition(*args)
     function = compiled(operator, backend)
     if function is None:
         note("reference")
@@ -127,6 +132,7 @@ def run(operator: str, backend: Backend, definition: Callable[..., Any], args: t
             raise
         result = definition(*args)
         failed().add(operator)
+        _function.cache_clear()
         note("reference")
         warn_once(f"dqrun::{operator}: {_line(error)}: its compiled version failed, using the slower plain torch one")
         return result
@@ -150,6 +156,12 @@ def load(backend: Backend) -> ModuleType | str:
         return _line(error)
     logging.getLogger("dqrun").info("kernels: %s, compiled by %s", backend.module, backend.made_by)
     return module
+
+
+def forget() -> None:
+    """Forgets what this process has found out: which versions load, which failed, what was told."""
+    for known in (load, failed, _function, warn_once):
+        known.cache_clear()
 
 
 @functools.cache

@@ -57,7 +57,6 @@ class RangeObserver(ScaleProvider):
         self.update(*tensor.range(tuple(self.low.shape), self.tail, seen, self.percentile))
         return True
 
-    @torch.no_grad()
     def update(self, low: Tensor, high: Tensor) -> None:
         """Joins a new range (float32, of `shape`) with the old; (+inf, -inf), the range of nothing, changes nothing."""
         if self.rule == "running_minmax":

@@ -26,12 +26,10 @@ def broken_numba(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     def fail(name: str) -> None:
         raise ImportError(f"no {name} here\nand a second line")
 
-    choice.load.cache_clear()
-    choice.warn_once.cache_clear()
+    choice.forget()
     monkeypatch.setattr(choice.importlib, "import_module", fail)
     yield
-    choice.load.cache_clear()
-    choice.warn_once.cache_clear()
+    choice.forget()
 
 
 def version_of(x: torch.Tensor) -> str:
@@ -113,10 +111,10 @@ def broken_softmax(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     def fail(*args: object) -> None:
         raise RuntimeError("no memory\nand a second line")
 
+    choice.forget()
     monkeypatch.setattr(cpu, "edge_softmax", fail)
     yield
-    choice.failed().clear()
-    choice.warn_once.cache_clear()
+    choice.forget()
 
 
 @pytest.mark.usefixtures("broken_softmax")

@@ -144,20 +144,17 @@ def dot_passing(typing_context: Any, a: Any, i: Any, b: Any, j: Any, size: Any, 
         inverse, _, zero_point, _, _, low, high = cgutils.unpack_tuple(builder, grid)
 
         def term(x: Any, y: Any) -> Any:
-            lanes = y.type.count if isinstance(y.type, ir.VectorType) else None
-
             def spread(value: Any) -> Any:
-                return value if lanes is None else _spread(builder, value, lanes)
+                return _spread(builder, value, SHORT)
 
             kind = ir.FunctionType(y.type, [y.type])
-            name = "llvm.rint.f32" if lanes is None else f"llvm.rint.v{lanes}f32"
-            rint = cgutils.get_or_insert_function(builder.module, kind, name)
+            rint = cgutils.get_or_insert_function(builder.module, kind, f"llvm.rint.v{SHORT}f32")
             place = builder.fmul(builder.fmul(spread(weight), y), spread(inverse))
             code = builder.fadd(builder.call(rint, [place]), spread(zero_point))
             not_below = builder.fcmp_unordered(">=", code, spread(low))
             not_above = builder.fcmp_unordered("<=", code, spread(high))
-            nothing = ir.Constant(y.type, 0.0 if lanes is None else None)
-            return builder.select(builder.and_(not_below, not_above), builder.fmul(x, y), nothing)
+            inside = builder.and_(not_below, not_above)
+            return builder.select(inside, builder.fmul(x, y), ir.Constant(y.type, None))
 
         total = _sum_of_pairs(builder, builder.gep(a, [i]), builder.gep(b, [j]), size, term)
         return impl_ret_untracked(context, builder, signature.return_type, total)
@@ -166,55 +163,52 @@ def dot_passing(typing_context: Any, a: Any, i: Any, b: Any, j: Any, size: Any, 
 
 
 def _sum_of_pairs(builder: Any, a: Any, b: Any, size: Any, term: Callable[[Any, Any], Any]) -> Any:
-    """The sum of term(a[f], b[f]) in the order of `sum_of`; one vector, a frequent case, has a way of its own."""
-    start, result = ir.Constant(size.type, 0), cgutils.alloca_once(builder, _FLOAT)
-    with builder.if_else(builder.icmp_signed("==", size, ir.Constant(size.type, SHORT))) as (then, otherwise):
+    """The sum of term(a[f], b[f]), where term(0, 0) is 0, in the order of `sum_of`; up to SHORT in one vector."""
+    result = cgutils.alloca_once(builder, _FLOAT)
+    with builder.if_else(builder.icmp_signed("<=", size, ir.Constant(size.type, SHORT))) as (then, otherwise):
         with then:
-            vector = term(_load(builder, a, start, SHORT), _load(builder, b, start, SHORT))
+            start = ir.Constant(size.type, 0)
+            vector = term(*(_load_first(builder, pointer, start, size) for pointer in (a, b)))
             builder.store(_halved(builder, vector, SHORT), result)
         with otherwise:
-            builder.store(_sum_of_any(builder, a, b, size, term), result)
+            builder.store(_sum_of_many(builder, a, b, size, term), result)
     return builder.load(result)
 
 
-def _sum_of_any(builder: Any, a: Any, b: Any, size: Any, term: Callable[[Any, Any], Any]) -> Any:
-    """The same for any size: blocks of LANES, then whole vectors of SHORT, then what is left, one by one."""
+def _sum_of_many(builder: Any, a: Any, b: Any, size: Any, term: Callable[[Any, Any], Any]) -> Any:
+    """The same for any size, in LANES / SHORT vectors: whole blocks of LANES, then what is left."""
     zero, partial = ir.Constant(ir.VectorType(_FLOAT, SHORT), None), []
     for _ in range(LANES // SHORT):
         partial.append(cgutils.alloca_once(builder, zero.type))
         builder.store(zero, partial[-1])
-
-    def add(place: Any, sums: Any) -> None:
-        value = term(_load(builder, a, place, SHORT), _load(builder, b, place, SHORT))
-        builder.store(builder.fadd(builder.load(sums), value), sums)
-
-    def add_lanes(place: Any, count: Any, sums: Any) -> None:
-        for lane in range(SHORT - 1):
-            with builder.if_then(builder.icmp_signed(">", count, ir.Constant(count.type, lane))):
-                x, y = (
-                    builder.load(builder.gep(pointer, [builder.add(place, ir.Constant(count.type, lane))]))
-                    for pointer in (a, b)
-                )
-                vector, at = builder.load(sums), ir.Constant(ir.IntType(32), lane)
-                value = builder.fadd(builder.extract_element(vector, at), term(x, y))
-                builder.store(builder.insert_element(vector, value, at), sums)
-
     blocks = builder.udiv(size, ir.Constant(size.type, LANES))
     with cgutils.for_range(builder, blocks) as loop:
+        start = builder.mul(loop.index, ir.Constant(size.type, LANES))
         for part, sums in enumerate(partial):
-            start = builder.mul(loop.index, ir.Constant(size.type, LANES))
-            add(builder.add(start, ir.Constant(size.type, part * SHORT)), sums)
+            place = builder.add(start, ir.Constant(size.type, part * SHORT))
+            value = term(*(_load(builder, pointer, place, SHORT) for pointer in (a, b)))
+            builder.store(builder.fadd(builder.load(sums), value), sums)
     for part, sums in enumerate(partial):
         done = builder.mul(blocks, ir.Constant(size.type, LANES))
         place = builder.add(done, ir.Constant(size.type, part * SHORT))
         left = builder.sub(size, place)
-        with builder.if_else(builder.icmp_signed(">=", left, ir.Constant(size.type, SHORT))) as (then, otherwise):
-            with then:
-                add(place, sums)
-            with otherwise:
-                add_lanes(place, left, sums)
+        with builder.if_then(builder.icmp_signed(">", left, ir.Constant(size.type, 0))):
+            value = term(*(_load_first(builder, pointer, place, left) for pointer in (a, b)))
+            builder.store(builder.fadd(builder.load(sums), value), sums)
     first, second, third, fourth = map(builder.load, partial)
     return _halved(builder, builder.fadd(builder.fadd(first, third), builder.fadd(second, fourth)), SHORT)
+
+
+def _load_first(builder: Any, pointer: Any, place: Any, count: Any) -> Any:
+    """SHORT values from a place on, zeros behind the first `count`; reads no memory behind these."""
+    vector, address = ir.VectorType(_FLOAT, SHORT), builder.gep(pointer, [place])
+    address = builder.bitcast(address, vector.as_pointer())
+    numbers = ir.Constant(ir.VectorType(count.type, SHORT), list(range(SHORT)))
+    mask = builder.icmp_signed("<", numbers, _spread(builder, count, SHORT))
+    alignment = ir.IntType(32)
+    kind = ir.FunctionType(vector, [address.type, alignment, mask.type, vector])
+    load = cgutils.get_or_insert_function(builder.module, kind, f"llvm.masked.load.v{SHORT}f32.p0")
+    return builder.call(load, [address, alignment(4), mask, ir.Constant(vector, None)])
 
 
 def _spread(builder: Any, value: Any, lanes: int) -> Any:

@@ -133,8 +133,10 @@ def _run(definition: Callable[..., R], x: Tensor, *args: object) -> R:
 
     Not an operator of torch's: codes, weights and epilogues are objects, which a program makes once and not per call.
     """
-    name = definition.__name__
+    name, (backend,) = definition.__name__, INTEGER
+    if not backend.takes(x):
+        return definition(*args)
     if _profiling():
         with record_function(f"dqrun::integer_{name}"):
-            return cast(R, run(name, INTEGER[0], definition, args, x))
-    return cast(R, run(name, INTEGER[0], definition, args, x))
+            return cast(R, run(name, backend, definition, args))
+    return cast(R, run(name, backend, definition, args))
