@@ -6,6 +6,8 @@ gradient of that function's result, of the same shape and type.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -112,9 +114,7 @@ def spmm_quantized(
     noise: Noise | None,
 ) -> Tensor:
     """Of x."""
-    messages, exact = _messages(csr, x, weight, protected)
-    passes = _passes(messages, scale, zero_point, qmin, qmax, exact, estimator, noise)
-    edges = _of_targets(csr, grad).where(passes, 0.0)
+    edges = _of_messages(csr, grad, x, weight, scale, zero_point, qmin, qmax, protected, estimator, noise)
     return _sum_by_source(csr, edges if weight is None else edges * weight.unsqueeze(-1))
 
 
@@ -132,9 +132,8 @@ def spmm_quantized_weight(
     noise: Noise | None,
 ) -> Tensor:
     """Of the weights."""
-    messages, exact = _messages(csr, x, weight, protected)
-    passes = _passes(messages, scale, zero_point, qmin, qmax, exact, estimator, noise)
-    return (_of_targets(csr, grad).where(passes, 0.0) * x.index_select(0, csr.col)).sum(-1)
+    edges = _of_messages(csr, grad, x, weight, scale, zero_point, qmin, qmax, protected, estimator, noise)
+    return (edges * x.index_select(0, csr.col)).sum(-1)
 
 
 def spmm_quantized_scale(
@@ -171,6 +170,16 @@ def edge_softmax(csr: CSR, grad: Tensor, y: Tensor) -> Tensor:
 def _messages(csr: CSR, x: Tensor, weight: Tensor | None, protected: Tensor | None) -> tuple[Tensor, Tensor | None]:
     """What edges carry, and which edges stay FP32."""
     return reference.messages(csr, x, weight), None if protected is None else protected[csr.col]
+
+
+def _of_messages(
+    csr: CSR, grad: Tensor, x: Tensor, weight: Tensor | None, scale: Tensor, zero_point: Tensor, *rest: Any
+) -> Tensor:
+    """Of the messages before their rounding; `rest`: qmin, qmax, protected, estimator, noise."""
+    qmin, qmax, protected, estimator, noise = rest
+    messages, exact = _messages(csr, x, weight, protected)
+    passes = _passes(messages, scale, zero_point, qmin, qmax, exact, estimator, noise)
+    return _of_targets(csr, grad).where(passes, 0.0)
 
 
 def _of_targets(csr: CSR, grad: Tensor) -> Tensor:

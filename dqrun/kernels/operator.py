@@ -129,7 +129,7 @@ class Operator:
 
     def _backend(self, x: Tensor) -> Backend | None:
         backend = self.backends.get(x.device.type)
-        return backend if backend is not None and backend.takes(x) else None
+        return backend if backend is not None and x.dtype in backend.dtypes else None
 
     def _run(self, *args: Any) -> Any:
         """The version that is to run for such data."""

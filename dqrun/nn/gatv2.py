@@ -3,34 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Self
 
 import torch
 from torch import Tensor, nn
 
 from dqrun import kernels
-from dqrun.config import ModelConfig
 from dqrun.graphs import Graph, Rows
 from dqrun.kernels.edge_scores import edge_scores
-from dqrun.nn.layer import Layer, Place
+from dqrun.nn.attention import NEGATIVE_SLOPE, AttentionLayer
 from dqrun.nn.linear import Matrix
 from dqrun.nn.lowering import Into, Lowering, Value
-from dqrun.nn.propagate import propagate
 from dqrun.quant import Site, Sites
 
-NEGATIVE_SLOPE = 0.2
 
-
-class GATv2Layer(Layer):
+class GATv2Layer(AttentionLayer):
     """x'_i = sum_j alpha_ij h_j + b, alpha_ij = softmax_j(a . LeakyReLU(h_j + t_i)) (eq. 7), h = W x + c, t = V x + d.
 
-    Runs over a graph whose edges hold one self-loop per node. Each of the `heads` has its own rows of W and V and its
-    own vector; their results are concatenated, or averaged with `concat=False`. `share_weights`: V is W. What stands
-    inside the LeakyReLU is a number per edge and channel and is not rounded; `logit` and `coefficient` are per edge as
-    in `GATLayer`. Sites `features.source` and `features.target` are h and t.
+    Each of the `heads` has its own rows of W and V and its own vector. `share_weights`: V is W. What stands inside the
+    LeakyReLU is a number per edge and channel and is not rounded. Sites `features.source` and `features.target` are h
+    and t.
     """
-
-    uses_self_loops = True
 
     def __init__(
         self,
@@ -44,9 +36,8 @@ class GATv2Layer(Layer):
         share_weights: bool = False,
     ) -> None:
         """`head_channels`: of the result of each head."""
-        super().__init__(in_channels, heads * head_channels if concat else head_channels)
-        self.heads, self.head_channels, self.concat = heads, head_channels, concat
-        self.dropout, self.attention_dropout, self.share_weights = dropout, attention_dropout, share_weights
+        super().__init__(in_channels, head_channels, heads, concat, dropout, attention_dropout)
+        self.share_weights = share_weights
         self.source = _matrix(in_channels, heads * head_channels)
         self.target = None if share_weights else _matrix(in_channels, heads * head_channels)
         self.attention = nn.Parameter(torch.empty(heads, head_channels))
@@ -63,29 +54,14 @@ class GATv2Layer(Layer):
             output=Site(),
         )
 
-    @classmethod
-    def build(cls, config: ModelConfig, place: Place) -> Self:
-        heads = config.out_heads if place.last else config.heads
-        channels = place.out_channels if place.last else place.out_channels // heads
-        options = place.dropout, config.attention_dropout, place.nonnegative_input
-        return cls(place.in_channels, channels, heads, not place.last, *options)
-
     def forward(self, x: Rows, graph: Graph, relu: bool = False) -> Tensor:
         """float32 [N, in] -> [N, heads * out], or [N, out] when averaged; `relu`: a ReLU follows."""
-        sites, csr, protected = self.sites, graph.csr, graph.protected
-        x = kernels.dropout(sites.input(x, protected), self.dropout, self.training)
-        shape = -1, self.heads, self.head_channels
-        h = self.features.source(kernels.linear(x, self.source(), self.source.bias), protected).view(shape)
-        t = h
+        x, protected, shape = self.entered(x, graph), graph.protected, (-1, self.heads, self.head_channels)
+        h = t = self.features.source(kernels.linear(x, self.source(), self.source.bias), protected).view(shape)
         if self.target is not None:
             t = self.features.target(kernels.linear(x, self.target(), self.target.bias), protected).view(shape)
-        protected_edges = None if protected is None or sites.logit.is_fp32 else protected[csr.col]
-        scores = edge_scores(csr, h, t, sites.attention(self.attention), NEGATIVE_SLOPE)
-        alpha = sites.coefficient(kernels.edge_softmax(csr, sites.logit(scores, protected_edges)))
-        alpha = kernels.dropout(alpha, self.attention_dropout, self.training)
-        a = sites.aggregate(propagate(csr, h, alpha, sites.message, protected), protected)
-        a = a.flatten(1) if self.concat else a.mean(1)
-        return sites.output(a + self.bias, protected, relu=relu)
+        scores = edge_scores(graph.csr, h, t, self.sites.attention(self.attention), NEGATIVE_SLOPE)
+        return self.gathered(h, self.logits(scores, graph), graph, relu)
 
     def lower(self, to: Lowering, x: Value, into: Into) -> Value:
         x = to.passed(x, "input")

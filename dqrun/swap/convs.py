@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch_geometric.nn import GATConv, GATv2Conv, GCNConv, GINConv, GINEConv, SAGEConv
 
 from dqrun.errors import ConfigError
-from dqrun.nn.gat import NEGATIVE_SLOPE, GATLayer
+from dqrun.nn.attention import NEGATIVE_SLOPE
+from dqrun.nn.gat import GATLayer
 from dqrun.nn.gatv2 import GATv2Layer
 from dqrun.nn.gcn import GCNLayer
 from dqrun.nn.gin import GINLayer

@@ -1,0 +1,68 @@
+"""`AttentionLayer`: what layers that weight their messages by a softmax share."""
+
+from __future__ import annotations
+
+from typing import Self
+
+from torch import Tensor, nn
+
+from dqrun import kernels
+from dqrun.config import ModelConfig
+from dqrun.graphs import Graph, Rows
+from dqrun.nn.layer import Layer, Place
+from dqrun.nn.propagate import propagate
+from dqrun.quant import Sites
+
+NEGATIVE_SLOPE = 0.2
+
+
+class AttentionLayer(Layer):
+    """x'_i = sum_j alpha_ij h_j + b, alpha the softmax over the edges into i of scores that a subclass computes.
+
+    Runs over a graph whose edges hold one self-loop per node. The results of the `heads` are concatenated, or averaged
+    with `concat=False`. A subclass has `bias` and the sites `input`, `attention`, `logit`, `coefficient`, `message`,
+    `aggregate` and `output`. The last but three are per edge; an edge takes the protection of its source.
+    """
+
+    uses_self_loops = True
+    sites: Sites
+    bias: nn.Parameter
+
+    def __init__(
+        self,
+        in_channels: int,
+        head_channels: int,
+        heads: int = 1,
+        concat: bool = True,
+        dropout: float = 0.0,
+        attention_dropout: float = 0.0,
+    ) -> None:
+        """`head_channels`: of the result of each head."""
+        super().__init__(in_channels, heads * head_channels if concat else head_channels)
+        self.heads, self.head_channels, self.concat = heads, head_channels, concat
+        self.dropout, self.attention_dropout = dropout, attention_dropout
+
+    @classmethod
+    def build(cls, config: ModelConfig, place: Place) -> Self:
+        heads = config.out_heads if place.last else config.heads
+        channels = place.out_channels if place.last else place.out_channels // heads
+        options = place.dropout, config.attention_dropout, place.nonnegative_input
+        return cls(place.in_channels, channels, heads, not place.last, *options)  # type: ignore[call-arg]  # of subclasses
+
+    def entered(self, x: Rows, graph: Graph) -> Rows:
+        """The input, rounded and with dropout."""
+        return kernels.dropout(self.sites.input(x, graph.protected), self.dropout, self.training)
+
+    def logits(self, scores: Tensor, graph: Graph) -> Tensor:
+        """Scores [E, H], rounded."""
+        protected = None if graph.protected is None or self.sites.logit.is_fp32 else graph.protected[graph.csr.col]
+        return self.sites.logit(scores, protected)
+
+    def gathered(self, h: Tensor, logits: Tensor, graph: Graph, relu: bool) -> Tensor:
+        """The result, float32 [N, heads * C] or [N, C], from h [N, H, C] and logits [E, H]; `relu`: a ReLU follows."""
+        sites, protected = self.sites, graph.protected
+        alpha = sites.coefficient(kernels.edge_softmax(graph.csr, logits))
+        alpha = kernels.dropout(alpha, self.attention_dropout, self.training)
+        a = sites.aggregate(propagate(graph.csr, h, alpha, sites.message, protected), protected)
+        a = a.flatten(1) if self.concat else a.mean(1)
+        return sites.output(a + self.bias, protected, relu=relu)
