@@ -49,6 +49,7 @@ CONFIG: dict[str, tuple[Any, str]] = {
     "train.fine_tune": ({}, "there was no warm start to fine-tune after"),
     "train.bn_reestimation": (0, "batch norms had their running averages"),
     "plan.fp32": ([], "no site was made exact beyond the rules of the plan"),
+    "quant.quantizer": (None, "the method's own quantisers stood at every site"),
     "quant.weight_granularity": ("tensor", "every weight had one scale"),
     "plan.rules.*.headroom": (None, "ranges had no headroom"),
 }

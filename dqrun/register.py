@@ -206,5 +206,6 @@ metric = MetricRegistry(
 )
 """A function of (logits, targets) or a `torchmetrics.Metric` class without arguments: see `dqrun.training.metrics`."""
 quantizer = Registry("quantizer", "quant.quantizer", {})
+"""A callable `(point, spec)` that gives a `dqrun.quant.Quantizer`, or None where the method's own shall stand."""
 
 KINDS = (method, layer, model, dataset, metric, quantizer)

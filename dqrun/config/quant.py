@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from dqrun import register
 from dqrun.config.rules import doc, require, require_one_of
 
 WEIGHT_GRANULARITIES = ("tensor", "channel")
@@ -21,12 +22,17 @@ class QuantConfig:
     weight_granularity: str = doc(
         "what has a scale of its own: tensor (a whole weight), channel (each output channel of a weight)", "tensor"
     )
+    quantizer: str | None = doc(
+        "a registered quantiser of a plug-in, which stands at a site in place of the method's; null: none", None
+    )
 
     def validate(self) -> None:
         for name in ("bits", "weight_bits", "activation_bits"):
             bits = getattr(self, name)
             require(bits is None or 2 <= bits <= 8, f"quant.{name}", "be in 2..8 or null", bits)
         require_one_of("quant.weight_granularity", self.weight_granularity, WEIGHT_GRANULARITIES)
+        if self.quantizer is not None:
+            register.quantizer.require(self.quantizer)
 
     @property
     def is_fp32(self) -> bool:
@@ -35,12 +41,13 @@ class QuantConfig:
 
     @property
     def label(self) -> str:
-        """The name in tables: fp32, int8, int4, w4a8, w4a32, int4-channel, ..."""
+        """The name in tables: fp32, int8, int4, w4a8, w4a32, int4-channel, int4-QUANTIZER, ..."""
         if self.is_fp32:
             return "fp32"
         same = self.weight_bits == self.activation_bits
         widths = f"int{self.weight_bits}" if same else f"w{self.weight_bits or 32}a{self.activation_bits or 32}"
-        return widths if self.effective_granularity == "tensor" else f"{widths}-{self.effective_granularity}"
+        granularity = "" if self.effective_granularity == "tensor" else self.effective_granularity
+        return "-".join(part for part in (widths, granularity, self.quantizer) if part)
 
     @property
     def effective_granularity(self) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from dqrun import register
 from dqrun.config.parts import PARTS, Part, part_type
 from dqrun.config.run import RunConfig
 from dqrun.errors import DataError
@@ -44,15 +45,28 @@ def config_from(tree: Mapping[str, Any]) -> RunConfig:
         if isinstance(chosen, str):
             _require_known(part, chosen, tree.get("plugins"))
             parts[name] = part_type(name, chosen)
+    _require_quantizer(tree)
     changed = {name: made for name, made in parts.items() if made is not PARTS[name].base}
     config = OmegaConf.to_object(OmegaConf.merge(_schema(**changed), tree))
     assert isinstance(config, RunConfig)
     return config
 
 
+def _require_quantizer(tree: Mapping[str, Any]) -> None:
+    quant = tree.get("quant")
+    name = quant.get("quantizer") if isinstance(quant, Mapping) else None
+    if isinstance(name, str) and name not in register.quantizer:
+        _refuse(register.quantizer.field, name, tree.get("plugins"))
+
+
+def _refuse(field: str, name: str, plugins: object) -> None:
+    """Names the plug-ins that a configuration says to have it from."""
+    if isinstance(plugins, list) and plugins:
+        raise PluginNeeded(f"{field}={name} comes from a plug-in: give plugins=[{','.join(map(str, plugins))}] again")
+
+
 def _require_known(part: Part, name: str, plugins: object) -> None:
     """A name that is not known comes from a plug-in where the configuration names some."""
     registered = any(kind.names() for kind in part.kinds)  # else the field is free text
-    if registered and part.kind_of(name) is None and isinstance(plugins, list) and plugins:
-        field, given = part.kinds[-1].field, ",".join(map(str, plugins))
-        raise PluginNeeded(f"{field}={name} comes from a plug-in: give plugins=[{given}] again")
+    if registered and part.kind_of(name) is None:
+        _refuse(part.kinds[-1].field, name, plugins)

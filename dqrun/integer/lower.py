@@ -50,7 +50,8 @@ NO_EDGE_ROWS = (
 
 
 def require_program(model: GNN) -> None:
-    """Raises ConfigError where a layer of the network, trained or not, has no integer form."""
+    """Raises ConfigError where a layer or a quantiser of the network, trained or not, has no integer form."""
+    TrainedSites(model.quantised)
     model.lower(Refusals())
 
 

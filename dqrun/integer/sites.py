@@ -13,11 +13,18 @@ from dqrun.quant import Quantizer, Scales, named_sites
 
 
 class TrainedSites:
-    """Hands out grids and weight codes, and remembers which sites were asked for."""
+    """Hands out grids and weight codes, and remembers which sites were asked for.
+
+    Raises ConfigError for a site whose values are not those of codes of its spec, trained or not.
+    """
 
     def __init__(self, model: nn.Module) -> None:
         self._sites = dict(named_sites(model))
         self._used: set[str] = set()
+        for name, site in self._sites.items():
+            if site.quantizer is not None and not site.quantizer.rounding.codes_of_spec:
+                kind = type(site.quantizer.rounding).__name__
+                raise ConfigError(f"{name} must be rounded to equidistant values in an integer program, got {kind}")
 
     def grid(self, name: str) -> CodeGrid:
         """The grid of an activation site; raises ConfigError where it is exact or has seen nothing."""

@@ -32,6 +32,7 @@ def _used(config: RunConfig) -> list[tuple[Registry, str]]:
         (register.metric, config.dataset.metric),
     ]
     if not config.quant.is_fp32:
+        used.append((register.quantizer, config.quant.quantizer or ""))
         used.append((register.method, getattr(config.method, PARTS["method"].chooser)))
     return used
 

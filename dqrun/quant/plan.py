@@ -9,6 +9,7 @@ from typing import Protocol
 import torch
 from torch import nn
 
+from dqrun import register
 from dqrun.config import PlanConfig, QuantConfig, SiteRule
 from dqrun.errors import ConfigError
 from dqrun.quant.granularity import TENSOR, Granularity
@@ -64,7 +65,7 @@ class QuantPlan:
         )
 
     def apply(self, model: nn.Module, method: MakesQuantizers, generator: torch.Generator | None = None) -> list[str]:
-        """Puts the quantiser of `method` into each site that the plan quantises.
+        """Puts the quantiser of `method`, or that of `quant.quantizer`, into each site that the plan quantises.
 
         Returns the names of the sites that have one, in the model's order. `generator`: for what quantisers draw.
         Raises ConfigError when a glob of `plan.fp32` fits no site: a typing mistake would otherwise quantise.
@@ -76,8 +77,18 @@ class QuantPlan:
         for name, site in sites.items():
             rule = self.rule(name, site.fp32_by_default)
             spec = self.spec(rule, site)
-            site.quantizer = None if spec is None else method.quantizer(_point(name, site, spec, rule, generator), spec)
+            site.quantizer = (
+                None if spec is None else self._made(_point(name, site, spec, rule, generator), spec, method)
+            )
         return [name for name, site in sites.items() if not site.is_fp32]
+
+    def _made(self, point: Point, spec: QuantSpec, method: MakesQuantizers) -> Quantizer | None:
+        """The registered quantiser of `quant.quantizer` where it stands at the point, else the method's."""
+        if self.quant.quantizer is not None:
+            made: Quantizer | None = register.quantizer.get(self.quant.quantizer)(point, spec)
+            if made is not None:
+                return made
+        return method.quantizer(point, spec)
 
 
 def _point(name: str, site: Site, spec: QuantSpec, rule: SiteRule, generator: torch.Generator | None) -> Point:

@@ -16,7 +16,12 @@ T = TypeVar("T")
 
 
 class Rounding(nn.Module):
-    """Rounds to the grid of `spec` and back, with a gradient of its own choice."""
+    """Rounds to the grid of `spec` and back, with a gradient of its own choice.
+
+    `codes_of_spec`: whether values are those of `spec.encode`, with which an integer program computes.
+    """
+
+    codes_of_spec = False
 
     def __init__(self, spec: QuantSpec) -> None:
         super().__init__()
@@ -39,6 +44,8 @@ class UniformRounding(Rounding):
     `noise_rate` < 1 is quantisation noise (Fan et al. 2021): a training step quantises each element with this
     probability; `generator`, of the CPU, seeds the draws.
     """
+
+    codes_of_spec = True
 
     def __init__(
         self,
