@@ -90,6 +90,11 @@ def test_a_registered_network_needs_no_yaml(mine: Path) -> None:
     assert hyperparameters(config).keys().isdisjoint({"layers", "hidden", "dropout"}), "it has no such sizes"
 
 
+def test_its_batch_norms_may_be_estimated_again(mine: Path) -> None:
+    hashes = {cell_hash(load("model=mine", "quant=int8", f"train.bn_reestimation={graphs}")) for graphs in (0, 8)}
+    assert len(hashes) == 2, "the setting counts, for the network may have batch norms"
+
+
 @pytest.mark.parametrize(
     ("words", "text"),
     [

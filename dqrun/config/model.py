@@ -37,8 +37,9 @@ class ModelConfig:
 
     @property
     def has_batch_norm(self) -> bool:
-        """Whether networks of this kind hold batch norms."""
-        return self.norm == "batch" or (self.name in ("gin", "gine") and self.mlp_norm)
+        """Whether networks of this kind hold batch norms; those of plug-ins may."""
+        of_plugins = self.name in register.model or self.name in register.layer.added()
+        return of_plugins or self.norm == "batch" or (self.name in ("gin", "gine") and self.mlp_norm)
 
     def validate(self) -> None:
         require_model(self.name)

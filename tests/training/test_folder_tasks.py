@@ -162,3 +162,38 @@ def test_labels_that_break_a_rule_are_named(
 ) -> None:
     with pytest.raises(DataError, match=message):
         load(graphs(tmp_path, header, targets), task)
+
+
+@pytest.mark.parametrize("kind", ["length", "bond"])
+@pytest.mark.parametrize("quant", ["fp32", "int4"])
+def test_features_of_edges_reach_a_gine(tmp_path: Path, kind: str, quant: str) -> None:
+    """Two classes whose graphs differ in the features of their edges alone."""
+    ids = range(20)
+    values = [0.5, 2.5] if kind == "length" else [0, 1]
+    folder = write(
+        tmp_path / "own",
+        graphs=["graph,split,label", *(f"{g},{SPLIT[g // 2 % 5]},{g % 2}" for g in ids)],
+        nodes=["graph,node,mass", *(f"{g},{n},1.0" for g in ids for n in range(3))],
+        edges=[
+            f"graph,source,target,{kind}",
+            *(f"{g},{a},{b},{values[g % 2]}" for g in ids for a, b in ((0, 1), (1, 2))),
+        ],
+    )
+    words = [
+        "dataset=folder",
+        f"dataset.path={folder}",
+        "model=gine",
+        "model.hidden=8",
+        f"quant={quant}",
+        "method=naive",
+    ]
+    words += [
+        "train.epochs=60",
+        "train.lr=0.02",
+        "protocol.trials=1",
+        "threads=1",
+        f"results.dir={tmp_path / 'results'}",
+    ]
+    assert run_all(load_configs(words), quiet=True) == 0
+    (path,) = (tmp_path / "results").glob("runs/*/row.json")
+    assert json.loads(path.read_text())["test_metric"] == 1.0
