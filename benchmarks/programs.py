@@ -25,7 +25,7 @@ from safetensors.torch import load
 from torch import Tensor, nn
 
 from dqrun.analysis.networks import Datasets
-from dqrun.cli.verbs.export import said
+from dqrun.cli.verbs.exporting import said
 from dqrun.config import RunConfig
 from dqrun.data.trial_data import TrialData
 from dqrun.graphs import Batch, dense

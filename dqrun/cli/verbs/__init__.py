@@ -87,7 +87,7 @@ VERBS = {
     ),
     "export": Verb(
         "dqrun.cli.verbs.export",
-        "the integer program of a run: dqrun export RUN [-o FILE]",
+        "the integer program of a run: dqrun export RUN [--format F] [-o PATH]",
         _NOTHING_WRITTEN,
         True,
         takes_plugins=True,

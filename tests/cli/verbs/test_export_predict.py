@@ -15,7 +15,10 @@ import torch
 from safetensors.torch import save_file
 
 from dqrun.cli import main
+from dqrun.cli.verbs import export, export_formats
+from dqrun.cli.verbs.export_formats import Format
 from dqrun.composition.compose import load_configs
+from dqrun.errors import ConfigError
 from dqrun.integer import load_program
 from dqrun.runs.model_file import Shapes, load_features, load_model, save_model
 from dqrun.sweep.run import run_all
@@ -66,6 +69,16 @@ def test_mistakes_of_export(run_folder: Path, tmp_path: Path, capsys: pytest.Cap
     line = failure(capsys, "export", run_folder, "-o", tmp_path / "missing" / "a.dqp")
     assert "-o must name a file that can be written" in line
     assert "required: RUN; dqrun export --help" in failure(capsys, "export")
+    assert "argument --format: invalid choice: 'wasm'" in failure(capsys, "export", run_folder, "--format", "wasm")
+
+
+def test_an_option_of_one_format_is_refused_with_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    other = Format("nowhere:nothing", "another one", "RUN.x", {"--wide": {"type": int}})
+    monkeypatch.setitem(export_formats.FORMATS, "other", other)
+    parse = export.build_parser().parse_args
+    assert export_formats.chosen(parse(["RUN", "--format", "other", "--wide", "0"])) is other
+    with pytest.raises(ConfigError, match=r"^--wide must be given with --format other alone, got '--format program'$"):
+        export_formats.chosen(parse(["RUN", "--wide", "0"]))
 
 
 def test_export_of_another_plan_names_site_and_plan(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
