@@ -101,6 +101,8 @@ ROW: dict[str, tuple[Any, str]] = {
     "data_fingerprint": ("", "it was not recorded"),
     "baseline": (None, "it was not computed"),
     **dict.fromkeys(METRIC_COLUMNS, (None, "one metric was recorded, which is in its column too")),
+    **dict.fromkeys(("average_bits", "model_bytes", "bit_operations"), (None, "they were not recorded")),
+    **dict.fromkeys(("search_epochs", "search_seconds"), (None, "no method searched widths")),
     "tags": ("", "there were none"),
     "notes": ("", "there were none"),
 }

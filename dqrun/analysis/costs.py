@@ -6,10 +6,13 @@ which programs ask too: a network and its program cost the same. A site that is 
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
+from dqrun.graphs import Batch
 from dqrun.kernels import work
 from dqrun.kernels.work import FP32, Total, Work
 from dqrun.nn.lowering import Factors, Into, Lowering, Value
@@ -33,23 +36,26 @@ class Costs:
 
     model_bytes: float  # parameters: quantised ones at their width, the others in FP32
     mean_bits: float  # of all values that are operands, weights and activations, each counted once
+    average_bits: float  # of the activations among them
     macs: float
     bit_operations: float  # as in `Work`, and as the next one
     bit_operations_product: float
 
 
-def costs(model: GNN, size: Size) -> Costs:
+def costs(model: GNN, size: Size, widths: Mapping[str, float] | None = None) -> Costs:
     """Counts the costs of one forward pass over a graph (or batch) of the given size.
 
-    Raises ConfigError for a layer that does not say what its operations are.
+    `widths`: mean bits of sites whose rows differ in width (`measured_widths`), by site. Raises ConfigError for a
+    layer that does not say what its operations are.
     """
-    counted = Counting(dict(named_sites(model)), size)
+    counted = Counting(dict(named_sites(model)), size, widths or {})
     model.lower(counted)
     weights = weight_widths(model)
-    tensors, total = [*counted.operands.values(), *weights], Total.of(counted.works)
+    activations, total = list(counted.operands.values()), Total.of(counted.works)
     return Costs(
         model_bytes=_parameter_bits(model, weights) / 8,
-        mean_bits=sum(number * bits for number, bits in tensors) / sum(number for number, _ in tensors),
+        mean_bits=_mean([*activations, *weights]),
+        average_bits=_mean(activations),
         macs=total.macs,
         bit_operations=total.bit_operations,
         bit_operations_product=total.bit_operations_product,
@@ -59,10 +65,10 @@ def costs(model: GNN, size: Size) -> Costs:
 class Counting(Lowering):
     """Counts the operations that a network writes down. `operands`: number of values and bits of each by its site."""
 
-    def __init__(self, sites: dict[str, Site], size: Size) -> None:
-        self.sites, self.size = sites, size
+    def __init__(self, sites: Mapping[str, Site], size: Size, widths: Mapping[str, float]) -> None:
+        self.sites, self.size, self.widths = sites, size, widths
         self.works: list[Work] = []
-        self.operands: dict[str, tuple[float, int]] = {}
+        self.operands: dict[str, tuple[float, float]] = {}
 
     def linear(self, x: Value, weight: Tensor, site: str, into: Into, *, degree_scale: bool = False) -> Value:
         outputs, inputs = weight.shape
@@ -121,20 +127,23 @@ class Counting(Lowering):
         """How many rows a value has."""
         return {"node": self.size.nodes, "edge": self.size.edges, "graph": self.size.graphs}[x.rows]
 
-    def operand(self, x: Value) -> int:
+    def operand(self, x: Value) -> float:
         """Bits of a value that an operation reads."""
-        bits = min(width(self.sites.get(name)) for name in (x.site, *x.passed))
+        bits = min(self._width(name) for name in (x.site, *x.passed))
         self.operands[x.site] = self.rows(x) * x.channels, bits
         return bits
 
-    def edges(self, site: str, heads: int = 1) -> int:
+    def edges(self, site: str, heads: int = 1) -> float:
         """Bits of numbers per edge that an operation reads, those of a site of this part."""
         self.operands[self.prefix + site] = self.size.edges * heads, self.bits(site)
         return self.bits(site)
 
-    def bits(self, site: str) -> int:
+    def bits(self, site: str) -> float:
         """Bits of a site of this part."""
-        return width(self.sites.get(self.prefix + site))
+        return self._width(self.prefix + site)
+
+    def _width(self, name: str) -> float:
+        return self.widths.get(name, width(self.sites.get(name)))
 
 
 def width(site: Site | None) -> int:
@@ -151,6 +160,26 @@ def weight_widths(model: nn.Module) -> list[tuple[float, int]]:
             owner, _, parameter = name.rpartition(".")
             found.append((float(getattr(modules[owner], parameter).numel()), width(site)))
     return found
+
+
+@torch.no_grad()
+def measured_widths(model: GNN, batches: Iterable[Batch]) -> dict[str, float]:
+    """Mean bits of each site whose rows differ in width, over the rows of the batches in evaluation mode."""
+    found = {name: site.quantizer.scales for name, site in named_sites(model) if site.quantizer is not None}
+    varying = {name: scales for name, scales in found.items() if scales.widths_differ}
+    bits, rows = dict.fromkeys(varying, 0.0), dict.fromkeys(varying, 0)
+    model.eval()
+    for batch in batches if varying else ():
+        model(batch.x, batch.graph)
+        for name, scales in varying.items():
+            bits[name] += float(scales.row_bits.sum())
+            rows[name] += scales.row_bits.numel()
+    return {name: bits[name] / rows[name] for name in varying if rows[name]}
+
+
+def _mean(tensors: Sequence[tuple[float, float]]) -> float:
+    """Mean bits of tensors, given as number of values and bits of each."""
+    return sum(number * bits for number, bits in tensors) / sum(number for number, _ in tensors)
 
 
 def _parameter_bits(model: nn.Module, weights: list[tuple[float, int]]) -> float:

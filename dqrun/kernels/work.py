@@ -19,7 +19,7 @@ class Work:
     """Multiply-accumulates with the widths of their operands in bits: two, or one where values are only added up."""
 
     macs: float
-    operands: tuple[int, ...]
+    operands: tuple[float, ...]
 
     @property
     def bit_operations(self) -> float:
@@ -50,12 +50,12 @@ class Total:
         )
 
 
-def linear(rows: float, inputs: int, outputs: int, bits: int, weight_bits: int) -> Work:
+def linear(rows: float, inputs: int, outputs: int, bits: float, weight_bits: float) -> Work:
     """x W^T: values of `bits` times weights."""
     return Work(rows * inputs * outputs, (bits, weight_bits))
 
 
-def edge_sum(edges: float, own: float, channels: int, bits: int, weight_bits: int | None = None) -> Work:
+def edge_sum(edges: float, own: float, channels: int, bits: float, weight_bits: float | None = None) -> Work:
     """Sum over edges: an addition per edge and channel, or a product where edges have weights.
 
     `own`: nodes whose own row is a term as well (GIN), which counts as an edge.
@@ -64,19 +64,19 @@ def edge_sum(edges: float, own: float, channels: int, bits: int, weight_bits: in
 
 
 def attention(
-    edges: float, rows: float, channels: int, bits: int, vector_bits: int = FP32, coefficient_bits: int = FP32
+    edges: float, rows: float, channels: int, bits: float, vector_bits: float = FP32, coefficient_bits: float = FP32
 ) -> tuple[Work, Work]:
     """GAT: two products of each row with the attention vectors, and a weighted sum over edges; H C channels."""
     return Work(2 * rows * channels, (bits, vector_bits)), edge_sum(edges, 0, channels, bits, coefficient_bits)
 
 
 def dynamic_attention(
-    edges: float, channels: int, bits: int, vector_bits: int = FP32, coefficient_bits: int = FP32
+    edges: float, channels: int, bits: float, vector_bits: float = FP32, coefficient_bits: float = FP32
 ) -> tuple[Work, Work]:
     """GATv2: a product of float sums with the attention vectors on each edge, and a weighted sum; H C channels."""
     return Work(edges * channels, (FP32, vector_bits)), edge_sum(edges, 0, channels, bits, coefficient_bits)
 
 
-def readout(rows: float, channels: int, bits: int) -> Work:
+def readout(rows: float, channels: int, bits: float) -> Work:
     """An addition (or comparison) per row and channel."""
     return Work(rows * channels, (bits,))

@@ -30,6 +30,10 @@ class Stage:
 
     `trained`: globs of the parameters that are trained, as in `plan.rules`; None: all. `restarts`: the optimiser's
     averages and the learning rate's schedule begin anew with this stage, with the rate `lr` (None: `train.lr`).
+
+    `anew`: the whole training begins anew with this stage, with the initial parameters, buffers and random streams, as
+    if the stages before had not been. Only what these globs name, in the network's state, stays: what a search has
+    found. None: it goes on.
     """
 
     name: str
@@ -39,6 +43,7 @@ class Stage:
     trained: tuple[str, ...] | None = None
     restarts: bool = False
     lr: float | None = None
+    anew: tuple[str, ...] | None = None
 
 
 class Method:

@@ -64,6 +64,10 @@ class ScaleProvider(nn.Module):
     its parameters; they are trained without weight decay.
     """
 
+    widths_differ = False
+    """Whether rows differ in width: `row_bits` then has those of the last call."""
+    row_bits: Tensor
+
     def __init__(self, spec: QuantSpec) -> None:
         super().__init__()
         self.spec = spec

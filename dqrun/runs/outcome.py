@@ -29,6 +29,8 @@ from dqrun.training.state import Fit
 from dqrun.training.tasks import Task
 
 LOG = "log.txt"
+COSTS = ("average_bits", "model_bytes", "bit_operations", "search_epochs", "search_seconds")
+"""Columns that say what a network costs and what the search for its widths has cost."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ def make_row(
     effective, task = canonical(config), Task.of(config.dataset)
     quant = config.quant
     mark = fingerprint(config.dataset)
-    metrics: dict[str, Any] = {name: measured.get(name) for name in METRIC_COLUMNS}
+    given: dict[str, Any] = {name: measured.get(name) for name in (*METRIC_COLUMNS, *COSTS)}
     return Row(
         run_id=run_id(config, trial, mark),
         dataset=config.dataset.name,
@@ -101,7 +103,7 @@ def make_row(
         integer_agreement=measured.get("integer_agreement"),
         integer_agreement_float32=measured.get("integer_agreement_float32"),
         baseline=measured.get("baseline"),
-        **metrics,
+        **given,
         processor=processor(),
         **hyperparameters(config),
         started_from=measured.get("started_from", ""),

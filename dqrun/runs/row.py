@@ -75,6 +75,11 @@ class Row:
     mae: float | None = None
     rmse: float | None = None
     r2: float | None = None
+    average_bits: float | None = None  # mean width of the activations that operations read; empty: not known
+    model_bytes: float | None = None  # parameters, at their widths
+    bit_operations: float | None = None  # of a forward pass over the mean graph: MACs x mean width of the operands
+    search_epochs: int | None = None  # of `epochs`, those that searched widths before training began anew; empty: none
+    search_seconds: float | None = None  # of `seconds`
     started_from: str = ""  # run_id of the FP32 trial whose parameters training began with; empty: drawn from the seed
     processor: str = ""  # name of the CPU's model; empty: the system does not say
     kernels: str = ""  # that ran: cpu (compiled), reference (plain torch), mixed

@@ -57,6 +57,12 @@ class Course:
         ends = accumulate(stage.epochs for stage in self.stages)
         return next(stage for stage, end in zip(self.stages, ends, strict=True) if epoch <= end)
 
+    @property
+    def searched(self) -> int:
+        """Epochs before the last stage that begins anew: the cost of a search. 0: there is none."""
+        starts = [i for i, stage in enumerate(self.stages) if stage.anew is not None]
+        return sum(stage.epochs for stage in self.stages[: starts[-1]]) if starts else 0
+
     def begins(self, epoch: int) -> bool:
         """Whether an epoch is the first of its stage."""
         return epoch == 1 or self.stage(epoch) is not self.stage(epoch - 1)
@@ -73,14 +79,16 @@ class Course:
         rule of PyG's citation benchmark holds.
 
         By that rule training stops in the second half of the epochs when the validation loss exceeds its mean over the
-        `early_stop_window` epochs before. Only epochs that may be kept count.
+        `early_stop_window` epochs before. Only epochs that may be kept count, and those of a search are no part of the
+        training.
         """
         if not history or not self.stage(history[-1].epoch).kept:
             return False
         schedule, window = self.train.schedule, self.train.early_stop_window
         if schedule.name == "plateau" and lr < schedule.min_lr:
             return True
-        if not window or len(history) <= max(window, self.epochs // 2):
+        trained = len(history) - self.searched
+        if not window or trained <= max(window, (self.epochs - self.searched) // 2):
             return False
         *previous, last = history[-window - 1 :]
         comparable = all(self.stage(epoch.epoch).kept for epoch in previous)

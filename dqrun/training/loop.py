@@ -72,7 +72,9 @@ def begin_epoch(training: Training, problem: Problem, number: int, first: int) -
             for name, parameter in model.named_parameters():
                 parameter.requires_grad_(stage.trained is None or any(matches(name, glob) for glob in stage.trained))
     training.method.before_epoch(model, number, stage)
-    if course.begins(number) and stage.restarts:
+    if course.begins(number) and stage.anew is not None:
+        training.begin_anew(stage.anew)
+    if course.begins(number) and (stage.restarts or stage.anew is not None):
         training.restart_optimizer(stage.lr)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from dqrun.config import TrainConfig
 from dqrun.methods import Method
+from dqrun.training.beginning import Beginning
 from dqrun.training.course import Course
 from dqrun.training.seeding import Streams
 
@@ -49,12 +50,22 @@ class Training:
     optimizer: torch.optim.Optimizer
     scheduler: Scheduler | None
     result: Fit
+    beginning: Beginning | None = None
+    """Where it began, if one of its stages begins anew."""
 
     @classmethod
     def begin(cls, model: nn.Module, method: Method, course: Course, streams: Streams) -> Training:
         """A training before its first epoch."""
         optimizer = make_optimizer(model, method, course.train)
-        return cls(model, method, course, streams, optimizer, make_scheduler(optimizer, course.train), Fit())
+        scheduler = make_scheduler(optimizer, course.train)
+        again = any(stage.anew is not None for stage in course.stages)
+        beginning = Beginning.of(model, streams) if again else None
+        return cls(model, method, course, streams, optimizer, scheduler, Fit(), beginning)
+
+    def begin_anew(self, kept: Sequence[str]) -> None:
+        """Returns to where training began, apart from the parameters and buffers that globs of `kept` name."""
+        assert self.beginning is not None
+        self.beginning.restore(self.model, self.streams, kept)
 
     def restart_optimizer(self, lr: float | None) -> None:
         """New averages of the gradients and a new schedule, from the rate `lr` (None: `train.lr`)."""

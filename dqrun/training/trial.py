@@ -30,6 +30,7 @@ from dqrun.runs.provenance import PeakMemory
 from dqrun.runs.store import MODEL
 from dqrun.training import seeding
 from dqrun.training.checkpoints import Checkpoints
+from dqrun.training.cost_columns import recorded_costs, search_costs
 from dqrun.training.course import Course
 from dqrun.training.integer_evaluation import evaluate_integer
 from dqrun.training.judging import baseline, recorded_metrics
@@ -84,11 +85,12 @@ def run_trial(
             load_parameters(start / MODEL, model)
         problem = Problem.of(data, task, make_norm_batch(data, config, trial))
         method, watcher = make_method(config), Reporting(report, checkpoints)
+        course = Course.of(method, config.own_train)
         measured: dict[str, Any] = {"started_from": "" if start is None else start.name}
         result, memory, rows = Fit(), PeakMemory(config.device), Collected()
         started = time.perf_counter()
         with failing(measured):
-            result = fit(model, method, problem, Course.of(method, config.own_train), streams, watcher)
+            result = fit(model, method, problem, course, streams, watcher)
             for part in parts:
                 loss, metric = evaluate(model, data.batches(part), task, rows if part == "test" else None)
                 require_finite(PART_NAMES[part], loss, metric)
@@ -98,6 +100,8 @@ def run_trial(
         if measured.get("test_metric") is not None:
             measured |= recorded_metrics(task, rows, measured["test_metric"])
             measured["baseline"] = baseline(task, data.targets("train"), data.targets("test"), data.out_channels)
+        if "reason" not in measured:
+            measured |= recorded_costs(model, data, parts[-1]) | search_costs(course, result)
         if config.evaluate.engine == "integer" and "test" in parts and "reason" not in measured:
             with failing(measured):
                 measured |= asdict(evaluate_integer(model, data.batches("test"), task))

@@ -44,6 +44,7 @@ def test_a_gcn_by_hand(quant: str, weights: int, activations: int) -> None:
             (weights * (10 * 128 + 128 * 3) + activations * (7 * (10 + 128 + 128 + 3) + 2 * 20))
             / ((10 * 128 + 128 * 3) + 7 * (10 + 128 + 128 + 3) + 2 * 20)
         ),
+        average_bits=activations,
         macs=matmuls + gathers,
         bit_operations=matmuls * (weights + activations) / 2 + gathers * activations,
         bit_operations_product=matmuls * weights * activations + gathers * activations**2,

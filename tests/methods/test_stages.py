@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -78,3 +80,37 @@ def test_a_longer_training_goes_on_where_only_its_last_stage_is_longer() -> None
     assert long.stages[0] == short.stages[0] and Course(short.train, long.stages).extends(short)
     other = (Stage("search", 3, Phase.QUANTIZE, kept=False), long.stages[1])
     assert not Course(short.train, other).extends(short)
+
+
+class SearchThenAnew(SearchThenFix):
+    """Its second stage is the training that would have been without the first, apart from what `kept` names."""
+
+    def __init__(self, search: int, kept: tuple[str, ...]) -> None:
+        super().__init__(MethodConfig(kind="mine", name="mine"))
+        self.search, self.kept = search, kept
+
+    def stages(self, train: TrainConfig) -> list[Stage]:
+        search = [Stage("search", self.search, Phase.QUANTIZE, kept=False)] if self.search else []
+        return [*search, Stage("train", train.epochs, Phase.QUANTIZE, trained=("weight.*",), anew=self.kept)]
+
+    def before_batch(self, batch: Batch, streams: Streams) -> Batch:
+        noise = torch.randn(2, 1, generator=streams.protection) + torch.randn(2, 1)
+        return replace(batch, x=batch.x + noise)
+
+
+def test_a_training_begins_anew_after_a_search() -> None:
+    """Parameters, random streams, optimiser and early stopping are those of a training without the search."""
+    train = TrainConfig(epochs=60, lr=0.05, early_stop_window=3)
+    (_, alone), (model, after) = (trained(SearchThenAnew(search, ()), train) for search in (0, 7))
+    assert len(alone.history) < 60 and Course.of(SearchThenAnew(7, ()), train).searched == 7
+    same = ("train_loss", "val_loss", "lr")
+    wanted = [[getattr(epoch, name) for name in same] for epoch in alone.history]
+    assert [[getattr(epoch, name) for name in same] for epoch in after.history[7:]] == wanted
+    assert [value for *_, value in model.log[8:]] == [0.0] * (len(alone.history) - 1)
+
+
+def test_what_a_search_found_stays_when_the_training_begins_anew() -> None:
+    model, result = trained(SearchThenAnew(5, ("searched",)), TrainConfig(epochs=3, lr=0.05))
+    found = [value for *_, value in model.log]
+    assert found[4] != 0.0 and found[5:] == [model.searched.item()] * 3
+    assert result.history[0].train_loss != result.history[1].train_loss
