@@ -142,6 +142,8 @@ def copy_checkout(folder: Path) -> None:
         if (ROOT / name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, folder / name)
+    for words in (["init", "-q"], ["add", "-A"]):  # tests ask git for the files of the checkout
+        subprocess.run(["git", *words], cwd=folder, check=True, capture_output=True)
 
 
 def tests_of(part: str, file: Path | None) -> list[str]:

@@ -67,6 +67,12 @@ VERBS = {
     ),
     "rm": Verb("dqrun.cli.verbs.rm", "removes trials: dqrun rm RUN|FILTER [--dry-run]", _REPEAT, True),
     "compare": Verb("dqrun.analysis.compare", "tables of the results so far: dqrun compare [DIR]", _NOTHING_WRITTEN),
+    "leaderboard": Verb(
+        "dqrun.analysis.leaderboard",
+        "methods by width, with what each costs: dqrun leaderboard [DIR]",
+        _NOTHING_WRITTEN,
+        takes_plugins=True,
+    ),
     "plot": Verb(
         "dqrun.analysis.plot",
         "pictures of them: dqrun plot curves|bars|pareto|degree [DIR] -o FILE",

@@ -1,0 +1,81 @@
+"""`dqrun leaderboard [DIR ...] [FILTER ...]`: methods by width, and what each costs. See docs/comparing.md."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from dqrun.analysis.board import Costing, boards
+from dqrun.analysis.cells import Cell, make_cells
+from dqrun.analysis.compare import add_source, runs_of, warn
+from dqrun.analysis.costs import Costs
+from dqrun.analysis.files import write_atomically
+from dqrun.analysis.latency import read_latencies
+from dqrun.analysis.sheets import Sheet, as_latex, as_markdown, as_text
+from dqrun.composition.arguments import VerbParser
+from dqrun.errors import ConfigError, DqrunError
+
+EPILOG = """\
+examples:
+  dqrun leaderboard
+  dqrun leaderboard results dataset=Cora model=gcn -o methods.md
+  dqrun leaderboard --latency latency.json --no-costs
+"""
+FORMATS: dict[str, Callable[[list[Sheet]], str]] = {
+    ".md": as_markdown,
+    ".tex": as_latex,
+    ".txt": lambda sheets: "\n\n".join(map(as_text, sheets)),
+}
+
+
+def main(argv: Sequence[str]) -> int:
+    """Prints the tables, warnings on stderr; `-o FILE` writes them to a file instead. Returns the exit code."""
+    arguments = build_parser().parse_intermixed_args(argv)
+    if arguments.output and Path(arguments.output).suffix.lower() not in FORMATS:
+        raise ConfigError.rule("-o", f"end in {', '.join(FORMATS)}", arguments.output)
+    latencies = read_latencies(Path(arguments.latency)) if arguments.latency else []
+    cells = make_cells(runs_of(arguments.words, warn), [])
+    troubles: dict[str, None] = {}
+    sheets = boards(cells, Costing(counting(troubles) if arguments.costs else lambda cell: None, latencies))
+    if arguments.output:
+        file = Path(arguments.output)
+        write_atomically(file, f"{FORMATS[file.suffix.lower()](sheets)}\n".encode())
+        print(file)
+    else:
+        print("\n\n".join(as_text(sheet, color=sys.stdout.isatty()) for sheet in sheets))
+    warn(list(troubles))
+    return 0
+
+
+def build_parser() -> VerbParser:
+    """The options of `dqrun leaderboard`."""
+    parser = VerbParser(
+        prog="dqrun leaderboard",
+        description="methods by width, with the costs of each configuration, from the trials recorded so far",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_source(parser)
+    parser.add_argument("--latency", metavar="FILE", help="latencies: the JSON of dqrun bench inference")
+    costs = "without sizes and bit-operations, for which networks are built and data read"
+    parser.add_argument("--no-costs", dest="costs", action="store_false", help=costs)
+    parser.add_argument("-o", "--output", metavar="FILE", help="write to .md, .tex or .txt")
+    return parser
+
+
+def counting(troubles: dict[str, None]) -> Callable[[Cell], Costs | None]:
+    """Counts the costs of a cell's network; what prevents that goes to `troubles`, each once."""
+    from dqrun.analysis.networks import Datasets
+
+    datasets = Datasets()
+
+    def counted(cell: Cell) -> Costs | None:
+        try:
+            return datasets.costs(cell.runs[0])
+        except DqrunError as error:
+            troubles[f"no costs of {cell.label(('dataset', 'model', 'quant', 'method'))}: {error}"] = None
+            return None
+
+    return counted
