@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dqrun.errors import DataError
+from dqrun.errors import ConfigError, DataError
 from dqrun.graphs import Graph
+from dqrun.integer.fixed import FixedOperation, prepare
 from dqrun.integer.operations import (
     INPUT,
     LOGITS,
@@ -28,21 +30,44 @@ from dqrun.integer.signature import Signature
 from dqrun.integer.structure import build_graph, require_dense
 from dqrun.integer.validation import validate
 
+EPILOGUES = ("float64", "fixed")
+
 
 @dataclass(frozen=True)
 class Program:
     """Integer operations in the order in which they run; what they must be stands in `validation`.
 
     `self_loops`: layers run over one self-loop per node (GCN, GAT), not the raw edges. `origin`: plain data on where
-    the program comes from (for JSON). Raises ConfigError, in one line, for operations that are no program.
+    the program comes from (for JSON). `epilogue`: the rule of requantisation, float64 or fixed (integers alone, in
+    plain torch: what the C export does). Raises ConfigError, in one line, for operations that are no program.
     """
 
     operations: tuple[Operation, ...]
     self_loops: bool
     origin: dict[str, Any] = field(default_factory=dict)
+    epilogue: str = "float64"
 
     def __post_init__(self) -> None:
         self.signature  # noqa: B018 - what is no program is refused here, before a kernel trusts it
+        if self.epilogue not in EPILOGUES:
+            raise ConfigError.rule("epilogue", f"be one of {', '.join(EPILOGUES)}", self.epilogue)
+
+    def with_epilogue(self, epilogue: str) -> Program:
+        """The same program with the other rule of requantisation; raises ConfigError where it has no such form."""
+        made = replace(self, epilogue=epilogue)
+        made.steps  # noqa: B018 - refused here, not when it runs
+        return made
+
+    @cached_property
+    def steps(self) -> Sequence[Operation | FixedOperation]:
+        """The operations as they run under the rule of requantisation."""
+        return prepare(self.operations) if self.epilogue == "fixed" else self.operations
+
+    @property
+    def logit_scale(self) -> float:
+        """What one unit of the logits of `trace` is worth: a power of two with epilogue=fixed, else 1."""
+        last = self.steps[-1]
+        return last.epilogue.scale if isinstance(last, FixedOperation) and last.epilogue is not None else 1.0
 
     @cached_property
     def signature(self) -> Signature:
@@ -95,20 +120,23 @@ class Program:
         self.check_limits(graph)
         last_use = {name: i for i, operation in enumerate(self.operations) for name in inputs(operation)}
         values: dict[str, Value] = {INPUT: x}
-        for i, operation in enumerate(self.operations):
-            values[operation.target] = operation.run(values, graph)
+        for i, (operation, step) in enumerate(zip(self.operations, self.steps, strict=True)):
+            values[operation.target] = step.run(values, graph)
             for name in {name for name in inputs(operation) if last_use[name] == i}:
                 del values[name]  # its memory serves the next result
         logits = values[LOGITS]
         assert isinstance(logits, Tensor)
-        return logits
+        return logits if logits.is_floating_point() else (logits.double() * self.logit_scale).float()
 
     @torch.no_grad()
     def trace(self, x: Tensor, graph: Graph) -> dict[str, Value]:
-        """All values of a run by the name of their site, in order: codes, and `logits` in float32."""
+        """All values of a run by the name of their site, in order: codes, and `logits` in float32.
+
+        With epilogue=fixed logits are int32, in units of `logit_scale`.
+        """
         values: dict[str, Value] = {INPUT: x}
-        for operation in self.operations:
-            values[operation.target] = operation.run(values, graph)
+        for operation, step in zip(self.operations, self.steps, strict=True):
+            values[operation.target] = step.run(values, graph)
         del values[INPUT]
         return values
 

@@ -110,7 +110,8 @@ def in_floats(program: Program) -> list[str]:
     """
     found: dict[str, list[str]] = {}
     for operation in program.operations:
-        for what in float_parts(operation):
+        fixed = program.epilogue == "fixed" and not isinstance(operation, Quantize)
+        for what in () if fixed else float_parts(operation):
             found.setdefault(what, []).append(operation.target)
     return [f"{what}: {', '.join(targets)}" for what, targets in found.items()]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 import torch
 from torch import Tensor
@@ -42,6 +43,10 @@ class NetworkPredictor:
     @property
     def graph_level(self) -> bool:
         return self.network.graph_level
+
+    def with_epilogue(self, epilogue: str) -> NoReturn:
+        """Raises ConfigError: a network is no program."""
+        raise ConfigError.rule("--epilogue", "be given with the file of a program alone", epilogue)
 
     @torch.no_grad()
     def run(self, x: Tensor, graph: Graph, embeddings: bool) -> tuple[Tensor, Tensor | None]:

@@ -32,6 +32,8 @@ def main(argv: Sequence[str]) -> int:
     say = partial(print, file=sys.stderr)
     predictor = load_predictor(arguments.run, Path(arguments.results))
     graphs = find_graphs(arguments.dataset, predictor.trained_on, lambda text: say(f"dqrun: {text}"))
+    if arguments.epilogue is not None:
+        predictor = predictor.with_epilogue(arguments.epilogue)
     if arguments.threads:
         use_threads(arguments.threads, say)
     found = predictions.predict(predictor, graphs, embeddings=arguments.embeddings is not None)
@@ -54,6 +56,8 @@ def build_parser() -> VerbParser:
     parser.add_argument("-o", "--output", metavar="CSV", help="default: standard output")
     states = "what the head gets (the last layer, in node tasks), a row per graph or node, to .npy or .csv; of a run"
     parser.add_argument("--embeddings", metavar="FILE", help=states)
+    rules = "how a program's sums become codes: float64 (default) or fixed (integers alone, as in the C export)"
+    parser.add_argument("--epilogue", choices=["float64", "fixed"], help=rules)
     parser.add_argument("--threads", type=int, metavar="N", help="CPU threads, default: all cores")
     add_results(parser)
     return parser

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -40,6 +40,9 @@ class Predictor(Protocol):
     @property
     def graph_level(self) -> bool:
         """Whether it gives a row per graph, else per node."""
+
+    def with_epilogue(self, epilogue: str) -> Predictor:
+        """The same with this rule of requantisation; raises ConfigError for a network, and where there is none."""
 
     def run(self, x: Tensor, graph: Graph, embeddings: bool) -> tuple[Tensor, Tensor | None]:
         """Logits, float32 [G or N, C], and, where asked for, the embeddings, float32 [G or N, H]."""
@@ -79,6 +82,9 @@ class ProgramPredictor:
     @property
     def graph_level(self) -> bool:
         return self.program.signature.graph_level
+
+    def with_epilogue(self, epilogue: str) -> ProgramPredictor:
+        return replace(self, program=self.program.with_epilogue(epilogue))
 
     def run(self, x: Tensor, graph: Graph, embeddings: bool) -> tuple[Tensor, None]:
         """See `Predictor.run`; raises ConfigError where embeddings are asked for, DataError for x that does not fit."""

@@ -123,6 +123,19 @@ def test_other_widths(bits: int, tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert linear[:5] == ["linear", "layers.0.features", str(bits), str(bits), str(bits)]
 
 
+def test_predictions_with_the_fixed_point_rule(
+    run_folder: Path, program_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    logits = {}
+    for rule in ("float64", "fixed"):
+        words = ["--dataset", "threads", "--epilogue", rule, "-o", str(tmp_path / f"{rule}.csv")]
+        assert main(["predict", str(program_file), *words]) == 0
+        logits[rule] = [float(line["logit_0"]) for line in predictions(tmp_path / f"{rule}.csv")]
+    assert logits["fixed"] == pytest.approx(logits["float64"], abs=1e-5) and logits["fixed"] != logits["float64"]
+    line = failure(capsys, "predict", run_folder, "--dataset", "threads", "--epilogue", "fixed")
+    assert line == "dqrun: --epilogue must be given with the file of a program alone, got 'fixed'"
+
+
 Write = Callable[[Path], list[Path]]
 
 
