@@ -6,16 +6,19 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dqrun.analysis.board import Costing, boards
 from dqrun.analysis.cells import Cell, make_cells
 from dqrun.analysis.compare import add_source, runs_of, warn
-from dqrun.analysis.costs import Costs
 from dqrun.analysis.files import write_atomically
 from dqrun.analysis.latency import read_latencies
 from dqrun.analysis.sheets import Sheet, as_latex, as_markdown, as_text
 from dqrun.composition.arguments import VerbParser
 from dqrun.errors import ConfigError, DqrunError
+
+if TYPE_CHECKING:
+    from dqrun.analysis.costs import Costs
 
 EPILOG = """\
 examples:
