@@ -56,8 +56,8 @@ def quantize(
     swapped = swap(copy.deepcopy(model), unsupported)
     words = [f"model={swapped.kind}", "~recipe" if recipe is None else f"recipe={recipe}"]
     config = compose(quant, method, plan, words)
-    config = replace(config, model=replace(config.model, layers=max(1, swapped.view.num_layers)))
-    QuantPlan(config.quant, config.plan).apply(swapped.view, chosen := make_method(config))
+    chosen = make_method(config, max(1, swapped.view.num_layers))
+    QuantPlan(config.quant, config.plan).apply(swapped.view, chosen)
     swapped.forward_pass.draw = _Draw(chosen)
     return swapped.model
 

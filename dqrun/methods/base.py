@@ -127,9 +127,14 @@ class Method:
         """Ends a training: `model` is in the state that validation chose."""
 
 
-def make_method(config: RunConfig) -> Method:
-    """The method of a run; in FP32 the one that does nothing, since no point is quantised."""
+def make_method(config: RunConfig, layers: int | None = None) -> Method:
+    """The method of a run; in FP32 the one that does nothing, since no point is quantised.
+
+    `layers`: message-passing layers of the network; None: as many as the configuration says, which a network of the
+    user's need not have.
+    """
     if config.quant.is_fp32:
         return Method(fp32_method())
-    made: Method = register.method.get(config.method.kind)(config.method.effective(), config.model.layers)
+    count = config.model.layers if layers is None else layers
+    made: Method = register.method.get(config.method.kind)(config.method.effective(), count)
     return made

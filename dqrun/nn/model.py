@@ -82,6 +82,11 @@ class GNN(nn.Module):
         return cast(list[Layer], list(self.layers))
 
     @property
+    def num_layers(self) -> int:
+        """Number of message-passing layers, each of which may have a mask of its own."""
+        return len(self.layers)
+
+    @property
     def quantised(self) -> nn.Module:
         """The module whose sites a plan names."""
         return self

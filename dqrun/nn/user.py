@@ -38,6 +38,11 @@ class UserNetwork(GNN):
         """Protected nodes of the present forward pass, bool [K, N]; None: none."""
 
     @property
+    def num_layers(self) -> int:
+        """Number of convolutions that were swapped, at least 1."""
+        return 1 if self.swapped is None else max(1, self.swapped.view.num_layers)
+
+    @property
     def quantised(self) -> nn.Module:
         return self if self.swapped is None else self.swapped.view
 

@@ -84,7 +84,7 @@ def run_trial(
         if start is not None:
             load_parameters(start / MODEL, model)
         problem = Problem.of(data, task, make_norm_batch(data, config, trial))
-        method, watcher = make_method(config), Reporting(report, checkpoints)
+        method, watcher = make_method(config, model.num_layers), Reporting(report, checkpoints)
         course = Course.of(method, config.own_train)
         measured: dict[str, Any] = {"started_from": "" if start is None else start.name}
         result, memory, rows = Fit(), PeakMemory(config.device), Collected()
@@ -134,7 +134,8 @@ def warm_up(config: RunConfig, trial: Trial, data: TrialData, shapes: Shapes) ->
     head, task = data.head(), Task.of(config.dataset)
     with forked_rng(trial.seed), suppress(DqrunError):  # the trial itself will say what is wrong
         streams, model = make_network(config, trial, shapes)
-        problem, method = Problem.of(head, task, make_norm_batch(head, config, trial)), make_method(config)
+        problem = Problem.of(head, task, make_norm_batch(head, config, trial))
+        method = make_method(config, model.num_layers)
         fit(model, method, problem, Course.of(method, config.own_train).rehearsal(), streams, Watcher())
         evaluate(model, head.batches("test"), task)
 

@@ -13,6 +13,8 @@ from torch_geometric.nn import GCNConv
 from torch_geometric.nn.aggr import MeanAggregation
 
 import dqrun
+from dqrun.graphs import Graph
+from dqrun.methods.dq import DegreeQuant
 
 
 class Network(nn.Module):
@@ -54,3 +56,35 @@ def test_its_run_is_loaded_and_lowered(registered: str, tmp_path: Path) -> None:
     given = program(model.features(None, edges, 12), edges, batch)
     assert logits.shape == (2, 2)
     assert (given - logits).abs().max() < 0.05 * logits.abs().max()
+
+
+def test_each_of_its_convolutions_has_a_mask(registered: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The configuration says nothing of its layers: they are counted."""
+    drawn = []
+    protect = DegreeQuant.protect
+
+    def counting(method: DegreeQuant, graph: Graph, generator: torch.Generator) -> Graph:
+        found = protect(method, graph, generator)
+        assert found.protection_masks is not None
+        drawn.append(len(found.protection_masks))
+        return found
+
+    class Three(Network):
+        def __init__(self, in_channels: int, out_channels: int) -> None:
+            super().__init__(in_channels, out_channels)
+            self.second, self.third = GCNConv(8, 8), GCNConv(8, 8)
+
+        def forward(self, x: Tensor, edge_index: Tensor, batch: Tensor | None = None) -> Tensor:  # type: ignore[override]
+            h = F.relu(self.second(F.relu(self.conv(x, edge_index)), edge_index))
+            return self.linear(self.pool(self.third(h, edge_index), batch))  # type: ignore[no-any-return]
+
+    dqrun.register.model("threeconvs")(Three)
+    monkeypatch.setattr(DegreeQuant, "protect", counting)
+    try:
+        words = ("dataset=threads", "dataset.graphs=20", "model=threeconvs", "quant=int8", "method=dq")
+        each = ("method.protection.per_layer=true", "train.epochs=1", "protocol.trials=1", "threads=1")
+        frame = dqrun.run(*words, *each, results=tmp_path, progress=False)
+    finally:
+        dqrun.register.model.remove("threeconvs")
+    assert list(frame["status"]) == ["done"], frame["reason"].tolist()
+    assert drawn and set(drawn) == {3}
