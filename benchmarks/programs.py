@@ -65,7 +65,7 @@ def recorded(model: GNN) -> Iterator[dict[str, Tensor]]:
 
     def hook(name: str, quantizer: nn.Module) -> Callable[..., None]:
         def keep(module: nn.Module, arguments: object, y: Tensor) -> None:
-            scale, zero_point = quantizer.fixed_scales()
+            scale, zero_point, _ = quantizer.fixed_scales()
             codes[name] = torch.round(y / scale).int() + zero_point - quantizer.spec.qmin
 
         return keep

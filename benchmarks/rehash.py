@@ -51,6 +51,10 @@ CONFIG: dict[str, tuple[Any, str]] = {
     "plan.fp32": ([], "no site was made exact beyond the rules of the plan"),
     "quant.quantizer": (None, "the method's own quantisers stood at every site"),
     "quant.weight_granularity": ("tensor", "every weight had one scale"),
+    "quant.activation_granularity": ("tensor", "every activation had one observed range"),
+    "quant.row_offset": ("integer", "no row had a range of its own"),
+    "quant.row_scale": ("real", "no row had a range of its own"),
+    "quant.group_size": (32, "no part of a row had a range of its own"),
     "plan.rules.*.headroom": (None, "ranges had no headroom"),
 }
 """Fields of the configuration that trials may lack, with the value that says what they did, and why."""

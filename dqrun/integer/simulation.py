@@ -61,7 +61,7 @@ class Float64Quantizer(nn.Module):
 
     def round(self, x: Tensor, out: Tensor) -> None:
         """Writes the values of the grid that x becomes to `out`, float64 of the same shape."""
-        scale, zero_point = self.scales
+        scale, zero_point, _ = self.scales
         if self.float32_rule:
             out.copy_(self.spec.encode(x.float(), self.scales))
         else:
@@ -70,7 +70,7 @@ class Float64Quantizer(nn.Module):
         out.sub_(zero_point).mul_(scale.double())
 
     def watch(self, x: Tensor) -> None:
-        scale, zero_point = self.scales
+        scale, zero_point, _ = self.scales
         scale = scale if self.float32_rule else scale.double()
         self.codes = self.spec.encode(x.to(scale.dtype), Scales(scale, zero_point)) - self.spec.qmin
         place = x / scale + zero_point

@@ -29,7 +29,7 @@ class TrainedSites:
     def grid(self, name: str) -> CodeGrid:
         """The grid of an activation site; raises ConfigError where it is exact or has seen nothing."""
         quantizer = self._quantizer(name)
-        spec, (scale, zero_point) = quantizer.spec, quantizer.fixed_scales()
+        spec, (scale, zero_point, _) = quantizer.spec, quantizer.fixed_scales()
         return CodeGrid(spec.bits, scale.item(), int(zero_point.item()) - spec.qmin, spare=int(spec.narrow))
 
     def weight(self, name: str, weight: Tensor) -> tuple[Weight, int, Tensor]:
@@ -42,7 +42,7 @@ class TrainedSites:
         spec = quantizer.spec
         if not spec.symmetric or not spec.narrow:
             raise ConfigError(f"{name} must have a symmetric grid in an integer program: train with plan=integer")
-        scale, zero_point = (each.flatten() for each in quantizer.fixed_scales())
+        scale, zero_point = (each.flatten() for each in quantizer.fixed_scales()[:2])
         if scale.numel() not in (1, weight.size(0)):
             rule = f"have one scale, or one for each of {weight.size(0)} outputs, in an integer program"
             raise ConfigError.rule(name, rule, scale.numel())

@@ -18,14 +18,16 @@ import torch
 from torch import Tensor
 
 from dqrun.graphs import CSR, Rows, SparseRows
-from dqrun.kernels import reference, sparse
+from dqrun.kernels import reference, rows, sparse
 from dqrun.kernels.blocks import in_one_block
 from dqrun.kernels.choice import ran, use
+from dqrun.kernels.grid_of_range import Grid
 from dqrun.kernels.noise import NO_NOISE, Noise
 from dqrun.kernels.ops import channels, dense, edges, ranges, rounding, sums
 from dqrun.kernels.reference import Range
 
 __all__ = [
+    "Grid",
     "Noise",
     "Range",
     "Rows",
@@ -36,9 +38,11 @@ __all__ = [
     "edge_softmax",
     "fake_quantize",
     "fake_quantize_broadcast",
+    "fake_quantize_rows",
     "linear",
     "message_range",
     "ran",
+    "row_extremes",
     "segment_reduce",
     "spmm",
     "spmm_quantized",
@@ -95,11 +99,13 @@ def fake_quantize_broadcast(
     estimator: str = "ste",
     relu: bool = False,
     noise: Noise | None = None,
+    offset: Tensor | None = None,
 ) -> R:
     """`fake_quantize` with several scales: float32 `scale` and int32 `zero_point`, of one shape, broadcast to x.
 
     [C, 1] for x [C, K] is a scale for each output channel of a weight, [N, 1] for x [N, F] one for each node. Sparse
-    rows take [N, 1]. The gradient of a scale is the sum over the elements that share it.
+    rows take [N, 1]. The gradient of a scale is the sum over the elements that share it. offset: float32 of the same
+    shape, subtracted before and added after rounding, or None; no gradient. Sparse rows take none.
     """
     if isinstance(x, SparseRows):
         row, exact = x.where.places.row, sparse.of_values(x, protected)
@@ -107,9 +113,39 @@ def fake_quantize_broadcast(
         values = fake_quantize_broadcast(x.values, scale, zero_point, qmin, qmax, exact, estimator, relu, noise)
         return cast(R, x.with_values(values))
     grid = (scale, zero_point, qmin, qmax)
-    if protected is None and noise is None and not relu and in_one_block(scale.shape):
+    if protected is None and noise is None and offset is None and not relu and in_one_block(scale.shape):
         return cast(R, channels.fake_quantize_broadcast(x, *grid, estimator))
-    return cast(R, reference.fake_quantize(x, *grid, protected, estimator, relu, noise))
+    return cast(R, reference.fake_quantize(x, *grid, protected, estimator, relu, noise, offset))
+
+
+def fake_quantize_rows(
+    x: R,
+    size: int,
+    grid: Grid,
+    protected: Tensor | None = None,
+    estimator: str = "ste",
+    relu: bool = False,
+    noise: Noise | None = None,
+) -> R:
+    """`fake_quantize_broadcast` with the grids of `row_extremes` and `Grid.scales`, for x [N, ...] in one pass.
+
+    No element lies outside the range of its own row, so that "clipped" is the identity, as "ste". Scales get no
+    gradient. Sparse rows stay sparse: their grids are those of `Grid.with_zero`.
+    """
+    if isinstance(x, SparseRows):
+        scale, zero_point, _ = grid.with_zero().scales(*row_extremes(x, size))
+        estimator, ends = "ste" if estimator == "clipped" else estimator, (grid.qmin, grid.qmax)
+        return cast(R, fake_quantize_broadcast(x, scale, zero_point, *ends, protected, estimator, relu, noise))
+    return cast(R, rows.fake_quantize_rows(x, size, grid, protected, estimator, relu, noise))
+
+
+def row_extremes(x: Rows, size: int) -> Range:
+    """Least and largest element of each row of x [N, ...], or of each `size` neighbouring elements of one; no gradient.
+
+    size 0: of whole rows. Both broadcast to x: they are [N, 1, ...], or of x's shape where rows have parts. Sparse rows
+    are taken whole, [N, 1], whatever `size`, and with the zeros that they leave out.
+    """
+    return rows.sparse_extremes(x) if isinstance(x, SparseRows) else rows.row_extremes(x, size)
 
 
 def dropout(x: R, p: float, training: bool) -> R:

@@ -28,8 +28,13 @@ def fake_quantize(
     estimator: str = "ste",
     relu: bool = False,
     noise: Noise | None = None,
+    offset: Tensor | None = None,
 ) -> Tensor:
-    y: Tensor = _FakeQuantize.apply(x, scale, zero_point, qmin, qmax, protected, estimator)  # type: ignore[no-untyped-call]
+    shifted = x if offset is None else x - offset
+    y: Tensor = _FakeQuantize.apply(shifted, scale, zero_point, qmin, qmax, protected, estimator)  # type: ignore[no-untyped-call]
+    if offset is not None:
+        y = y + offset
+        y = y if protected is None else torch.where(of_rows(protected, x), x, y)
     if noise is not None:
         y = torch.where(keeps(x, 1 - noise.rate, noise.low, noise.high), y, x)
     return y.relu() if relu else y

@@ -73,8 +73,12 @@ class Method:
         return Quantizer(*parts, protects=self.protects(point), name=point.name)
 
     def scales(self, point: Point, spec: QuantSpec) -> ScaleProvider:
-        """Where the scales of a point come from: the range that `observer` or `weight_observer` sees."""
-        from dqrun.quant import RangeObserver
+        """Where the scales of a point come from: its rows themselves where `quant.activation_granularity` says so, else
+        the range that `observer` or `weight_observer` sees."""
+        from dqrun.quant import RangeObserver, RowRange
+
+        if spec.granularity.per_row:
+            return RowRange(spec)
 
         how = self.config.weight_observer if point.is_weight else self.config.observer
         tail = point.cut_tail(how.tail)

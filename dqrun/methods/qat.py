@@ -58,13 +58,14 @@ class Qat(Method):
     config: QatConfig
 
     def scales(self, point: Point, spec: QuantSpec) -> ScaleProvider:
-        from dqrun.quant import LearnedScale, RangeObserver
+        from dqrun.quant import LearnedRowFactor, LearnedScale, RangeObserver
 
-        observed = super().scales(point, spec)
+        found = super().scales(point, spec)
         if not self.config.learned_scale:
-            return observed
-        assert isinstance(observed, RangeObserver)
-        return LearnedScale(observed, from_mean=point.is_weight)
+            return found
+        if isinstance(found, RangeObserver):
+            return LearnedScale(found, from_mean=point.is_weight)
+        return LearnedRowFactor(spec)
 
     def stages(self, train: TrainConfig) -> list[Stage]:
         from dqrun.quant import Phase

@@ -118,6 +118,7 @@ def build_network(
         readout=config.readout if graph_level else None,
         head=head,
         nonnegative_states=nonnegative_states(config, channels[: hidden + 1]),
+        scalar_features=channels[0] == 1,
     )
 
 

@@ -40,12 +40,12 @@ class GATLayer(AttentionLayer):
         bound = (6 / (heads + head_channels)) ** 0.5  # PyG's glorot of a [1, heads, channels] tensor
         nn.init.uniform_(self.attention, -bound, bound)
         self.sites = Sites(
-            input=Site(nonnegative=nonnegative_input),
+            input=Site(nonnegative=nonnegative_input, scalars=in_channels == 1),
             weight=Site(self.weight, channels=(1,)),
             attention=Site(self.attention, channels=(0, 1)),  # each vector of each head is an output channel
             features=Site(),
-            logit=Site(),
-            coefficient=Site(nonnegative=True),
+            logit=Site(scalars=True),
+            coefficient=Site(nonnegative=True, scalars=True),
             message=Site(),
             aggregate=Site(),
             output=Site(),

@@ -45,10 +45,10 @@ class GATv2Layer(AttentionLayer):
         nn.init.xavier_uniform_(self.attention)
         self.features = Sites(source=Site()) if share_weights else Sites(source=Site(), target=Site())
         self.sites = Sites(
-            input=Site(nonnegative=nonnegative_input),
+            input=Site(nonnegative=nonnegative_input, scalars=in_channels == 1),
             attention=Site(self.attention, channels=(0,)),
-            logit=Site(),
-            coefficient=Site(nonnegative=True),
+            logit=Site(scalars=True),
+            coefficient=Site(nonnegative=True, scalars=True),
             message=Site(),
             aggregate=Site(),
             output=Site(),

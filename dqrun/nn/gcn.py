@@ -40,10 +40,10 @@ class GCNLayer(Layer):
         self.bias = nn.Parameter(torch.zeros(out_channels))
         nn.init.xavier_uniform_(self.weight)
         self.sites = Sites(
-            input=Site(nonnegative=nonnegative_input),
+            input=Site(nonnegative=nonnegative_input, scalars=in_channels == 1),
             weight=Site(self.weight, channels=(1,)),
             features=Site(),
-            edge_weight=Site(nonnegative=True),
+            edge_weight=Site(nonnegative=True, scalars=True),
             message=Site(),
             aggregate=Site(),
             output=Site(),

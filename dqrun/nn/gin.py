@@ -45,9 +45,9 @@ class GINLayer(Layer):
         self.eps = nn.Parameter(torch.zeros(1))
         self.mlp = MLP([in_channels, *[hidden_channels] * (mlp_layers - 1), out_channels], norm)
         self.sites = Sites(
-            input=Site(nonnegative=nonnegative_input),
-            message=Site(nonnegative=nonnegative_input),
-            aggregate=Site(nonnegative=nonnegative_input),
+            input=Site(nonnegative=nonnegative_input, scalars=in_channels == 1),
+            message=Site(nonnegative=nonnegative_input, scalars=in_channels == 1),
+            aggregate=Site(nonnegative=nonnegative_input, scalars=in_channels == 1),
             output=Site(),
         )
 

@@ -55,9 +55,9 @@ class GINELayer(Layer):
         )
         self.mlp = MLP([in_channels, *[hidden_channels] * (mlp_layers - 1), out_channels], norm)
         self.sites = Sites(
-            input=Site(nonnegative=nonnegative_input),
-            message=Site(nonnegative=True),
-            aggregate=Site(nonnegative=True),
+            input=Site(nonnegative=nonnegative_input, scalars=in_channels == 1),
+            message=Site(nonnegative=True, scalars=in_channels == 1),
+            aggregate=Site(nonnegative=True, scalars=in_channels == 1),
             output=Site(),
         )
 

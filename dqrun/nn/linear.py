@@ -24,7 +24,11 @@ class Linear(nn.Module):
         super().__init__()
         plain = nn.Linear(in_channels, out_channels)
         self.weight, self.bias = plain.weight, plain.bias
-        self.sites = Sites(input=Site(nonnegative=nonnegative_input), weight=Site(self.weight), output=Site())
+        self.sites = Sites(
+            input=Site(nonnegative=nonnegative_input, scalars=in_channels == 1),
+            weight=Site(self.weight),
+            output=Site(scalars=out_channels == 1),
+        )
 
     def forward(self, x: Rows, protected: Tensor | None = None, relu: bool = False) -> Tensor:
         """float32 [N, in] -> [N, out]; `protected`: bool [N], rows that stay exact; `relu`: a ReLU follows."""

@@ -65,8 +65,12 @@ class GNN(nn.Module):
         readout: str | None = None,
         head: Head | None = None,
         nonnegative_states: Sequence[bool] = (),
+        scalar_features: bool = False,
     ) -> None:
-        """`nonnegative_states`: of each state, whether it has no negative values; empty: nothing is known."""
+        """`nonnegative_states`: of each state, whether it has no negative values; empty: nothing is known.
+
+        `scalar_features`: state 0 is one number for each node.
+        """
         super().__init__()
         self.encoder = encoder
         self.layers = nn.ModuleList(layers)
@@ -74,7 +78,10 @@ class GNN(nn.Module):
         self.activation, self.residual, self.readout = activation, residual, readout
         self.head = head
         signs = nonnegative_states or [False] * (self.num_hidden + 1)
-        self.states = nn.ModuleList(Site(nonnegative=sign, fp32_by_default=True) for sign in signs)
+        self.states = nn.ModuleList(
+            Site(nonnegative=sign, fp32_by_default=True, scalars=scalar_features and i == 0)
+            for i, sign in enumerate(signs)
+        )
 
     @property
     def message_passing(self) -> list[Layer]:

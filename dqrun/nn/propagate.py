@@ -41,7 +41,7 @@ class Messages(Generic[R]):
         return kernels.message_range(self.csr, self.x, self.weight, tail, self.protected, seen, percentile)
 
     def fake_quantize(self, scales: Scales, spec: QuantSpec, estimator: str, noise: kernels.Noise | None) -> R:
-        rounding = (*scales, spec.qmin, spec.qmax, self.protected, estimator, noise)
+        rounding = (scales.scale, scales.zero_point, spec.qmin, spec.qmax, self.protected, estimator, noise)
         return kernels.spmm_quantized(self.csr, self.x, self.weight, *rounding)
 
     def exact(self) -> R:
@@ -56,7 +56,7 @@ def propagate(csr: CSR, h: R, weight: Tensor | None, site: Site, protected: Tens
     for each message. No tensor of E rows is made.
 
     With a scale for each row (`Granularity.per_row`) a message has its source's, times its weight: the source's row is
-    rounded, once for all edges that leave it.
+    rounded, once for all edges that leave it, and noise is drawn once for them.
     """
     quantizer = site.quantizer
     if quantizer is None or quantizer.phase is Phase.BYPASS:

@@ -39,9 +39,9 @@ class SAGELayer(Layer):
         neighbour, root = nn.Linear(in_channels, out_channels), nn.Linear(in_channels, out_channels, bias=False)
         self.neighbour, self.root, self.bias = Matrix(neighbour.weight), Matrix(root.weight), neighbour.bias
         self.sites = Sites(
-            input=Site(nonnegative=nonnegative_input),
-            message=Site(nonnegative=nonnegative_input),
-            features=Site(nonnegative=nonnegative_input),
+            input=Site(nonnegative=nonnegative_input, scalars=in_channels == 1),
+            message=Site(nonnegative=nonnegative_input, scalars=in_channels == 1),
+            features=Site(nonnegative=nonnegative_input, scalars=in_channels == 1),
             output=Site(),
         )
 

@@ -11,6 +11,7 @@ from dqrun.quant.plan import QuantPlan
 from dqrun.quant.point import Point
 from dqrun.quant.quantizer import Quantizer
 from dqrun.quant.rounding import Rounding, UniformRounding
+from dqrun.quant.row_range import LearnedRowFactor, RowRange
 from dqrun.quant.scales import Phase, Quantizable, ScaleProvider
 from dqrun.quant.site import Site, Sites, named_sites
 from dqrun.quant.spec import QuantSpec, Scales
@@ -21,6 +22,7 @@ __all__ = [
     "ROW",
     "TENSOR",
     "Granularity",
+    "LearnedRowFactor",
     "LearnedScale",
     "Phase",
     "Point",
@@ -30,6 +32,7 @@ __all__ = [
     "Quantizer",
     "RangeObserver",
     "Rounding",
+    "RowRange",
     "ScaleProvider",
     "Scales",
     "Site",

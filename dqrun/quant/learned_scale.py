@@ -7,9 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dqrun.kernels.grid_of_range import SMALLEST_SCALE
 from dqrun.quant.observer import RangeObserver
 from dqrun.quant.scales import Phase, Quantizable, ScaleProvider
-from dqrun.quant.spec import SMALLEST_SCALE, Scales
+from dqrun.quant.spec import Scales
 
 
 class LearnedScale(ScaleProvider):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import nn
@@ -60,9 +60,22 @@ class QuantPlan:
             signed=not site.nonnegative,
             symmetric=symmetric,
             narrow=symmetric and not site.nonnegative,
-            granularity=Granularity(self.quant.weight_granularity) if site.is_weight else TENSOR,
             headroom=rule.headroom or 0.0,
+            **self._ranges(site),
         )
+
+    def _ranges(self, site: Site) -> dict[str, Any]:
+        """What shares a range at a site, and where zero lies in it."""
+        if site.is_weight:
+            return {"granularity": Granularity(self.quant.weight_granularity)}
+        kind = self.quant.activation_granularity
+        if site.scalars or kind == "tensor":
+            return {"granularity": TENSOR}
+        return {
+            "granularity": Granularity(kind, self.quant.group_size if kind == "group" else 0),
+            "offset": self.quant.row_offset,
+            "power_of_two": self.quant.row_scale == "power_of_two",
+        }
 
     def apply(self, model: nn.Module, method: MakesQuantizers, generator: torch.Generator | None = None) -> list[str]:
         """Puts the quantiser of `method`, or that of `quant.quantizer`, into each site that the plan quantises.

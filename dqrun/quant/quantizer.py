@@ -79,7 +79,7 @@ class Quantizer(nn.Module):
         return self.scales.fixed()
 
     def _rounded(self, tensor: Quantizable[T]) -> T:
-        return self.rounding(tensor, self.scales(tensor))  # type: ignore[no-any-return]  # nn.Module.__call__
+        return self.scales.rounded(tensor, self.rounding)
 
     def _require_scales(self) -> None:
         """Once per evaluation, not per call: reading a range synchronises a GPU."""

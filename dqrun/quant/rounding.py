@@ -9,8 +9,10 @@ from torch import nn
 
 from dqrun import kernels
 from dqrun.errors import ConfigError
+from dqrun.kernels import R
 from dqrun.quant.scales import Quantizable
 from dqrun.quant.spec import QuantSpec, Scales
+from dqrun.quant.values import Values
 
 T = TypeVar("T")
 
@@ -65,6 +67,10 @@ class UniformRounding(Rounding):
 
     def forward(self, tensor: Quantizable[T], scales: Scales) -> T:
         return tensor.fake_quantize(scales, self.spec, self.estimator, self._draw_noise())
+
+    def round_rows(self, tensor: Values[R]) -> R:
+        """The same with the scales that rows take from themselves: see `RowRange`."""
+        return tensor.fake_quantize_rows(self.spec, self.estimator, self._draw_noise())
 
     def _draw_noise(self) -> kernels.Noise | None:
         """Which elements of the next tensor are to be rounded; None: all."""

@@ -13,6 +13,7 @@ from dqrun.errors import ConfigError
 from dqrun.kernels import Rows
 from dqrun.quant.spec import QuantSpec, Scales
 
+T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
 
@@ -84,6 +85,10 @@ class ScaleProvider(nn.Module):
     def forward(self, tensor: Quantizable[object]) -> Scales:
         """The scales with which the tensor is rounded; in training a learned one takes a gradient."""
         raise NotImplementedError
+
+    def rounded(self, tensor: Quantizable[T], rounding: Callable[[Quantizable[T], Scales], T]) -> T:
+        """What the tensor gives, rounded with its scales."""
+        return rounding(tensor, self(tensor))
 
     def fixed(self) -> Scales:
         """The scales of every tensor in evaluation, without gradient; raises ConfigError where there are none."""

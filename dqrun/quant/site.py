@@ -17,7 +17,8 @@ class Site(nn.Module):
     `weight`: the parameter that passes here (quant.weight_bits, method.weight_observer), of which the shape is kept;
     None: an activation does. `channels`: the dimensions of the weight that number output channels.
     `nonnegative`: the tensor has no negative values (it follows a ReLU), so its grid may be unsigned.
-    `fp32_by_default`: exact as well where no rule of the plan says otherwise.
+    `fp32_by_default`: exact as well where no rule of the plan says otherwise. `scalars`: rows are single numbers, or
+    one for each head of an attention. Ranges of their own would make them exact, so they share the tensor's.
     """
 
     def __init__(
@@ -26,10 +27,12 @@ class Site(nn.Module):
         channels: tuple[int, ...] = (0,),
         nonnegative: bool = False,
         fp32_by_default: bool = False,
+        scalars: bool = False,
     ) -> None:
         super().__init__()
         self.weight_shape = None if weight is None else tuple(weight.shape)
         self.channels, self.nonnegative, self.fp32_by_default = channels, nonnegative, fp32_by_default
+        self.scalars = scalars
         self.quantizer: Quantizer | None = None
 
     @property

@@ -9,17 +9,22 @@ import torch
 from torch import Tensor
 
 from dqrun.errors import ConfigError
+from dqrun.kernels.grid_of_range import Grid
 from dqrun.quant.granularity import TENSOR, Granularity
 
-SMALLEST_SCALE = 4 * torch.finfo(torch.float32).tiny  # smaller ones would overflow float32 when inverted
-SMALLEST_UNIT_SCALE = torch.finfo(torch.float32).eps
+OFFSETS = ("inside", "integer", "real")
 
 
 class Scales(NamedTuple):
-    """What codes are worth: float32 `scale`, int32 `zero_point`, of one shape, which broadcasts to the tensor's."""
+    """What codes are worth: code q stands for `scale * (q - zero_point) + offset`.
+
+    float32 `scale`, int32 `zero_point` and float32 `offset`, of one shape, which broadcasts to the tensor's. An offset
+    of None is 0, and so it is on every grid but those of `QuantSpec.offset` "real".
+    """
 
     scale: Tensor
     zero_point: Tensor
+    offset: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -29,8 +34,13 @@ class QuantSpec:
     A code q stands for the real number `scale * (q - zero_point)` (Jacob et al. 2018, eq. 1), q from `qmin` to `qmax`.
 
     `bits`: width, 1..8. `signed`: codes on both sides of 0, otherwise from 0. `symmetric`: zero point 0; otherwise the
-    grid is affine, [low, high] goes to [qmin, qmax]. Zero is always a value of the grid. `narrow`: a signed grid leaves
-    out its most negative code. `granularity`: what shares a scale.
+    grid is affine, [low, high] goes to [qmin, qmax]. `narrow`: a signed grid leaves out its most negative code.
+    `granularity`: what shares a scale.
+
+    `offset`, of an affine grid: where zero lies on it. "inside": the range is widened to hold zero, which has a code.
+    "integer": zero is a whole number of steps from the codes, the zero point may lie outside [qmin, qmax], by up to
+    `MOST_RANGES_AWAY` (16) ranges: the range counts as at least 1/16 of the size of its larger end. "real": zero lies
+    anywhere; qmin stands for low itself (`Scales.offset`). `power_of_two`: the scale is the next larger power of two.
 
     `headroom`: share by which the range is widened first. The ends of a range are values that occur, and values are
     often multiples of one another (sums of codes, ends of opposite sign), so that without it many lie half-way between
@@ -47,12 +57,16 @@ class QuantSpec:
     granularity: Granularity = TENSOR
     headroom: float = 0.0
     collapsed: str = "zero"
+    offset: str = "inside"
+    power_of_two: bool = False
 
     def __post_init__(self) -> None:
         if not 1 <= self.bits <= 8:
             raise ConfigError.rule("spec.bits", "be in 1..8", self.bits)
         if self.narrow and not self.signed:
             raise ConfigError.rule("spec.narrow", "be false for an unsigned grid", self.narrow)
+        if self.offset not in OFFSETS:
+            raise ConfigError.rule("spec.offset", f"be one of {', '.join(OFFSETS)}", self.offset)
 
     @property
     def qmin(self) -> int:
@@ -64,31 +78,23 @@ class QuantSpec:
         """Largest code."""
         return (1 << (self.bits - 1 if self.signed else self.bits)) - 1
 
-    def scales(self, low: Tensor, high: Tensor) -> Scales:
-        """Scales of the grids that cover [low, high] (float32, any one shape), headroom and zero."""
-        low, high = low.clamp(max=0.0), high.clamp(min=0.0)
-        if self.headroom:
-            low, high = low * (1.0 + self.headroom), high * (1.0 + self.headroom)
-        if self.symmetric:
-            scale = self._scale((torch.maximum(-low, high) if self.signed else high) / self.qmax)
-            return Scales(scale, torch.zeros_like(scale, dtype=torch.int32))
-        scale = self._scale((high - low) / (self.qmax - self.qmin))
-        zero_point = (self.qmin - torch.round(low / scale)).clamp(self.qmin, self.qmax)
-        if self.collapsed == "unit":
-            zero_point = zero_point.where(high > low, 0.0)
-        return Scales(scale, zero_point.to(torch.int32))
+    @property
+    def grid(self) -> Grid:
+        """The same as kernels take it."""
+        how = self.headroom, self.offset, self.power_of_two, self.collapsed
+        return Grid(self.qmin, self.qmax, self.symmetric, *how)
 
-    def _scale(self, step: Tensor) -> Tensor:
-        """The scale of a range in which two codes lie `step` >= 0 apart, both float32."""
-        if self.collapsed == "unit":
-            return step.clamp(min=SMALLEST_UNIT_SCALE).where(step > 0, 1.0)
-        return step.clamp(min=SMALLEST_SCALE)
+    def scales(self, low: Tensor, high: Tensor) -> Scales:
+        """Scales of the grids that cover [low, high] (float32, any one shape) and headroom: see `Grid.scales`."""
+        return Scales(*self.grid.scales(low, high))
 
     def encode(self, x: Tensor, scales: Scales) -> Tensor:
         """Codes of real numbers, int32, same shape: round half to even, then clamp to [qmin, qmax]."""
+        x = x if scales.offset is None else x - scales.offset
         codes = torch.round(x * (1.0 / scales.scale)) + scales.zero_point
         return codes.clamp(self.qmin, self.qmax).to(torch.int32)
 
     def decode(self, codes: Tensor, scales: Scales) -> Tensor:
         """Real numbers (dtype of `scale`) that codes stand for, same shape."""
-        return (codes - scales.zero_point).to(scales.scale.dtype) * scales.scale
+        x = (codes - scales.zero_point).to(scales.scale.dtype) * scales.scale
+        return x if scales.offset is None else x + scales.offset

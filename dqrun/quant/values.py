@@ -45,8 +45,17 @@ class Values(Generic[R]):
         return kernels.channel_range(self.x, shape, tail, seen, percentile)
 
     def fake_quantize(self, scales: Scales, spec: QuantSpec, estimator: str, noise: kernels.Noise | None) -> R:
-        rounding = kernels.fake_quantize_broadcast if scales.scale.dim() else kernels.fake_quantize
-        return rounding(self.x, *scales, spec.qmin, spec.qmax, self.protected, estimator, self.relu, noise)
+        scale, zero_point, offset = scales
+        how = spec.qmin, spec.qmax, self.protected, estimator, self.relu, noise
+        if scale.dim():
+            return kernels.fake_quantize_broadcast(self.x, scale, zero_point, *how, offset)
+        assert offset is None
+        return kernels.fake_quantize(self.x, scale, zero_point, *how)
+
+    def fake_quantize_rows(self, spec: QuantSpec, estimator: str, noise: kernels.Noise | None) -> R:
+        """What `fake_quantize` gives with the scales that rows take from themselves, in one pass."""
+        size = spec.granularity.size
+        return kernels.fake_quantize_rows(self.x, size, spec.grid, self.protected, estimator, self.relu, noise)
 
     def exact(self) -> R:
         return cast(R, self.x.relu()) if self.relu else self.x

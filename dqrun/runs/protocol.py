@@ -56,7 +56,7 @@ def canonical(config: RunConfig) -> RunConfig:
 
     The metric has its name. FP32 has no method, no plan, no grids and no warm start, and without a warm start there is
     nothing to fine-tune; without batch norms there is nothing to re-estimate; a method says which of its own choices
-    have an effect; weights in FP32 have no granularity. In a plan that lifts no exception, what it says of `states.*`
+    have an effect; what stays in FP32 has no granularity. In a plan that lifts no exception, what it says of `states.*`
     and of the grids of exact sites means nothing.
     """
     metric = metric_of(config.dataset.task, config.dataset.metric)
@@ -67,8 +67,7 @@ def canonical(config: RunConfig) -> RunConfig:
         config = replace(config, train=replace(config.train, bn_reestimation=0))
     if config.quant.is_fp32:
         return replace(config, quant=FP32, method=fp32_method(), plan=PlanConfig(name="none"))
-    quant = replace(config.quant, weight_granularity=config.quant.effective_granularity)
-    config = replace(config, quant=quant, method=config.method.effective())
+    config = replace(config, quant=config.quant.effective, method=config.method.effective())
     rules = config.plan.rules
     if any(rule.fp32 is False for rule in rules.values()):
         return config

@@ -37,7 +37,7 @@ class SwappedConv(nn.Module):
         self.layer, self.index, self.names = layer, index, names
         self.self_loops, self.loop_weight = self_loops, loop_weight
         self.in_channels, self.out_channels = layer.in_channels, layer.out_channels
-        self.state = Site(fp32_by_default=True)
+        self.state = Site(fp32_by_default=True, scalars=layer.in_channels == 1)
         self._pass = forward_pass
 
     def forward(self, x: Tensor, edge_index: Tensor, *args: Any, **kwargs: Any) -> Tensor:

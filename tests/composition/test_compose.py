@@ -123,8 +123,11 @@ def test_repeated_jobs_are_one_job() -> None:
     ("override", "message"),
     [
         ("dataset=coar", "dataset must be one of airports_usa, ..., got 'coar'; did you mean 'cora'?"),
-        ("quant=int5", "quant must be one of fp32, int4, int8, w4a8, got 'int5'; did you mean 'int8'?"),
-        ("quant=4", "quant must be one of fp32, int4, int8, w4a8, got '4'"),
+        (
+            "quant=int5",
+            "quant must be one of fp32, int2, int3, int4, int8, w2a4, w4a2, w4a8, got 'int5'; did you mean 'int8'?",
+        ),
+        ("quant=4", "quant must be one of fp32, int2, int3, int4, int8, w2a4, w4a2, w4a8, got '4'"),
         ("model=null", f"model must be one of {MODELS}, got 'null'"),
         ("model=[gin]", f"model must be one of {MODELS}, got '[gin]'; did you mean 'gin'?"),
         ("experiment=nope", "experiment must be one of ..., got 'nope'"),

@@ -30,7 +30,7 @@ def test_watching_changes_nothing(name: str, trained: Make, random_graph: Make, 
 
 def test_rounding_in_blocks_is_the_rule_of_the_grid(trained: Make) -> None:
     quantizer = dict(named_sites(trained("gcn")))["states.1"].quantizer
-    scale, zero_point = quantizer.fixed_scales()
+    scale, zero_point, _ = quantizer.fixed_scales()
     scales = Scales(scale.double(), zero_point)
     x: Tensor = torch.randn(BLOCK // 2 + 3, 7, dtype=torch.float64)
     codes = quantizer.spec.encode(x, scales)

@@ -84,7 +84,7 @@ def test_a_weights_step_begins_as_lsqs(symmetric: bool) -> None:
     q(torch.zeros(6, 5))
     assert not learned(q).begun
     q(weight)
-    scale, zero_point = q.fixed_scales()
+    scale, zero_point, _ = q.fixed_scales()
     assert scale.item() == pytest.approx(2 * weight.abs().mean().item() / math.sqrt(7)) and zero_point == 0
 
 
@@ -118,7 +118,7 @@ def test_noise_gives_a_gradient_of_what_was_rounded() -> None:
     y = q(x)
     y.sum().backward()
     assert learned(q).log_scale.grad is not None
-    scale, zero_point = q.fixed_scales()
+    scale, zero_point, _ = q.fixed_scales()
     low, high = q.spec.qmin - zero_point, q.spec.qmax - zero_point
     place = x / scale.detach()
     slope = torch.where(place <= low, low, torch.where(place >= high, high, place.round() - place))
