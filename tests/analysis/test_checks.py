@@ -122,3 +122,12 @@ def test_twelve_configurations_are_read_in_full(write_run: WriteRun, tmp_path: P
         method = replace(config.method, learned_scale=learned, observe_epochs=epochs)
         OmegaConf.save(OmegaConf.structured(replace(config, method=method)), folder / "config.yaml")
     assert list(differing(cells_of(tmp_path))) == ["method.learned_scale", "method.observe_epochs"]
+
+
+def test_of_many_configurations_the_first_may_be_the_odd_one(write_run: WriteRun, tmp_path: Path) -> None:
+    (config,) = load_configs(["quant=int4"])
+    for i in range(MANY + 1):
+        folder = write_run(run_id=f"r{i:02}", cell_hash=f"c{i}")
+        train = replace(config.train, lr=0.5 if i == 0 else 0.25)
+        OmegaConf.save(OmegaConf.structured(replace(config, train=train)), folder / "config.yaml")
+    assert differing(cells_of(tmp_path)) == {"train.lr": [0.5] + [0.25] * MANY}

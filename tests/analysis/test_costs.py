@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from dqrun.analysis.costs import Costs, Size, costs, width
 from dqrun.composition.compose import load_configs
+from dqrun.config import SiteRule
 from dqrun.errors import ConfigError
-from dqrun.nn import GNN, GCNLayer, Layer
+from dqrun.nn import GNN, GATLayer, GCNLayer, Layer
 from dqrun.nn.build import build_model
 from dqrun.quant import Quantizer, QuantSpec, RangeObserver, Site, UniformRounding, named_sites
 
@@ -49,6 +52,33 @@ def test_a_gcn_by_hand(quant: str, weights: int, activations: int) -> None:
         bit_operations=matmuls * (weights + activations) / 2 + gathers * activations,
         bit_operations_product=matmuls * weights * activations + gathers * activations**2,
     )
+
+
+def test_attention_has_widths_of_its_own() -> None:
+    """The vectors at 2 bits, the coefficients at 3, all else at 4."""
+    (config,) = load_configs(["dataset=cora", "model=gat", "model.layers=1", "quant=int4", "plan=integer"])
+    own = {"layers.0.attention": SiteRule(fp32=False, bits=2), "layers.0.coefficient": SiteRule(fp32=False, bits=3)}
+    config = replace(config, plan=replace(config.plan, rules={**config.plan.rules, **own}))
+    model = build_model(config, 10, 0, 3)
+    layer = model.message_passing[0]
+    assert isinstance(layer, GATLayer)
+    channels = layer.heads * layer.head_channels
+    rows, edges = 7, 20
+    products, sums = 2 * rows * channels, edges * channels
+    expected = rows * 10 * channels * 4 + products * (4 + 2) / 2 + sums * (4 + 3) / 2
+    assert costs(model, Size(rows, edges)).bit_operations == expected
+
+
+def test_gine_by_hand() -> None:
+    """A layer of GINE adds edge rows to messages, then sums these over edges."""
+    (config,) = load_configs(["dataset=zinc", "model=gine", "quant=fp32", "model.layers=1", "model.hidden=8"])
+    model = build_model(config, 0, 5, 1, edge_categories=3)
+    found = costs(model, Size(nodes=7, edges=20, graphs=2))
+    weights = {name: p.numel() for name, p in model.named_parameters() if p.dim() == 2 and name.endswith("weight")}
+    mlp = sum(number for name, number in weights.items() if ".mlp." in name)
+    head = sum(number for name, number in weights.items() if name.startswith("head."))
+    assert mlp == 2 * 8 * 8 and head > 0
+    assert found.macs == 20 * 8 + (20 + 7) * 8 + 7 * mlp + 7 * 8 + 2 * head
 
 
 def test_the_integer_plan_adds_plain_rows() -> None:
