@@ -155,6 +155,7 @@ method = Registry(
     "method.kind",
     {
         "dq": Entry("dqrun.methods.dq:DegreeQuant", "dqrun.methods.dq:DegreeQuantConfig"),
+        "mixed": Entry("dqrun.methods.mixed:Mixed", "dqrun.methods.mixed:MixedConfig"),
         "naive": Entry("dqrun.methods.naive:Naive", "dqrun.methods.naive:NaiveConfig"),
         "noisy": Entry("dqrun.methods.noisy:Noisy", "dqrun.methods.noisy:NoisyConfig"),
         "ptq": Entry("dqrun.methods.ptq:Ptq", "dqrun.methods.ptq:PtqConfig"),

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dqrun.analysis.costs import Costs, Size, costs
+from dqrun import register
+from dqrun.analysis.costs import Costs, Size, costs, measured_widths
 from dqrun.analysis.rows import Run, config_of
 from dqrun.config import DataConfig, RunConfig
 from dqrun.data.dataset import GraphDataset, load_dataset
 from dqrun.data.splits import split_for
 from dqrun.data.trial_data import TrialData
 from dqrun.nn.build import build_model, reads_edge_features, reads_edge_weights, uses_self_loops
+from dqrun.runs.model_file import load_model
+from dqrun.runs.store import MODEL
 
 
 class Datasets:
@@ -49,10 +52,12 @@ class Datasets:
     def costs(self, run: Run) -> Costs:
         """The costs of one forward pass of the run's network: over the graph of a node task, per mean graph otherwise.
 
-        Raises DataError or ConfigError where configuration or dataset are missing.
+        Widths that were learned are those of the run's model file. Raises DataError or ConfigError where
+        configuration, dataset or that file are missing.
         """
         parts = {name: (run.config or {}).get(name) for name in ("dataset", "model", "quant", "method", "plan")}
-        key = repr((parts, run.row.get("data_fingerprint")))
+        learnt = run.folder if self._learns_widths(run) else None
+        key = repr((parts, run.row.get("data_fingerprint"), learnt))
         if key not in self._costs:
             self._costs[key] = self._counted(run)
         return self._costs[key]
@@ -62,4 +67,12 @@ class Datasets:
         data = self.trial(config, run.row.get("fold"))
         packed = data.packed
         size = Size(packed.num_nodes / packed.num_graphs, packed.num_edges / packed.num_graphs)
-        return costs(build_model(config, **data.shapes), size)
+        if not self._learns_widths(run):
+            return costs(build_model(config, **data.shapes), size)
+        model, _ = load_model(run.folder / MODEL)
+        return costs(model, size, measured_widths(model, data.batches("test")))
+
+    def _learns_widths(self, run: Run) -> bool:
+        """Whether the widths of a run's network are in its model file alone."""
+        kind = str(((run.config or {}).get("method") or {}).get("kind"))
+        return kind in register.method and bool(register.method.get(kind).learns_widths)

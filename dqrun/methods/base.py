@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from dqrun import register
 from dqrun.config.method import MethodConfig, fp32_method
@@ -56,6 +56,9 @@ class Method:
     A method keeps nothing of a training: what it learns is in the network's parameters and buffers, so that
     checkpoints hold it.
     """
+
+    learns_widths: ClassVar[bool] = False
+    """Whether widths are a result of training: a configuration alone does not say them."""
 
     def __init__(self, config: MethodConfig, layers: int = 1) -> None:
         """`config`: of the class that is registered with the method. `layers`: message-passing layers."""

@@ -115,9 +115,10 @@ def quantizers(model: nn.Module) -> Iterable[Quantizer]:
 
 def split_parameters(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
     """A network's own parameters, in its order, and those of its quantisers, such as learned scales."""
-    learned = [parameter for quantizer in quantizers(model) for parameter in quantizer.parameters()]
-    known = {id(parameter) for parameter in learned}
-    return [parameter for parameter in model.parameters() if id(parameter) not in known], learned
+    learned = {
+        id(each): each for quantizer in quantizers(model) for each in quantizer.parameters()
+    }  # one may hold others
+    return [parameter for parameter in model.parameters() if id(parameter) not in learned], list(learned.values())
 
 
 def set_phase(model: nn.Module, phase: Phase) -> None:

@@ -26,6 +26,7 @@ from dqrun.errors import ConfigError, DataError
 from dqrun.nn import GNN
 from dqrun.nn.build import build_model
 from dqrun.quant import LearnedScale, RangeObserver
+from dqrun.quant.mixture import Mixture
 from dqrun.runs.records import check_types, parse_json, short
 
 FORMAT = "dqrun-model-1"
@@ -206,6 +207,8 @@ def _require_numbers(module: torch.nn.Module, prefix: str, state: dict[str, Tens
         if not bool((unseen | ((-torch.inf < low) & (low <= high) & (high < torch.inf))).all()):
             raise _Damage(f"{prefix} must be a range, got {short(low.tolist())}..{short(high.tolist())}")
         return
+    if isinstance(module, Mixture) and not -1 <= int(values["chosen"]) < len(module.candidates):
+        raise _Damage(f"{prefix}.chosen must be -1 or the number of a candidate, got {int(values['chosen'])}")
     for name, value in values.items():
         unknown = isinstance(module, LearnedScale) and name == "log_scale" and bool(value.isnan().all())  # not begun
         if value.is_floating_point() and not unknown and not bool(value.isfinite().all()):
