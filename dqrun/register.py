@@ -183,6 +183,7 @@ dataset = Registry(
     _lazy(
         folder="dqrun.data.sources.folder:load",
         gnn_benchmark="dqrun.data.sources.gnn_benchmark:load",
+        ogb="dqrun.data.sources.ogb:load",
         planetoid="dqrun.data.sources.planetoid:load",
         threads="dqrun.data.sources.threads:load",
         tu="dqrun.data.sources.tu:load",

@@ -22,8 +22,10 @@ from dqrun.composition.groups import config_folders, list_groups
 from dqrun.composition.overrides import Groups, check, parse, split_sweep
 from dqrun.composition.preset_text import require_text
 from dqrun.config import RunConfig, schema
+from dqrun.config.ogb import ogb_metric, ogb_task
 from dqrun.config.parts import PARTS, chosen_names, names_with_fields, node_of
 from dqrun.config.pyg import pyg_name
+from dqrun.config.tasks import is_node_task
 from dqrun.errors import ConfigError, suggestion
 from dqrun.plugins import asked_for, load_plugins, typed_plugins
 from dqrun.runs.protocol import canonical
@@ -39,6 +41,9 @@ def _register() -> None:
     renamed = not omegaconf.__version__.startswith("2.3.")  # in 2.3 the name belongs to an older function
     register: Any = OmegaConf.register_resolver if renamed else OmegaConf.register_new_resolver
     register("below_8_bits", _below_8_bits, replace=True)
+    register("if_nodes", _if_nodes, replace=True)
+    register("ogb_metric", ogb_metric, replace=True)
+    register("ogb_task", ogb_task, replace=True)
     register("pyg_name", pyg_name, replace=True)
 
 
@@ -92,6 +97,11 @@ def _store_plugins() -> None:
 def _below_8_bits(bits: int | None, then: float, otherwise: float) -> float:
     """`${below_8_bits:BITS,THEN,ELSE}`: settings that a paper gives for few bits and for INT8 (and FP32)."""
     return then if bits is not None and bits < 8 else otherwise
+
+
+def _if_nodes(task: str, then: float, otherwise: float) -> float:
+    """`${if_nodes:TASK,THEN,ELSE}`: settings of a recipe that serves tasks of nodes and of graphs."""
+    return then if is_node_task(task) else otherwise
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dqrun import register
+from dqrun.config.ogb import validate_ogb
 from dqrun.config.rules import LARGEST_SEED, doc, require, require_in, require_name, require_one_of
 from dqrun.config.tasks import METRIC_COLUMNS, METRICS, TASKS, kind_of
 from dqrun.paths import user_path
@@ -89,6 +90,8 @@ class DatasetConfig:
         require(self.max_one_hot_degree >= 0, "dataset.max_one_hot_degree", "be >= 0", self.max_one_hot_degree)
         require_in("dataset.graphs", self.graphs, 10, 1_000_000)
         require_in("dataset.seed", self.seed, 0, LARGEST_SEED)
+        if self.source == "ogb":
+            validate_ogb(self.name, self.task)
         if self.source == "folder":
             require(self.path is not None, "dataset.path", "name a folder for dataset=folder", self.path)
 

@@ -1,10 +1,12 @@
-"""ZIP archives and NPY arrays from bytes, with memory bounded by the size of the file; no pickles."""
+"""ZIP archives, gzip files and NPY arrays from bytes, with memory bounded by the size of the file; no pickles."""
 
 from __future__ import annotations
 
+import gzip
 import io
 import math
 import zipfile
+import zlib
 from typing import Any
 
 import numpy as np
@@ -38,6 +40,19 @@ def member_bytes(archive: zipfile.ZipFile, name: str) -> bytes:
         return archive.read(name)
     except Exception:  # as many kinds as there are ways to damage a member
         raise ValueError(f"its member {name!r:.60} is missing or damaged") from None
+
+
+def gunzip(content: bytes) -> bytes:
+    """The content of a gzip file. Raises ValueError for what is none, for a damaged one, and for a bomb."""
+    most = max(MOST_UNPACKED, MOST_RATIO * len(content))
+    try:
+        with gzip.GzipFile(fileobj=io.BytesIO(content)) as file:
+            unpacked = file.read(most + 1)
+    except (OSError, EOFError, zlib.error):
+        raise ValueError("it is truncated or no gzip file") from None
+    if len(unpacked) > most:
+        raise ValueError(f"it unpacks {len(content)} bytes to more than {most}")
+    return unpacked
 
 
 def read_npy(content: bytes) -> NDArray[Any]:

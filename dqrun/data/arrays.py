@@ -27,12 +27,12 @@ class GraphArrays:
     y: Tensor  # int64 classes or float32 targets, [G] or [N]; float32 labels [G, L] or [N, L], nan where unknown
     num_classes: int  # 0 for regression, L for labels
     x: Tensor | None = None  # float32 [N, F]
-    category: Tensor | None = None  # int64 [N]
+    category: Tensor | None = None  # int64 [N], or [N, K] columns of categories
     train: Tensor | None = None  # int64 ids of graphs, or of nodes; the three parts or none
     val: Tensor | None = None
     test: Tensor | None = None
     edge_weight: Tensor | None = None  # float32 [E], >= 0
-    edge_attr: Tensor | None = None  # float32 [E, D] features or int64 [E] categories
+    edge_attr: Tensor | None = None  # float32 [E, D] features, or int64 categories [E] or [E, K]
     folds: Tensor | None = None  # int8 [K, N] part of each node in K splits: 1 train, 2 val, 3 test, 0 none
     class_names: tuple[str, ...] = ()  # of each class or label; empty: they are called by their numbers
     warnings: tuple[str, ...] = ()  # lines that the user is told whenever the data is loaded
@@ -56,8 +56,9 @@ class GraphArrays:
             _require(self.x.dtype == torch.float32 and self.x.dim() == 2 and len(self.x) == num_nodes, "features")
             _require(bool(self.x.isfinite().all()), "features that are not finite")
         if self.category is not None:
-            _require(self.category.dtype == torch.int64 and self.category.shape == (num_nodes,), "categories")
-            _require(num_nodes == 0 or int(self.category.min()) >= 0, "categories")
+            _require(self.category.dtype == torch.int64 and self.category.dim() in (1, 2), "categories")
+            _require(len(self.category) == num_nodes, "categories")
+            _require(self.category.numel() == 0 or int(self.category.min()) >= 0, "categories")
         _require(len(self.class_names) in (0, self.num_classes), "names of classes")
         self._check_edge_data()
         self._check_parts()
@@ -71,8 +72,8 @@ class GraphArrays:
             _require(attr.dtype == torch.float32 and attr.dim() == 2 and len(attr) == num_edges, "edge features")
             _require(attr.size(1) > 0 and bool(attr.isfinite().all()), "edge features that are not finite")
         elif attr is not None:
-            _require(attr.dtype == torch.int64 and attr.shape == (num_edges,), "edge categories")
-            _require(num_edges == 0 or int(attr.min()) >= 0, "edge categories")
+            _require(attr.dtype == torch.int64 and attr.dim() in (1, 2) and len(attr) == num_edges, "edge categories")
+            _require(attr.numel() == 0 or int(attr.min()) >= 0, "edge categories")
 
     def _check_parts(self) -> None:
         parts = [getattr(self, name) for name in PARTS]

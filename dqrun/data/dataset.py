@@ -33,7 +33,7 @@ class GraphDataset:
     y: Tensor
     num_classes: int
     x: Tensor | None = None  # float32 [N, F]
-    category: Tensor | None = None  # int64 [N], >= 0
+    category: Tensor | None = None  # int64 [N], or [N, K] where nodes have columns of categories, >= 0
     official: Split | None = None
     folds: tuple[Split, ...] = ()  # splits that the data brings along, for protocol=kfold
     class_names: tuple[str, ...] = ()  # of each class or label; empty: they are called by their numbers

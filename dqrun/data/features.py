@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from dqrun.config import DatasetConfig
+from dqrun.data.columns import CategoryColumns, checked_columns, column_sizes, multi_hot
 from dqrun.data.dataset import GraphDataset
 from dqrun.data.packed import PackedGraphs
 from dqrun.data.splits import Split
@@ -70,7 +71,7 @@ class Categories:
         return self.category[node_index]
 
 
-KINDS = ("given", "one_hot_degree", "scaled_degree", "category")
+KINDS = ("given", "one_hot_degree", "scaled_degree", "category", "columns")
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,8 @@ class FeatureRule:
     `kind`: one of KINDS. `width`: columns of float features, or number of categories. `normalize_rows`: of given
     features. `mean`, `divisor`: of scaled degrees. `edge_weights`: whether the network reads them. `edge_channels`,
     `edge_categories`: columns of the edge features, or number of edge categories, that it reads; 0 for none.
+    `columns`, `edge_columns`: number of categories in each column, where nodes or edges have columns of categories;
+    `width` and `edge_channels` are then their sums.
     `class_names`: what its outputs are called; empty: by their numbers.
     """
 
@@ -92,6 +95,8 @@ class FeatureRule:
     edge_channels: int = 0
     edge_categories: int = 0
     class_names: tuple[str, ...] = ()
+    columns: tuple[int, ...] = ()
+    edge_columns: tuple[int, ...] = ()
 
     @classmethod
     def fit(cls, dataset: GraphDataset, split: Split, config: DatasetConfig) -> FeatureRule:
@@ -100,15 +105,18 @@ class FeatureRule:
         Raises ConfigError for features that the dataset does not have.
         """
         weight, attr = dataset.packed.edge_weight, dataset.packed.edge_attr
-        channels = categories = 0
+        channels, categories = 0, 0
+        columns: tuple[int, ...] = ()
         if attr is not None and config.edge_features:
-            channels = attr.size(1) if attr.is_floating_point() else 0
+            columns = column_sizes(attr) if attr.dim() == 2 and not attr.is_floating_point() else ()
+            channels = attr.size(1) if attr.is_floating_point() else sum(columns)
             categories = 0 if channels or not attr.numel() else int(attr.max()) + 1
         return replace(
             cls._fit_nodes(dataset, split, config),
             edge_weights=weight is not None and config.edge_weights,
             edge_channels=channels,
             edge_categories=categories,
+            edge_columns=columns,
             class_names=dataset.class_names,
         )
 
@@ -125,6 +133,9 @@ class FeatureRule:
                 raise ConfigError.rule(
                     "dataset.features", f"be given or degree: {dataset.name} has no categories", kind
                 )
+            if dataset.category.dim() == 2:
+                sizes = column_sizes(dataset.category)
+                return cls("columns", sum(sizes), columns=sizes)
             return cls("category", int(dataset.category.max()) + 1)
         if dataset.x is None:
             raise ConfigError.rule("dataset.features", f"be degree: {dataset.name} has no float node features", kind)
@@ -151,6 +162,7 @@ class FeatureRule:
             edge_weights=self.edge_weights and weights,
             edge_channels=self.edge_channels if features else 0,
             edge_categories=self.edge_categories if features else 0,
+            edge_columns=self.edge_columns if features else (),
         )
 
     def structure(self, dataset: GraphDataset, self_loops: bool) -> PackedGraphs:
@@ -159,8 +171,11 @@ class FeatureRule:
         `self_loops`: whether layers want exactly one self-loop per node. Raises DataError where the dataset has no
         such weights or features.
         """
-        attr, name = dataset.packed.edge_attr, dataset.name
-        if self.edge_weights and dataset.packed.edge_weight is None:
+        packed, name = dataset.packed, dataset.name
+        if self.edge_columns:
+            packed = replace(packed, edge_attr=self.edge_inputs(packed.edge_attr, f"edge features of {name}"))
+        attr = packed.edge_attr
+        if self.edge_weights and packed.edge_weight is None:
             raise DataError(f"{name} must have edge weights, as the training data had")
         if self.edge_channels and (attr is None or attr.dim() != 2 or attr.size(1) != self.edge_channels):
             got = "none" if attr is None else "categories" if attr.dim() == 1 else str(attr.size(1))
@@ -171,8 +186,17 @@ class FeatureRule:
             if attr.numel() and int(attr.max()) >= self.edge_categories:
                 got = f"got {int(attr.max())}"
                 raise DataError(f"edge categories of {name} must be in 0..{self.edge_categories - 1}, {got}")
-        packed = dataset.packed.with_self_loops() if self_loops else dataset.packed
+        packed = packed.with_self_loops() if self_loops else packed
         return packed.with_edge_data(self.edge_weights, self.edge_channels + self.edge_categories > 0)
+
+    def edge_inputs(self, attr: Tensor | None, what: str) -> Tensor | None:
+        """What stands in `Graph.edge_attr` for features of edges as data has them.
+
+        Raises DataError, which calls the features `what`, for columns of categories that training did not know.
+        """
+        if not self.edge_columns:
+            return attr
+        return multi_hot(checked_columns(attr, self.edge_columns, what), self.edge_columns)
 
     def apply(self, dataset: GraphDataset) -> Features:
         """The features of all nodes of a dataset, which need not be the one of `fit`.
@@ -185,7 +209,7 @@ class FeatureRule:
         """The features of N nodes, from what is known of them.
 
         `degree`: int64 [N], edges that enter each node, self-loops not counted. `given`: float32 [N, F] or None.
-        `category`: int64 [N] or None. `name`: what errors call the data. Raises DataError as `apply` does.
+        `category`: int64 [N] or [N, K], or None. `name`: what errors call the data. Raises DataError as `apply` does.
         """
         if self.kind == "scaled_degree":
             return GivenFeatures(((degree.double() - self.mean) / self.divisor).float().unsqueeze(1))
@@ -194,8 +218,11 @@ class FeatureRule:
                 got = f"got {int(degree.max())} in {name}"
                 raise DataError(f"in-degrees must be at most {self.width - 1}, the largest of training, {got}")
             return OneHotDegree(degree, self.width)
+        if self.kind == "columns":
+            columns = checked_columns(given if category is None else category, self.columns, f"features of {name}")
+            return CategoryColumns(columns, self.columns)
         if self.kind == "category":
-            if category is None:
+            if category is None or category.dim() != 1:
                 raise DataError(f"{name} has no categories, one integer per node")
             if category.numel() and not 0 <= int(category.min()) <= int(category.max()) < self.width:
                 got = f"got {int(category.min())}..{int(category.max())}"

@@ -17,9 +17,13 @@ _PANDAS = tuple(map(int, pd.__version__.split(".")[:2]))
 EXACT_FLOATS: dict[str, Any] = {} if _PANDAS >= (3, 1) else {"float_precision": "round_trip"}
 """Makes `pandas.read_csv` round decimal numbers as Python does; from 3.1 on it always does, and says so."""
 
-_CHARACTERS = {"i": b"0123456789+-, \t\n", "f": b"0123456789+-.eE, \t\n"}
-_NUMBER = {"i": re.compile(r"[+-]?[0-9]+"), "f": re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")}
-_RULE = {"i": "an integer", "f": "a finite number in float32"}
+_CHARACTERS = {"i": b"0123456789+-, \t\n", "f": b"0123456789+-.eE, \t\n", "l": b"01.,na\n"}
+_NUMBER = {
+    "i": re.compile(r"[+-]?[0-9]+"),
+    "f": re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?"),
+    "l": re.compile(r"[01](\.0*)?|nan|"),
+}
+_RULE = {"i": "an integer", "f": "a finite number in float32", "l": "0, 1 or empty"}
 
 
 def canonical_text(content: bytes) -> bytes:
@@ -36,7 +40,8 @@ def float32(values: NDArray[np.float64]) -> NDArray[np.float32] | None:
 
 
 def read_numbers(path: Path, text: bytes, kind: str, columns: int | None = None) -> NDArray[Any]:
-    """The comma-separated numbers of a canonical text, [lines, columns]: int64 (kind `i`) or float32 (kind `f`).
+    """The comma-separated numbers of a canonical text, [lines, columns]: int64 (kind `i`), float32 (kind `f`), or
+    labels (kind `l`), float32 of 0, 1 and nan where a value is empty or `nan`.
 
     Raises DataError that names `path`, the line, the rule and the value: an empty file, a line with another number of
     values than the first (or than `columns`), a blank line, a value that is no number or none that the type holds.
@@ -61,6 +66,8 @@ def _parsed(text: bytes, kind: str) -> NDArray[Any] | None:
     values: NDArray[Any] = frame.to_numpy()
     if kind == "i":
         return values.copy()  # pandas' own is read-only
+    if kind == "l":
+        return values.astype(np.float32) if bool((np.isnan(values) | (values == 0) | (values == 1)).all()) else None
     return float32(values)
 
 
@@ -83,4 +90,4 @@ def _fits(value: str, kind: str) -> bool:
         return False
     if kind == "i":
         return len(value) <= 20 and -(2**63) <= int(value) < 2**63
-    return float32(np.array([float(value)])) is not None
+    return kind == "l" or float32(np.array([float(value)])) is not None

@@ -36,7 +36,7 @@ class PackedGraphs:
     in_degree: Tensor  # [N] number of raw edges that enter each node, self-loops not counted
     degree_rank: Tensor  # float32 [N] share of the nodes of the same graph with at most this node's in-degree
     edge_weight: Tensor | None = None  # float32 [E], >= 0, in the order of `col`
-    edge_attr: Tensor | None = None  # float32 [E, D] features or int64 [E] categories, in the order of `col`
+    edge_attr: Tensor | None = None  # float32 [E, D], or int64 categories [E] or [E, K], in the order of `col`
 
     @classmethod
     def from_edges(

@@ -15,14 +15,12 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock, Timeout
 
 from dqrun.config import DataConfig
 from dqrun.data.arrays import GraphArrays
 from dqrun.data.cache import FILE, Cached, read_cache, write_cache
-from dqrun.data.downloads import download
 from dqrun.data.number_text import canonical_text
 from dqrun.data.published_files import compare_with_published
 from dqrun.errors import DataError
@@ -39,14 +37,13 @@ LONGEST = 3600.0
 
 @dataclass(frozen=True)
 class RawFiles:
-    """What a dataset is read from, and the class of `torch_geometric.datasets` that downloads it."""
+    """What a dataset is read from, and what downloads it."""
 
     folder: str  # its folder in the cache and in the mirror
-    required: tuple[str, ...]  # names in `<folder>/raw` without which it cannot be read
-    dataset_class: str
-    arguments: Mapping[str, Any]  # of the class, without `root`
+    required: tuple[str, ...]  # names in `<folder>/<base>` without which it cannot be read
+    fetch: Callable[[Path], None]  # downloads into a folder, so that `<folder>/<base>` of that has the files
     optional: tuple[str, ...] = ()  # names of files that change the data when they are there
-    pyg_root: str = ""  # PyG's `root`, relative to the cache, for classes that do not append the folder themselves
+    base: str = "raw"
 
     def missing(self, raw: Path) -> list[str]:
         """Required files that a raw folder lacks."""
@@ -94,7 +91,7 @@ def load_raw(files: RawFiles, data: DataConfig, parse: Parse) -> GraphArrays:
     """
     root = data.resolved_root
     with _locked(root, files.folder):
-        raw = root / files.folder / "raw"
+        raw = root / files.folder / files.base
         source = _local_folder(files, data, raw)
         if source is not None:
             return _cached(RawContent.read(source, files), root / files.folder / FILE, parse)
@@ -150,7 +147,7 @@ def _difference(before: Mapping[str, str], now: Mapping[str, str]) -> str:
 def _local_folder(files: RawFiles, data: DataConfig, raw: Path) -> Path | None:
     """The cache's raw folder or the mirror's, whichever has all required files first."""
     mirror = data.resolved_mirror
-    folders = [raw] if mirror is None else [raw, mirror / files.folder / "raw"]
+    folders = [raw] if mirror is None else [raw, mirror / files.folder / files.base]
     return next((folder for folder in folders if not files.missing(folder)), None)
 
 
@@ -166,6 +163,7 @@ def _move(source: Path, raw: Path, files: RawFiles) -> list[Path]:
         raw.mkdir(parents=True, exist_ok=True)
         added = [name for name in names if not (raw / name).exists()]
         for name in added:
+            (raw / name).parent.mkdir(parents=True, exist_ok=True)
             os.replace(source / name, raw / name)
     except OSError as error:
         raise DataError(f"data.root: cannot write to {raw}: {_reason(error)}") from error
@@ -177,10 +175,10 @@ def _download(files: RawFiles, staging: Path, data: DataConfig, raw: Path) -> Pa
     looked = _places(files, data, raw)
     log.info("%s: downloading", files.folder)
     try:
-        download(files.dataset_class, files.arguments, staging / files.pyg_root)
+        files.fetch(staging)
     except Exception as error:  # urllib, aiohttp, zipfile, ...: whatever it was, the download failed
         raise DataError(f"{files.folder}: {looked}, and the download failed: {_reason(error)}") from error
-    folder = staging / files.folder / "raw"
+    folder = staging / files.folder / files.base
     lacking = files.missing(folder)
     if lacking:
         raise DataError(f"{files.folder}: {looked}, and the download holds no {lacking[0]}")
@@ -193,14 +191,14 @@ def _places(files: RawFiles, data: DataConfig, raw: Path) -> str:
     mirror = data.resolved_mirror
     if mirror is None:
         return f"{looked}, no mirror is set (data.mirror)"
-    source = mirror / files.folder / "raw"
+    source = mirror / files.folder / files.base
     return f"{looked}, the mirror {source} lacks {files.missing(source)[0]}"
 
 
 @contextmanager
 def _locked(root: Path, folder: str) -> Iterator[None]:
     """Holds the lock file of one dataset of the cache."""
-    lock = FileLock(root / f".{folder}.lock")
+    lock = FileLock(root / f".{folder.replace('/', '-')}.lock")
     try:
         root.mkdir(parents=True, exist_ok=True)
         _acquire(lock, folder)
@@ -230,7 +228,7 @@ def _acquire(lock: FileLock, folder: str) -> None:
 @contextmanager
 def _staging(root: Path, folder: str) -> Iterator[Path]:
     """An empty folder beside the cache's own, on the same file system; gone afterwards."""
-    path = root / f".{folder}.part"
+    path = root / f".{folder.replace('/', '-')}.part"
     shutil.rmtree(path, ignore_errors=True)  # left by a killed process
     try:
         path.mkdir()

@@ -62,36 +62,40 @@ class TrainedNetwork(nn.Module):
         """Logits, float32 [N, C], or [G, C] of a graph task, from PyG's tensors on one device.
 
         x: what the dataset has for each node, before dqrun prepares it: float32 [N, F], int64 [N] or [N, 1] for
-        categories, or None where features are degrees; `num_nodes` then says N, else it is the largest node named
-        plus one. edge_index: int64 [2, E], raw edges: self-loops are added where the network wants them. batch: int64
-        [N], the graph of each node in ascending order; None: one graph. edge_weight: float32 [E], edge_attr: float32
-        [E, D] or int64 [E], as in the training data, where the network reads them. Raises DataError for what does not
-        fit.
+        categories, int64 [N, K] for columns of categories, or None where features are degrees; `num_nodes` then says
+        N, else it is the largest node named plus one. edge_index: int64 [2, E], raw edges: self-loops are added where
+        the network wants them. batch: int64 [N], the graph of each node in ascending order; None: one graph.
+        edge_weight: float32 [E], edge_attr: float32 [E, D] or int64 [E] or [E, K], as in the training data, where the
+        network reads them. Raises DataError for what does not fit.
         """
-        self._require_edge_data(edge_weight, edge_attr)
+        edge_attr = self._checked_edge_data(edge_weight, edge_attr)
         count = _num_nodes(x, edge_index, batch) if num_nodes is None else num_nodes
         graph = build_graph(edge_index, count, batch, self.self_loops, edge_weight, edge_attr)
         return self.classify(self.embed(self.features(x, edge_index, count), graph), graph)
 
-    def _require_edge_data(self, edge_weight: Tensor | None, edge_attr: Tensor | None) -> None:
+    def _checked_edge_data(self, edge_weight: Tensor | None, edge_attr: Tensor | None) -> Tensor | None:
+        """The features of edges as layers read them."""
         rule = self.rule
         reads = {"edge_weight": rule.edge_weights, "edge_attr": bool(rule.edge_channels or rule.edge_categories)}
         for name, values in (("edge_weight", edge_weight), ("edge_attr", edge_attr)):
             if reads[name] != (values is not None):
                 raise DataError(f"{name} must be {'given' if reads[name] else 'None'}: see the training data")
-        if edge_attr is None:
-            return
+        if edge_attr is None or rule.edge_columns:
+            return rule.edge_inputs(edge_attr, "edge_attr")
         rule_of = f"{rule.edge_categories} categories" if rule.edge_categories else f"[E, {rule.edge_channels}]"
         fits = edge_attr.dim() == 1 if rule.edge_categories else edge_attr.shape[1:] == (rule.edge_channels,)
         if not fits or (rule.edge_categories and edge_attr.numel() and int(edge_attr.max()) >= rule.edge_categories):
             raise DataError(f"edge_attr must be of {rule_of}, as in training, got {list(edge_attr.shape)}")
+        return edge_attr
 
     def features(self, x: Tensor | None, edge_index: Tensor, num_nodes: int) -> Tensor:
         """What enters the network: float32 [N, in_channels], or int64 [N] for categories."""
         source, target = edge_index
         degree = torch.bincount(target[source != target], minlength=num_nodes)
         is_given = x is not None and x.is_floating_point()
-        category = None if x is None or is_given else x.reshape(num_nodes) if x.numel() == num_nodes else None
+        category = None if is_given or x is None else x
+        if category is not None and not self.rule.columns:
+            category = category.reshape(num_nodes) if category.numel() == num_nodes else None
         found = self.rule.of(degree, x if is_given else None, category, "x")
         return found.gather(torch.arange(num_nodes, device=edge_index.device))
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from dqrun.config import DataConfig, DatasetConfig
 from dqrun.data.arrays import GraphArrays
 from dqrun.data.dataset import GraphDataset
+from dqrun.data.downloads import of_pyg
 from dqrun.data.raw_files import RawContent, RawFiles, load_raw, unreadable
 from dqrun.data.sources.graph_list import joined
 from dqrun.data.splits import PARTS
@@ -34,8 +35,7 @@ def load(dataset: DatasetConfig, data: DataConfig) -> GraphDataset:
     files = RawFiles(
         folder=dataset.name,
         required=(file,),
-        dataset_class="GNNBenchmarkDataset",
-        arguments={"name": dataset.name},
+        fetch=of_pyg("GNNBenchmarkDataset", name=dataset.name),
     )
     return load_raw(files, data, lambda raw: parse(raw, file)).dataset(dataset.name, dataset.task)
 

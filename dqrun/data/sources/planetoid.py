@@ -12,6 +12,7 @@ from scipy.sparse import csr_matrix
 from dqrun.config import DataConfig, DatasetConfig
 from dqrun.data.arrays import GraphArrays
 from dqrun.data.dataset import GraphDataset
+from dqrun.data.downloads import of_pyg
 from dqrun.data.number_text import float32, read_numbers
 from dqrun.data.pickled_arrays import PLAIN, array, csr
 from dqrun.data.raw_files import RawContent, RawFiles, load_raw, unreadable
@@ -38,8 +39,7 @@ def load(dataset: DatasetConfig, data: DataConfig) -> GraphDataset:
     files = RawFiles(
         folder=dataset.name,
         required=tuple(f"{prefix}.{part}" for part in (*PICKLES, "test.index")),
-        dataset_class="Planetoid",
-        arguments={"name": dataset.name},
+        fetch=of_pyg("Planetoid", name=dataset.name),
     )
     return load_raw(files, data, lambda raw: parse(raw, prefix)).dataset(dataset.name, dataset.task)
 

@@ -14,6 +14,7 @@ from torch.nn.functional import one_hot
 from dqrun.config import DataConfig, DatasetConfig
 from dqrun.data.arrays import GraphArrays
 from dqrun.data.dataset import GraphDataset
+from dqrun.data.downloads import of_pyg
 from dqrun.data.number_text import read_numbers
 from dqrun.data.raw_files import RawContent, RawFiles, load_raw
 from dqrun.errors import ConfigError, DataError
@@ -43,8 +44,7 @@ def load(dataset: DatasetConfig, data: DataConfig) -> GraphDataset:
         folder=name,
         required=tuple(f"{name}_{part}.txt" for part in ("A", "graph_indicator", target)),
         optional=tuple(f"{name}_{part}.txt" for part in further),
-        dataset_class="TUDataset",
-        arguments={"name": name},
+        fetch=of_pyg("TUDataset", name=name),
     )
     return load_raw(files, data, lambda raw: parse(raw, name, dataset.task)).dataset(name, dataset.task)
 

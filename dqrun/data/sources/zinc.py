@@ -10,6 +10,7 @@ from torch import Tensor
 from dqrun.config import DataConfig, DatasetConfig
 from dqrun.data.arrays import GraphArrays
 from dqrun.data.dataset import GraphDataset
+from dqrun.data.downloads import of_pyg
 from dqrun.data.raw_files import RawContent, RawFiles, load_raw, unreadable
 from dqrun.data.sources.graph_list import joined
 from dqrun.data.splits import PARTS
@@ -32,9 +33,7 @@ def load(dataset: DatasetConfig, data: DataConfig) -> GraphDataset:
     files = RawFiles(
         folder="ZINC",
         required=tuple(f"{part}.{kind}" for part in PARTS for kind in ("pickle", "index")),
-        dataset_class="ZINC",
-        arguments={"subset": True},
-        pyg_root="ZINC",
+        fetch=of_pyg("ZINC", "ZINC", subset=True),
     )
     return load_raw(files, data, parse).dataset(dataset.name, dataset.task)
 

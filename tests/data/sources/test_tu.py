@@ -12,6 +12,7 @@ import torch
 from dqrun.config import DataConfig, DatasetConfig, ProtocolConfig
 from dqrun.data.arrays import GraphArrays
 from dqrun.data.dataset import GraphDataset, load_dataset
+from dqrun.data.downloads import of_pyg
 from dqrun.data.raw_files import RawContent, RawFiles
 from dqrun.data.sources.tu import EDGE_PARTS, NODE_PARTS, parse
 from dqrun.data.splits import split_for
@@ -110,7 +111,7 @@ def test_a_regression_set_is_not_classified(raw: Path, dataset_config: MakeConfi
 def check(raw: Path) -> GraphArrays:
     parts = ("A", "graph_indicator", "graph_labels")
     names, further = ([f"TOY_{part}.txt" for part in group] for group in (parts, (*NODE_PARTS, *EDGE_PARTS)))
-    files = RawFiles("TOY", tuple(names), "TUDataset", {}, tuple(further))
+    files = RawFiles("TOY", tuple(names), of_pyg("TUDataset", name="TOY"), tuple(further))
     return parse(RawContent.read(raw, files), "TOY", "graph_classification")
 
 
