@@ -59,3 +59,10 @@ def test_bins_hold_every_node_once(lists: list[list[int]]) -> None:
         assert sum(counts) == len(degrees) and (len(bins) == 1 or min(counts) >= FEWEST)
         ones = np.ones(len(degrees))
         assert by_degree(NodeErrors(degrees, ones, ones, None, None), bins).nodes == counts
+
+
+def test_errors_of_tensors_that_are_zero_are_not_divided_by_zero() -> None:
+    zeros, degree = np.zeros(20), np.array([1] * 10 + [2] * 10)
+    found = by_degree(NodeErrors(degree, np.full(20, 4.0), zeros, None, None), [(1, 1), (2, 2)])
+    assert found.error == [2.0, 2.0] and found.nodes == [10, 10]
+    assert found.accuracy is None and found.accuracy_fp32 is None

@@ -47,4 +47,15 @@ def test_a_bar_over_all_trials(clock: list[float], capsys: pytest.CaptureFixture
 
 def test_durations() -> None:
     assert [duration(seconds) for seconds in (40, 720, 12600)] == ["40 s", "12 min", "3.5 h"]
+    assert [duration(seconds) for seconds in (89, 90, 5399, 5400)] == ["89 s", "2 min", "90 min", "1.5 h"]
     assert [count(number, "trial") for number in (1, 2)] == ["1 trial", "2 trials"]
+
+
+def test_no_more_is_worked_than_there_is(clock: list[float]) -> None:
+    """A trial that runs again after its row was made counts once."""
+    meter = Meter(2, bar=False)
+    meter.advance("a", 7.0)
+    clock[0] = 10.0
+    assert meter.left() == "; 0 of 2 done, about 10 s left"
+    meter.finish()
+    assert meter.left() == "; 1 of 2 done, about 0 s left"

@@ -9,9 +9,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from dqrun.analysis.cells import Cell
 from dqrun.analysis.degree_bins import NodeErrors
 from dqrun.analysis.degrees import node_errors
 from dqrun.analysis.networks import Datasets
+from dqrun.analysis.plot import shared_labels
 from dqrun.analysis.rows import Run, load_runs
 from dqrun.analysis.select import Filter, choose
 from dqrun.cli import main
@@ -176,3 +178,10 @@ def test_without_matplotlib(trained: Path, capsys: Capture, monkeypatch: pytest.
         assert capsys.readouterr().err == (
             "dqrun: pictures need matplotlib, the extra 'plots': pip install 'dqrun[plots]'\n"
         )
+
+
+def test_configurations_that_share_a_label(make_cell: Callable[..., Cell]) -> None:
+    cells = [make_cell(0.5, cell_hash=name) for name in "ab"]
+    (text,) = shared_labels(cells, ["dataset", "model"], ["quant", "method"])
+    assert text.startswith("threads gin int4 dq: 2 configurations")
+    assert shared_labels(cells[:1], ["dataset"], ["quant"]) == []

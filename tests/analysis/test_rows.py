@@ -118,5 +118,9 @@ def test_unreadable_configurations(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"config\.yaml can't be read"):
         config_of(run)
     (tmp_path / "config.yaml").write_text("model: {nothing: 1}\n")
-    with pytest.raises(DataError, match="does not fit this version of dqrun"):
+    with pytest.raises(DataError, match=r"does not fit this version of dqrun \(Key 'nothing' not in 'ModelConfig'\)$"):
         config_of(Run({}, tmp_path))
+
+
+def test_trials_are_paired_by_seed_and_fold(make_run: Callable[..., Run]) -> None:
+    assert [make_run(seed=3, fold=fold).key for fold in (None, 0, 2)] == [(3, -1), (3, 0), (3, 2)]

@@ -101,3 +101,13 @@ def test_a_table_of_many_columns_is_read_at_once(tmp_path: Path) -> None:
     assert found is not None and {name: values.tolist() for name, values in found.items()} == {
         "epoch": [1.0], "train_loss": [2.0], "val_loss": [3.0], "val_metric": [4.0],
     }  # fmt: skip
+
+
+def test_of_many_trials_the_first_are_drawn_and_the_others_are_not_lacking(
+    write_run: WriteRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(curves, "MOST_TRIALS", 2)
+    for seed in range(3):
+        (write_run(seed=seed) / "history.csv").write_text(history([float(seed)]))
+    figure, warnings = curves.draw(cells_of(tmp_path), ["dataset"], [])
+    assert warnings == [] and figure.axes[0].get_lines()[0].get_ydata().tolist() == [0.5]  # type: ignore[union-attr]
