@@ -27,7 +27,7 @@ def answer(flags: Namespace, parser: ArgumentParser) -> None:
     load_plugins(asked_for(typed_plugins(flags.overrides)))
     folders = config_folders(flags.config_dir)
     groups = list_groups(folders)
-    shown = StringIO()  # printed at the end: no half output before an error, and a closed pipe is main's affair
+    shown = StringIO()  # printed at the end: no half output before an error, and `main` handles a closed pipe
     with hydra_session(folders) as session, one_line_errors(groups), redirect_stdout(shown):
         parsed = parse(flags.overrides, groups)
         (job,) = split_sweep(parsed, multirun=False)

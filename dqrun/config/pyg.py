@@ -17,7 +17,7 @@ class PygConfig:
     """Of a dataset class in the manner of PyG."""
 
     target: str | None = doc("source=pyg: dotted path of the class, e.g. torch_geometric.datasets.Airports", None)
-    args: dict[str, Any] = doc("source=pyg: arguments of the class, e.g. {name: usa}; the folder is dqrun's affair", {})
+    args: dict[str, Any] = doc("source=pyg: arguments of the class, e.g. {name: usa}; dqrun chooses the folder", {})
     transforms: list[str] = doc(
         "source=pyg: dotted paths of transforms of each graph, in this order: classes that need no arguments, or "
         "functions",

@@ -69,7 +69,7 @@ class RunConfig:
     data: DataConfig = field(default_factory=DataConfig)
     results: ResultsConfig = field(default_factory=ResultsConfig)
     launcher: LauncherConfig = field(default_factory=LauncherConfig)
-    jobs: int = doc("trials at a time, >= 1; 0: as many as the launcher's machines have room for", 0)
+    jobs: int = doc("trials at a time, >= 1; 0: as many as the launcher's machines can run", 0)
     track: str = doc(f"tool that gets curves and results too: {', '.join(TRACKERS)}", "none")
     device: str = doc("cpu or cuda", "cpu")
     threads: int = doc("CPU threads, >= 1; 0: all cores", 0)

@@ -1,7 +1,7 @@
 """Layers and networks, each written once. They declare sites and know nothing of methods or data.
 
 A layer is one file and one name in `dqrun.register`: its equation, its sites, how it is built, its operations (`lower`:
-for integer programs and costs) and its twin in PyG.
+for integer programs and costs) and its layer of PyG.
 """
 
 from dqrun.nn.gat import GATLayer

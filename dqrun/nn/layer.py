@@ -39,7 +39,7 @@ class Layer(nn.Module):
     """A message-passing layer, from node rows [N, in_channels] to [N, out_channels].
 
     A subclass is registered with `@register.layer(NAME)`. It gives `build` and `forward`; `lower` makes its integer
-    program and its costs known, `to_pyg` its twin for `dqrun bench`.
+    program and its costs known, `to_pyg` its layer of PyG for `dqrun bench`.
     """
 
     uses_self_loops: ClassVar[bool] = False

@@ -72,7 +72,7 @@ class UserNetwork(GNN):
         return graph.with_protection_masks(self.masks)
 
     def embed(self, x: Rows, graph: Graph) -> Rows:
-        """The logits: what comes before them is the network's own affair."""
+        """The logits: nothing is known of the tensors before them."""
         return self(x, graph)  # type: ignore[no-any-return]
 
     def classify(self, states: Rows, graph: Graph) -> Tensor:
