@@ -115,13 +115,18 @@ class TrainedNetwork(nn.Module):
 
 def fit_features(folder: Path, config: RunConfig) -> FeatureRule:
     """The features' rule of a network whose file has none, from its training data; raises DataError without a row."""
+    dataset = load_dataset(config.dataset, DataConfig())
+    rule = FeatureRule.fit(dataset, split_for(dataset, config.protocol, fold_of(folder)), config.dataset)
+    return rule.reading(reads_edge_weights(config.model), reads_edge_features(config.model))
+
+
+def fold_of(folder: Path) -> int | None:
+    """The fold of a run, from its row; raises DataError without a row."""
     try:
-        fold = check_row(read_json(folder / "row.json"))["fold"]
+        fold: int | None = check_row(read_json(folder / "row.json"))["fold"]
     except (OSError, ValueError) as error:
         raise DataError(f"{folder / 'row.json'} must name the fold of the trial ({error})") from None
-    dataset = load_dataset(config.dataset, DataConfig())
-    rule = FeatureRule.fit(dataset, split_for(dataset, config.protocol, fold), config.dataset)
-    return rule.reading(reads_edge_weights(config.model), reads_edge_features(config.model))
+    return fold
 
 
 def _num_nodes(x: Tensor | None, edge_index: Tensor, batch: Tensor | None) -> int:

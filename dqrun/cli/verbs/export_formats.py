@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 class Format:
     """`writer`: "module:function" that takes an `Export`, the output and the words of the command line; it writes, and
     returns lines that tell what it wrote. `output`: the default, RUN being the run's name. `options`: arguments of
-    `add_argument` by flag, for options of this format alone; their defaults must be None.
+    `add_argument` by flag, for options that not all formats have; their defaults must be None.
     """
 
     writer: str
@@ -39,8 +39,18 @@ class Format:
         return cast("Writer", getattr(importlib.import_module(module), name))
 
 
+CHECK: dict[str, dict[str, Any]] = {
+    "--check": {
+        "action": "store_true",
+        "default": None,
+        "help": "run what was written on the run's test data, beside the program",
+    }
+}
+"""The option of formats that other programs run."""
+
 FORMATS = {
     "program": Format("dqrun.cli.verbs.exporting:write_program", "a file for dqrun predict and Python", "RUN.dqp"),
+    "onnx": Format("dqrun.cli.verbs.export_onnx:write", "a model for ONNX Runtime and others", "RUN.onnx", CHECK),
 }
 DEFAULT = "program"
 
@@ -49,16 +59,16 @@ def add_formats(parser: VerbParser) -> None:
     """The option that names the format, and the options of each."""
     said = "; ".join(f"{name}: {each.meaning}" for name, each in FORMATS.items())
     parser.add_argument("--format", choices=list(FORMATS), default=DEFAULT, help=f"{said} (default: {DEFAULT})")
-    for each in FORMATS.values():
-        for flag, settings in each.options.items():
-            parser.add_argument(flag, **settings)
+    for flag, settings in {flag: each for form in FORMATS.values() for flag, each in form.options.items()}.items():
+        parser.add_argument(flag, **settings)
 
 
 def chosen(arguments: Namespace) -> Format:
-    """The format that the words name; raises ConfigError for an option of another one."""
-    for name, each in FORMATS.items():
-        for flag in each.options:
-            given = getattr(arguments, flag.removeprefix("--").replace("-", "_"))
-            if given is not None and name != arguments.format:
-                raise ConfigError.rule(flag, f"be given with --format {name} alone", f"--format {arguments.format}")
-    return FORMATS[arguments.format]
+    """The format that the words name; raises ConfigError for an option that it does not have."""
+    wanted = FORMATS[arguments.format]
+    for flag in {flag: None for form in FORMATS.values() for flag in form.options}:
+        given = getattr(arguments, flag.removeprefix("--").replace("-", "_"))
+        if given is not None and flag not in wanted.options:
+            having = ", ".join(name for name, form in FORMATS.items() if flag in form.options)
+            raise ConfigError.rule(flag, f"be given with --format {having} alone", f"--format {arguments.format}")
+    return wanted

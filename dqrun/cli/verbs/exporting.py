@@ -1,65 +1,104 @@
-"""The integer program of a finished trial, and the file that holds it: the work of `dqrun export`."""
+"""The integer program of a finished trial or of a file, and the file that holds it: the work of `dqrun export`."""
 
 from __future__ import annotations
 
 from argparse import Namespace
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from dqrun.config import DatasetConfig, RunConfig
+from dqrun.data.dataset import load_dataset
 from dqrun.data.features import FeatureRule
-from dqrun.errors import ResultsError
-from dqrun.integer import Program
+from dqrun.data.splits import split_for
+from dqrun.data.trial_data import TrialData
+from dqrun.errors import ConfigError, ResultsError
+from dqrun.integer import Program, load_program
 from dqrun.integer.lower import lower
 from dqrun.nn import GNN
+from dqrun.nn.build import reads_edge_features, reads_edge_weights, uses_self_loops
 from dqrun.quant.plan import split_parameters
 from dqrun.runs.model_file import load_features, load_model
-from dqrun.runs.network import fit_features
+from dqrun.runs.network import fit_features, fold_of
 from dqrun.runs.store import MODEL
 
 
 @dataclass(frozen=True)
-class Export:
-    """A finished trial as its writers see it: the network of `folder` in evaluation mode, and its program."""
+class Run:
+    """A finished trial: its folder, its network in evaluation mode, and its configuration."""
 
     folder: Path
     model: GNN
     config: RunConfig
-    program: Program
-
-    @classmethod
-    def load(cls, folder: Path) -> Export:
-        """Raises DataError for a damaged model, ConfigError for a network that cannot be lowered."""
-        model, config = load_model(folder / MODEL)
-        origin = {
-            "run": folder.name,
-            "dataset": said(config.dataset),
-            "features": said(load_features(folder / MODEL) or fit_features(folder, config)),
-        }
-        return cls(folder, model, config, lower(model, origin))
 
     @property
     def fp32_bytes(self) -> int:
         """Bytes of the weights in FP32."""
         return 4 * sum(parameter.numel() for parameter in split_parameters(self.model)[0])
 
+    def data(self) -> TrialData:
+        """The data of the trial, split as it was; raises DataError where the run's row is missing."""
+        config = self.config
+        dataset = load_dataset(config.dataset, config.data)
+        split, loops = split_for(dataset, config.protocol, fold_of(self.folder)), uses_self_loops(config.model)
+        reads = reads_edge_weights(config.model), reads_edge_features(config.model)
+        return TrialData.build(dataset, split, config.dataset, config.train.batch_size, loops, "cpu", *reads)
+
+
+@dataclass(frozen=True)
+class Export:
+    """What a writer is given: a program, and the run of which it is; None: it was read from a file."""
+
+    program: Program
+    run: Run | None
+
+    @classmethod
+    def load(cls, folder: Path) -> Export:
+        """The program of a run. Raises DataError for a damaged model, ConfigError for one that cannot be lowered."""
+        model, config = load_model(folder / MODEL)
+        origin = {
+            "run": folder.name,
+            "dataset": said(config.dataset),
+            "features": said(load_features(folder / MODEL) or fit_features(folder, config)),
+        }
+        return cls(lower(model, origin), Run(folder, model, config))
+
+    @classmethod
+    def read(cls, path: Path) -> Export:
+        """The program of a file; raises DataError for a damaged one."""
+        return cls(load_program(path), None)
+
+    def require_run(self, option: str) -> Run:
+        """The run; raises ConfigError, which names the option that asks for it, where there is none."""
+        if self.run is None:
+            raise ConfigError(f"{option} must be given with a run: a program's file has neither network nor splits")
+        return self.run
+
 
 def write_program(export: Export, output: Path, arguments: Namespace) -> list[str]:
     """Writes the program to a file and returns lines that tell what it costs.
 
-    Raises ResultsError where the file cannot be written.
+    Raises ResultsError where the file cannot be written, ConfigError for a program that is a file already.
     """
-    program = export.program
-    try:
+    program, run = export.program, export.require_run("--format program")
+    with writing(output):
         program.save(output)
-    except OSError as error:
-        raise ResultsError(f"-o must name a file that can be written, got {str(output)!r} ({error.strerror})") from None
-    fp32, size = export.fp32_bytes, output.stat().st_size
+    fp32, size = run.fp32_bytes, output.stat().st_size
     return [
-        f"{output}: {size} bytes, {size / fp32:.3f} of the FP32 weights ({fp32}); {export.config.quant.label}",
+        f"{output}: {size} bytes, {size / fp32:.3f} of the FP32 weights ({fp32}); {run.config.quant.label}",
         f"{len(program.operations)} operations, in floats: {'; '.join(program.in_floats)}",
     ]
+
+
+@contextmanager
+def writing(output: Path) -> Iterator[None]:
+    """Raises ResultsError where the block cannot write to `output`."""
+    try:
+        yield
+    except OSError as error:
+        raise ResultsError(f"-o must name a file that can be written, got {str(output)!r} ({error.strerror})") from None
 
 
 def said(record: DatasetConfig | FeatureRule) -> dict[str, Any]:

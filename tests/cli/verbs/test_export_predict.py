@@ -69,7 +69,7 @@ def test_mistakes_of_export(run_folder: Path, tmp_path: Path, capsys: pytest.Cap
     assert "RUN must be a run folder with model.safetensors" in failure(capsys, "export", "nothing")
     line = failure(capsys, "export", run_folder, "-o", tmp_path / "missing" / "a.dqp")
     assert "-o must name a file that can be written" in line
-    assert "required: RUN; dqrun export --help" in failure(capsys, "export")
+    assert "required: RUN|FILE; dqrun export --help" in failure(capsys, "export")
     assert "argument --format: invalid choice: 'wasm'" in failure(capsys, "export", run_folder, "--format", "wasm")
 
 
@@ -80,6 +80,47 @@ def test_an_option_of_one_format_is_refused_with_another(monkeypatch: pytest.Mon
     assert export_formats.chosen(parse(["RUN", "--format", "other", "--wide", "0"])) is other
     with pytest.raises(ConfigError, match=r"^--wide must be given with --format other alone, got '--format program'$"):
         export_formats.chosen(parse(["RUN", "--wide", "0"]))
+
+
+def test_a_model_for_onnx_runtime_of_a_run_and_of_a_file(
+    run_folder: Path, program_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("onnxruntime", reason="the extra [onnx] is not installed")
+    of_run, of_file = tmp_path / "run.onnx", tmp_path / "file.onnx"
+    assert main(["export", str(run_folder), "--format", "onnx", "--check", "-o", str(of_run)]) == 0
+    written, agreement = capsys.readouterr().out.splitlines()
+    assert f"{of_run}: {of_run.stat().st_size} bytes, opset 21" in written
+    assert "ONNX Runtime on the test data: 4 of 4 predictions (100.00%) are the program's" in agreement
+    assert main(["export", str(program_file), "--format", "onnx", "-o", str(of_file)]) == 0
+    assert of_file.read_bytes() == of_run.read_bytes()
+
+
+def test_mistakes_of_export_from_a_file(program_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    onnx = "export", program_file, "--format", "onnx"
+    assert "--check must be given with a run: a program's file has neither network" in failure(capsys, *onnx, "--check")
+    assert "--format program must be given with a run" in failure(capsys, "export", program_file)
+    line = failure(capsys, "export", program_file, "--check")
+    assert "--check must be given with --format onnx alone, got '--format program'" in line
+    damaged = tmp_path / "a.dqp"
+    damaged.write_bytes(program_file.read_bytes()[:-1])
+    assert "a.dqp is" in failure(capsys, "export", damaged, "--format", "onnx")
+    pytest.importorskip("onnx", reason="the extra [onnx] is not installed")
+    missing = tmp_path / "missing" / "a.onnx"
+    assert "-o must name a file that can be written" in failure(capsys, *onnx, "-o", missing)
+
+
+def test_how_logits_agree(program_file: Path) -> None:
+    from dqrun.cli.verbs.export_onnx import compare
+    from dqrun.composition.compose import load_configs
+    from dqrun.training.tasks import Task
+
+    program = load_program(program_file)
+    expected = torch.tensor([[0.0, 1.0], [1.0, 0.0], [0.0, 2.0], [0.0, 3.0]])
+    found = expected.clone()
+    found[1] = torch.tensor([1.0, 1.0 + 3 * float(program.output_step)])
+    agreement = compare(program, Task.of(load_configs([])[0].dataset), found, expected)
+    assert (agreement.predictions, agreement.equal, agreement.within_half_a_step) == (4, 3, 7 / 8)
+    assert agreement.largest_steps == pytest.approx(1 / float(program.output_step) + 3, rel=1e-5)
 
 
 def test_export_of_another_plan_names_site_and_plan(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
