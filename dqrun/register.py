@@ -158,7 +158,9 @@ method = Registry(
         "mixed": Entry("dqrun.methods.mixed:Mixed", "dqrun.methods.mixed:MixedConfig"),
         "naive": Entry("dqrun.methods.naive:Naive", "dqrun.methods.naive:NaiveConfig"),
         "noisy": Entry("dqrun.methods.noisy:Noisy", "dqrun.methods.noisy:NoisyConfig"),
+        "pact": Entry("dqrun.methods.pact:Pact", "dqrun.methods.pact:PactConfig"),
         "ptq": Entry("dqrun.methods.ptq:Ptq", "dqrun.methods.ptq:PtqConfig"),
+        "qlr": Entry("dqrun.methods.qlr:Qlr", "dqrun.methods.qlr:QlrConfig"),
     },
 )
 """Methods with their configurations, subclasses of `MethodConfig`."""

@@ -17,16 +17,19 @@ from typing import TypeVar, cast
 import torch
 from torch import Tensor
 
-from dqrun.graphs import CSR, Rows, SparseRows
+from dqrun.graphs import CSR, Rows, SparseRows, dense
 from dqrun.kernels import reference, rows, sparse
 from dqrun.kernels.blocks import in_one_block
 from dqrun.kernels.choice import ran, use
+from dqrun.kernels.elements import Elementwise, mapped, mapped_messages, sample, sample_messages
 from dqrun.kernels.grid_of_range import Grid
 from dqrun.kernels.noise import NO_NOISE, Noise
-from dqrun.kernels.ops import channels, dense, edges, ranges, rounding, sums
+from dqrun.kernels.ops import channels, edges, ranges, rounding, sums
+from dqrun.kernels.ops import dense as dense_ops
 from dqrun.kernels.reference import Range
 
 __all__ = [
+    "Elementwise",
     "Grid",
     "Noise",
     "Range",
@@ -40,9 +43,13 @@ __all__ = [
     "fake_quantize_broadcast",
     "fake_quantize_rows",
     "linear",
+    "mapped",
+    "mapped_messages",
     "message_range",
     "ran",
     "row_extremes",
+    "sample",
+    "sample_messages",
     "segment_reduce",
     "spmm",
     "spmm_quantized",
@@ -159,7 +166,7 @@ def dropout(x: R, p: float, training: bool) -> R:
         return x
     if isinstance(x, SparseRows):
         return cast(R, x.with_values(dropout(x.values, p, training)))
-    return cast(R, dense.dropout(x, p, torch.randint(2**32, (2,))))
+    return cast(R, dense_ops.dropout(x, p, torch.randint(2**32, (2,))))
 
 
 def tail_range(
@@ -209,7 +216,7 @@ def linear(x: Rows, weight: Tensor, bias: Tensor | None = None, relu: bool = Fal
         y = spmm(x.where.places, weight.t().contiguous(), x.values)
         y = y if bias is None else y + bias
         return y.relu() if relu else y
-    return cast(Tensor, dense.linear(x, weight, bias, relu))
+    return cast(Tensor, dense_ops.linear(x, weight, bias, relu))
 
 
 def spmm(csr: CSR, x: R, weight: Tensor | None = None) -> R:
@@ -231,12 +238,14 @@ def summable(csr: CSR, x: Rows) -> Rows:
 
 
 def add_self(csr: CSR, a: R, x: R, self_weight: Tensor) -> R:
-    """a + self_weight * x; a: what `spmm` or `spmm_quantized` made of x and csr, or that rounded; self_weight: [1]."""
+    """a + self_weight * x; a: what `spmm` or `spmm_quantized` made of x and csr, or that rounded; self_weight: [1].
+
+    A tensor a with sparse x is what comes of a function that does not keep zeros (`mapped`).
+    """
     if isinstance(a, SparseRows):
         assert isinstance(x, SparseRows)
         return cast(R, a.with_values(a.values.index_add(0, sparse.neighbours(csr, x).own, self_weight * x.values)))
-    assert isinstance(x, Tensor)
-    return cast(R, torch.addcmul(a, self_weight, x))
+    return cast(R, torch.addcmul(a, self_weight, dense(x)))
 
 
 def spmm_self(csr: CSR, x: R, self_weight: Tensor) -> R:

@@ -47,6 +47,16 @@ class QatConfig(MethodConfig):
         return {**super().columns(), "learned_scale": self.learned_scale}
 
 
+@dataclass
+class LearnedQatConfig(QatConfig):
+    """Quantisation-aware training of which learned scales are the idea."""
+
+    def validate(self) -> None:
+        super().validate()
+        learned = self.learned_scale
+        require(learned, "method.learned_scale", f"be true for method={self.name}, which learns scales", learned)
+
+
 class Qat(Method):
     """Quantisation-aware training, after a delay in FP32 and, with learned scales, epochs that observe (Jacob et al.,
     CVPR 2018; Esser et al., ICLR 2020).

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Generic
+from typing import Generic, cast
 
 from torch import Tensor
 
 from dqrun import kernels
-from dqrun.graphs import CSR
+from dqrun.graphs import CSR, dense
 from dqrun.kernels import R
 from dqrun.quant import Phase, QuantSpec, Scales, Site
 
@@ -43,6 +43,12 @@ class Messages(Generic[R]):
     def fake_quantize(self, scales: Scales, spec: QuantSpec, estimator: str, noise: kernels.Noise | None) -> R:
         rounding = (scales.scale, scales.zero_point, spec.qmin, spec.qmax, self.protected, estimator, noise)
         return kernels.spmm_quantized(self.csr, self.x, self.weight, *rounding)
+
+    def mapped(self, f: kernels.Elementwise, keeps_zero: bool = True) -> R:
+        return cast(R, kernels.mapped_messages(self.csr, dense(self.x), self.weight, f, self.protected))
+
+    def sample(self, most: int) -> Tensor:
+        return kernels.sample_messages(self.csr, dense(self.x), self.weight, most, self.protected)
 
     def exact(self) -> R:
         return kernels.spmm(self.csr, self.x, self.weight)

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from dqrun.kernels.grid_of_range import SMALLEST_SCALE
-from dqrun.quant.observer import RangeObserver
-from dqrun.quant.scales import Phase, Quantizable, ScaleProvider
+from dqrun.quant.learned import Learned, Start
+from dqrun.quant.scales import Phase, Quantizable
 from dqrun.quant.spec import Scales
 
 
-class LearnedScale(ScaleProvider):
+class LearnedScale(Learned):
     """The scale of a grid, or one of each channel, as a parameter, and the zero point it began with.
 
     It begins as the scale and zero point of `start`, the range that was observed up to the first training step of
@@ -29,26 +27,15 @@ class LearnedScale(ScaleProvider):
     Parameter `log_scale`: float32 of the scales' shape, NaN until it begins. Buffer `zero_point`: int32, same shape.
     """
 
+    parameter = "log_scale"
+    log_scale: Tensor
     zero_point: Tensor
 
-    def __init__(self, start: RangeObserver, from_mean: bool = False) -> None:
-        super().__init__(start.spec)
-        self.start, self.from_mean = start, from_mean
-        self.log_scale = nn.Parameter(torch.full_like(start.low, torch.nan))
-        self.register_buffer("zero_point", torch.zeros_like(start.low, dtype=torch.int32))
-        self._begun: bool | None = False
-        self.register_load_state_dict_post_hook(_forget)  # type: ignore[no-untyped-call]
-
-    @property
-    def begun(self) -> bool:
-        """Whether there is a learned scale; reads the device once after a state was loaded."""
-        if self._begun is None:
-            self._begun = not bool(self.log_scale.isnan().any())
-        return self._begun
-
-    @property
-    def ready(self) -> bool:
-        return self.begun or self.start.ready
+    def __init__(self, start: Start, from_mean: bool = False, scales_gradient: bool = True) -> None:
+        """`scales_gradient` False: the gradient is left as it is."""
+        super().__init__(start)
+        self.from_mean, self.scales_gradient = from_mean, scales_gradient
+        self.register_buffer("zero_point", torch.zeros(start.scale_shape, dtype=torch.int32))
 
     @torch.no_grad()
     def observe(self, tensor: Quantizable[object], phase: Phase) -> bool:
@@ -71,9 +58,8 @@ class LearnedScale(ScaleProvider):
         """Takes the first scales (float32, >= 0) and zero points, unless all scales are too small to divide by."""
         large = first.scale > SMALLEST_SCALE
         if bool(large.any()):
-            self.log_scale.copy_(torch.where(large, first.scale, first.scale[large].mean()).log())
             self.zero_point.copy_(first.zero_point)
-            self._begun = True
+            self.begin(torch.where(large, first.scale, first.scale[large].mean()).log())
 
     def forward(self, tensor: Quantizable[object]) -> Scales:
         if not self.begun:
@@ -81,7 +67,7 @@ class LearnedScale(ScaleProvider):
         scale = self.log_scale.exp()
         if not self.training:
             return Scales(scale.detach(), self.zero_point)
-        if scale.requires_grad:
+        if scale.requires_grad and self.scales_gradient:
             factor = (tensor.count // scale.numel() * self.spec.qmax) ** -0.5
             scale.register_hook(lambda gradient: gradient * factor)  # type: ignore[no-untyped-call]
         return Scales(scale, self.zero_point)
@@ -89,7 +75,7 @@ class LearnedScale(ScaleProvider):
     def fixed(self) -> Scales:
         return Scales(self.log_scale.detach().exp(), self.zero_point) if self.begun else self.start.fixed()
 
-
-def _forget(learned: nn.Module, _: Any) -> None:
-    assert isinstance(learned, LearnedScale)
-    learned._begun = None
+    def ends(self) -> Tensor:
+        """The two ends of each grid, float32 [2, ...], with gradient; the scale must have begun."""
+        codes = torch.stack([self.spec.qmin - self.zero_point, self.spec.qmax - self.zero_point])
+        return self.log_scale.exp() * codes

@@ -45,6 +45,11 @@ class RangeObserver(ScaleProvider):
         return bool((self.low <= self.high).all())
 
     @property
+    def scale_shape(self) -> torch.Size:
+        """Shape of the scales."""
+        return self.low.shape
+
+    @property
     def has_seen_nonzero(self) -> bool:
         """Whether a range holds more than zero; reads the device."""
         return bool(((self.low <= self.high) & ((self.low < 0) | (self.high > 0))).any())

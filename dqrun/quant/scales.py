@@ -54,6 +54,13 @@ class Quantizable(Protocol[T_co]):
     def fake_quantize(self, scales: Scales, spec: QuantSpec, estimator: str, noise: kernels.Noise | None) -> T_co:
         """What the numbers give when they are rounded to uniform grids; see `kernels.fake_quantize`."""
 
+    def mapped(self, f: kernels.Elementwise, keeps_zero: bool = True) -> T_co:
+        """What the numbers give when each is replaced by f of it; see `kernels.mapped`. For ways of rounding that have
+        no operator of their own: messages become a tensor."""
+
+    def sample(self, most: int) -> Tensor:
+        """At most `most` of the numbers that are observed, evenly chosen: 1-d, float32; see `kernels.sample`."""
+
     def exact(self) -> T_co:
         """What the numbers give when they are not rounded."""
 

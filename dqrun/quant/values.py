@@ -57,5 +57,12 @@ class Values(Generic[R]):
         size = spec.granularity.size
         return kernels.fake_quantize_rows(self.x, size, spec.grid, self.protected, estimator, self.relu, noise)
 
+    def mapped(self, f: kernels.Elementwise, keeps_zero: bool = True) -> R:
+        y = kernels.mapped(self.x, f, self.protected, keeps_zero)
+        return cast(R, y.relu() if self.relu else y)
+
+    def sample(self, most: int) -> Tensor:
+        return kernels.sample(self.x, most, self.multiplicity, self.protected)
+
     def exact(self) -> R:
         return cast(R, self.x.relu()) if self.relu else self.x

@@ -25,7 +25,8 @@ from dqrun.data.features import KINDS, FeatureRule
 from dqrun.errors import ConfigError, DataError
 from dqrun.nn import GNN
 from dqrun.nn.build import build_model
-from dqrun.quant import LearnedScale, RangeObserver
+from dqrun.quant import RangeObserver
+from dqrun.quant.learned import Learned
 from dqrun.quant.mixture import Mixture
 from dqrun.runs.records import check_types, parse_json, short
 
@@ -210,7 +211,7 @@ def _require_numbers(module: torch.nn.Module, prefix: str, state: dict[str, Tens
     if isinstance(module, Mixture) and not -1 <= int(values["chosen"]) < len(module.candidates):
         raise _Damage(f"{prefix}.chosen must be -1 or the number of a candidate, got {int(values['chosen'])}")
     for name, value in values.items():
-        unknown = isinstance(module, LearnedScale) and name == "log_scale" and bool(value.isnan().all())  # not begun
+        unknown = isinstance(module, Learned) and name == module.parameter and bool(value.isnan().all())  # not begun
         if value.is_floating_point() and not unknown and not bool(value.isfinite().all()):
             raise _Damage(f"{prefix}.{name} must be finite")
         if name == "running_var" and bool((value < 0).any()):
