@@ -30,7 +30,7 @@ FORBIDDEN = {
 }
 """Packages that never use these packages, wherever the order would let them."""
 
-ENGINE_USERS = {"__init__", "api", "integer", "training", "cli", "bench"}
+ENGINE_USERS = {"__init__", "api", "integer", "prediction", "training", "cli", "bench"}
 """Packages that may use the integer engine."""
 
 MOST_AT_THE_ROOT = 8

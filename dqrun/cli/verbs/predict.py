@@ -23,8 +23,8 @@ def main(argv: Sequence[str]) -> int:
     if arguments.threads is not None and arguments.threads < 1:
         raise ConfigError.rule("--threads", "be >= 1", arguments.threads)
     from dqrun.cli.verbs import predictions  # imports torch: only now that the command line is right
-    from dqrun.cli.verbs.graphs import find_graphs
-    from dqrun.cli.verbs.predictors import load_predictor
+    from dqrun.prediction.graphs import find_graphs
+    from dqrun.prediction.predictors import load_predictor
     from dqrun.process.cores import use_threads
 
     if arguments.embeddings is not None:

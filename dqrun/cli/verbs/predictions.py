@@ -14,11 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dqrun.cli.verbs.predictors import Predictor
 from dqrun.config.tasks import kind_of
 from dqrun.data.unlabelled import Unlabelled
 from dqrun.durable import replacing
 from dqrun.errors import ConfigError, ResultsError
+from dqrun.prediction.predictors import Predictor
 
 GRAPHS_AT_ONCE = 1000
 EMBEDDINGS = (".npy", ".csv")

@@ -1,4 +1,4 @@
-"""What `dqrun predict` runs: an integer program, or the network of a run. No Hydra, no training code for a program."""
+"""What `dqrun predict` and `dqrun bench inference FILE` run: an integer program, or the network of a run. No Hydra, no training code for a program."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def load_predictor(word: str, results: Path) -> Predictor:
         folder = find_network(word, results)
     except DqrunError as error:
         raise type(error)(f"{error}; a program's file ends in {SUFFIX}") from None
-    from dqrun.cli.verbs.networks import NetworkPredictor  # imports networks and quantisers
+    from dqrun.prediction.networks import NetworkPredictor  # imports networks and quantisers
 
     return NetworkPredictor.load(folder / NETWORK)
 
