@@ -1,4 +1,7 @@
-"""What `dqrun predict` and `dqrun bench inference FILE` run: an integer program, or the network of a run. No Hydra, no training code for a program."""
+"""What `dqrun predict` and `dqrun bench inference` run: an integer program, or the network of a run.
+
+No Hydra, no training code for a program.
+"""
 
 from __future__ import annotations
 
