@@ -256,8 +256,9 @@ def test_a_network_of_data_objects(network: nn.Module, batch: Inputs) -> None:
     train(trained, {"data": Data(**batch)})
 
 
+@pytest.mark.filterwarnings("ignore::FutureWarning")  # of lightning itself
 def test_it_trains_under_lightning(network: nn.Module, batch: Inputs) -> None:
-    lightning = pytest.importorskip("lightning", reason="lightning is not installed")
+    lightning = pytest.importorskip("pytorch_lightning")
 
     class Module(lightning.LightningModule):  # type: ignore[misc, name-defined]
         def __init__(self) -> None:
