@@ -26,6 +26,7 @@ from dqrun.kernels.grid_of_range import Grid
 from dqrun.kernels.noise import NO_NOISE, Noise
 from dqrun.kernels.ops import channels, edges, ranges, rounding, sums
 from dqrun.kernels.ops import dense as dense_ops
+from dqrun.kernels.ops import rows as row_ops
 from dqrun.kernels.reference import Range
 
 __all__ = [
@@ -139,11 +140,15 @@ def fake_quantize_rows(
     No element lies outside the range of its own row, so that "clipped" is the identity, as "ste". Scales get no
     gradient. Sparse rows stay sparse: their grids are those of `Grid.with_zero`.
     """
-    if isinstance(x, SparseRows):
+    chosen = noise or NO_NOISE
+    if not isinstance(x, SparseRows):
+        return cast(R, row_ops.fake_quantize_rows(x, size, *grid, protected, estimator, relu, *chosen))
+    if relu or noise or estimator == "clipped_ends":
         scale, zero_point, _ = grid.with_zero().scales(*row_extremes(x, size))
-        estimator, ends = "ste" if estimator == "clipped" else estimator, (grid.qmin, grid.qmax)
-        return cast(R, fake_quantize_broadcast(x, scale, zero_point, *ends, protected, estimator, relu, noise))
-    return cast(R, rows.fake_quantize_rows(x, size, grid, protected, estimator, relu, noise))
+        how = grid.qmin, grid.qmax, protected, "ste" if estimator == "clipped" else estimator, relu, noise
+        return cast(R, fake_quantize_broadcast(x, scale, zero_point, *how))
+    where = x.where.places.rowptr, x.where.places.row, x.where.zeros_of_row
+    return cast(R, x.with_values(row_ops.fake_quantize_sparse_rows(x.values, *where, protected, *grid)))
 
 
 def row_extremes(x: Rows, size: int) -> Range:
@@ -152,7 +157,10 @@ def row_extremes(x: Rows, size: int) -> Range:
     size 0: of whole rows. Both broadcast to x: they are [N, 1, ...], or of x's shape where rows have parts. Sparse rows
     are taken whole, [N, 1], whatever `size`, and with the zeros that they leave out.
     """
-    return rows.sparse_extremes(x) if isinstance(x, SparseRows) else rows.row_extremes(x, size)
+    if isinstance(x, SparseRows):
+        low, high = rows.sparse_extremes(x.values, x.where.places.row, x.where.zeros_of_row)
+        return low.unsqueeze(1), high.unsqueeze(1)
+    return rows.row_extremes(x, size)
 
 
 def dropout(x: R, p: float, training: bool) -> R:

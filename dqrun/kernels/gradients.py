@@ -32,8 +32,8 @@ def cachemask(
 ) -> tuple[Tensor, Tensor]:
     """`fake_quantize` and where its gradient passes, in bits: int32 [ceil(elements / 32)], the lowest bit first."""
     y = reference.fake_quantize(x, scale, zero_point, qmin, qmax, protected, estimator, relu, noise)
-    passes = _passes(x, scale, zero_point, qmin, qmax, protected, estimator, noise)
-    return y, pack(passes & ~(y <= 0) if relu else passes)
+    let_pass = passes(x, scale, zero_point, qmin, qmax, protected, estimator, noise)
+    return y, pack(let_pass & ~(y <= 0) if relu else let_pass)
 
 
 def pack(flags: Tensor) -> Tensor:
@@ -73,7 +73,7 @@ def fake_quantize_broadcast(
     grad: Tensor, x: Tensor, scale: Tensor, zero_point: Tensor, qmin: int, qmax: int, estimator: str
 ) -> Tensor:
     """Of x, by an estimator that clips."""
-    return grad.where(_passes(x, scale, zero_point, qmin, qmax, None, estimator, None), 0.0)
+    return grad.where(passes(x, scale, zero_point, qmin, qmax, None, estimator, None), 0.0)
 
 
 def fake_quantize_broadcast_scale(
@@ -178,8 +178,8 @@ def _of_messages(
     """Of the messages before their rounding; `rest`: qmin, qmax, protected, estimator, noise."""
     qmin, qmax, protected, estimator, noise = rest
     messages, exact = _messages(csr, x, weight, protected)
-    passes = _passes(messages, scale, zero_point, qmin, qmax, exact, estimator, noise)
-    return _of_targets(csr, grad).where(passes, 0.0)
+    let_pass = passes(messages, scale, zero_point, qmin, qmax, exact, estimator, noise)
+    return _of_targets(csr, grad).where(let_pass, 0.0)
 
 
 def _of_targets(csr: CSR, grad: Tensor) -> Tensor:
@@ -201,7 +201,7 @@ def _exact(x: Tensor, protected: Tensor | None, noise: Noise | None) -> Tensor |
     return left if exact is None else left | exact
 
 
-def _passes(
+def passes(
     x: Tensor,
     scale: Tensor,
     zero_point: Tensor,

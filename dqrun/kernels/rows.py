@@ -6,8 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dqrun.graphs import SparseRows
-from dqrun.kernels import reference
+from dqrun.kernels import gradients, reference
 from dqrun.kernels.grid_of_range import Grid
 from dqrun.kernels.noise import Noise
 from dqrun.kernels.reference import Range
@@ -28,6 +27,26 @@ def fake_quantize_rows(
     return reference.fake_quantize(x, scale, zero_point, *ends, protected, estimator, relu, noise, offset)
 
 
+def cachemask(
+    x: Tensor, size: int, grid: Grid, protected: Tensor | None, estimator: str, relu: bool, noise: Noise | None
+) -> tuple[Tensor, Tensor]:
+    """`fake_quantize_rows` and where its gradient passes, as `gradients.cachemask` gives it."""
+    y = fake_quantize_rows(x, size, grid, protected, estimator, relu, noise)
+    scale, zero_point, offset = grid.scales(*row_extremes(x, size))
+    shifted, estimator = x if offset is None else x - offset, "ste" if estimator == "clipped" else estimator
+    passes = gradients.passes(shifted, scale, zero_point, grid.qmin, grid.qmax, protected, estimator, noise)
+    return y, gradients.pack(passes & ~(y <= 0) if relu else passes)
+
+
+def fake_quantize_sparse_rows(
+    values: Tensor, ptr: Tensor, row: Tensor, zeros: Tensor, protected: Tensor | None, grid: Grid
+) -> Tensor:
+    """values [K], those of row i from ptr[i] to ptr[i + 1]; row [K]: of each; zeros [N]: how many a row leaves out."""
+    scale, zero_point, _ = grid.with_zero().scales(*sparse_extremes(values, row, zeros))
+    exact = None if protected is None else protected[row]
+    return reference.fake_quantize(values, scale[row], zero_point[row], grid.qmin, grid.qmax, exact)
+
+
 @torch.no_grad()
 def row_extremes(x: Tensor, size: int) -> Range:
     flat = x.detach().flatten(1)
@@ -41,11 +60,10 @@ def row_extremes(x: Tensor, size: int) -> Range:
 
 
 @torch.no_grad()
-def sparse_extremes(x: SparseRows) -> Range:
-    places = x.where.places
-    ends = x.values.new_full((2, places.num_nodes), float("inf"))
-    low = ends[0].scatter_reduce(0, places.row, x.values, "amin")
-    high = -ends[1].scatter_reduce(0, places.row, -x.values, "amin")
-    left = x.where.zeros_of_row > 0
-    low, high = torch.where(left, low.clamp(max=0.0), low), torch.where(left, high.clamp(min=0.0), high)
-    return low.unsqueeze(1), high.unsqueeze(1)
+def sparse_extremes(values: Tensor, row: Tensor, zeros: Tensor) -> Range:
+    """Of rows whose values are `values` [K], at `row` [K], and as many zeros as `zeros` [N] says; [N] each."""
+    ends = values.new_full((2, zeros.numel()), float("inf"))
+    low = ends[0].scatter_reduce(0, row, values, "amin")
+    high = -ends[1].scatter_reduce(0, row, -values, "amin")
+    left = zeros > 0
+    return torch.where(left, low.clamp(max=0.0), low), torch.where(left, high.clamp(min=0.0), high)

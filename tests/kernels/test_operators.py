@@ -15,12 +15,13 @@ from dqrun import kernels
 from dqrun.graphs import CSR
 from dqrun.kernels import choice, cpu
 from dqrun.kernels.choice import Backend
+from dqrun.kernels.grid_of_range import Grid
 from dqrun.kernels.operator import Operator
-from dqrun.kernels.ops import channels, dense, edges, ranges, rounding, sums
+from dqrun.kernels.ops import channels, dense, edges, ranges, rounding, rows, sums
 
 OPERATORS: dict[str, Operator] = {
     operator.name: operator
-    for module in (channels, dense, edges, ranges, rounding, sums)
+    for module in (channels, dense, edges, ranges, rounding, rows, sums)
     for operator in vars(module).values()
     if isinstance(operator, Operator)
 }
@@ -45,6 +46,8 @@ def arguments(csr: CSR) -> dict[str, list[tuple[Any, ...]]]:
     ]
     weighted = [(normal(*m[0].shape, seed=5), m[0], weight if m[1] is None else m[1], *m[2:]) for m in messages]
     seen = torch.tensor(-0.1), torch.tensor(5.0), "kthvalue"
+    of_rows = x, 3, *Grid(-4, 3, offset="real"), EXACT, "clipped_ends", True, *NOISE
+    sparse = torch.tensor([0, 3, 3, N]), torch.tensor([0, 0, 0, 2, 2, 2, 2]), torch.tensor([0, 5, 1])
     of_channels = torch.rand(N, 1) + 0.2, torch.arange(N, dtype=torch.int32).view(N, 1) % 3, -4, 3
     return {
         "fake_quantize_broadcast": [(x, *of_channels, "ste"), (x, *of_channels, "clipped_ends")],
@@ -60,6 +63,12 @@ def arguments(csr: CSR) -> dict[str, list[tuple[Any, ...]]]:
         "fake_quantize": [(x, *GRID, None, "ste", False, 1.0, 0, 0), rounded],
         "fake_quantize_cachemask": [(x, *GRID, None, "clipped_ends", False, 1.0, 0, 0), rounded],
         "fake_quantize_cachemask_backward": [(grad, torch.tensor([-559038737])), (normal(40), torch.tensor([5, -9]))],
+        "fake_quantize_rows": [(x, 0, *Grid(0, 15), None, "ste", False, 1.0, 0, 0), of_rows],
+        "fake_quantize_rows_cachemask": [(heads, 0, *Grid(0, 3), None, "clipped", True, 1.0, 0, 0), of_rows],
+        "fake_quantize_sparse_rows": [
+            (logits[:N, 0], *sparse, None, *Grid(-4, 3, offset="integer")),
+            (logits[:N, 1], *sparse, torch.tensor([False, False, True]), *Grid(0, 3, power_of_two=True)),
+        ],
         "fake_quantize_scale_backward": [
             (grad, x, *GRID, None, False, 1.0, 0, 0),
             (grad, x, *GRID, EXACT, True, *NOISE),

@@ -24,6 +24,7 @@ from dqrun.kernels.cpu.dense import linear, linear_weight_backward
 from dqrun.kernels.cpu.noise import dropout
 from dqrun.kernels.cpu.ranges import message_range, tail_range
 from dqrun.kernels.cpu.rounding import fake_quantize, fake_quantize_cachemask, fake_quantize_cachemask_backward
+from dqrun.kernels.cpu.rows import fake_quantize_rows, fake_quantize_rows_cachemask, fake_quantize_sparse_rows
 from dqrun.kernels.cpu.segments import (
     edge_add,
     edge_add_backward,
@@ -49,7 +50,10 @@ __all__ = [
     "fake_quantize_broadcast_scale_backward",
     "fake_quantize_cachemask",
     "fake_quantize_cachemask_backward",
+    "fake_quantize_rows",
+    "fake_quantize_rows_cachemask",
     "fake_quantize_scale_backward",
+    "fake_quantize_sparse_rows",
     "linear",
     "linear_weight_backward",
     "message_range",

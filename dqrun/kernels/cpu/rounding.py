@@ -42,7 +42,7 @@ def _round_flagged(
 
 
 @inner
-def _copy(x: Any, y: Any, flags: Any, block: int, first: int, last: int, floor: Any, least: Any) -> None:
+def copy_flagged(x: Any, y: Any, flags: Any, block: int, first: int, last: int, floor: Any, least: Any) -> None:
     """As `_round_flagged` for elements that stay exact."""
     for i in range(first, last):
         value = x[i]
@@ -65,7 +65,7 @@ def _round_chosen(
     least: Any,
     noise: NoiseValues,
 ) -> None:
-    """As `_round_flagged` for the elements that noise chooses, as `_copy` for the others."""
+    """As `_round_flagged` for the elements that noise chooses, as `copy_flagged` for the others."""
     low, high, threshold = noise
     start = np.uint32(low + np.uint32(first))
     for i in range(last - first):
@@ -101,7 +101,7 @@ def _forward(
                 row = first // width
                 end = min(last, (row + 1) * width) if kept else last
                 if kept and protected[row]:
-                    _copy(x_at, y_at, flags_at, block, first, end, floor, least)
+                    copy_flagged(x_at, y_at, flags_at, block, first, end, floor, least)
                 elif noisy:
                     _round_chosen(x_at, y_at, flags_at, block, first, end, grid, floor, least, noise)
                 elif wanted:

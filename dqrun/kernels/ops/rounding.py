@@ -38,17 +38,17 @@ class _FakeQuantize(torch.autograd.Function):
         mask, x, scale, zero_point, protected = ctx.saved_tensors
         ends, rest = ctx.rest
         step = None if x is None else _scale_backward(grad, x, scale, zero_point, *ends, protected, *rest)
-        grad_x = grad if mask is None else _cachemask_backward(grad, mask)
+        grad_x = grad if mask is None else cachemask_backward(grad, mask)
         return (grad_x, step, *[None] * 9)
 
 
-def _noise(args: tuple[Any, ...]) -> tuple[Any, ...]:
+def with_noise(args: tuple[Any, ...]) -> tuple[Any, ...]:
     """An operator's arguments as a function takes them: three numbers are a `Noise`, or None."""
     noise = Noise(*args[-3:])
     return (*args[:-3], None if noise.rate == 1.0 else noise)
 
 
-def _mask_like(x: Tensor) -> Tensor:
+def mask_like(x: Tensor) -> Tensor:
     return x.new_empty((x.numel() + gradients.WORD - 1) // gradients.WORD, dtype=torch.int32)
 
 
@@ -56,23 +56,23 @@ ARGUMENTS = f"(Tensor x, {GRID}, Tensor? protected, str estimator, bool relu, {N
 
 fake_quantize = Operator(
     f"fake_quantize{ARGUMENTS} -> Tensor",
-    lambda *args: reference.fake_quantize(*_noise(args)),
+    lambda *args: reference.fake_quantize(*with_noise(args)),
     lambda x, *_: x.new_empty(x.shape),
     _FakeQuantize,
     (X, SCALE),
 )
 _cachemask = Operator(
     f"fake_quantize_cachemask{ARGUMENTS} -> (Tensor, Tensor)",
-    lambda *args: gradients.cachemask(*_noise(args)),
-    lambda x, *_: (x.new_empty(x.shape), _mask_like(x)),
+    lambda *args: gradients.cachemask(*with_noise(args)),
+    lambda x, *_: (x.new_empty(x.shape), mask_like(x)),
 )
-_cachemask_backward = Operator(
+cachemask_backward = Operator(
     "fake_quantize_cachemask_backward(Tensor grad, Tensor mask) -> Tensor",
     gradients.where_set,
     lambda grad, _: grad.new_empty(grad.shape),
 )
 _scale_backward = Operator(
     f"fake_quantize_scale_backward(Tensor grad, Tensor x, {GRID}, Tensor? protected, bool relu, {NOISE}) -> Tensor",
-    lambda *args: gradients.fake_quantize_scale(*_noise(args)),
+    lambda *args: gradients.fake_quantize_scale(*with_noise(args)),
     lambda grad, *_: grad.new_empty(()),
 )
