@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -129,6 +130,10 @@ class Method:
     def penalty(self, model: nn.Module) -> Tensor | None:
         """What is added to the loss of a step, 0-d, or None: nothing."""
         return None
+
+    def calibration_data(self, model: nn.Module, problem: Problem) -> Iterable[Batch]:
+        """What passes through the network in a stage that calibrates."""
+        return problem.ordered()
 
     def after_training(self, model: nn.Module, problem: Problem) -> None:
         """Ends a training: `model` is in the state that validation chose."""
