@@ -154,8 +154,7 @@ method = Registry(
     "method",
     "method.kind",
     {
-        "a2q": Entry("dqrun.methods.a2q:A2Q", "dqrun.methods.a2q:A2QConfig"),
-        "degree_bits": Entry("dqrun.methods.degree_bits:DegreeBits", "dqrun.methods.degree_bits:DegreeBitsConfig"),
+        "binary": Entry("dqrun.methods.binary:Binary", "dqrun.methods.binary_config:BinaryConfig"),
         "dq": Entry("dqrun.methods.dq:DegreeQuant", "dqrun.methods.dq:DegreeQuantConfig"),
         "mixed": Entry("dqrun.methods.mixed:Mixed", "dqrun.methods.mixed:MixedConfig"),
         "naive": Entry("dqrun.methods.naive:Naive", "dqrun.methods.naive:NaiveConfig"),

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 import shlex
-import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from dqrun.analysis.compare import warn
+from filelock import FileLock
+
 from dqrun.analysis.merge import Merge, is_dirty
 from dqrun.analysis.rows import Run, config_of, load_runs
 from dqrun.analysis.select import choose, split_words
@@ -22,10 +22,7 @@ from dqrun.data.fingerprint import fingerprint
 from dqrun.durable import write_text
 from dqrun.errors import ConfigError, DataError, ResultsError
 from dqrun.runs.protocol import Trial, cell_hash, identity, trial_hash, trials, warm_start_of
-from dqrun.sweep.locks import Heartbeat, LockFault, LockFile, read_owner
 
-POLL = 0.2
-"""Seconds between two looks at the lock of another process that publishes."""
 _PATH = re.compile(r"(?:^|[\s'\"])/[\w.+-]+/[\w.+-]+")
 
 
@@ -81,25 +78,17 @@ def publish(runs: Iterable[Run], folder: Path, commands: Path | None = None) -> 
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Lets one process at a time change a study; says for whom it waits. A new study's folder is removed if nothing was
-    written there.
+    """Lets one process at a time change a study. The lock's file is removed afterwards, and a new study's folder too if
+    nothing was written there.
     """
-    lock, told = LockFile(folder / ".publish.lock", f"publish -o {folder.name}"), False
-    try:
-        while not lock.acquire():
-            if not told:
-                owner = read_owner(lock.path) or "another process"
-                warn([f"{folder}: waiting for {owner}, which publishes there as well"])
-            told = True
-            time.sleep(POLL)
-        with Heartbeat(lock):
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / ".publish.lock") as lock:
+        try:
             yield
-    except LockFault as error:
-        raise ResultsError(str(error)) from None
-    finally:
-        lock.release()
-        with suppress(OSError):  # the study is there, or was never begun
-            folder.rmdir()
+        finally:
+            Path(lock.lock_file).unlink(missing_ok=True)
+            if not any(folder.iterdir()):
+                folder.rmdir()
 
 
 def write_runs(folder: Path, runs: Sequence[Run]) -> None:

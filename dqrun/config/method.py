@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from dqrun.config.run import RunConfig
 
 ESTIMATORS = ("ste", "clipped", "clipped_ends")
+ONE_BIT_ESTIMATORS = ("ste", "clipped")
 OBSERVER_UPDATES = ("running_minmax", "ema", "last_batch")
 PERCENTILES = ("symmetric", "kthvalue")
 COLLAPSED_RANGES = ("zero", "unit")
@@ -55,11 +56,12 @@ class MethodConfig:
 
     # A subclass adds fields. What it overrides of the methods below begins with `super()`.
 
+    has_one_bit: ClassVar[bool] = False
+    """Whether the method says what values of 1 bit are: for others than binary, `Method.one_bit`."""
+    estimators: ClassVar[tuple[str, ...]] = ESTIMATORS
+    """The gradients of rounding that the method knows."""
     settings: ClassVar[tuple[str, ...]] = ("tail", "momentum")
     """Names of all `dimensions` that the method can have."""
-
-    fine_tunes: ClassVar[bool] = True
-    """Whether there are epochs of training after a warm start, in which `train.fine_tune` has an effect."""
 
     kind: str = doc("the registered method that runs; the chosen option sets it")
     name: str = doc("name in tables, of the method or of a preset of its settings")
@@ -82,13 +84,18 @@ class MethodConfig:
             own: Any = register.method.config(self.kind) or MethodConfig
             require(isinstance(self, own) or not issubclass(own, MethodConfig), "method.kind", rule, self.kind)
         require_name("method.name", self.name)
-        require_one_of("method.estimator", self.estimator, ESTIMATORS)
+        require_one_of("method.estimator", self.estimator, self.estimators)
         self.observer.validate("method.observer")
         self.weight_observer.validate("method.weight_observer")
         require_one_of("method.collapsed_range", self.collapsed_range, COLLAPSED_RANGES)
 
     def validate_in(self, run: RunConfig) -> None:
         """Raises ConfigError for the first field that does not go with the rest of a quantised run."""
+        widths = run.quant.weight_bits, run.quant.activation_bits, *(rule.bits for rule in run.plan.rules.values())
+        if 1 in widths:
+            require(self.has_one_bit, "quant.bits", f"be >= 2 for method={self.name} (1 bit: method=binary)", 1)
+            known = self.estimators if self.estimators != ESTIMATORS else ONE_BIT_ESTIMATORS
+            require(self.estimator in known, "method.estimator", f"be {' or '.join(known)} at 1 bit", self.estimator)
 
     def effective(self) -> MethodConfig:
         """The same method without choices that have no effect: what the hash of a trial is made of."""

@@ -12,7 +12,7 @@ class SiteRule:
     """What a plan says of the sites that a glob matches; null keeps what earlier rules said."""
 
     fp32: bool | None = doc("true: left in FP32; false: quantised", None)
-    bits: int | None = doc("width, 2..8; null: quant's", None)
+    bits: int | None = doc("width, 1..8; null: quant's", None)
     symmetric: bool | None = doc("grid with zero point 0; null: quant's", None)
     tail: float | None = doc(
         "largest percentile tail, [0, 0.5): a larger one of the method is cut to it; null: no limit", None
@@ -20,7 +20,7 @@ class SiteRule:
     headroom: float | None = doc("share by which the range is widened before its grid is laid, [0, 1); null: 0", None)
 
     def validate(self, name: str) -> None:
-        require(self.bits is None or 2 <= self.bits <= 8, f"{name}.bits", "be in 2..8 or null", self.bits)
+        require(self.bits is None or 1 <= self.bits <= 8, f"{name}.bits", "be in 1..8 or null", self.bits)
         require(self.tail is None or 0 <= self.tail < 0.5, f"{name}.tail", "be in [0, 0.5) or null", self.tail)
         inside = self.headroom is None or 0 <= self.headroom < 1
         require(inside, f"{name}.headroom", "be in [0, 1) or null", self.headroom)

@@ -19,9 +19,9 @@ DEFAULT_OFFSET, DEFAULT_GROUP = "integer", 32
 class QuantConfig:
     """Bit-widths and grids (`quant.*`); null bits stand for FP32."""
 
-    bits: int | None = doc("width of weights and activations, 2..8; null: FP32")
-    weight_bits: int | None = doc("width of weights, 2..8; null: FP32")
-    activation_bits: int | None = doc("width of activations, 2..8; null: FP32")
+    bits: int | None = doc("width of weights and activations, 1..8; null: FP32")
+    weight_bits: int | None = doc("width of weights, 1..8; null: FP32")
+    activation_bits: int | None = doc("width of activations, 1..8; null: FP32")
     symmetric_weights: bool = doc("weights on a grid with zero point 0 (else affine)", False)
     symmetric_activations: bool = doc("activations on a grid with zero point 0 (else affine)", False)
     weight_granularity: str = doc(
@@ -46,11 +46,14 @@ class QuantConfig:
     def validate(self) -> None:
         for name in ("bits", "weight_bits", "activation_bits"):
             bits = getattr(self, name)
-            require(bits is None or 2 <= bits <= 8, f"quant.{name}", "be in 2..8 or null", bits)
+            require(bits is None or 1 <= bits <= 8, f"quant.{name}", "be in 1..8 or null", bits)
         require_one_of("quant.weight_granularity", self.weight_granularity, WEIGHT_GRANULARITIES)
         require_one_of("quant.activation_granularity", self.activation_granularity, ACTIVATION_GRANULARITIES)
         require_one_of("quant.row_offset", self.row_offset, ROW_OFFSETS)
         require_one_of("quant.row_scale", self.row_scale, ROW_SCALES)
+        if self.activation_bits == 1:
+            kind, rule = self.activation_granularity, "be row where an activation has 1 bit"
+            require(kind == "row", "quant.activation_granularity", rule, kind)
         require(self.group_size > 0, "quant.group_size", "be > 0", self.group_size)
         if self.quantizer is not None:
             register.quantizer.require(self.quantizer)

@@ -15,8 +15,6 @@ from torch import Tensor, nn
 
 from dqrun.graphs import Graph
 from dqrun.integer.batch_norm import affine
-from dqrun.integer.sites import row_grid
-from dqrun.kernels.integer import RowGrid, quantize
 from dqrun.nn import GNN
 from dqrun.nn.linear import BatchNorm, Linear
 from dqrun.nn.lowering import Into, Lowering, Rows, Value
@@ -36,32 +34,9 @@ class Simulation:
     tie: str
 
 
-class Float64RowQuantizer(nn.Module):
-    """A quantiser of rows with ranges of their own: numbers are rounded to float32, and from there on the rule of
-    training holds, as in the program. What codes stand for is float64.
-
-    `watched`: keep the codes of the last call.
-    """
-
-    tie = False
-
-    def __init__(self, grid: RowGrid, watched: bool) -> None:
-        super().__init__()
-        self.grid, self.watched, self.codes = grid, watched, torch.empty(0)
-
-    def forward(
-        self, x: Tensor, protected: Tensor | None = None, multiplicity: Tensor | None = None, relu: bool = False
-    ) -> Tensor:
-        codes = quantize(x.float(), self.grid)
-        if self.watched:
-            self.codes = codes.unpack().int()
-        real = codes.real()
-        return real.relu_() if relu else real
-
-
 class Float64Quantizer(nn.Module):
-    """A quantiser in float64 with the grid of training. Where the network's input or a weight is rounded, the rule of
-    training (float32) holds, as it does in the program.
+    """A quantiser of an activation in float64 with the grid of training. Where the network's input is rounded, the rule
+    of training (float32) holds, as it does in the program.
 
     `watched`: keep the codes, and whether a value lay on a tie, of the last call.
     """
@@ -104,6 +79,20 @@ class Float64Quantizer(nn.Module):
         self.tie = not self.float32_rule and bool((inside & (distance < TIE)).any())
 
 
+class RoundedWeight(nn.Module):
+    """The quantiser of a weight: the codes that training (float32) gives it, times its scales in float64."""
+
+    def __init__(self, quantizer: Quantizer) -> None:
+        super().__init__()
+        self.encode = (quantizer.encode,)  # no part of the copy, whose parameters become float64
+        self.spec = quantizer.spec
+
+    def forward(self, weight: Tensor, *unused: object) -> Tensor:
+        """float64 of the weight's shape; a weight is never protected."""
+        codes, (scale, zero_point, _) = self.encode[0](weight.float())
+        return self.spec.decode(codes, Scales(scale.double(), zero_point))
+
+
 class Affine(nn.Module):
     """x * factor + offset per channel, what a batch norm is in a program; both float32 [C]."""
 
@@ -125,18 +114,13 @@ def in_float64(model: GNN, watched: bool = False) -> GNN:
     model = copy.deepcopy(model).cpu().eval().requires_grad_(False)
     first = "encoder.input" if isinstance(model.encoder, Linear) else "states.0"
     for name, site in named_sites(model):
-        if site.quantizer is not None:
-            found = judging(name, site.quantizer, site.is_weight or name == first, watched)
-            site.quantizer = found  # type: ignore[assignment]  # it takes and gives what a Quantizer does
+        if site.quantizer is not None and site.is_weight:
+            site.quantizer = RoundedWeight(site.quantizer)  # type: ignore[assignment]  # it gives what a Quantizer does
+        elif site.quantizer is not None:
+            quantizer = Float64Quantizer(site.quantizer, name == first, watched)
+            site.quantizer = quantizer  # type: ignore[assignment]  # it takes and gives what a Quantizer does
     model.lower(NormFolding())
     return model.double()
-
-
-def judging(name: str, quantizer: Quantizer, float32_rule: bool, watched: bool) -> nn.Module:
-    """The quantiser of a site in float64."""
-    if quantizer.spec.granularity.per_row:
-        return Float64RowQuantizer(row_grid(name, quantizer), watched)
-    return Float64Quantizer(quantizer, float32_rule, watched)
 
 
 class NormFolding(Lowering):
@@ -164,7 +148,6 @@ def simulate(model: GNN, x: Tensor, graph: Graph) -> Simulation:
     quantizers: dict[str, nn.Module | None] = {
         n: site.quantizer for n, site in named_sites(copied) if not site.is_weight
     }
-    kinds = Float64Quantizer, Float64RowQuantizer
-    watched = {name: found for name, found in quantizers.items() if isinstance(found, kinds)}
+    watched = {name: found for name, found in quantizers.items() if isinstance(found, Float64Quantizer)}
     tie = next((name for name, quantizer in watched.items() if quantizer.tie), "")
     return Simulation({name: quantizer.codes for name, quantizer in watched.items()}, logits, tie)

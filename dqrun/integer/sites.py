@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from dqrun.errors import ConfigError
-from dqrun.kernels.integer import CodeGrid, Grid, RowGrid, Weight
-from dqrun.quant import LearnedRowFactor, Quantizer, RowRange, Scales, named_sites
+from dqrun.kernels.integer import CodeGrid, Weight
+from dqrun.quant import Quantizer, named_sites
 
 
 class TrainedSites:
@@ -22,17 +22,16 @@ class TrainedSites:
         self._sites = dict(named_sites(model))
         self._used: set[str] = set()
         for name, site in self._sites.items():
-            if site.quantizer is not None and not site.quantizer.rounding.codes_of_spec:
-                kind = type(site.quantizer.rounding).__name__
+            quantizer = site.quantizer
+            if quantizer is not None and not quantizer.has_codes:
+                kind = type(quantizer if quantizer.rounding.codes_of_spec else quantizer.rounding).__name__
                 raise ConfigError(f"{name} must be rounded to equidistant values in an integer program, got {kind}")
-            if site.quantizer is not None and site.quantizer.spec.granularity.per_row:
-                row_grid(name, site.quantizer)
+            if quantizer is not None and quantizer.centring is not None and not site.is_weight:
+                raise ConfigError(f"{name} must not be centred in an integer program: method.centring.kind=none")
 
-    def grid(self, name: str) -> Grid:
+    def grid(self, name: str) -> CodeGrid:
         """The grid of an activation site; raises ConfigError where it is exact or has seen nothing."""
         quantizer = self._quantizer(name)
-        if quantizer.spec.granularity.per_row:
-            return row_grid(name, quantizer)
         spec, (scale, zero_point, _) = quantizer.spec, quantizer.fixed_scales()
         return CodeGrid(spec.bits, scale.item(), int(zero_point.item()) - spec.qmin, spare=int(spec.narrow))
 
@@ -46,12 +45,14 @@ class TrainedSites:
         spec = quantizer.spec
         if not spec.symmetric or not spec.narrow:
             raise ConfigError(f"{name} must have a symmetric grid in an integer program: train with plan=integer")
-        scale, zero_point = (each.flatten() for each in quantizer.fixed_scales()[:2])
+        as_trained = weight.t() if self._sites[name].channels == (1,) else weight
+        codes, scales = quantizer.encode(as_trained.detach())
+        codes, scale = codes if as_trained is weight else codes.t(), scales.scale.flatten()
         if scale.numel() not in (1, weight.size(0)):
             rule = f"have one scale, or one for each of {weight.size(0)} outputs, in an integer program"
             raise ConfigError.rule(name, rule, scale.numel())
-        codes = spec.encode(weight.detach(), Scales(scale.view(-1, 1), zero_point.view(-1, 1)))
-        return Weight(codes.to("cpu", torch.int8).contiguous()), spec.bits, scale.cpu().double()
+        bits = max(spec.bits, 2)  # signs are stored as codes of 2 bits
+        return Weight(codes.to("cpu", torch.int8).contiguous()), bits, scale.cpu().double()
 
     def fake_quantized(self, name: str, weight: Tensor) -> Tensor:
         """A weight as the network uses it: rounded to the grid of its site and back, float32."""
@@ -76,20 +77,3 @@ class TrainedSites:
         if not quantizer.scales.ready:
             raise ConfigError(f"{name} must have observed values before lowering: train or calibrate first")
         return quantizer
-
-
-def row_grid(name: str, quantizer: Quantizer) -> RowGrid:
-    """The grid of an activation site whose rows have ranges of their own; raises ConfigError for what programs lack."""
-    spec, scales = quantizer.spec, quantizer.scales
-    if spec.granularity.kind != "row":
-        rule = "have one range for a row in an integer program: train with quant.activation_granularity=row or tensor"
-        raise ConfigError.rule(name, rule, spec.granularity.kind)
-    if spec.collapsed != "zero":
-        rule = "have method.collapsed_range=zero in an integer program with ranges of rows"
-        raise ConfigError.rule(name, rule, spec.collapsed)
-    if type(scales) not in (RowRange, LearnedRowFactor):
-        rule = "take the range of a row from the row itself in an integer program"
-        raise ConfigError.rule(name, rule, type(scales).__name__)
-    share = scales.log_factor.detach().exp().item() if isinstance(scales, LearnedRowFactor) else None
-    offset = "symmetric" if spec.symmetric else spec.offset
-    return RowGrid(spec.bits, offset, spec.power_of_two, spec.headroom, share, spare=int(spec.narrow))

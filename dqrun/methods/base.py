@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -51,8 +50,9 @@ class Method:
     """A network whose quantisers follow observed ranges from the first epoch on; every method is a subclass.
 
     A subclass overrides the hooks in which it differs. Their order in a training: `quantizer` for each point of the
-    network; `parameter_groups`; `stages`; then `before_epoch` in each epoch, in it `before_batch` and `penalty` in each
-    step; `after_training` at the end. Modules of methods import torch inside hooks only.
+    network; `parameter_groups`; `stages`; `before_training`; then `before_epoch` in each epoch, in it `before_batch`,
+    `penalty` and `guidance` in each step; `after_training` at the end. Modules of methods import torch inside hooks
+    only.
 
     A method keeps nothing of a training: what it learns is in the network's parameters and buffers, so that
     checkpoints hold it.
@@ -72,9 +72,19 @@ class Method:
         """
         from dqrun.quant import Quantizer
 
+        if spec.bits == 1:
+            return self.one_bit(point, spec)
         spec = replace(spec, collapsed=self.config.collapsed_range)
         parts = self.scales(point, spec), self.rounding(point, spec)
         return Quantizer(*parts, protects=self.protects(point), name=point.name)
+
+    def one_bit(self, point: Point, spec: QuantSpec) -> Quantizer | None:
+        """What stands at a point of 1 bit: the sign, times mean|x| of each row or of what shares a weight's scale."""
+        from dqrun.quant.estimators import Clipped, SignEstimator
+        from dqrun.quant.one_bit import one_bit_quantizer
+
+        estimator = SignEstimator() if self.config.estimator == "ste" else Clipped()
+        return one_bit_quantizer(point, spec, estimator, protects=self.protects(point))
 
     def scales(self, point: Point, spec: QuantSpec) -> ScaleProvider:
         """Where the scales of a point come from: its rows themselves where `quant.activation_granularity` says so, else
@@ -116,6 +126,9 @@ class Method:
         quantizers = [{"params": of_quantizers, "weight_decay": 0.0}] if of_quantizers else []
         return [{"params": own}, *quantizers]
 
+    def before_training(self, model: nn.Module) -> None:
+        """Sees the network before its first step, also where a training goes on from a checkpoint that is read next."""
+
     def before_epoch(self, model: nn.Module, epoch: int, stage: Stage) -> None:
         """Prepares an epoch, counted from 1, in the first of its stage and in all others.
 
@@ -131,9 +144,12 @@ class Method:
         """What is added to the loss of a step, 0-d, or None: nothing."""
         return None
 
-    def calibration_data(self, model: nn.Module, problem: Problem) -> Iterable[Batch]:
-        """What passes through the network in a stage that calibrates."""
-        return problem.ordered()
+    def guidance(self, batch: Batch, logits: Tensor) -> Tensor | None:
+        """What is added to the loss of a step because of what it gave, 0-d, or None: nothing.
+
+        `batch`: as the step got it; `logits`: float32, a row for each of its nodes or graphs, with their gradient.
+        """
+        return None
 
     def after_training(self, model: nn.Module, problem: Problem) -> None:
         """Ends a training: `model` is in the state that validation chose."""

@@ -48,6 +48,7 @@ class DegreeQuantConfig(QatConfig):
     """Degree-Quant: quantisation-aware training that leaves random rows of nodes in FP32, mostly those of high
     in-degree (Tailor et al., ICLR 2021)."""
 
+    has_one_bit: ClassVar[bool] = True
     settings: ClassVar[tuple[str, ...]] = ("p_max", "p_min", *QatConfig.settings)
 
     protection: ProtectionConfig = field(

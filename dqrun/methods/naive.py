@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from dqrun.methods.qat import Qat, QatConfig
 
@@ -11,6 +12,8 @@ from dqrun.methods.qat import Qat, QatConfig
 class NaiveConfig(QatConfig):
     """Quantisation-aware training: straight-through gradients, moving-average ranges (Jacob et al., CVPR 2018). Its
     preset `lsq` learns the scales (Esser et al., ICLR 2020)."""
+
+    has_one_bit: ClassVar[bool] = True
 
 
 class Naive(Qat):

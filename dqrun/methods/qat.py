@@ -34,6 +34,9 @@ class QatConfig(MethodConfig):
         require(self.observe_epochs >= 0, "method.observe_epochs", "be >= 0", self.observe_epochs)
 
     def validate_in(self, run: RunConfig) -> None:
+        super().validate_in(run)
+        learns = self.learned_scale and 1 in (run.quant.weight_bits, run.quant.activation_bits)
+        require(not learns, "method.learned_scale", "be false at 1 bit (method=binary learns its scales)", True)
         epochs, delay = run.own_train.epochs, self.delay_epochs
         require(delay < epochs, "method.delay_epochs", f"be < the {epochs} epochs of training", delay)
         if self.learned_scale:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Self
 
 from torch import Tensor, nn
 
 from dqrun import kernels
 from dqrun.config import ModelConfig
-from dqrun.graphs import Graph, Rows
+from dqrun.graphs import CSR, Graph, Rows
 from dqrun.nn.layer import Layer, Place
 from dqrun.nn.propagate import propagate
-from dqrun.quant import Sites
+from dqrun.quant import Site, Sites, Values
 
 NEGATIVE_SLOPE = 0.2
 
@@ -61,8 +62,27 @@ class AttentionLayer(Layer):
     def gathered(self, h: Tensor, logits: Tensor, graph: Graph, relu: bool) -> Tensor:
         """The result, float32 [N, heads * C] or [N, C], from h [N, H, C] and logits [E, H]; `relu`: a ReLU follows."""
         sites, protected = self.sites, graph.protected
-        alpha = sites.coefficient(kernels.edge_softmax(graph.csr, logits))
+        alpha = rounded_coefficients(sites.coefficient, graph.csr, kernels.edge_softmax(graph.csr, logits))
         alpha = kernels.dropout(alpha, self.attention_dropout, self.training)
         a = sites.aggregate(propagate(graph.csr, h, alpha, sites.message, protected), protected)
         a = a.flatten(1) if self.concat else a.mean(1)
         return sites.output(a + self.bias, protected, relu=relu)
+
+
+@dataclass(frozen=True)
+class Coefficients(Values[Tensor]):
+    """Coefficients of attention, float32 [E, H], whose levels at one bit are those of the edges into a node."""
+
+    csr: CSR | None = None
+
+    def group_mean(self, numbers: Tensor) -> Tensor:
+        """Means of [E, H] over the edges into each node, for each head, at each of these edges."""
+        assert self.csr is not None
+        return kernels.segment_reduce(numbers, self.csr.rowptr, "mean")[self.csr.row]
+
+
+def rounded_coefficients(site: Site, csr: CSR, alpha: Tensor) -> Tensor:
+    """What leaves the site `coefficient`, float32 [E, H]."""
+    if site.quantizer is None or site.quantizer.spec.bits > 1:
+        return site(alpha)
+    return site.quantizer.quantize(Coefficients(alpha, csr=csr))

@@ -12,6 +12,7 @@ from dqrun import kernels
 from dqrun.graphs import Graph, Rows
 from dqrun.nn.attention import NEGATIVE_SLOPE, AttentionLayer
 from dqrun.nn.lowering import Into, Lowering, Value
+from dqrun.nn.products import product
 from dqrun.quant import Site, Sites
 
 
@@ -40,7 +41,7 @@ class GATLayer(AttentionLayer):
         bound = (6 / (heads + head_channels)) ** 0.5  # PyG's glorot of a [1, heads, channels] tensor
         nn.init.uniform_(self.attention, -bound, bound)
         self.sites = Sites(
-            input=Site(nonnegative=nonnegative_input, scalars=in_channels == 1),
+            input=Site(nonnegative=nonnegative_input, scalars=in_channels == 1, width=in_channels),
             weight=Site(self.weight, channels=(1,)),
             attention=Site(self.attention, channels=(0, 1)),  # each vector of each head is an output channel
             features=Site(),
@@ -54,7 +55,7 @@ class GATLayer(AttentionLayer):
     def forward(self, x: Rows, graph: Graph, relu: bool = False) -> Tensor:
         """float32 [N, in] -> [N, heads * out], or [N, out] when averaged; `relu`: a ReLU follows."""
         sites = self.sites
-        features = kernels.linear(self.entered(x, graph), sites.weight(self.weight).t())
+        features = product(self.entered(x, graph), sites.weight, self.weight, transposed=True)
         h = sites.features(features, graph.protected).view(-1, self.heads, self.head_channels)
         source, target = torch.einsum("nhc,shc->snh", h, sites.attention(self.attention))
         logits = self.logits(kernels.edge_add(graph.csr, source, target), graph)

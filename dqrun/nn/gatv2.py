@@ -7,7 +7,6 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from dqrun import kernels
 from dqrun.graphs import Graph, Rows
 from dqrun.kernels.edge_scores import edge_scores
 from dqrun.nn.attention import NEGATIVE_SLOPE, AttentionLayer
@@ -45,7 +44,7 @@ class GATv2Layer(AttentionLayer):
         nn.init.xavier_uniform_(self.attention)
         self.features = Sites(source=Site()) if share_weights else Sites(source=Site(), target=Site())
         self.sites = Sites(
-            input=Site(nonnegative=nonnegative_input, scalars=in_channels == 1),
+            input=Site(nonnegative=nonnegative_input, scalars=in_channels == 1, width=in_channels),
             attention=Site(self.attention, channels=(0,)),
             logit=Site(scalars=True),
             coefficient=Site(nonnegative=True, scalars=True),
@@ -57,9 +56,9 @@ class GATv2Layer(AttentionLayer):
     def forward(self, x: Rows, graph: Graph, relu: bool = False) -> Tensor:
         """float32 [N, in] -> [N, heads * out], or [N, out] when averaged; `relu`: a ReLU follows."""
         x, protected, shape = self.entered(x, graph), graph.protected, (-1, self.heads, self.head_channels)
-        h = t = self.features.source(kernels.linear(x, self.source(), self.source.bias), protected).view(shape)
+        h = t = self.features.source(self.source(x, self.source.bias), protected).view(shape)
         if self.target is not None:
-            t = self.features.target(kernels.linear(x, self.target(), self.target.bias), protected).view(shape)
+            t = self.features.target(self.target(x, self.target.bias), protected).view(shape)
         scores = edge_scores(graph.csr, h, t, self.sites.attention(self.attention), NEGATIVE_SLOPE)
         return self.gathered(h, self.logits(scores, graph), graph, relu)
 

@@ -13,6 +13,7 @@ from dqrun.config import ModelConfig
 from dqrun.graphs import Graph, Rows
 from dqrun.nn.layer import Layer, Place
 from dqrun.nn.lowering import Into, Lowering, Value
+from dqrun.nn.products import product
 from dqrun.nn.propagate import propagate
 from dqrun.quant import Site, Sites
 
@@ -40,7 +41,7 @@ class GCNLayer(Layer):
         self.bias = nn.Parameter(torch.zeros(out_channels))
         nn.init.xavier_uniform_(self.weight)
         self.sites = Sites(
-            input=Site(nonnegative=nonnegative_input, scalars=in_channels == 1),
+            input=Site(nonnegative=nonnegative_input, scalars=in_channels == 1, width=in_channels),
             weight=Site(self.weight, channels=(1,)),
             features=Site(),
             edge_weight=Site(nonnegative=True, scalars=True),
@@ -57,7 +58,7 @@ class GCNLayer(Layer):
         """float32 [N, in] -> [N, out]; `relu`: a ReLU follows."""
         sites, csr, protected = self.sites, graph.csr, graph.protected
         x = kernels.dropout(sites.input(x, protected), self.dropout, self.training)
-        h = kernels.linear(x, sites.weight(self.weight).t())
+        h = product(x, sites.weight, self.weight, transposed=True)
         if sites.edge_weight.idle and sites.message.idle:
             d = graph.inverse_sqrt_degree.unsqueeze(-1)
             a = d * kernels.spmm(csr, sites.features(d * h, protected, csr.out_degree), graph.edge_weight)

@@ -45,7 +45,7 @@ class GINLayer(Layer):
         self.eps = nn.Parameter(torch.zeros(1))
         self.mlp = MLP([in_channels, *[hidden_channels] * (mlp_layers - 1), out_channels], norm)
         self.sites = Sites(
-            input=Site(nonnegative=nonnegative_input, scalars=in_channels == 1),
+            input=Site(nonnegative=nonnegative_input, scalars=in_channels == 1, width=in_channels),
             message=Site(nonnegative=nonnegative_input, scalars=in_channels == 1),
             aggregate=Site(nonnegative=nonnegative_input, scalars=in_channels == 1),
             output=Site(),

@@ -55,7 +55,7 @@ class GINELayer(Layer):
         )
         self.mlp = MLP([in_channels, *[hidden_channels] * (mlp_layers - 1), out_channels], norm)
         self.sites = Sites(
-            input=Site(nonnegative=nonnegative_input, scalars=in_channels == 1),
+            input=Site(nonnegative=nonnegative_input, scalars=in_channels == 1, width=in_channels),
             message=Site(nonnegative=True, scalars=in_channels == 1),
             aggregate=Site(nonnegative=True, scalars=in_channels == 1),
             output=Site(),

@@ -10,10 +10,10 @@ from typing import cast
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dqrun import kernels
 from dqrun.errors import ConfigError
 from dqrun.graphs import Rows
 from dqrun.nn.lowering import Into, Lowering, Value
+from dqrun.nn.products import product
 from dqrun.quant import Site, Sites
 
 
@@ -25,17 +25,17 @@ class Linear(nn.Module):
         plain = nn.Linear(in_channels, out_channels)
         self.weight, self.bias = plain.weight, plain.bias
         self.sites = Sites(
-            input=Site(nonnegative=nonnegative_input, scalars=in_channels == 1),
+            input=Site(nonnegative=nonnegative_input, scalars=in_channels == 1, width=in_channels),
             weight=Site(self.weight),
             output=Site(scalars=out_channels == 1),
         )
 
     def forward(self, x: Rows, protected: Tensor | None = None, relu: bool = False) -> Tensor:
         """float32 [N, in] -> [N, out]; `protected`: bool [N], rows that stay exact; `relu`: a ReLU follows."""
-        x, weight = self.sites.input(x, protected), self.sites.weight(self.weight)
-        if self.sites.output.idle:
-            return kernels.linear(x, weight, self.bias, relu)
-        return self.sites.output(kernels.linear(x, weight, self.bias), protected, relu=relu)
+        x, sites = self.sites.input(x, protected), self.sites
+        if sites.output.idle:
+            return product(x, sites.weight, self.weight, self.bias, relu)
+        return sites.output(product(x, sites.weight, self.weight, self.bias), protected, relu=relu)
 
     def lower(self, to: Lowering, x: Value, into: Into) -> Value:
         """Writes down its product; x: the value of its site `input`."""
@@ -57,9 +57,9 @@ class Matrix(nn.Module):
         self.weight, self.bias = weight, bias
         self.sites = Sites(weight=Site(self.weight))
 
-    def forward(self) -> Tensor:
-        """The weight as products use it."""
-        return self.sites.weight(self.weight)
+    def forward(self, x: Rows, bias: Tensor | None = None) -> Tensor:
+        """x W^T + bias: float32 [N, in] -> [N, out]."""
+        return product(x, self.sites.weight, self.weight, bias)
 
 
 class BatchNorm(nn.Module):

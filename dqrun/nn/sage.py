@@ -39,9 +39,9 @@ class SAGELayer(Layer):
         neighbour, root = nn.Linear(in_channels, out_channels), nn.Linear(in_channels, out_channels, bias=False)
         self.neighbour, self.root, self.bias = Matrix(neighbour.weight), Matrix(root.weight), neighbour.bias
         self.sites = Sites(
-            input=Site(nonnegative=nonnegative_input, scalars=in_channels == 1),
+            input=Site(nonnegative=nonnegative_input, scalars=in_channels == 1, width=in_channels),
             message=Site(nonnegative=nonnegative_input, scalars=in_channels == 1),
-            features=Site(nonnegative=nonnegative_input, scalars=in_channels == 1),
+            features=Site(nonnegative=nonnegative_input, scalars=in_channels == 1, width=in_channels),
             output=Site(),
         )
 
@@ -55,8 +55,8 @@ class SAGELayer(Layer):
         x = kernels.summable(csr, x) if weight is None else dense(x)
         x = kernels.dropout(sites.input(x, protected), self.dropout, self.training)
         a = over_degree(propagate(csr, x, weight, sites.message, protected), graph)
-        h = kernels.linear(sites.features(a, protected), self.neighbour())
-        return sites.output(h + kernels.linear(x, self.root(), self.bias), protected, relu=relu)
+        h = self.neighbour(sites.features(a, protected))
+        return sites.output(h + self.root(x, self.bias), protected, relu=relu)
 
     def lower(self, to: Lowering, x: Value, into: Into) -> Value:
         x = to.passed(x, "input")

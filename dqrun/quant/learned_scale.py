@@ -16,8 +16,9 @@ class LearnedScale(Learned):
 
     It begins as the scale and zero point of `start`, the range that was observed up to the first training step of
     `Phase.QUANTIZE` that has seen more than zeros; from then on nothing is observed and the zero point stays.
-    `from_mean`, for weights: it begins as 2 mean|x| / sqrt(qmax) instead, with zero point 0 (LSQ, section 2.1). A
-    channel whose own scale would be zero begins with the mean of the others'.
+    `from_mean`, for weights: it begins as 2 mean|x| / sqrt(qmax) instead, with zero point 0 (LSQ, section 2.1), on
+    a sign grid as mean|x|, which is nearest to x. A channel whose own scale would be zero begins with the mean of the
+    others'.
 
     The parameter is the logarithm of the scale (Jain et al., MLSys 2020): Adam moves each parameter by about the
     learning rate, whatever the size of its gradient, and scales of 0.01 would not survive that. So a scale changes by a
@@ -52,7 +53,8 @@ class LearnedScale(Learned):
         assert isinstance(tensor.x, Tensor)
         size, shape = tensor.x.abs(), self.log_scale.shape
         mean = size.sum_to_size(shape) / (size.numel() // self.log_scale.numel()) if shape else size.mean()
-        self._begin(Scales(2 * mean / self.spec.qmax**0.5, torch.zeros_like(self.zero_point)))
+        first = mean if self.spec.is_sign else 2 * mean / self.spec.qmax**0.5
+        self._begin(Scales(first, torch.zeros_like(self.zero_point)))
 
     def _begin(self, first: Scales) -> None:
         """Takes the first scales (float32, >= 0) and zero points, unless all scales are too small to divide by."""

@@ -54,9 +54,10 @@ class QuantPlan:
         if rule.fp32 or bits is None:
             return None
         symmetric = self.quant.symmetric_weights if site.is_weight else self.quant.symmetric_activations
-        symmetric = symmetric if rule.symmetric is None else rule.symmetric
+        bits, symmetric = rule.bits or bits, symmetric if rule.symmetric is None else rule.symmetric
+        symmetric = symmetric or bits == 1
         return QuantSpec(
-            bits=rule.bits or bits,
+            bits=bits,
             signed=not site.nonnegative,
             symmetric=symmetric,
             narrow=symmetric and not site.nonnegative,
@@ -77,18 +78,11 @@ class QuantPlan:
             "power_of_two": self.quant.row_scale == "power_of_two",
         }
 
-    def apply(
-        self,
-        model: nn.Module,
-        method: MakesQuantizers,
-        generator: torch.Generator | None = None,
-        num_nodes: int = 0,
-    ) -> list[str]:
+    def apply(self, model: nn.Module, method: MakesQuantizers, generator: torch.Generator | None = None) -> list[str]:
         """Puts the quantiser of `method`, or that of `quant.quantizer`, into each site that the plan quantises.
 
         Returns the names of the sites that have one, in the model's order. `generator`: for what quantisers draw.
-        `num_nodes`: see `Point`. Raises ConfigError when a glob of `plan.fp32` fits no site: a typing mistake would
-        otherwise quantise.
+        Raises ConfigError when a glob of `plan.fp32` fits no site: a typing mistake would otherwise quantise.
         """
         sites = dict(named_sites(model))
         for glob in self.plan.fp32:
@@ -97,11 +91,9 @@ class QuantPlan:
         for name, site in sites.items():
             rule = self.rule(name, site.fp32_by_default)
             spec = self.spec(rule, site)
-            site.quantizer = None
-            if spec is not None:
-                shape = site.scale_shape(spec.granularity)
-                point = Point(name, site.is_weight, shape, rule.tail, generator, num_nodes)
-                site.quantizer = self._made(point, spec, method)
+            site.quantizer = (
+                None if spec is None else self._made(_point(name, site, spec, rule, generator), spec, method)
+            )
         return [name for name, site in sites.items() if not site.is_fp32]
 
     def _made(self, point: Point, spec: QuantSpec, method: MakesQuantizers) -> Quantizer | None:
@@ -111,6 +103,11 @@ class QuantPlan:
             if made is not None:
                 return made
         return method.quantizer(point, spec)
+
+
+def _point(name: str, site: Site, spec: QuantSpec, rule: SiteRule, generator: torch.Generator | None) -> Point:
+    scales = site.scale_shape(spec.granularity)
+    return Point(name, site.is_weight, scales, rule.tail, generator, site.width, site.weight_shape)
 
 
 def quantizers(model: nn.Module) -> Iterable[Quantizer]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from dataclasses import replace
+from typing import TypeVar, cast
 
+import torch
 from torch import Tensor, nn
 
 from dqrun.errors import TrialFailed
 from dqrun.kernels import R
-from dqrun.quant.rounding import Rounding
+from dqrun.quant.rounding import Flip, Rounding
 from dqrun.quant.scales import Phase, Quantizable, ScaleProvider
 from dqrun.quant.spec import QuantSpec, Scales
 from dqrun.quant.values import Values
@@ -19,14 +21,22 @@ T = TypeVar("T")
 class Quantizer(nn.Module):
     """Fake-quantises a tensor: `scales` gives scales and zero points, `rounding` takes each value to its grid.
 
-    `protects` False ignores rows that a method leaves in FP32. `name`: of the site, for errors.
+    `protects` False ignores rows that a method leaves in FP32. `name`: of the site, for errors. `centring`: a module
+    that brings a tensor, float32 [N, ...], around 0 before it is observed and rounded, or None; where nothing is
+    rounded nothing is centred, so that a stage in FP32 is FP32 training.
     """
 
     def __init__(
-        self, scales: ScaleProvider, rounding: Rounding, protects: bool = True, name: str = "a quantiser"
+        self,
+        scales: ScaleProvider,
+        rounding: Rounding,
+        protects: bool = True,
+        name: str = "a quantiser",
+        centring: nn.Module | None = None,
     ) -> None:
         super().__init__()
         self.scales, self.rounding, self.protects, self.name = scales, rounding, protects, name
+        self.centring = centring
         self.phase = Phase.QUANTIZE
         self._if_empty, self._checked = "", False
 
@@ -34,6 +44,14 @@ class Quantizer(nn.Module):
     def spec(self) -> QuantSpec:
         """The codes."""
         return self.rounding.spec
+
+    passes_signs = False
+    """Of a weight that is signs times scales: whether its product passes gradients on by the signs alone."""
+
+    @property
+    def bits(self) -> float:
+        """Mean bits of an element."""
+        return self.spec.bits
 
     @property
     def rounds_now(self) -> bool:
@@ -58,11 +76,17 @@ class Quantizer(nn.Module):
         """Observes and rounds, as far as the phase says."""
         if self.phase is Phase.BYPASS:
             return tensor.exact()
-        if self.scales.observe(tensor, self.phase):
+        entered = self._entering(tensor) if self.rounds_now else tensor
+        if self.scales.observe(entered, self.phase):
             self._if_empty, self._checked = tensor.if_empty, False
         elif self.rounds_now:
             self._require_scales()
-        return self._rounded(tensor) if self.rounds_now else tensor.exact()
+        return self._rounded(entered) if self.rounds_now else tensor.exact()
+
+    @property
+    def has_codes(self) -> bool:
+        """Whether values are those of codes, with which an integer program computes."""
+        return self.rounding.codes_of_spec
 
     def protected_rows(self, protected: Tensor | None) -> Tensor | None:
         """The rows that this quantiser leaves in FP32, bool [N] or None."""
@@ -71,14 +95,47 @@ class Quantizer(nn.Module):
     def round(self, x: R) -> R:
         """Fake-quantises with the present scales, without observing."""
         self._require_scales()
-        return self._rounded(Values(x))
+        return self._rounded(self._entering(Values(x)))
+
+    @torch.no_grad()
+    def encode(self, x: Tensor) -> tuple[Tensor, Scales]:
+        """The codes, int32, and scales with which x is rounded in evaluation."""
+        self._require_scales()
+        entered = self._entering(Values(x))
+        assert isinstance(entered.x, Tensor)
+        scales = self.scales(entered)
+        return self.rounding.encode(entered.x, scales), scales
+
+    @torch.no_grad()
+    def flipped(self, x: Tensor, flip: Flip) -> Tensor:
+        """x as it is rounded in evaluation, but for the bits of its codes that `flip` changes.
+
+        Raises ConfigError for a rounding without codes.
+        """
+        self._require_scales()
+        entered = self._entering(Values(x))
+        assert isinstance(entered.x, Tensor)
+        return self._flipped(entered.x, flip)
 
     def fixed_scales(self) -> Scales:
         """The scales of every tensor in evaluation; raises TrialFailed when no value was ever observed."""
         self._require_scales()
         return self.scales.fixed()
 
+    def _entering(self, tensor: Quantizable[T]) -> Quantizable[T]:
+        """What is observed and rounded: the tensor, centred if asked for."""
+        if self.centring is None:
+            return tensor
+        assert isinstance(tensor, Values)
+        values = tensor.dense()
+        return cast("Quantizable[T]", replace(values, x=self.centring(values.x)))
+
+    def _flipped(self, x: Tensor, flip: Flip) -> Tensor:
+        """`flipped` of what has entered."""
+        return self.rounding.flipped(x, self.scales(Values(x)), flip)
+
     def _rounded(self, tensor: Quantizable[T]) -> T:
+        """What has entered, rounded with the present scales."""
         return self.scales.rounded(tensor, self.rounding)
 
     def _require_scales(self) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from dqrun import kernels
 from dqrun.errors import ConfigError
@@ -15,12 +16,15 @@ from dqrun.quant.spec import QuantSpec, Scales
 from dqrun.quant.values import Values
 
 T = TypeVar("T")
+Flip = Callable[[Tensor, int], Tensor]
+"""Changes codes, int64 of any shape, from 0 to 2^bits - 1."""
 
 
 class Rounding(nn.Module):
     """Rounds to the grid of `spec` and back, with a gradient of its own choice.
 
-    `codes_of_spec`: whether values are those of `spec.encode`, with which an integer program computes.
+    `codes_of_spec`: whether values are those that `spec.decode` gives for the codes of `encode`, with which an integer
+    program computes.
     """
 
     codes_of_spec = False
@@ -37,6 +41,27 @@ class Rounding(nn.Module):
     def forward(self, tensor: Quantizable[T], scales: Scales) -> T:
         """What the tensor gives, its numbers rounded."""
         raise NotImplementedError
+
+    def encode(self, x: Tensor, scales: Scales) -> Tensor:
+        """Codes of real numbers, int32, same shape; `spec.decode` gives the values that the numbers are rounded to."""
+        return self.spec.encode(x, scales)
+
+    @torch.no_grad()
+    def flipped(self, x: Tensor, scales: Scales, flip: Flip) -> Tensor:
+        """x rounded to codes, these changed by `flip`, and back: what memory with faults gives.
+
+        Raises ConfigError for a rounding without codes.
+        """
+        spec = self.spec
+        if not self.codes_of_spec:
+            raise ConfigError(f"{type(self).__name__} has no codes whose bits could be flipped")
+        codes = self.encode(x, scales).long()
+        if spec.is_sign:
+            changed = 2 * flip((codes + 1) // 2, 1) - 1
+        else:
+            lowest = -(1 << (spec.bits - 1)) if spec.signed else 0
+            changed = flip(codes - lowest, spec.bits) + lowest
+        return spec.decode(changed, scales)
 
 
 class UniformRounding(Rounding):

@@ -19,6 +19,8 @@ class Site(nn.Module):
     `nonnegative`: the tensor has no negative values (it follows a ReLU), so its grid may be unsigned.
     `fp32_by_default`: exact as well where no rule of the plan says otherwise. `scalars`: rows are single numbers, or
     one for each head of an attention. Ranges of their own would make them exact, so they share the tensor's.
+    `width`: of the rows of an activation that enters a product, for quantisers with numbers for each channel; None: not
+    said.
     """
 
     def __init__(
@@ -28,11 +30,13 @@ class Site(nn.Module):
         nonnegative: bool = False,
         fp32_by_default: bool = False,
         scalars: bool = False,
+        width: int | None = None,
     ) -> None:
         super().__init__()
         self.weight_shape = None if weight is None else tuple(weight.shape)
         self.channels, self.nonnegative, self.fp32_by_default = channels, nonnegative, fp32_by_default
         self.scalars = scalars
+        self.width = width
         self.quantizer: Quantizer | None = None
 
     @property

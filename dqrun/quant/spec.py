@@ -35,7 +35,8 @@ class QuantSpec:
 
     `bits`: width, 1..8. `signed`: codes on both sides of 0, otherwise from 0. `symmetric`: zero point 0; otherwise the
     grid is affine, [low, high] goes to [qmin, qmax]. `narrow`: a signed grid leaves out its most negative code.
-    `granularity`: what shares a scale.
+    `granularity`: what shares a scale. A signed grid of 1 bit is the sign grid: its codes are -1 and +1, and 0 becomes
+    +1; every other grid of finite range without `offset` has a code for zero.
 
     `offset`, of an affine grid: where zero lies on it. "inside": the range is widened to hold zero, which has a code.
     "integer": zero is a whole number of steps from the codes, the zero point may lie outside [qmin, qmax], by up to
@@ -67,15 +68,26 @@ class QuantSpec:
             raise ConfigError.rule("spec.narrow", "be false for an unsigned grid", self.narrow)
         if self.offset not in OFFSETS:
             raise ConfigError.rule("spec.offset", f"be one of {', '.join(OFFSETS)}", self.offset)
+        if self.is_sign and not (self.symmetric and self.narrow):
+            raise ConfigError.rule("spec.symmetric and spec.narrow", "be true for a signed grid of 1 bit", False)
+
+    @property
+    def is_sign(self) -> bool:
+        """Whether the codes are -1 and +1."""
+        return self.bits == 1 and self.signed
 
     @property
     def qmin(self) -> int:
         """Smallest code."""
+        if self.is_sign:
+            return -1
         return -(1 << (self.bits - 1)) + self.narrow if self.signed else 0
 
     @property
     def qmax(self) -> int:
         """Largest code."""
+        if self.is_sign:
+            return 1
         return (1 << (self.bits - 1 if self.signed else self.bits)) - 1
 
     @property
@@ -90,6 +102,8 @@ class QuantSpec:
 
     def encode(self, x: Tensor, scales: Scales) -> Tensor:
         """Codes of real numbers, int32, same shape: round half to even, then clamp to [qmin, qmax]."""
+        if self.is_sign:
+            return torch.where(x < 0, -1, 1).to(torch.int32)
         x = x if scales.offset is None else x - scales.offset
         codes = torch.round(x * (1.0 / scales.scale)) + scales.zero_point
         return codes.clamp(self.qmin, self.qmax).to(torch.int32)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Generic, cast
 
 from torch import Tensor
@@ -63,6 +63,15 @@ class Values(Generic[R]):
 
     def sample(self, most: int) -> Tensor:
         return kernels.sample(self.x, most, self.multiplicity, self.protected)
+
+    def dense(self) -> Values[Tensor]:
+        """The same with x as a tensor."""
+        x = self.x if isinstance(self.x, Tensor) else self.x.to_dense()
+        return cast("Values[Tensor]", replace(self, x=cast(R, x)))
+
+    def group_mean(self, numbers: Tensor) -> Tensor:
+        """Means of numbers of x's shape over each row; they broadcast to x."""
+        return numbers.mean(tuple(range(1, numbers.dim())), keepdim=True)
 
     def exact(self) -> R:
         return cast(R, self.x.relu()) if self.relu else self.x

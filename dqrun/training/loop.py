@@ -27,11 +27,11 @@ from dqrun.training.tasks import Task
 def fit(model: nn.Module, method: Method, problem: Problem, course: Course, streams: Streams, watcher: Watcher) -> Fit:
     """Trains with Adam and leaves the network in its state after the best epoch, the first of equals.
 
-    A course without epochs leaves the parameters as they are. The stages of `course` say what the quantisers do in each
-    epoch and which may be kept. `watcher` may make the training go on where an interrupted one stopped. Raises
-    TrialFailed when a loss is not finite.
+    The stages of `course` say what the quantisers do in each epoch and which may be kept. `watcher` may make the
+    training go on where an interrupted one stopped. Raises TrialFailed when a loss is not finite.
     """
     training = Training.begin(model, method, course, streams)
+    method.before_training(model)
     result = training.result
     watcher.restore(training)
     first = len(result.history) + 1
@@ -53,11 +53,10 @@ def fit(model: nn.Module, method: Method, problem: Problem, course: Course, stre
         lower_rate(training)
         watcher.keep(training)
     watcher.end(training)
-    if course.epochs:
-        model.load_state_dict(result.state)
+    model.load_state_dict(result.state)
     set_phase(model, Phase.QUANTIZE)
     if course.calibrates_before(course.epochs + 1):
-        calibrate(model, problem, method.calibration_data(model, problem))
+        calibrate(model, problem)
     method.after_training(model, problem)
     return result
 
@@ -67,7 +66,7 @@ def begin_epoch(training: Training, problem: Problem, number: int, first: int) -
     course, model = training.course, training.model
     stage = course.stage(number)
     if course.calibrates_before(number):
-        calibrate(model, problem, training.method.calibration_data(model, problem))
+        calibrate(model, problem)
     if course.begins(number) or number == first:
         set_phase(model, stage.phase)
         if any(other.trained is not None for other in course.stages):
@@ -94,11 +93,12 @@ def train_step(training: Training, batch: Batch, task: Task) -> tuple[Tensor, in
     """One step down the gradient of a batch; returns its mean loss, 0-d, and the number of terms of that mean."""
     model, method, clip = training.model, training.method, training.course.train.grad_clip
     batch = method.before_batch(batch, training.streams)
-    logits, y = select(model(batch.x, batch.graph), batch)
+    rows = model(batch.x, batch.graph)
+    logits, y = select(rows, batch)
     loss = task.loss(logits, y)
-    penalty = method.penalty(model)
-    if penalty is not None:
-        loss = loss + penalty
+    for added in (method.penalty(model), method.guidance(batch, rows)):
+        if added is not None:
+            loss = loss + added
     training.optimizer.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
     if clip:

@@ -24,7 +24,6 @@ from dqrun.data.fingerprint import fingerprint
 from dqrun.runs.outcome import write_config
 from dqrun.runs.protocol import Trial, cell_hash, run_id, trial_hash, trials
 from dqrun.runs.row import HYPERPARAMETERS, Row, hyperparameters, read_row, write_row
-from dqrun.sweep.locks import LockFile
 
 COMMAND = "dqrun -m model=gin quant=fp32,int4 method=dq protocol.trials=2 threads=1 -q"
 FILES = {"README.md", "bars.svg", "command.sh", "configs.yaml", "trials.csv"}
@@ -306,29 +305,3 @@ def test_rows_of_older_code_are_brought_to_the_present_schema(
     assert rehash.main([str(tmp_path / "work")]) == 0
     assert not (tmp_path / "work" / "runs").exists()
     assert [other.row for other in runs_in(tmp_path / "work")] == [run.row]
-
-
-def test_a_second_publisher_waits_and_says_for_whom(
-    study: Path, write: Write, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    write()
-    first = LockFile(study / ".publish.lock", "publish -o study")
-    assert first.acquire()
-    waits: list[float] = []
-
-    def sleep(seconds: float) -> None:
-        waits.append(seconds)
-        if len(waits) == 3:
-            first.release()
-
-    monkeypatch.setattr("dqrun.analysis.publish.time.sleep", sleep)
-    assert publish(study, "work") == 0
-    told = capsys.readouterr().err
-    assert told.count("which publishes there as well") == 1 and str(study) in told and len(waits) == 3
-    assert not (study / ".publish.lock").exists() and (study / "trials.csv").exists()
-
-
-def test_a_study_that_was_never_begun_leaves_no_folder(study: Path, write: Write) -> None:
-    write(git_revision="0123+")
-    assert publish(study, "work") == 2
-    assert not study.exists()

@@ -101,7 +101,9 @@ def test_bits_outside_are_refused(bits: int) -> None:
 
 def test_one_bit_is_not_for_uniform_rounding_and_unsigned_grids_are_not_narrow() -> None:
     with pytest.raises(ConfigError, match=r"spec\.bits must be in 2\.\.8 for uniform rounding, got 1"):
-        UniformRounding(QuantSpec(1))
+        UniformRounding(QuantSpec(1, symmetric=True, narrow=True))
+    with pytest.raises(ConfigError, match=r"spec\.symmetric and spec\.narrow must be true for a signed grid of 1 bit"):
+        QuantSpec(1)
     with pytest.raises(ConfigError, match=r"spec\.narrow must be false for an unsigned grid"):
         QuantSpec(4, signed=False, narrow=True)
 
