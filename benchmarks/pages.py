@@ -17,10 +17,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from dqrun.analysis import compare
+from dqrun.analysis import compare, leaderboard
 from dqrun.errors import ConfigError, DqrunError
 
 ROOT = Path(__file__).resolve().parents[1]
+VERBS = {"compare": compare.main, "leaderboard": leaderboard.main}
 OPENING = "<!-- $ "
 BLOCK = re.compile(r"^<!-- \$ (?P<command>[^\n]+) -->\n(?:(?!^<!-- \$ ).)*?^<!-- end -->$", re.DOTALL | re.MULTILINE)
 
@@ -44,20 +45,20 @@ def block(command: str) -> str:
 
 
 def output(words: Sequence[str]) -> str:
-    """What `dqrun compare ...` prints, its warnings left to stderr. Raises ConfigError for anything else."""
-    if list(words[:2]) != ["dqrun", "compare"]:
-        raise ConfigError.rule("the command of a block", "be dqrun compare", shlex.join(words))
+    """What a command of VERBS prints, its warnings left to stderr. Raises ConfigError for anything else."""
+    if words[0] != "dqrun" or words[1] not in VERBS:
+        raise ConfigError.rule("the command of a block", f"be dqrun {' or '.join(VERBS)}", shlex.join(words))
     if any(word.startswith(("-o", "--output")) for word in words):
         raise ConfigError.rule("the command of a block", "write no file", shlex.join(words))
     shown = io.StringIO()
     with contextlib.chdir(ROOT), contextlib.redirect_stdout(shown):
-        compare.main(words[2:])
+        VERBS[words[1]](words[2:])
     return shown.getvalue().rstrip()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Fills the pages in place; returns the exit code."""
-    parser = argparse.ArgumentParser(description="fills blocks of Markdown pages with tables of dqrun compare")
+    parser = argparse.ArgumentParser(description="fills blocks of Markdown pages with tables of dqrun")
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE.md")
     for file in parser.parse_args(argv).files:
         try:

@@ -17,7 +17,7 @@ JUDGED_BY = "dq_int8"
 
 def ratios(document: dict[str, Any]) -> dict[str, float]:
     """By variant, of one run."""
-    return {line["variant"]: line["ratio_to_pyg_fp32"] for line in document["results"]}
+    return {line["variant"]: line["ratio_to_fastest_fp32_peer"] for line in document["results"]}
 
 
 def median_run(documents: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -154,7 +154,9 @@ method = Registry(
     "method",
     "method.kind",
     {
+        "a2q": Entry("dqrun.methods.a2q:A2Q", "dqrun.methods.a2q:A2QConfig"),
         "binary": Entry("dqrun.methods.binary:Binary", "dqrun.methods.binary_config:BinaryConfig"),
+        "degree_bits": Entry("dqrun.methods.degree_bits:DegreeBits", "dqrun.methods.degree_bits:DegreeBitsConfig"),
         "dq": Entry("dqrun.methods.dq:DegreeQuant", "dqrun.methods.dq:DegreeQuantConfig"),
         "mixed": Entry("dqrun.methods.mixed:Mixed", "dqrun.methods.mixed:MixedConfig"),
         "naive": Entry("dqrun.methods.naive:Naive", "dqrun.methods.naive:NaiveConfig"),

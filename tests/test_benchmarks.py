@@ -72,7 +72,7 @@ def test_of_several_runs_the_median_one_is_kept_and_the_spread_of_all_shown(tabl
     document = json.loads((repository / "benchmarks/figures/training_zinc_gin.json").read_text(encoding="utf-8"))
 
     def run(ratio: float) -> dict[str, Any]:
-        return {**document, "results": [{**line, "ratio_to_pyg_fp32": ratio} for line in document["results"]]}
+        return {**document, "results": [{**line, "ratio_to_fastest_fp32_peer": ratio} for line in document["results"]]}
 
     kept = repeated.median_run([run(ratio) for ratio in (1.5, 1.1, 1.3)])
     assert repeated.ratios(kept)["dq_int8"] == 1.3

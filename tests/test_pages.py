@@ -47,8 +47,8 @@ def test_what_is_between_the_lines_is_replaced(pages, option: str, fence: str) -
 @pytest.mark.parametrize(
     ("command", "message"),
     [
-        ("rm -r results", "must be dqrun compare"),
-        ("dqrun quant=int4", "must be dqrun compare"),
+        ("rm -r results", "must be dqrun compare or leaderboard"),
+        ("dqrun quant=int4", "must be dqrun compare or leaderboard"),
         (f"{COMMAND} -o table.md", "must write no file"),
         (f"{COMMAND} --metric name", "--metric must name columns"),
         ("dqrun compare results/published/nowhere", r"it has no folder runs/ and no configs\.yaml"),
@@ -70,7 +70,7 @@ def test_the_script_writes_the_page(pages, tmp_path: Path, capsys: pytest.Captur
     assert pages.main([str(file)]) == 0 and "1 blocks, written" in capsys.readouterr().out
     assert pages.main([str(file)]) == 0 and "1 blocks, unchanged" in capsys.readouterr().out
     file.write_text("<!-- $ ls -->\n<!-- end -->\n")
-    assert pages.main([str(file)]) == 2 and "must be dqrun compare" in capsys.readouterr().err
+    assert pages.main([str(file)]) == 2 and "must be dqrun compare or leaderboard" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

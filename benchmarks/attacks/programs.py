@@ -1,8 +1,8 @@
 """Damaged program files: `python benchmarks/attacks/programs.py [--count N] [--seed S]`.
 
-Small programs (GIN, GCN, GAT; INT8 and INT4; of nodes and of graphs) are changed: one in five byte by byte, the others
-in their structure, shapes and numbers, with checksums made anew. Each is loaded and, where it loads, run on a small
-batch.
+Small programs (GIN, GCN, GAT; INT8, INT4, INT2 with ranges of rows; of nodes and of graphs) are changed: one in five
+byte by byte, the others in their structure, shapes and numbers, with checksums made anew. Each is loaded and, where it
+loads, run on a small batch.
 
 A failure is: a signal, a hang, an error that is no single line of dqrun's own, memory beyond the bound, a result that
 changes with what lies in unused memory, a compiled kernel that gives other codes than its definition in plain torch, or
@@ -37,10 +37,11 @@ from dqrun.integer.container import FORMAT, STREAMS
 from dqrun.integer.lower import lower
 from dqrun.integer.operations import INPUT, Attention, Operation, Value
 from dqrun.integer.structure import build_graph
-from dqrun.kernels.integer import Codes
+from dqrun.kernels.integer import CodeGrid, Codes
 from dqrun.nn.build import build_model, uses_self_loops
 
 NODES, EDGES, CHANNELS = 23, 70, 5
+ROWS = "quant.activation_granularity=row", "quant.row_scale=power_of_two"
 WIDTH = {"i1": 1, "u1": 1, "f4": 4, "f8": 8}
 EXTREMES: tuple[Any, ...] = (
     *(0, 1, 2, 3, 4, 8, 9, 15, 255, -1, 2**20, 2**31, 2**53, 10**30, 0.5, 1.0, -1.0, 1e-45, 1e38, 1e308, 1e-320),
@@ -57,6 +58,7 @@ def whole_files() -> tuple[bytes, ...]:
         for quant, dataset, more in (
             ("int8", "reddit_binary", ("model.norm=batch", "model.residual=true")),
             ("int4", "cora", ("model.norm=none", "quant.weight_granularity=channel")),
+            ("int2", "reddit_binary", ("model.residual=true", *ROWS)),
         ):
             words = (f"dataset={dataset}", f"model={model}", f"quant={quant}", "plan=integer", "model.layers=2")
             heads = ("model.heads=2",) if model == "gat" else ()
@@ -222,7 +224,7 @@ def difference(operation: Operation, expected: Value, first: torch.Tensor, secon
         return "result that changes with free memory"
     if not isinstance(operation, Attention):
         return "" if same(first, raw(expected)) else "codes"
-    if isinstance(expected, Codes) and int(first.max()) > expected.grid.top:
+    if isinstance(expected, Codes) and isinstance(expected.grid, CodeGrid) and int(first.max()) > expected.grid.top:
         return "codes beyond the grid"
     return "" if first.shape == raw(expected).shape else "shape"
 
@@ -233,8 +235,10 @@ def same(first: torch.Tensor, second: torch.Tensor) -> bool:
 
 
 def raw(value: Value) -> torch.Tensor:
-    """The codes, one in a byte, or the logits."""
-    return value.unpack() if isinstance(value, Codes) else value
+    """The codes, one in a byte (of rows with own grids: the numbers that they stand for), or the logits."""
+    if not isinstance(value, Codes):
+        return value
+    return value.unpack() if isinstance(value.grid, CodeGrid) else value.real()
 
 
 def prepare(path: Path) -> None:

@@ -24,19 +24,19 @@ CHOSEN = (
     "validation metric stands here. All of them are in the tables below."
 )
 COUNTED = (
-    "mean bits: of all values that are operands, weights and activations; KiB: parameters at their width; bit-ops: "
-    "bit-operations in millions (MACs x mean width of the operands), per graph; x FP32: seconds per epoch by those of "
-    "the FP32 configuration of the same model, in equal environments; published: read in public code or logs, or "
-    "recalled from the paper (mark)."
+    "act. bits: mean width of the activations that operations read; KiB: parameters at their widths; bit-ops: "
+    "bit-operations in millions (MACs x mean width of the operands), per graph; search: epochs of a search of widths "
+    "before the training; x FP32: seconds per epoch by those of the FP32 configuration of the same model, in equal "
+    "environments; published: read in public code or logs, or recalled from the paper (mark)."
 )
 IDENTITY = ("model", "method", "quant", "plan")
 
 
 @dataclass(frozen=True)
 class Costing:
-    """Where the columns of costs come from.
+    """Where columns of costs come from, beside the rows.
 
-    `costs`: of a cell's network; raises DqrunError where its dataset is not here. None: these columns stay empty.
+    `costs`: of a cell whose rows do not record them, or None.
     """
 
     costs: Callable[[Cell], Costs | None]
@@ -111,7 +111,7 @@ def costs_sheet(cells: Sequence[Cell], costing: Costing) -> Sheet:
         return -weights, -activations, math.inf if math.isnan(cell.mean) else sign * cell.mean
 
     header = ["quant", "method", "plan", "settings", cells[0].metric, "to FP32", "integer program"]
-    header += ["mean bits", "KiB", "bit-ops", "ms", "s/epoch", "x FP32", "published"]
+    header += ["act. bits", "KiB", "bit-ops", "search", "ms", "s/epoch", "x FP32", "published"]
     lines = [_line(cell, reference, settings.get(id(cell), ""), costing) for cell in sorted(cells, key=key)]
     empty = [i for i in range(len(header)) if not any(line[i] for line in lines)]
     kept = [i for i in range(len(header)) if i not in empty]
@@ -127,14 +127,26 @@ def _line(cell: Cell, reference: Cell | None, settings: str, costing: Costing) -
     measured = ["" if math.isnan(latency) else fixed(latency * 1e3, 2), *_training(cell, reference)]
     return [
         *named, settings, cell_text(cell), _to_reference(cell, reference), program,
-        *_counted(costing.costs(cell)), *measured, _published(cell),
+        *_counted(cell, costing), _searched(cell), *measured, _published(cell),
     ]  # fmt: skip
 
 
-def _counted(costs: Costs | None) -> list[str]:
-    if costs is None:
-        return ["", "", ""]
-    return [fixed(costs.mean_bits, 2), fixed(costs.model_bytes / 1024, 1), fixed(costs.bit_operations / 1e6, 1)]
+def _counted(cell: Cell, costing: Costing) -> list[str]:
+    """Bits, KiB and millions of bit-operations: means of the rows, else counted."""
+    names = ("average_bits", "model_bytes", "bit_operations")
+    recorded = [mean(cell.values(name)) for name in names]
+    if any(map(math.isnan, recorded)):
+        counted = costing.costs(cell)
+        if counted is None:
+            return ["", "", ""]
+        recorded = [getattr(counted, name) for name in names]
+    bits, size, operations = recorded
+    return [fixed(bits, 2), fixed(size / 1024, 1), fixed(operations / 1e6, 1)]
+
+
+def _searched(cell: Cell) -> str:
+    epochs = mean(cell.values("search_epochs"))
+    return fixed(epochs, 0) if epochs > 0 else ""
 
 
 def _to_reference(cell: Cell, reference: Cell | None) -> str:

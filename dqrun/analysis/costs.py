@@ -91,7 +91,7 @@ class Counting(Lowering):
         degree_scale: bool = False,
         edge_weight: str = "",
     ) -> Value:
-        bits, weight_bits = self.operand(x), self.edges(edge_weight) if edge_weight else None
+        bits, weight_bits = self.operand(x), self.edges(edge_weight) if edge_weight else self.scale_bits(x)
         own = 0 if self_weight is None else self.size.nodes
         self.works.append(work.edge_sum(self.size.edges, own, x.channels, bits, weight_bits))
         return super().aggregate(x, into)
@@ -120,7 +120,7 @@ class Counting(Lowering):
         return super().aggregate_edges(x, e, into, self_weight=self_weight)
 
     def readout(self, x: Value, mode: str, into: Into) -> Value:
-        self.works.append(work.readout(self.rows(x), x.channels, self.operand(x)))
+        self.works.append(work.readout(self.rows(x), x.channels, self.operand(x), self.scale_bits(x)))
         return super().readout(x, mode, into)
 
     def rows(self, x: Value) -> float:
@@ -132,6 +132,12 @@ class Counting(Lowering):
         bits = min(self._width(name) for name in (x.site, *x.passed))
         self.operands[x.site] = self.rows(x) * x.channels, bits
         return bits
+
+    def scale_bits(self, x: Value) -> float | None:
+        """Bits of the factor with which a row of x enters a sum of rows; None where it is one for all, or a shift."""
+        quantizers = (site.quantizer for name in (x.site, *x.passed) if (site := self.sites.get(name)) is not None)
+        specs = [quantizer.spec for quantizer in quantizers if quantizer is not None]
+        return FP32 if any(spec.granularity.per_row and not spec.power_of_two for spec in specs) else None
 
     def edges(self, site: str, heads: int = 1) -> float:
         """Bits of numbers per edge that an operation reads, those of a site of this part."""

@@ -27,27 +27,29 @@ examples:
   dqrun leaderboard --latency latency.json --no-costs
 """
 FORMATS: dict[str, Callable[[list[Sheet]], str]] = {
-    ".md": as_markdown,
-    ".tex": as_latex,
-    ".txt": lambda sheets: "\n\n".join(map(as_text, sheets)),
+    "table": lambda sheets: "\n\n".join(map(as_text, sheets)),
+    "markdown": as_markdown,
+    "latex": as_latex,
 }
+SUFFIXES = {".txt": "table", ".md": "markdown", ".tex": "latex"}
 
 
 def main(argv: Sequence[str]) -> int:
     """Prints the tables, warnings on stderr; `-o FILE` writes them to a file instead. Returns the exit code."""
     arguments = build_parser().parse_intermixed_args(argv)
-    if arguments.output and Path(arguments.output).suffix.lower() not in FORMATS:
-        raise ConfigError.rule("-o", f"end in {', '.join(FORMATS)}", arguments.output)
+    form = output_format(arguments.output, arguments.format)
     latencies = read_latencies(Path(arguments.latency)) if arguments.latency else []
     cells = make_cells(runs_of(arguments.words, warn), [])
     troubles: dict[str, None] = {}
     sheets = boards(cells, Costing(counting(troubles) if arguments.costs else lambda cell: None, latencies))
+    text = FORMATS[form](sheets)
     if arguments.output:
-        file = Path(arguments.output)
-        write_atomically(file, f"{FORMATS[file.suffix.lower()](sheets)}\n".encode())
-        print(file)
-    else:
+        write_atomically(Path(arguments.output), f"{text}\n".encode())
+        print(arguments.output)
+    elif form == "table":
         print("\n\n".join(as_text(sheet, color=sys.stdout.isatty()) for sheet in sheets))
+    else:
+        print(text)
     warn(list(troubles))
     return 0
 
@@ -62,10 +64,21 @@ def build_parser() -> VerbParser:
     )
     add_source(parser)
     parser.add_argument("--latency", metavar="FILE", help="latencies: the JSON of dqrun bench inference")
-    costs = "without sizes and bit-operations, for which networks are built and data read"
+    costs = "build no network where rows do not record sizes and bit-operations"
     parser.add_argument("--no-costs", dest="costs", action="store_false", help=costs)
+    parser.add_argument("--format", choices=list(FORMATS), help="default: by the suffix of FILE; else a table")
     parser.add_argument("-o", "--output", metavar="FILE", help="write to .md, .tex or .txt")
     return parser
+
+
+def output_format(output: str | None, form: str | None) -> str:
+    """The format that was asked for, else that of the file's suffix; raises ConfigError for another suffix."""
+    if form is not None or output is None:
+        return form or "table"
+    suffix = Path(output).suffix.lower()
+    if suffix not in SUFFIXES:
+        raise ConfigError.rule("-o", f"end in {', '.join(SUFFIXES)}, or --format must say what it is", output)
+    return SUFFIXES[suffix]
 
 
 def counting(troubles: dict[str, None]) -> Callable[[Cell], Costs | None]:

@@ -48,10 +48,11 @@ def build_parser() -> VerbParser:
     """The flags; all other words are overrides, commas give several values."""
     parser = VerbParser(
         prog="dqrun bench",
-        description="Times of one training step: PyG FP32, our FP32 and QAT, interleaved in one process, medians.",
+        description="Times of one training step: PyG and (where it is installed) DGL in FP32 and BF16, our FP32 and "
+        "QAT, interleaved in one process, medians.",
         epilog="example: dqrun bench training dataset=zinc model=gcn,gat,gin threads=2 --json zinc.json",
     )
-    meaning = "training: steps of QAT beside FP32 steps of PyG; inference: see dqrun bench inference --help"
+    meaning = "training: steps of QAT beside FP32 and BF16 of the peers; inference: see dqrun bench inference --help"
     parser.add_argument("what", choices=["training", "inference"], help=meaning)
     parser.add_argument("overrides", nargs="*", metavar="GROUP=OPTION", help="as for the main job (default: threads)")
     command.add_flags(parser, ROUNDS)
@@ -81,7 +82,7 @@ def table(measured: Sequence[Measured], pipeline: Pipeline) -> str:
         {
             "variant": command.shown(line.variant, line.form),
             "step": f"{line.step_seconds * 1e3:.2f} ms",
-            "/ PyG FP32": f"{line.ratio_to_pyg_fp32:.2f}",
+            "/ fastest FP32 peer": f"{line.ratio_to_fastest_fp32_peer:.2f}",
             "peak memory": f"{line.peak_bytes / 2**20:.1f} MiB",
         }
         for line in measured
@@ -93,6 +94,7 @@ def table(measured: Sequence[Measured], pipeline: Pipeline) -> str:
             text.append(f"  {line.variant}: " + ", ".join(f"{name} {value:.0%}" for name, value in shown))
     text += [
         "",
+        *(f"{name}: left out, {reason}" for name, reason in pipeline.left_out.items()),
         f"input pipeline: {pipeline.batches_seconds * 1e3:.1f} ms an epoch, {pipeline.share_of_epoch:.1%} of it",
     ]
     return "\n".join(text)

@@ -1,26 +1,25 @@
-"""Whole networks from float input to logits: integer programs beside FP32, our own and PyG's forms of it."""
+"""Whole networks from float input to logits: integer programs beside FP32 and BF16, our own and that of peers."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from dqrun import kernels
-from dqrun.bench.peers import EDGE_FORMS, PyGNetwork, edge_forms
+from dqrun.bench.peer_runs import BF16, Inputs, Run, fp32_peers, peer_runs, require_agreement, variants
 from dqrun.bench.power_law import power_law_edges
 from dqrun.bench.progress import stage
-from dqrun.bench.timing import Step, interleaved, medians, peak_bytes
+from dqrun.bench.timing import interleaved, medians, peak_bytes
 from dqrun.bench.traffic import copy_bandwidth, moved_bytes
 from dqrun.composition.compose import load_configs
 from dqrun.config import RunConfig
 from dqrun.data.dataset import load_dataset
 from dqrun.data.features import FeatureRule
 from dqrun.data.splits import split_for
-from dqrun.errors import DqrunError
 from dqrun.graphs import Graph
 from dqrun.integer import Program
 from dqrun.integer.lower import lower
@@ -31,16 +30,12 @@ from dqrun.nn.build import build_model, reads_edge_features, reads_edge_weights,
 GRAPHS = ("powerlaw", "zinc", "reddit_binary")
 NODES, EDGES, CHANNELS, CLASSES = 200_000, 2_000_000, 128, 40  # of powerlaw
 ZINC_GRAPHS = 10_000
-COMPILED_FORMS = ("edge_index", "adj_t")
 WIDTHS = ("int8", "int4")
-TOLERANCE = 1e-3  # of the largest logit: how far two FP32 networks may be apart by the order of their sums
-
-Run = Callable[[], Tensor]
 
 
 @dataclass(frozen=True)
 class Measured:
-    """One variant. `run_seconds` is a median; `form`: how a PyG variant takes its edges. `peak_bytes`: the most that a
+    """One variant. `run_seconds` is a median; `form`: how a peer takes its edges. `peak_bytes`: the most that a
     run holds beyond input and weights. `fraction_of_bandwidth_bound`: time of moving the bytes that the network must
     move at the speed of a copy, over the time of the run."""
 
@@ -48,7 +43,7 @@ class Measured:
     graph: str
     model: str
     run_seconds: float
-    speedup_vs_fastest_pyg_fp32: float
+    speedup_vs_fastest_fp32_peer: float
     speedup_vs_pyg_edge_index: float
     speedup_vs_own_fp32: float
     peak_bytes: int
@@ -116,42 +111,41 @@ class Workload:
 def compare(graph: str, model: str, rounds: int) -> tuple[list[Measured], dict[str, Any]]:
     """Measures all variants of one network; the second result tells bandwidth, agreement and what was left out.
 
-    Raises DqrunError when the FP32 networks of PyG and our own do not agree.
+    Raises DqrunError when the FP32 networks of the peers and our own do not agree.
     """
     with stage(f"{graph}, {model}: reading data, making networks", 1):
         workload = Workload.prepare(graph, model)
-        fp32 = workload.network("fp32")
+        x, structure, fp32 = workload.x, workload.graph, workload.network("fp32")
         programs = {quant: lower(workload.network(quant)) for quant in WIDTHS}
-    with stage(f"{graph}, {model}: compiling PyG's networks", 1):
-        peers, notes = pyg_runs(workload, fp32)
-    ours: dict[str, Run] = {"fp32": lambda: fp32(workload.x, workload.graph)}
-    for quant, program in programs.items():
-        ours[quant] = _program_run(program, workload)
+    with stage(f"{graph}, {model}: compiling the peers' networks", 1):
+        peers, left_out = peer_runs(Inputs(workload.config.model, fp32, [(x, structure)]))
+    notes: dict[str, Any] = {"left_out": left_out}
+    ours: dict[str, Run] = {"fp32": lambda i: fp32(x, structure)}
+    ours |= {quant: partial(_run, program, workload) for quant, program in programs.items()}
     with torch.inference_mode():
-        notes["largest_difference_to_pyg"] = require_agreement(ours["fp32"](), peers)
+        notes["largest_difference_to_peers"] = require_agreement(ours["fp32"](0), peers)
         runs = {**peers, **ours}
-        steps = [_step(run) for run in runs.values()]
         for quant in WIDTHS:
-            ours[quant]()  # loads its kernels; the others have run for the check
+            ours[quant](0)  # loads its kernels; the others have run for the check
         with stage(f"{graph}, {model}: {rounds} rounds of {len(runs)} variants", rounds * len(runs)) as tick:
-            seconds = dict(zip(runs, medians(interleaved(steps, rounds, warmup=0, tick=tick)), strict=True))
-        chosen = variants(seconds)
-        peaks = {name: peak_bytes(_step(runs[name])) for name in chosen.values()}
+            seconds = dict(zip(runs, medians(interleaved(list(runs.values()), rounds, 0, tick)), strict=True))
+        chosen = variants({name: seconds[name] for name in peers}) | {name: name for name in ours}
+        peaks = {name: peak_bytes(runs[name]) for name in chosen.values()}
     bandwidth = notes["copy_bytes_per_second"] = copy_bandwidth()
-    moved = {quant: moved_bytes(program, workload.graph, floats=False) for quant, program in programs.items()}
-    moved_floats = moved_bytes(programs["int8"], workload.graph, floats=True)
-    fastest = min(seconds[name] for name in peers)
+    moved = {quant: moved_bytes(program, structure, floats=False) for quant, program in programs.items()}
+    moved_floats = moved_bytes(programs["int8"], structure, floats=True)
+    fastest = min(seconds[name] for name in fp32_peers(peers))
     measured = [
         Measured(
             variant=variant,
             graph=graph,
             model=model,
             run_seconds=seconds[name],
-            speedup_vs_fastest_pyg_fp32=fastest / seconds[name],
+            speedup_vs_fastest_fp32_peer=fastest / seconds[name],
             speedup_vs_pyg_edge_index=seconds["edge_index"] / seconds[name],
             speedup_vs_own_fp32=seconds["fp32"] / seconds[name],
             peak_bytes=peaks[name],
-            fraction_of_bandwidth_bound=moved.get(name, moved_floats) / bandwidth / seconds[name],
+            fraction_of_bandwidth_bound=_moved(name, moved, moved_floats) / bandwidth / seconds[name],
             form=name if name in peers else "",
         )
         for variant, name in chosen.items()
@@ -159,75 +153,10 @@ def compare(graph: str, model: str, rounds: int) -> tuple[list[Measured], dict[s
     return measured, notes
 
 
-def pyg_runs(workload: Workload, fp32: GNN) -> tuple[dict[str, Run], dict[str, Any]]:
-    """PyG's network over each form of edges, and compiled where a compiler works; notes say where it does not."""
-    notes: dict[str, Any] = {}
-    runs: dict[str, Run] = {}
-    for form in edge_forms(workload.graph):
-        run, _ = pyg_run(workload, fp32, form)
-        runs[form] = without_inference_mode(run) if form == "EdgeIndex" else run
-    for form in (form for form in COMPILED_FORMS if form in runs):
-        run, network = pyg_run(workload, fp32, form)
-        try:
-            with torch.inference_mode():
-                run()  # fills GCN's cache, which is no work of a run
-                network.compile()
-                run()
-        except Exception as error:  # no compiler, or an operation that it does not know: any kind of error
-            notes[f"{form}_compiled"] = f"{type(error).__name__}: {error}".splitlines()[0]
-            continue
-        runs[f"{form}_compiled"] = run
-    return runs, notes
+def _moved(name: str, of_programs: dict[str, int], floats: int) -> int:
+    """Bytes that a run must move: half of those of FP32 in BF16."""
+    return of_programs.get(name, floats // 2 if name.endswith(BF16) else floats)
 
 
-def pyg_run(workload: Workload, fp32: GNN, form: str) -> tuple[Run, PyGNetwork]:
-    """A network of its own for a form of edges: one with a cache runs over the first form that it sees."""
-    graph = workload.graph
-    network = PyGNetwork(fp32, workload.config.model, graph.num_graphs == 1, graph.edge_weight is not None).eval()
-    edges, batch, size = EDGE_FORMS[form](graph), graph.batch, graph.num_graphs
-
-    def run() -> Tensor:
-        logits: Tensor = network(workload.x, edges, batch, size)
-        return logits
-
-    return run, network
-
-
-def without_inference_mode(run: Run) -> Run:
-    """A run under `no_grad` alone: PyG's EdgeIndex does not work in inference mode."""
-
-    def plain() -> Tensor:
-        with torch.inference_mode(False), torch.no_grad():
-            return run()
-
-    return plain
-
-
-def require_agreement(expected: Tensor, peers: dict[str, Run]) -> float:
-    """The largest difference of a logit of PyG's to our own FP32, as a share of the largest logit."""
-    largest = 0.0
-    for form, run in peers.items():
-        apart = float((run() - expected).abs().max() / expected.abs().max())
-        if not apart <= TOLERANCE:
-            raise DqrunError(f"PyG's network over {form} differs by {apart:.2g} of the largest logit from our own")
-        largest = max(largest, apart)
-    return largest
-
-
-def variants(seconds: dict[str, float]) -> dict[str, str]:
-    """Variant -> the run that stands for it: the faster of the CSR forms, the faster of the compiled ones."""
-    compiled = [name for name in seconds if name.endswith("_compiled")]
-    csr = [form for form in EDGE_FORMS if form in seconds and form != "edge_index"]
-    chosen = {"pyg_fp32_edge_index": "edge_index", "pyg_fp32_csr": min(csr, key=seconds.__getitem__)}
-    if compiled:
-        chosen["pyg_fp32_compiled"] = min(compiled, key=seconds.__getitem__)
-    return {**chosen, "fp32": "fp32", **{quant: quant for quant in WIDTHS}}
-
-
-def _step(run: Run) -> Step:
-    """A run as what `timing` measures."""
-    return lambda round_number: run()
-
-
-def _program_run(program: Program, workload: Workload) -> Run:
-    return lambda: program.run(workload.x, workload.graph)
+def _run(program: Program, workload: Workload, i: int) -> Tensor:
+    return program.run(workload.x, workload.graph)

@@ -9,7 +9,7 @@ import torch
 from dqrun.graphs import Graph
 from dqrun.integer import Program
 from dqrun.integer.operations import Aggregate, Attention, Linear, Lookup, Operation, Readout, result_channels
-from dqrun.kernels.integer import CodeGrid
+from dqrun.kernels.integer import Grid, RowGrid
 
 COPIED_BYTES = 2**28
 INDEX_BYTES = 8  # of an edge's source, int64
@@ -35,7 +35,7 @@ def moved_bytes(program: Program, graph: Graph, floats: bool) -> int:
     `floats`: all values and weights as float32, for the FP32 network of the same shape. What a cache saves, and the
     features of an input that is read in any case, are counted in full.
     """
-    grids: dict[str, CodeGrid | None] = {}
+    grids: dict[str, Grid | None] = {}
     widths = {"x": program.signature.in_channels}
     rows, total = graph.num_nodes, 0
     for operation in program.operations:
@@ -55,14 +55,14 @@ def moved_bytes(program: Program, graph: Graph, floats: bool) -> int:
     return total
 
 
-def row_bytes(grid: CodeGrid | None, channels: int) -> int:
+def row_bytes(grid: Grid | None, channels: int) -> int:
     """Bytes of one row of a value; grid None: float32 (or, without channels, one category as int64)."""
     if grid is not None:
-        return grid.row_bytes(channels)
+        return grid.row_bytes(channels) + (grid.number_bytes if isinstance(grid, RowGrid) else 0)
     return FLOAT_BYTES * channels or INDEX_BYTES
 
 
-def _grid(operation: Operation) -> CodeGrid | None:
+def _grid(operation: Operation) -> Grid | None:
     from dqrun.integer.operations import result_grid
 
     return operation.table.grid if isinstance(operation, Lookup) else result_grid(operation)

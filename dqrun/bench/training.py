@@ -1,11 +1,14 @@
-"""A training step of each bit-width and method beside the same network in PyG."""
+"""A training step of each bit-width and method beside the same network in PyG and DGL."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from dqrun import kernels
+from dqrun.bench.dgl_peer import reads_plain_edges
+from dqrun.bench.peer_runs import BF16, BF16_FORMS, DGL, attempt, fp32_peers, variants
 from dqrun.bench.peers import edge_forms
 from dqrun.bench.progress import stage
 from dqrun.bench.timing import Step, interleaved, medians, peak_bytes, set_threads, shares
@@ -22,9 +25,9 @@ class Measured:
     dataset: str
     model: str
     step_seconds: float
-    ratio_to_pyg_fp32: float  # to the faster of the two PyG variants
+    ratio_to_fastest_fp32_peer: float  # PyG's or DGL's
     peak_bytes: int
-    form: str = ""  # how a PyG variant takes its edges
+    form: str = ""  # how a peer takes its edges
     shares: dict[str, float] = field(default_factory=dict)  # of a step's time, by operation
 
 
@@ -36,6 +39,7 @@ class Pipeline:
     model: str
     batches_seconds: float
     share_of_epoch: float  # of the fastest variant of our own
+    left_out: dict[str, str] = field(default_factory=dict)  # peers that do not work here, and why
 
 
 def label(config: RunConfig) -> str:
@@ -44,7 +48,7 @@ def label(config: RunConfig) -> str:
 
 
 def compare(configs: Sequence[RunConfig], rounds: int) -> tuple[list[Measured], Pipeline]:
-    """Measures the variants of one dataset and architecture, FP32 among them, and PyG's forms of it."""
+    """Measures the variants of one dataset and architecture, FP32 among them, and the peers' forms of it."""
     keep_freed_memory()  # for PyG's steps as well
     first = configs[0]
     set_threads(first.threads)
@@ -52,23 +56,33 @@ def compare(configs: Sequence[RunConfig], rounds: int) -> tuple[list[Measured], 
     title = ", ".join(names)
     with stage(f"{title}: reading data", 1):
         workload = Workload.prepare(first)
-    forms = edge_forms(workload.batches[0].graph)
     with kernels.use(first.kernels):
-        steps: dict[str, Step] = {form: workload.peer(form) for form in forms}
-        steps |= {label(config): workload.ours(config) for config in configs}
+        peers, left_out = peer_steps(workload)
+        steps: dict[str, Step] = peers | {label(config): workload.ours(config) for config in configs}
         with stage(f"{title}: {rounds} rounds of {len(steps)} variants", rounds * len(steps)) as tick:
             times = dict(zip(steps, medians(interleaved(list(steps.values()), rounds, tick=tick)), strict=True))
-        csr = min(forms[1:], key=times.__getitem__)
-        pyg = {"pyg_fp32_edge_index": "edge_index", "pyg_fp32_csr": csr}
-        base = min(times[form] for form in pyg.values())
-        variants, measured = (*pyg, *map(label, configs)), []
-        with stage(f"{title}: memory and shares of {len(variants)} variants", len(variants)) as tick:
-            for variant in variants:
-                form = pyg.get(variant, "")
-                seconds, step = times[form or variant], steps[form or variant]
+        chosen = variants({name: times[name] for name in peers}) | {label(config): label(config) for config in configs}
+        base = min(times[name] for name in fp32_peers(peers))
+        measured = []
+        with stage(f"{title}: memory and shares of {len(chosen)} variants", len(chosen)) as tick:
+            for variant, name in chosen.items():
+                form, seconds, step = name if name in peers else "", times[name], steps[name]
                 peak, parts = peak_bytes(step), shares(step)
                 measured.append(Measured(variant, *names, seconds, seconds / base, peak, form, parts))
                 tick()
         batches = workload.pipeline_seconds(configs[-1])
     fastest = min(times[label(config)] for config in configs) * workload.data.steps_per_epoch
-    return measured, Pipeline(*names, batches, batches / (batches + fastest))
+    return measured, Pipeline(*names, batches, batches / (batches + fastest), left_out)
+
+
+def peer_steps(workload: Workload) -> tuple[dict[str, Step], dict[str, str]]:
+    """Steps of the peers by name, as of `peer_runs`, and why others were left out."""
+    graph = workload.batches[0].graph
+    steps: dict[str, Step] = {form: workload.peer(form) for form in edge_forms(graph)}
+    left_out: dict[str, str] = {}
+    if reads_plain_edges(graph):
+        attempt(steps, left_out, DGL, lambda: workload.peer(DGL))
+    for form in BF16_FORMS:
+        if form in steps:
+            attempt(steps, left_out, form + BF16, partial(workload.peer, form, bf16=True))
+    return steps, left_out

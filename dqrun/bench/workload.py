@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
+from dqrun.bench.dgl_peer import DGLNetwork, dgl_graph
+from dqrun.bench.peer_runs import DGL
 from dqrun.bench.peers import EDGE_FORMS, PyGNetwork, logits_of
 from dqrun.bench.timing import Step
 from dqrun.config import RunConfig
@@ -76,20 +78,22 @@ class Workload:
 
         return step
 
-    def peer(self, form: str) -> Step:
-        """A step of the same network in PyG, its edges in the given form and dense features, prepared beforehand."""
-        cached = not self.task.graph_level
-        weighted = self.batches[0].graph.edge_weight is not None
-        peer = PyGNetwork(self.network(self.config), self.config.model, cached, weighted)
-        network = peer.to(self.config.device).train()
+    def peer(self, form: str, bf16: bool = False) -> Step:
+        """A step of the same network in PyG or DGL; edges in the given form and dense features are prepared beforehand.
+
+        `bf16`: what torch's autocast does in bfloat16. Raises NoDGL where the form is DGL's and does not work.
+        """
+        network = self._peer_network(form).to(self.config.device).train()
         optimizer = make_optimizer(network, Method(fp32_method()), self.config.train)
-        clip = self.config.train.grad_clip
-        edges = [EDGE_FORMS[form](batch.graph) for batch in self.batches]
+        clip, device = self.config.train.grad_clip, torch.device(self.config.device).type
+        edges = [dgl_graph(batch.graph) if form == DGL else EDGE_FORMS[form](batch.graph) for batch in self.batches]
         batches = [replace(batch, x=dense(batch.x)) for batch in self.batches]
 
         def step(i: int) -> None:
             batch = batches[i % len(batches)]
-            loss = self.task.loss(logits_of(network, batch, edges[i % len(edges)]), targets(batch))
+            with torch.autocast(device, torch.bfloat16, enabled=bf16):
+                logits = logits_of(network, batch, edges[i % len(edges)])
+            loss = self.task.loss(logits.float(), targets(batch))
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             if clip:
@@ -97,6 +101,13 @@ class Workload:
             optimizer.step()
 
         return step
+
+    def _peer_network(self, form: str) -> PyGNetwork:
+        network, graph = self.network(self.config), self.batches[0].graph
+        if form == DGL:
+            return DGLNetwork(network, self.config.model)
+        cached = not self.task.graph_level
+        return PyGNetwork(network, self.config.model, cached, graph.edge_weight is not None)
 
     def pipeline_seconds(self, config: RunConfig) -> float:
         """Seconds for one epoch's batches as the method of `config` prepares them; the second of two epochs."""

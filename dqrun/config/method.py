@@ -63,6 +63,9 @@ class MethodConfig:
     settings: ClassVar[tuple[str, ...]] = ("tail", "momentum")
     """Names of all `dimensions` that the method can have."""
 
+    fine_tunes: ClassVar[bool] = True
+    """Whether there are epochs of training after a warm start, in which `train.fine_tune` has an effect."""
+
     kind: str = doc("the registered method that runs; the chosen option sets it")
     name: str = doc("name in tables, of the method or of a preset of its settings")
     estimator: str = doc(

@@ -91,8 +91,13 @@ class TrialData:
     @property
     def shapes(self) -> dict[str, Any]:
         """What a network's size depends on beyond its configuration, by the names of `build_model`'s arguments."""
-        names = "in_channels", "num_categories", "out_channels", "edge_channels", "edge_categories"
+        names = "in_channels", "num_categories", "out_channels", "edge_channels", "edge_categories", "num_nodes"
         return {name: getattr(self, name) for name in names}
+
+    @property
+    def num_nodes(self) -> int:
+        """Of the one graph of a node task; 0 where there are several graphs."""
+        return self.packed.num_nodes if self._is_one_graph else 0
 
     @property
     def edge_channels(self) -> int:

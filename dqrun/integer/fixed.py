@@ -29,7 +29,7 @@ from dqrun.integer.operations import (
     result_grid,
 )
 from dqrun.integer.signature import LARGEST_SUM
-from dqrun.kernels.integer import CodeGrid, Codes
+from dqrun.kernels.integer import CodeGrid, Codes, RowGrid
 from dqrun.kernels.integer.fixed import FixedEpilogue, RowFactor
 from dqrun.kernels.integer.fixed_attention import FixedAttention
 
@@ -64,11 +64,18 @@ def prepare(operations: Sequence[Operation]) -> tuple[FixedOperation, ...]:
     made = []
     for operation in operations:
         try:
+            grids[operation.target] = _grid(operation)
             made.append(_prepare(operation, grids))
         except ConfigError as error:
             raise ConfigError(f"{operation.target}: {error}") from None
-        grids[operation.target] = result_grid(operation)
     return tuple(made)
+
+
+def _grid(operation: Operation) -> CodeGrid | None:
+    grid = result_grid(operation)
+    if isinstance(grid, RowGrid):
+        raise ConfigError("rows with ranges of their own have no fixed-point form: run it with epilogue=float64")
+    return grid
 
 
 @singledispatch

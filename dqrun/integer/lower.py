@@ -24,7 +24,7 @@ from dqrun.integer.operations import (
 )
 from dqrun.integer.program import Program
 from dqrun.integer.sites import TrainedSites
-from dqrun.kernels.integer import CodeGrid, Epilogue, quantize
+from dqrun.kernels.integer import CodeGrid, Epilogue, Grid, quantize
 from dqrun.nn import GNN
 from dqrun.nn.lowering import Factors, Into, Lowering, Value
 
@@ -147,8 +147,9 @@ class ProgramLowering(Refusals):
         return super().readout(x, mode, into)
 
     def _scale(self, x: Value) -> float:
-        """What a step of the codes of x is worth."""
-        return self.sites.grid(x.site).scale
+        """What a step of the codes of x is worth; 1 where each row has a scale, which comes with the codes."""
+        grid = self.sites.grid(x.site)
+        return grid.scale if isinstance(grid, CodeGrid) else 1.0
 
     def _epilogue(self, scale: float | Tensor, into: Into) -> Epilogue:
         grid = None if into.target == LOGITS else self.sites.grid(into.target)
@@ -159,7 +160,7 @@ def _residual(into: Into) -> str:
     return "" if into.residual is None else into.residual.site
 
 
-def make_epilogue(scale: float | Tensor, into: Into, grid: CodeGrid | None) -> Epilogue:
+def make_epilogue(scale: float | Tensor, into: Into, grid: Grid | None) -> Epilogue:
     """What follows integer sums in steps of `scale` (one, or float64 [C]), up to codes of `grid` (None: float32).
 
     The bias becomes a part of a batch norm's offset, unless a ReLU stands between.

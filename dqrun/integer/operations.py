@@ -14,7 +14,7 @@ from torch import Tensor
 from dqrun.errors import ConfigError
 from dqrun.graphs import Graph
 from dqrun.kernels import integer
-from dqrun.kernels.integer import CodeGrid, Codes, Epilogue, Weight
+from dqrun.kernels.integer import Codes, Epilogue, Grid, Weight
 
 INPUT, LOGITS = "x", "logits"
 Value = Codes | Tensor
@@ -28,7 +28,7 @@ class Quantize:
     source: str
     target: str
     channels: int
-    grid: CodeGrid
+    grid: Grid
 
     def run(self, values: Values, graph: Graph) -> Value:
         x = values[self.source]
@@ -226,7 +226,7 @@ def result_channels(operation: Operation) -> int:
     return operation.channels
 
 
-def result_grid(operation: Operation) -> CodeGrid | None:
+def result_grid(operation: Operation) -> Grid | None:
     """The grid of an operation's result; None: float32."""
     if isinstance(operation, Quantize):
         return operation.grid

@@ -15,6 +15,8 @@ from torch import Tensor, nn
 
 from dqrun.graphs import Graph
 from dqrun.integer.batch_norm import affine
+from dqrun.integer.sites import row_grid
+from dqrun.kernels.integer import RowGrid, quantize
 from dqrun.nn import GNN
 from dqrun.nn.linear import BatchNorm, Linear
 from dqrun.nn.lowering import Into, Lowering, Rows, Value
@@ -32,6 +34,29 @@ class Simulation:
     codes: dict[str, Tensor]
     logits: Tensor
     tie: str
+
+
+class Float64RowQuantizer(nn.Module):
+    """A quantiser of rows with ranges of their own: numbers are rounded to float32, and from there on the rule of
+    training holds, as in the program. What codes stand for is float64.
+
+    `watched`: keep the codes of the last call.
+    """
+
+    tie = False
+
+    def __init__(self, grid: RowGrid, watched: bool) -> None:
+        super().__init__()
+        self.grid, self.watched, self.codes = grid, watched, torch.empty(0)
+
+    def forward(
+        self, x: Tensor, protected: Tensor | None = None, multiplicity: Tensor | None = None, relu: bool = False
+    ) -> Tensor:
+        codes = quantize(x.float(), self.grid)
+        if self.watched:
+            self.codes = codes.unpack().int()
+        real = codes.real()
+        return real.relu_() if relu else real
 
 
 class Float64Quantizer(nn.Module):
@@ -114,13 +139,20 @@ def in_float64(model: GNN, watched: bool = False) -> GNN:
     model = copy.deepcopy(model).cpu().eval().requires_grad_(False)
     first = "encoder.input" if isinstance(model.encoder, Linear) else "states.0"
     for name, site in named_sites(model):
-        if site.quantizer is not None and site.is_weight:
-            site.quantizer = RoundedWeight(site.quantizer)  # type: ignore[assignment]  # it gives what a Quantizer does
-        elif site.quantizer is not None:
-            quantizer = Float64Quantizer(site.quantizer, name == first, watched)
-            site.quantizer = quantizer  # type: ignore[assignment]  # it takes and gives what a Quantizer does
+        if site.quantizer is not None:
+            found = judging(name, site.quantizer, site.is_weight, name == first, watched)
+            site.quantizer = found  # type: ignore[assignment]  # it takes and gives what a Quantizer does
     model.lower(NormFolding())
     return model.double()
+
+
+def judging(name: str, quantizer: Quantizer, is_weight: bool, float32_rule: bool, watched: bool) -> nn.Module:
+    """The quantiser of a site in float64."""
+    if is_weight:
+        return RoundedWeight(quantizer)
+    if quantizer.spec.granularity.per_row:
+        return Float64RowQuantizer(row_grid(name, quantizer), watched)
+    return Float64Quantizer(quantizer, float32_rule, watched)
 
 
 class NormFolding(Lowering):
@@ -148,6 +180,7 @@ def simulate(model: GNN, x: Tensor, graph: Graph) -> Simulation:
     quantizers: dict[str, nn.Module | None] = {
         n: site.quantizer for n, site in named_sites(copied) if not site.is_weight
     }
-    watched = {name: found for name, found in quantizers.items() if isinstance(found, Float64Quantizer)}
+    kinds = Float64Quantizer, Float64RowQuantizer
+    watched = {name: found for name, found in quantizers.items() if isinstance(found, kinds)}
     tie = next((name for name, quantizer in watched.items() if quantizer.tie), "")
     return Simulation({name: quantizer.codes for name, quantizer in watched.items()}, logits, tie)

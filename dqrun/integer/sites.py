@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from dqrun.errors import ConfigError
-from dqrun.kernels.integer import CodeGrid, Weight
-from dqrun.quant import Quantizer, named_sites
+from dqrun.kernels.integer import CodeGrid, Grid, RowGrid, Weight
+from dqrun.quant import LearnedRowFactor, Quantizer, RowRange, named_sites
 
 
 class TrainedSites:
@@ -28,10 +28,14 @@ class TrainedSites:
                 raise ConfigError(f"{name} must be rounded to equidistant values in an integer program, got {kind}")
             if quantizer is not None and quantizer.centring is not None and not site.is_weight:
                 raise ConfigError(f"{name} must not be centred in an integer program: method.centring.kind=none")
+            if quantizer is not None and quantizer.spec.granularity.per_row:
+                row_grid(name, quantizer)
 
-    def grid(self, name: str) -> CodeGrid:
+    def grid(self, name: str) -> Grid:
         """The grid of an activation site; raises ConfigError where it is exact or has seen nothing."""
         quantizer = self._quantizer(name)
+        if quantizer.spec.granularity.per_row:
+            return row_grid(name, quantizer)
         spec, (scale, zero_point, _) = quantizer.spec, quantizer.fixed_scales()
         return CodeGrid(spec.bits, scale.item(), int(zero_point.item()) - spec.qmin, spare=int(spec.narrow))
 
@@ -77,3 +81,20 @@ class TrainedSites:
         if not quantizer.scales.ready:
             raise ConfigError(f"{name} must have observed values before lowering: train or calibrate first")
         return quantizer
+
+
+def row_grid(name: str, quantizer: Quantizer) -> RowGrid:
+    """The grid of an activation site whose rows have ranges of their own; raises ConfigError for what programs lack."""
+    spec, scales = quantizer.spec, quantizer.scales
+    if spec.granularity.kind != "row":
+        rule = "have one range for a row in an integer program: train with quant.activation_granularity=row or tensor"
+        raise ConfigError.rule(name, rule, spec.granularity.kind)
+    if spec.collapsed != "zero":
+        rule = "have method.collapsed_range=zero in an integer program with ranges of rows"
+        raise ConfigError.rule(name, rule, spec.collapsed)
+    if type(scales) not in (RowRange, LearnedRowFactor):
+        rule = "take the range of a row from the row itself in an integer program"
+        raise ConfigError.rule(name, rule, type(scales).__name__)
+    share = scales.log_factor.detach().exp().item() if isinstance(scales, LearnedRowFactor) else None
+    offset = "symmetric" if spec.symmetric else spec.offset
+    return RowGrid(spec.bits, offset, spec.power_of_two, spec.headroom, share, spare=int(spec.narrow))

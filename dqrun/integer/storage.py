@@ -8,12 +8,10 @@ is the saved one, bit by bit. docs/integer_engine.md describes the format.
 
 from __future__ import annotations
 
-import math
 import os
-import types
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_type_hints
 
 import torch
 from torch import Tensor
@@ -32,8 +30,9 @@ from dqrun.integer.operations import (
     Quantize,
     Readout,
 )
+from dqrun.integer.plain import plain_grid, read_grid, scalar
 from dqrun.integer.program import Program
-from dqrun.kernels.integer import CodeGrid, Codes, Epilogue, Weight, pack_nibbles, unpack_nibbles
+from dqrun.kernels.integer import CodeGrid, Codes, Epilogue, Grid, RowGrid, Weight, pack_nibbles, unpack_nibbles
 
 KINDS: dict[str, type[Operation]] = {
     kind.__name__: kind
@@ -81,7 +80,7 @@ def _program(reader: Reader) -> Program:
         raise Damage("operations must be a list, and origin an object")
     operations = tuple(_join(f"operations.{i}", plain, reader) for i, plain in enumerate(listed))
     reader.require_end()
-    return Program(operations, _scalar("self_loops", bool, self_loops), origin)
+    return Program(operations, scalar("self_loops", bool, self_loops), origin)
 
 
 def _reason(error: OSError) -> str:
@@ -98,15 +97,17 @@ def _split(operation: Operation, writer: Writer) -> dict[str, Any]:
             bits = getattr(operation, f"{name}_bits")
             plain[name] = {"inputs": value.codes.size(1), "codes": writer.put(_pack(value.codes, bits))}
         elif isinstance(value, Codes):
-            plain[name] = {"channels": value.channels, "grid": _grid(value.grid), "codes": writer.put(value.data)}
+            plain[name] = {"channels": value.channels, "grid": plain_grid(value.grid), "codes": writer.put(value.data)}
+            if value.numbers is not None:
+                plain[name]["numbers"] = writer.put(value.numbers)
         elif isinstance(value, Epilogue):
-            switches = {"pre_relu": value.pre_relu, "activation": value.activation, "grid": _grid(value.grid)}
+            switches = {"pre_relu": value.pre_relu, "activation": value.activation, "grid": plain_grid(value.grid)}
             parts = {part: writer.put(_narrow(t)) for part in PER_CHANNEL if (t := getattr(value, part)) is not None}
             plain[name] = {k: switch for k, switch in switches.items() if switch not in (False, "none", None)} | parts
         elif isinstance(value, Tensor):
             plain[name] = writer.put(value)
-        elif isinstance(value, CodeGrid):
-            plain[name] = _grid(value)
+        elif isinstance(value, CodeGrid | RowGrid):
+            plain[name] = plain_grid(value)
         elif value != defaults[name]:
             plain[name] = value
     return plain
@@ -125,7 +126,7 @@ def _join(where: str, plain: object, reader: Reader) -> Operation:
     hints = get_type_hints(kind)
     for field, hint in hints.items():
         if field in plain and hint not in READERS:
-            values[field] = _scalar(f"{where}.{field}", hint, plain[field])
+            values[field] = scalar(f"{where}.{field}", hint, plain[field])
     for field, hint in hints.items():
         if field in plain and hint in READERS:
             values[field] = READERS[hint](f"{where}.{field}", plain[field], reader, values)
@@ -134,7 +135,7 @@ def _join(where: str, plain: object, reader: Reader) -> Operation:
 
 def _read_weight(where: str, plain: object, reader: Reader, operation: dict[str, Any]) -> Weight:
     record = _require_fields(where, plain, {"inputs", "codes"}, set())
-    inputs = _scalar(f"{where}.inputs", int, record["inputs"])
+    inputs = scalar(f"{where}.inputs", int, record["inputs"])
     bits = operation[f"{where.rpartition('.')[2]}_bits"]
     stored = reader.take(record["codes"])
     wanted = (torch.uint8, -(-inputs // 2)) if bits <= 4 else (torch.int8, inputs)
@@ -144,9 +145,10 @@ def _read_weight(where: str, plain: object, reader: Reader, operation: dict[str,
 
 
 def _read_table(where: str, plain: object, reader: Reader, operation: dict[str, Any]) -> Codes:
-    record = _require_fields(where, plain, {"channels", "grid", "codes"}, set())
-    channels = _scalar(f"{where}.channels", int, record["channels"])
-    return Codes(reader.take(record["codes"]), channels, _read_grid(f"{where}.grid", record["grid"]))
+    record = _require_fields(where, plain, {"channels", "grid", "codes"}, {"numbers"})
+    channels = scalar(f"{where}.channels", int, record["channels"])
+    codes, grid = reader.take(record["codes"]), read_grid(f"{where}.grid", record["grid"])
+    return Codes(codes, channels, grid, reader.take(record["numbers"]) if "numbers" in record else None)
 
 
 def _read_vectors(where: str, plain: object, reader: Reader, operation: dict[str, Any]) -> Tensor:
@@ -158,9 +160,9 @@ def _read_epilogue(where: str, plain: object, reader: Reader, operation: dict[st
     record = _require_fields(where, plain, {"multiplier"}, optional)
     present = [part for part in PER_CHANNEL if part in record]
     parts: dict[str, Any] = {part: _take_numbers(f"{where}.{part}", record[part], reader) for part in present}
-    grid = _read_grid(f"{where}.grid", record["grid"]) if "grid" in record else None
-    relu = _scalar(f"{where}.pre_relu", bool, record.get("pre_relu", False))
-    activation = _scalar(f"{where}.activation", str, record.get("activation", "none"))
+    grid = read_grid(f"{where}.grid", record["grid"]) if "grid" in record else None
+    relu = scalar(f"{where}.pre_relu", bool, record.get("pre_relu", False))
+    activation = scalar(f"{where}.activation", str, record.get("activation", "none"))
     return Epilogue(**parts, pre_relu=relu, activation=activation, grid=grid)
 
 
@@ -172,8 +174,8 @@ def _take_numbers(where: str, spec: object, reader: Reader) -> Tensor:
     return numbers.double()
 
 
-def _read_code_grid(where: str, plain: object, reader: Reader, operation: dict[str, Any]) -> CodeGrid:
-    return _read_grid(where, plain)
+def _read_code_grid(where: str, plain: object, reader: Reader, operation: dict[str, Any]) -> Grid:
+    return read_grid(where, plain)
 
 
 READERS: dict[Any, Any] = {
@@ -181,7 +183,7 @@ READERS: dict[Any, Any] = {
     Codes: _read_table,
     Tensor: _read_vectors,
     Epilogue: _read_epilogue,
-    CodeGrid: _read_code_grid,
+    Grid: _read_code_grid,
 }
 """Fields of operations that are more than a number, a text or a switch."""
 
@@ -195,44 +197,6 @@ def _require_fields(where: str, plain: object, needed: set[str], optional: set[s
     if unknown := sorted(plain.keys() - needed - optional):
         raise Damage(f"{where} must not have {unknown[0][:40]!r}")
     return plain
-
-
-def _scalar(where: str, hint: Any, value: object) -> Any:
-    """A value of a declared type; whole numbers are numbers too, true and false are not."""
-    kinds = get_args(hint) or (hint,)
-    if value is None and types.NoneType in kinds:
-        return None
-    number = type(value) is int and abs(value) < 2**53
-    if float in kinds and (number or (type(value) is float and math.isfinite(value))):
-        return float(value)  # type: ignore[arg-type]
-    if (number and int in kinds) or (type(value) in kinds and type(value) in (bool, str)):
-        return value
-    names = {str: "text", bool: "true or false", int: "a whole number", float: "a number", types.NoneType: "null"}
-    raise Damage(f"{where} must be {' or '.join(names[kind] for kind in kinds)}, got {repr(value)[:40]}")
-
-
-def _grid(grid: CodeGrid | None) -> list[Any] | None:
-    """A grid as plain data. The scale of a trained one is a float32: 9 digits name it; another is a string."""
-    if grid is None:
-        return None
-    short = float(f"{grid.scale:.9g}")
-    return [grid.bits, short if _float32(short) == grid.scale else repr(grid.scale), grid.zero_point, grid.spare]
-
-
-def _read_grid(where: str, plain: object) -> CodeGrid:
-    """The inverse of `_grid`."""
-    if not isinstance(plain, list) or len(plain) != 4:
-        raise Damage(f"{where} must be [bits, scale, zero point, spare codes]")
-    bits, zero_point, spare = (_scalar(where, int, plain[i]) for i in (0, 2, 3))
-    try:
-        scale = float(plain[1]) if isinstance(plain[1], str) else _float32(_scalar(where, float, plain[1]))
-    except (ValueError, OverflowError):
-        raise Damage(f"{where} must have a number as its scale, got {str(plain[1])[:40]!r}") from None
-    return CodeGrid(bits, scale, zero_point, spare)
-
-
-def _float32(value: float) -> float:
-    return torch.tensor(value, dtype=torch.float32).item()
 
 
 def _pack(codes: Tensor, bits: int) -> Tensor:

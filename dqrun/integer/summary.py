@@ -19,7 +19,7 @@ from dqrun.integer.operations import (
     result_grid,
 )
 from dqrun.kernels import work
-from dqrun.kernels.integer import CodeGrid, Weight
+from dqrun.kernels.integer import Grid, RowGrid, Weight
 from dqrun.kernels.work import FP32, Total, Work
 
 if TYPE_CHECKING:
@@ -43,12 +43,13 @@ class Cost:
 def costs(program: Program, num_nodes: int, num_edges: int, num_graphs: int) -> list[Cost]:
     """The cost of each operation for a batch; `num_edges` counts raw edges, self-loops are added where needed."""
     edges = num_edges + num_nodes * program.self_loops
-    grids: dict[str, CodeGrid | None] = {}
+    grids: dict[str, Grid | None] = {}
     rows, found = num_nodes, []
     for operation in program.operations:
         bits = _bits(grids.get(operation.source))
         second_bits = _bits(grids.get(getattr(operation, "second", "")))
-        done = Total.of(works(operation, rows, edges, bits, second_bits))
+        scale_bits = row_scale_bits(grids.get(operation.source))
+        done = Total.of(works(operation, rows, edges, bits, second_bits, scale_bits))
         rows = num_graphs if isinstance(operation, Readout) else rows
         grids[operation.target] = result_grid(operation)
         found.append(
@@ -66,8 +67,13 @@ def costs(program: Program, num_nodes: int, num_edges: int, num_graphs: int) -> 
     return found
 
 
-def works(operation: Operation, rows: int, edges: int, bits: int, second_bits: int) -> tuple[Work, ...]:
-    """The counted work of an operation over rows (and edges) of codes of `bits`, and of its second value."""
+def works(
+    operation: Operation, rows: int, edges: int, bits: int, second_bits: int, scale_bits: int | None = None
+) -> tuple[Work, ...]:
+    """The counted work of an operation over rows (and edges) of codes of `bits`, and of its second value.
+
+    `scale_bits`: of the factor with which a row of the source enters a sum of rows, None without one.
+    """
     if isinstance(operation, Linear):
         outputs, inputs = operation.weight.codes.shape
         return (work.linear(rows, inputs, outputs, bits, operation.weight_bits),)
@@ -77,12 +83,17 @@ def works(operation: Operation, rows: int, edges: int, bits: int, second_bits: i
         return first, work.linear(rows, others, outputs, second_bits, operation.second_weight_bits)
     if isinstance(operation, Aggregate):
         own = 0 if operation.self_weight is None else rows
-        return (work.edge_sum(edges, own, operation.channels, bits),)
+        return (work.edge_sum(edges, own, operation.channels, bits, scale_bits),)
     if isinstance(operation, Attention):
         return work.attention(edges, rows, operation.attention.numel() // 2, bits)
     if isinstance(operation, DynamicAttention):
         return work.dynamic_attention(edges, operation.attention.numel(), bits)
-    return (work.readout(rows, operation.channels, bits),) if isinstance(operation, Readout) else ()
+    return (work.readout(rows, operation.channels, bits, scale_bits),) if isinstance(operation, Readout) else ()
+
+
+def row_scale_bits(grid: Grid | None) -> int | None:
+    """The width of the factor with which rows of a grid enter a sum; None where it is one for all, or a shift."""
+    return FP32 if isinstance(grid, RowGrid) and not grid.power_of_two else None
 
 
 def summarise(program: Program, num_nodes: int, num_edges: int, num_graphs: int) -> str:
@@ -109,11 +120,23 @@ def in_floats(program: Program) -> list[str]:
     All else is sums and products of codes in int32, and copies of codes.
     """
     found: dict[str, list[str]] = {}
+    by_rows: set[str] = set()
     for operation in program.operations:
         fixed = program.epilogue == "fixed" and not isinstance(operation, Quantize)
-        for what in () if fixed else float_parts(operation):
+        for what in () if fixed else (*row_parts(operation, by_rows), *float_parts(operation)):
             found.setdefault(what, []).append(operation.target)
     return [f"{what}: {', '.join(targets)}" for what, targets in found.items()]
+
+
+def row_parts(operation: Operation, by_rows: set[str]) -> list[str]:
+    """What the grids of single rows, of the values `by_rows` so far, add to that; adds the operation's own value."""
+    if isinstance(result_grid(operation), RowGrid):
+        by_rows.add(operation.target)
+    if operation.source not in by_rows or isinstance(operation, Attention | DynamicAttention):
+        return []
+    if isinstance(operation, Aggregate | Readout):
+        return ["sums of codes times the scale of their row (float64, exact as long as they need 53 bits)"]
+    return ["scale and offset of a row, times the sums of its codes (float64)"]
 
 
 def float_parts(operation: Operation) -> list[str]:
@@ -136,6 +159,8 @@ def float_parts(operation: Operation) -> list[str]:
     if isinstance(operation, Linear | Aggregate) and operation.degree_scale:
         parts.append("factor d^-1/2 of a row (root in float32, product in float64)")
     coded = operation.epilogue.grid is not None
+    if isinstance(operation.epilogue.grid, RowGrid):
+        return [*parts, "requantisation (float64), range, scale, offset and codes of a row (float32)"]
     return [*parts, "requantisation (float64)" if coded else "logits (float64, rounded to float32)"]
 
 
@@ -166,9 +191,12 @@ def _weight_bits(operation: Operation) -> int:
     return FP32 if isinstance(operation, Attention | DynamicAttention) else 0
 
 
-def _bits(grid: CodeGrid | None) -> int:
+def _bits(grid: Grid | None) -> int:
     return FP32 if grid is None else grid.bits
 
 
-def _row_bytes(grid: CodeGrid | None, channels: int) -> int:
-    return 4 * channels if grid is None else grid.row_bytes(channels)
+def _row_bytes(grid: Grid | None, channels: int) -> int:
+    """Bytes of a row of a value, with its scale and offset where it has them."""
+    if grid is None:
+        return 4 * channels
+    return grid.row_bytes(channels) + (grid.number_bytes if isinstance(grid, RowGrid) else 0)

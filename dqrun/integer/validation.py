@@ -12,7 +12,8 @@ it. What is known of a value is its `Kind`: a row per node or per graph, how man
 3. An epilogue has one number per channel of its result (a multiplier may be one for all). A residual is an earlier
    value of codes with the rows and the channels of the result; logits take none. Degrees belong to nodes.
 4. Codes lie on their grid. Numbers are finite, at most `LARGEST` (the largest float32), so that no product of an
-   epilogue leaves float64; logits stay within float32. Sums of products stay within int32.
+   epilogue leaves float64; logits stay within float32. Sums of products stay within int32. A row of a table with a
+   grid for each row has a scale, a power of two where the grid says so, and an offset, whole where it says so.
 5. Sizes are at most those of `MOST_CHANNELS` and its neighbours, which bound time and memory.
 """
 
@@ -44,7 +45,9 @@ from dqrun.integer.operations import (
     result_grid,
 )
 from dqrun.integer.signature import LARGEST_SUM, Signature
-from dqrun.kernels.integer import CodeGrid, Codes, Epilogue
+from dqrun.kernels.integer import CodeGrid, Codes, Epilogue, Grid, RowGrid
+from dqrun.kernels.integer.codes import SMALLEST_SCALE
+from dqrun.kernels.integer.row_grid import LARGEST_VALUE
 
 NAME = re.compile(r"[A-Za-z0-9_.]{1,200}")
 MODES = ("sum", "mean", "max")
@@ -55,6 +58,8 @@ MOST_PAIRS = 2**24
 LARGEST = torch.finfo(torch.float32).max
 LARGEST_LOGIT = 2.0**125
 """Of attention: two halves, and the difference of two sums of them, stay finite in float32."""
+LARGEST_OF_ROW = 64 * LARGEST_VALUE
+"""The largest absolute value that a code of a row stands for: a range may be widened, and moved by a step."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +68,19 @@ class Kind:
 
     per_graph: bool
     channels: int
-    grid: CodeGrid | None
+    grid: Grid | None
+
+    @property
+    def largest(self) -> float:
+        """A bound of what a code stands for, less its zero point: in steps of a `CodeGrid`, else in real numbers."""
+        if isinstance(self.grid, RowGrid):
+            return LARGEST_OF_ROW
+        return 0.0 if self.grid is None else float(self.grid.top)
+
+    @property
+    def worth(self) -> float:
+        """A bound of a step of its codes, or of its real numbers, in the sums of an operation."""
+        return LARGEST_OF_ROW if isinstance(self.grid, RowGrid) else 1.0
 
     @property
     def shape(self) -> str:
@@ -90,7 +107,8 @@ def validate(operations: Sequence[Operation]) -> Signature:
         )
         _check(operation, source)
         if not isinstance(operation, Quantize | Lookup):
-            _check_epilogue(name, operation, kind)
+            read = (known[each] for each in inputs(operation) if each in known)
+            _check_epilogue(name, operation, kind, max(each.worth for each in read))
         if residual:
             _require(not last, f"{name}.residual", "be none", residual[:40])
             beside = _earlier(name, "residual", residual, known)
@@ -227,7 +245,8 @@ def _(operation: Attention | DynamicAttention, source: Kind) -> None:
 
 def _check_logits(name: str, vectors: Tensor, *kinds: Kind) -> None:
     """That logits of codes of these kinds stay finite."""
-    reach = sum(kind.grid.top * max(kind.grid.scale, 1.0) for kind in kinds if kind.grid is not None)
+    scales = (kind.grid.scale if isinstance(kind.grid, CodeGrid) else 1.0 for kind in kinds)
+    reach = sum(kind.largest * max(scale, 1.0) for kind, scale in zip(kinds, scales, strict=True))
     largest = float(vectors.double().abs().sum(-1).max()) * reach
     _require(largest <= LARGEST_LOGIT, name, f"keep logits within {LARGEST_LOGIT}", largest)
 
@@ -245,11 +264,15 @@ def _check_rows_of_nodes(operation: Aggregate | Attention | DynamicAttention | R
 
 
 def _check_epilogue(
-    name: str, operation: Linear | LinearPair | Aggregate | Attention | DynamicAttention | Readout, result: Kind
+    name: str,
+    operation: Linear | LinearPair | Aggregate | Attention | DynamicAttention | Readout,
+    result: Kind,
+    worth: float,
 ) -> None:
     epilogue = operation.epilogue
     _require((epilogue.grid is None) == (name == LOGITS), f"{name}.epilogue", f"lack a grid for {LOGITS!r} alone", name)
-    _require(epilogue.row_scale is None and epilogue.residual is None, name, "have no numbers of a batch", "some")
+    of_batch = epilogue.row_scale, epilogue.residual, epilogue.row_term
+    _require(of_batch == (None, None, None), name, "have no numbers of a batch", "some")
     for part in ("multiplier", "bias", "gain", "offset"):
         numbers: Tensor | None = getattr(epilogue, part)
         if numbers is not None:
@@ -260,7 +283,7 @@ def _check_epilogue(
     if epilogue.grid is None:
         own = getattr(operation, "self_weight", None) or 0.0
         second = float(operation.ratio.abs().max()) if isinstance(operation, LinearPair) else 0.0
-        largest = _largest_result(epilogue, LARGEST_SUM * (1 + second) + 255 * abs(own))
+        largest = _largest_result(epilogue, (LARGEST_SUM * (1 + second) + 255 * abs(own)) * worth)
         _require(largest <= LARGEST, name, "stay within float32", largest)
 
 
@@ -283,6 +306,24 @@ def _check_codes(name: str, codes: Codes) -> None:
     _require(largest <= codes.grid.top, name, f"hold codes in 0..{codes.grid.top}", largest)
     behind = int(codes.data[:, -1].max()) >> 4 if codes.grid.packed and codes.channels % 2 else 0
     _require(behind == 0, name, "have zeros behind the last channel", behind)
+    if isinstance(codes.grid, RowGrid):
+        _check_row_numbers(f"{name}.numbers", codes, codes.grid)
+
+
+def _check_row_numbers(name: str, codes: Codes, grid: RowGrid) -> None:
+    """Scales that can be divided by, and offsets, of rows whose numbers stay within LARGEST_OF_ROW."""
+    assert codes.numbers is not None
+    _check_numbers(name, codes.numbers)
+    scale, offset = codes.numbers.unbind(1)
+    least = float(scale.min())
+    _require(least >= SMALLEST_SCALE, name, f"have scales of at least {SMALLEST_SCALE:.3g}", least)
+    largest = float(codes.real().abs().max())
+    _require(largest <= LARGEST_OF_ROW, name, f"keep values within {LARGEST_OF_ROW:.3g}", largest)
+    if not grid.real_offset:
+        _require(torch.equal(offset, offset.round()), name, "have whole offsets", offset[0].item())
+    if grid.power_of_two:
+        whole = torch.equal(torch.frexp(scale)[0], torch.full_like(scale, 0.5))
+        _require(whole, name, "have powers of two as scales", scale[0].item())
 
 
 def _check_numbers(name: str, numbers: Tensor) -> None:

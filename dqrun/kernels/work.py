@@ -58,7 +58,8 @@ def linear(rows: float, inputs: int, outputs: int, bits: float, weight_bits: flo
 def edge_sum(edges: float, own: float, channels: int, bits: float, weight_bits: float | None = None) -> Work:
     """Sum over edges: an addition per edge and channel, or a product where edges have weights.
 
-    `own`: nodes whose own row is a term as well (GIN), which counts as an edge.
+    `own`: nodes whose own row is a term as well (GIN), which counts as an edge. `weight_bits`: of the factor of an edge
+    or of its source's row, None without one.
     """
     return Work((edges + own) * channels, (bits,) if weight_bits is None else (bits, weight_bits))
 
@@ -77,6 +78,6 @@ def dynamic_attention(
     return Work(edges * channels, (FP32, vector_bits)), edge_sum(edges, 0, channels, bits, coefficient_bits)
 
 
-def readout(rows: float, channels: int, bits: float) -> Work:
-    """An addition (or comparison) per row and channel."""
-    return Work(rows * channels, (bits,))
+def readout(rows: float, channels: int, bits: float, scale_bits: float | None = None) -> Work:
+    """An addition (or comparison) per row and channel, or a product where each row has a scale."""
+    return Work(rows * channels, (bits,) if scale_bits is None else (bits, scale_bits))

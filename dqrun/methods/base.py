@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -150,6 +151,10 @@ class Method:
         `batch`: as the step got it; `logits`: float32, a row for each of its nodes or graphs, with their gradient.
         """
         return None
+
+    def calibration_data(self, model: nn.Module, problem: Problem) -> Iterable[Batch]:
+        """What passes through the network in a stage that calibrates."""
+        return problem.ordered()
 
     def after_training(self, model: nn.Module, problem: Problem) -> None:
         """Ends a training: `model` is in the state that validation chose."""

@@ -19,6 +19,7 @@ from dqrun.nn.linear import BatchNorm, Embedding, Linear
 from dqrun.nn.model import GNN, Head
 from dqrun.nn.user import UserNetwork
 from dqrun.quant import QuantPlan
+from dqrun.quant.row_widths import DegreeRange
 
 
 def layer_type(config: ModelConfig) -> type[Layer]:
@@ -130,10 +131,11 @@ def build_model(
     generator: torch.Generator | None = None,
     edge_channels: int = 0,
     edge_categories: int = 0,
+    num_nodes: int = 0,
 ) -> GNN:
     """The network with the quantisers of the run's plan; weights are drawn before and independently of them.
 
-    `generator`: draws quantisation noise.
+    `generator`: draws quantisation noise. `num_nodes`: of the one graph of a node task, 0 where there are several.
     """
     graph_level = not is_node_task(config.dataset.task)
     model: GNN
@@ -145,7 +147,8 @@ def build_model(
         model = build_network(config.model, *sizes, graph_level, edge_channels, edge_categories)
         quantised = model
     if quantised is not None:
-        QuantPlan(config.quant, config.plan).apply(quantised, make_method(config), generator)
+        QuantPlan(config.quant, config.plan).apply(quantised, make_method(config), generator, num_nodes)
+        model.degree_readers = [module for module in quantised.modules() if isinstance(module, DegreeRange)]
     return model
 
 

@@ -15,6 +15,7 @@ from dqrun.nn.layer import Layer
 from dqrun.nn.linear import BatchNorm, Embedding, Linear, lower_chain
 from dqrun.nn.lowering import LOGITS, Into, Lowering, Value
 from dqrun.quant import Site
+from dqrun.quant.row_widths import DegreeRange
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"elu": F.elu, "none": lambda x: x}  # a ReLU is left to sites
 
@@ -77,6 +78,8 @@ class GNN(nn.Module):
         self.norms = None if norms is None else nn.ModuleList(norms)
         self.activation, self.residual, self.readout = activation, residual, readout
         self.head = head
+        self.degree_readers: list[DegreeRange] = []
+        """Quantisers that are told the in-degrees of each graph."""
         signs = nonnegative_states or [False] * (self.num_hidden + 1)
         self.states = nn.ModuleList(
             Site(nonnegative=sign, fp32_by_default=True, scalars=scalar_features and i == 0)
@@ -114,6 +117,8 @@ class GNN(nn.Module):
 
     def embed(self, x: Rows, graph: Graph) -> Rows:
         """What logits are made of: the last node states [N, H] or, with a readout, the pooled ones [G, H]."""
+        for reader in self.degree_readers:
+            reader.degree = graph.csr.in_degree
         if self.encoder is not None:
             x = self.encoder(x, graph.layer(0).protected)
         x = self._state(0, x, graph)

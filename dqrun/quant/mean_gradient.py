@@ -24,7 +24,7 @@ class MeanGradientRounding(UniformRounding):
     """
 
     def forward(self, tensor: Quantizable[T], scales: Scales) -> T:
-        rounded: Any = super().forward(tensor, Scales(scales.scale.detach(), scales.zero_point))
+        rounded: Any = super().forward(tensor, scales._replace(scale=scales.scale.detach()))
         exact: Any = tensor.exact()
         given = values_of(rounded), scales.scale, values_of(exact), tensor.count
         return cast(T, with_values(rounded, _MeanGradient.apply(*given)))  # type: ignore[no-untyped-call]

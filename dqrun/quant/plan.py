@@ -78,11 +78,18 @@ class QuantPlan:
             "power_of_two": self.quant.row_scale == "power_of_two",
         }
 
-    def apply(self, model: nn.Module, method: MakesQuantizers, generator: torch.Generator | None = None) -> list[str]:
+    def apply(
+        self,
+        model: nn.Module,
+        method: MakesQuantizers,
+        generator: torch.Generator | None = None,
+        num_nodes: int = 0,
+    ) -> list[str]:
         """Puts the quantiser of `method`, or that of `quant.quantizer`, into each site that the plan quantises.
 
         Returns the names of the sites that have one, in the model's order. `generator`: for what quantisers draw.
-        Raises ConfigError when a glob of `plan.fp32` fits no site: a typing mistake would otherwise quantise.
+        `num_nodes`: see `Point`. Raises ConfigError when a glob of `plan.fp32` fits no site: a typing mistake would
+        otherwise quantise.
         """
         sites = dict(named_sites(model))
         for glob in self.plan.fp32:
@@ -91,9 +98,9 @@ class QuantPlan:
         for name, site in sites.items():
             rule = self.rule(name, site.fp32_by_default)
             spec = self.spec(rule, site)
-            site.quantizer = (
-                None if spec is None else self._made(_point(name, site, spec, rule, generator), spec, method)
-            )
+            site.quantizer = None
+            if spec is not None:
+                site.quantizer = self._made(_point(name, site, spec, rule, generator, num_nodes), spec, method)
         return [name for name, site in sites.items() if not site.is_fp32]
 
     def _made(self, point: Point, spec: QuantSpec, method: MakesQuantizers) -> Quantizer | None:
@@ -105,9 +112,19 @@ class QuantPlan:
         return method.quantizer(point, spec)
 
 
-def _point(name: str, site: Site, spec: QuantSpec, rule: SiteRule, generator: torch.Generator | None) -> Point:
-    scales = site.scale_shape(spec.granularity)
-    return Point(name, site.is_weight, scales, rule.tail, generator, site.width, site.weight_shape)
+def _point(
+    name: str, site: Site, spec: QuantSpec, rule: SiteRule, generator: torch.Generator | None, num_nodes: int
+) -> Point:
+    return Point(
+        name,
+        site.is_weight,
+        scale_shape=site.scale_shape(spec.granularity),
+        largest_tail=rule.tail,
+        generator=generator,
+        num_nodes=num_nodes,
+        width=site.width,
+        weight_shape=site.weight_shape,
+    )
 
 
 def quantizers(model: nn.Module) -> Iterable[Quantizer]:

@@ -14,8 +14,9 @@ class Point:
     """A site that is to get a quantiser, as a method sees it.
 
     `scale_shape`: of its scales, () for one; it broadcasts to the tensor. `largest_tail`: a method's percentile tail is
-    cut to it; None: no limit. `generator`: of the CPU, for draws of the quantiser's own in training. `width`: of the
-    rows of an activation; None where the layer does not say. `weight_shape`: of a weight.
+    cut to it; None: no limit. `generator`: of the CPU, for draws of the quantiser's own in training. `num_nodes`: of
+    the one graph that the network is for (a node task on one graph), 0 where graphs differ. `width`: of the rows of an
+    activation; None where the layer does not say. `weight_shape`: of a weight.
     """
 
     name: str
@@ -23,8 +24,14 @@ class Point:
     scale_shape: tuple[int, ...] = ()
     largest_tail: float | None = None
     generator: torch.Generator | None = None
+    num_nodes: int = 0
     width: int | None = None
     weight_shape: tuple[int, ...] | None = None
+
+    @property
+    def has_node_rows(self) -> bool:
+        """Whether its tensor has a row for each node: those of graphs (in the head) and of edges do not."""
+        return not (self.is_weight or self.matches("head") or self.matches("**.edge"))
 
     def cut_tail(self, tail: float) -> float:
         """A method's percentile tail within the limit."""

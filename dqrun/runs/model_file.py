@@ -28,6 +28,7 @@ from dqrun.nn.build import build_model
 from dqrun.quant import RangeObserver
 from dqrun.quant.learned import Learned
 from dqrun.quant.mixture import Mixture
+from dqrun.quant.row_tables import RowTable
 from dqrun.runs.records import check_types, parse_json, short
 
 FORMAT = "dqrun-model-1"
@@ -43,6 +44,7 @@ class Shapes:
     out_channels: int
     edge_channels: int = 0
     edge_categories: int = 0
+    num_nodes: int = 0
 
 
 @dataclass(frozen=True)
@@ -201,7 +203,8 @@ def _require_network(config: RunConfig, shapes: Shapes, state: dict[str, Tensor]
 def _require_numbers(module: torch.nn.Module, prefix: str, state: dict[str, Tensor]) -> None:
     """Raises _Damage unless a module's own tensors are in the ranges that training gives."""
     own = [name for name, _ in (*module.named_parameters(recurse=False), *module.named_buffers(recurse=False))]
-    values = {name: state[f"{prefix}.{name}" if prefix else name] for name in own}
+    found = {name: state.get(f"{prefix}.{name}" if prefix else name) for name in own}
+    values = {name: value for name, value in found.items() if value is not None}  # others are not kept in files
     if isinstance(module, RangeObserver):
         low, high = values["low"], values["high"]
         unseen = (low == torch.inf) & (high == -torch.inf)
@@ -211,7 +214,8 @@ def _require_numbers(module: torch.nn.Module, prefix: str, state: dict[str, Tens
     if isinstance(module, Mixture) and not -1 <= int(values["chosen"]) < len(module.candidates):
         raise _Damage(f"{prefix}.chosen must be -1 or the number of a candidate, got {int(values['chosen'])}")
     for name, value in values.items():
-        unknown = isinstance(module, Learned) and name == module.parameter and bool(value.isnan().all())  # not begun
+        learned = isinstance(module, Learned | RowTable) and name == module.parameter
+        unknown = learned and bool(value.isnan().all())  # not begun
         if value.is_floating_point() and not unknown and not bool(value.isfinite().all()):
             raise _Damage(f"{prefix}.{name} must be finite")
         if name == "running_var" and bool((value < 0).any()):

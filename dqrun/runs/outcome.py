@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from dqrun.runs.provenance import code_version, git_revision, processor, version
 from dqrun.runs.row import Row, hyperparameters, write_row
 from dqrun.runs.store import MODEL, Results
 from dqrun.training.checkpoints import STATE
-from dqrun.training.state import Fit
+from dqrun.training.state import Epoch, Fit
 from dqrun.training.tasks import Task
 
 LOG = "log.txt"
@@ -128,7 +128,8 @@ def record(outcome: Outcome, config: RunConfig, results: Results, confirm: Calla
     row = outcome.row
     with results.writing(row.run_id) as folder:
         write_config(folder / "config.yaml", config)
-        history = pd.DataFrame([asdict(epoch) for epoch in outcome.result.history])
+        columns = [column.name for column in fields(Epoch)]
+        history = pd.DataFrame([asdict(epoch) for epoch in outcome.result.history], columns=columns)
         history.to_csv(folder / "history.csv", index=False, encoding="utf-8")
         if outcome.log:
             (folder / LOG).write_text(f"{outcome.log.rstrip()}\n", encoding="utf-8", errors="backslashreplace")

@@ -55,14 +55,16 @@ def canonical(config: RunConfig) -> RunConfig:
     """The same run without settings that have no effect.
 
     The metric has its name. FP32 has no method, no plan, no grids and no warm start, and without a warm start there is
-    nothing to fine-tune; without batch norms there is nothing to re-estimate; a method says which of its own choices
-    have an effect; what stays in FP32 has no granularity. In a plan that lifts no exception, what it says of `states.*`
-    and of the grids of exact sites means nothing.
+    nothing to fine-tune, nor is there for a method that trains nothing then; without batch norms there is nothing to
+    re-estimate; a method says which of its own choices have an effect; what stays in FP32 has no granularity. In a plan
+    that lifts no exception, what it says of `states.*` and of the grids of exact sites means nothing.
     """
     metric = metric_of(config.dataset.task, config.dataset.metric)
     config = replace(config, dataset=replace(config.dataset, metric=metric))
     if not config.starts_warm:
         config = replace(config, train=replace(config.train, warm_start="none", fine_tune=FineTuneConfig()))
+    elif not config.method.fine_tunes:
+        config = replace(config, train=replace(config.train, fine_tune=FineTuneConfig()))
     if not config.model.has_batch_norm:
         config = replace(config, train=replace(config.train, bn_reestimation=0))
     if config.quant.is_fp32:

@@ -27,7 +27,10 @@ class Judged(Protocol):
 
 @dataclass(frozen=True)
 class Course:
-    """Settings and stages of one training. Raises ConfigError for stages of which no epoch could be kept."""
+    """Settings and stages of one training, which may have no epochs at all.
+
+    Raises ConfigError for epochs of which none could be kept.
+    """
 
     train: TrainConfig
     stages: tuple[Stage, ...]
@@ -38,7 +41,7 @@ class Course:
             if stage.epochs < 0 or (calibrates and stage.epochs):
                 rule = "be 0 in a stage that calibrates" if calibrates else "be >= 0"
                 raise ConfigError.rule(f"epochs of the method's stage {stage.name!r}", rule, stage.epochs)
-        if not any(stage.kept and stage.epochs for stage in self.stages):
+        if self.epochs and not any(stage.kept and stage.epochs for stage in self.stages):
             names = ", ".join(stage.name for stage in self.stages)
             raise ConfigError.rule("stages of the method", "have an epoch that may be kept", names)
 

@@ -27,8 +27,9 @@ from dqrun.training.tasks import Task
 def fit(model: nn.Module, method: Method, problem: Problem, course: Course, streams: Streams, watcher: Watcher) -> Fit:
     """Trains with Adam and leaves the network in its state after the best epoch, the first of equals.
 
-    The stages of `course` say what the quantisers do in each epoch and which may be kept. `watcher` may make the
-    training go on where an interrupted one stopped. Raises TrialFailed when a loss is not finite.
+    A course without epochs leaves the parameters as they are. The stages of `course` say what the quantisers do in each
+    epoch and which may be kept. `watcher` may make the training go on where an interrupted one stopped. Raises
+    TrialFailed when a loss is not finite.
     """
     training = Training.begin(model, method, course, streams)
     method.before_training(model)
@@ -53,10 +54,11 @@ def fit(model: nn.Module, method: Method, problem: Problem, course: Course, stre
         lower_rate(training)
         watcher.keep(training)
     watcher.end(training)
-    model.load_state_dict(result.state)
+    if course.epochs:
+        model.load_state_dict(result.state)
     set_phase(model, Phase.QUANTIZE)
     if course.calibrates_before(course.epochs + 1):
-        calibrate(model, problem)
+        calibrate(model, problem, method.calibration_data(model, problem))
     method.after_training(model, problem)
     return result
 
@@ -66,7 +68,7 @@ def begin_epoch(training: Training, problem: Problem, number: int, first: int) -
     course, model = training.course, training.model
     stage = course.stage(number)
     if course.calibrates_before(number):
-        calibrate(model, problem)
+        calibrate(model, problem, training.method.calibration_data(model, problem))
     if course.begins(number) or number == first:
         set_phase(model, stage.phase)
         if any(other.trained is not None for other in course.stages):

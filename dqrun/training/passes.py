@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor, nn
 
@@ -12,14 +14,14 @@ from dqrun.training.problem import Problem
 
 
 @torch.no_grad()
-def calibrate(model: nn.Module, problem: Problem) -> None:
-    """Lets all quantisers observe FP32 activations of the training data, then sets them to quantise.
+def calibrate(model: nn.Module, problem: Problem, batches: Iterable[Batch] | None = None) -> None:
+    """Lets all quantisers observe FP32 activations of the training data, or of `batches`, then sets them to quantise.
 
     Batch norms whose statistics are estimated get those of the quantised network.
     """
     model.eval()
     set_phase(model, Phase.CALIBRATE)
-    for batch in problem.ordered():
+    for batch in problem.ordered() if batches is None else batches:
         model(batch.x, batch.graph)
     set_phase(model, Phase.QUANTIZE)
     if problem.norm_batch is not None:

@@ -9,6 +9,7 @@ import torch
 
 from dqrun.data.trial_data import TrialData
 from dqrun.graphs import Batch
+from dqrun.nn.generated import Sizes
 from dqrun.training.tasks import Task
 
 
@@ -18,7 +19,8 @@ class Problem:
 
     `shuffled`: the training data once, in an order drawn from a generator of the CPU. `ordered`: the training data
     once, in a fixed order. `val`: the validation data. `norm_batch`: training graphs from which batch norms get their
-    statistics before each validation (`reestimate_norms`); None: from running averages.
+    statistics before each validation (`reestimate_norms`); None: from running averages. `sizes`: of what the network
+    takes and gives.
     """
 
     task: Task
@@ -26,8 +28,13 @@ class Problem:
     ordered: Callable[[], Iterable[Batch]]
     val: Callable[[], Iterable[Batch]]
     norm_batch: Batch | None = None
+    sizes: Sizes | None = None
 
     @classmethod
     def of(cls, data: TrialData, task: Task, norm_batch: Batch | None = None) -> Problem:
         """The problem of a trial."""
-        return cls(task, data.train_batches, lambda: data.batches("train"), lambda: data.batches("val"), norm_batch)
+        sizes = Sizes(
+            data.in_channels, data.num_categories, data.out_channels, task.graph_level, task.is_classification
+        )
+        parts = (lambda: data.batches("train")), (lambda: data.batches("val"))
+        return cls(task, data.train_batches, *parts, norm_batch, sizes)

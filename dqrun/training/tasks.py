@@ -35,6 +35,11 @@ class Task:
         return kind_of(self.name) == "regression"
 
     @property
+    def is_classification(self) -> bool:
+        """Whether one of several classes is predicted."""
+        return kind_of(self.name) == "classification"
+
+    @property
     def multilabel(self) -> bool:
         """Whether any number of labels may hold, some of which may be unknown."""
         return kind_of(self.name) == "multilabel"

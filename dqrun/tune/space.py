@@ -24,9 +24,12 @@ def space_of(config: RunConfig, names: Sequence[str] | None = None) -> list[Dime
     Learning rate: a tenth to ten times the default. Raises ConfigError for a name that no setting has.
     """
     own = config.own_train
-    offered = [
+    trained = [
         Dimension("lr", (_own(config, "lr"),), own.lr / 10, own.lr * 10, own.lr),
         around("weight_decay", (_own(config, "weight_decay"),), 1e-7, 1e-2, own.weight_decay, zero_below=1e-6),
+    ]
+    offered = [
+        *(trained if config.method.fine_tunes or not config.starts_warm else []),
         around("dropout", ("model.dropout",), 0.0, 0.7, config.model.dropout, log=False),
         *([] if config.quant.is_fp32 else config.method.dimensions()),
     ]

@@ -59,7 +59,9 @@ def test_costs_stand_beside_the_accuracy(make_cell: MakeCell) -> None:
     )
     naive = make_cell(0.6, 0.7, quant="int4", method="naive", seconds_per_epoch=1.0, test_metric_integer=0.55)
     dq = make_cell(0.8, 0.8, quant="int4", method="dq", seconds_per_epoch=0.75)
-    counted = Costs(model_bytes=2048.0, mean_bits=4.5, macs=1.0, bit_operations=3e6, bit_operations_product=1.0)
+    counted = Costs(
+        model_bytes=2048.0, mean_bits=5.0, average_bits=4.5, macs=1.0, bit_operations=3e6, bit_operations_product=1.0
+    )
     latency = [Latency("threads", "gin", "int4", 0.002)]
     sheet = costs_sheet([naive, fp32, dq], Costing(lambda cell: counted, latency))
     table = [dict(zip(sheet.header, line, strict=True)) for line in sheet.lines]
@@ -67,9 +69,16 @@ def test_costs_stand_beside_the_accuracy(make_cell: MakeCell) -> None:
     assert [line["to FP32"] for line in table] == ["", "-5.00", "-20.00"]
     assert [line["x FP32"] for line in table] == ["", "1.50", "2.00"]
     assert [line["integer program"] for line in table] == ["", "", "55.00 %"]
-    assert {(line["mean bits"], line["KiB"], line["bit-ops"]) for line in table} == {("4.50", "2.0", "3.0")}
+    assert {(line["act. bits"], line["KiB"], line["bit-ops"]) for line in table} == {("4.50", "2.0", "3.0")}
     assert [line["ms"] for line in table] == ["", "2.00", "2.00"]
     assert "settings" not in sheet.header and "published" not in sheet.header
+
+
+def test_costs_that_rows_record_are_not_counted_again(make_cell: MakeCell) -> None:
+    own = {"average_bits": 1.7, "model_bytes": 1024.0, "bit_operations": 5e5, "search_epochs": 50.0}
+    sheet = costs_sheet([make_cell(0.5, 0.5, **own)], FREE)
+    line = dict(zip(sheet.header, sheet.lines[0], strict=True))
+    assert [line[name] for name in ("act. bits", "KiB", "bit-ops", "search")] == ["1.70", "1.0", "0.5", "50"]
 
 
 def test_times_of_other_machines_are_not_divided(make_cell: MakeCell) -> None:
@@ -98,9 +107,9 @@ def test_leaderboard_of_trained_networks(trained: Path, tmp_path: Path, capsys: 
     assert main([str(trained), "dataset=threads"]) == 0
     printed = capsys.readouterr()
     fp32, int4 = next(text for text in printed.out.split("\n\n") if "and costs" in text).splitlines()[2:4]
-    assert "  32.00  " in fp32 and "  7.67  " in int4 and printed.err == ""  # the graph's edges and states are FP32
+    assert "  32.00  " in fp32 and "  7.81  " in int4 and printed.err == ""
     assert main([str(trained), "--no-costs", "-o", str(tmp_path / "methods.md")]) == 0
     text = (tmp_path / "methods.md").read_text()
-    assert "| gcn | dq |" in text and "| mean bits |" not in text
-    with pytest.raises(ConfigError, match=r"-o must end in \.md, \.tex, \.txt, got 'a\.csv'"):
+    assert "| gcn | dq |" in text
+    with pytest.raises(ConfigError, match=r"-o must end in \.txt, \.md, \.tex, or --format .*got 'a\.csv'"):
         main([str(trained), "-o", "a.csv"])

@@ -15,7 +15,7 @@ from dqrun.cli import main as dqrun
 from dqrun.errors import ConfigError
 
 SMALL = ["dataset.graphs=40", "model.hidden=8", "model.layers=2", "train.batch_size=16", "threads=1"]
-VARIANTS = {"pyg_fp32_edge_index", "pyg_fp32_csr", "fp32", "dq_int4"}
+VARIANTS = {"pyg_fp32_edge_index", "pyg_fp32_csr", "pyg_bf16", "fp32", "dq_int4"}
 
 
 def labels(*words: str) -> list[tuple[str, str, list[str]]]:
@@ -69,10 +69,13 @@ def test_table_and_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     file = tmp_path / "figures.json"
     assert dqrun(["bench", "training", *SMALL, "quant=int4", "method=dq", "--rounds", "1", "--json", str(file)]) == 0
     text, document = capsys.readouterr().out, json.loads(file.read_text(encoding="utf-8"))
-    assert all(word in text for word in (*VARIANTS, "/ PyG FP32", "peak memory", "share of the time", "input pipeline"))
+    assert all(
+        word in text
+        for word in (*VARIANTS, "/ fastest FP32 peer", "peak memory", "share of the time", "input pipeline")
+    )
     assert document.keys() == {"machine", "results", "input_pipeline"}
-    assert {line["variant"] for line in document["results"]} == VARIANTS
-    wanted = {"variant", "dataset", "model", "step_seconds", "ratio_to_pyg_fp32", "peak_bytes"}
+    assert {line["variant"] for line in document["results"]} - {"dgl_fp32", "dgl_bf16"} == VARIANTS
+    wanted = {"variant", "dataset", "model", "step_seconds", "ratio_to_fastest_fp32_peer", "peak_bytes"}
     assert all(wanted <= line.keys() for line in document["results"])
     assert document["machine"]["threads"] == 1
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -46,7 +46,10 @@ def random_graph() -> Callable[..., tuple[Tensor, Tensor, Tensor]]:
 
 @pytest.fixture(scope="session")
 def trained(integer_plan: PlanConfig, random_graph: Callable[..., tuple[Tensor, ...]]) -> Callable[..., GNN]:
-    """Makes a network whose parameters are random and whose quantisers have observed a few batches."""
+    """Makes a network whose parameters are random and whose quantisers have observed a few batches.
+
+    `rows`: the offset and the scale of rows that have ranges of their own; empty: of the tensor.
+    """
 
     def make(
         name: str,
@@ -58,6 +61,7 @@ def trained(integer_plan: PlanConfig, random_graph: Callable[..., tuple[Tensor, 
         plan: PlanConfig = integer_plan,
         learned_scale: bool = False,
         weight_granularity: str = "tensor",
+        rows: Sequence[str] = (),
         **options: Any,
     ) -> GNN:
         config = ModelConfig(**({"name": name, "layers": 2, "hidden": 8, "heads": 2} | options))
@@ -70,6 +74,8 @@ def trained(integer_plan: PlanConfig, random_graph: Callable[..., tuple[Tensor, 
             weight_bits=weight_bits,
             activation_bits=activation_bits,
             weight_granularity=weight_granularity,
+            **dict(zip(("row_offset", "row_scale"), rows, strict=False)),
+            activation_granularity="row" if rows else "tensor",
         )
         with torch.random.fork_rng():
             torch.manual_seed(seed)

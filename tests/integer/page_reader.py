@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import copy
 import json
 import math
 import zlib
@@ -21,7 +22,7 @@ class File:
         length = int.from_bytes(data[:8], "little")
         header = json.loads(data[8 : 8 + length])
         ((name, text),) = header.pop("__metadata__").items()
-        assert name == "dqrun-program-3"
+        assert name == "dqrun-program-4"
         self.structure = json.loads(zlib.decompress(base64.b85decode(text)))
         self.streams: dict[str, np.ndarray] = {}
         for (stream, width), count in zip((("codes", 1), ("numbers", 4)), self.structure["words"], strict=True):
@@ -39,9 +40,61 @@ class File:
 
 class Grid:
     def __init__(self, plain: list[Any]) -> None:
-        self.bits, scale, self.zero, spare = plain
-        self.scale = float(scale) if isinstance(scale, str) else float(F4(scale))
-        self.top = 2**self.bits - 1 - spare
+        self.rows: Any = None  # scales and lowest numbers of rows, float64 [N, 1] each
+        if plain[0] == "row":
+            _, self.bits, self.offset, self.power_of_two, self.headroom, self.share, self.spare = plain
+            self.zero, self.scale = 0, 1.0
+        else:
+            self.bits, scale, self.zero, self.spare = plain
+            self.scale, self.offset = float(scale) if isinstance(scale, str) else float(F4(scale)), ""
+        self.top = 2**self.bits - 1 - self.spare
+
+    def with_rows(self, numbers: np.ndarray) -> Grid:
+        grid = copy.copy(self)
+        s, o = numbers.astype(np.float64).T[:, :, None]
+        grid.rows = s, o if self.offset == "real" else s * o
+        return grid
+
+    def real(self, q: np.ndarray) -> np.ndarray:
+        """Codes less their zero point, or what codes of rows stand for."""
+        if self.rows is None:
+            return q - self.zero
+        s, low = self.rows
+        return q * s + low
+
+    def encode(self, x: np.ndarray) -> tuple[np.ndarray, Grid]:
+        """Codes of a row, step by step."""
+        top, zero = F4(self.top), F4(0)
+        x = np.clip(x, F4(-(2.0**64)), F4(2.0**64))
+        low, high = x.min(1, keepdims=True), x.max(1, keepdims=True)
+        if self.share is not None:
+            half, middle = (high - low) / F4(2) * F4(self.share), (low + high) / F4(2)
+            low, high = middle - half, middle + half
+        if self.offset in ("inside", "symmetric"):
+            low, high = np.minimum(low, zero), np.maximum(high, zero)
+        if self.headroom:
+            low, high = low * F4(1 + self.headroom), high * F4(1 + self.headroom)
+        size = np.maximum(-low, high)
+        step = (high - low) / top
+        if self.offset == "integer":
+            step = np.maximum(high - low, size / F4(16)) / top
+        if self.offset == "symmetric":
+            step = size / F4(self.top / 2) if self.spare else high / top
+        s = np.maximum(step, F4(2.0**-124))
+        if self.power_of_two:
+            s = np.exp2(np.ceil(np.log2(s.astype(np.float64)))).astype(F4)
+        one, shift = F4(1), zero
+        if self.offset == "real":
+            o = shift = low
+        elif self.offset == "integer":
+            o = np.rint(low * (one / s))
+        elif self.offset == "inside":
+            o = -np.clip(-np.rint(low / s), zero, top)
+        else:
+            o = np.full_like(s, -self.top / 2 if self.spare else 0)
+        code = np.rint((x - shift) * (one / s)) - (zero if self.offset == "real" else o)
+        assert s.dtype == o.dtype == code.dtype == F4
+        return np.clip(code, 0, top).astype(np.int64), self.with_rows(np.concatenate([s, o], 1))
 
 
 def unpacked(stored: np.ndarray, channels: int) -> np.ndarray:
@@ -53,6 +106,12 @@ def rows(stored: np.ndarray, channels: int, grid: Grid) -> np.ndarray:
     return unpacked(stored, channels) if grid.bits <= 4 else stored
 
 
+def weight(file: File, plain: dict[str, Any], bits: int) -> np.ndarray:
+    stored = file.tensor(plain["codes"])
+    signed = unpacked(stored, plain["inputs"]).astype(np.int64) - 8 if bits <= 4 else stored
+    return signed.astype(np.int64)
+
+
 class Program:
     """Runs a file. Values are pairs of codes (int64) and their grid."""
 
@@ -62,12 +121,14 @@ class Program:
         for operation in self.operations:
             kind = operation["kind"]
             if kind == "Lookup":
-                operation["table"]["codes"] = file.tensor(operation["table"]["codes"])
-            if kind == "Linear":
-                stored = file.tensor(operation["weight"]["codes"])
-                packed = operation["weight_bits"] <= 4
-                signed = unpacked(stored, operation["weight"]["inputs"]).astype(np.int64) - 8 if packed else stored
-                operation["weight"] = signed.astype(np.int64)
+                for part in ("codes", "numbers"):
+                    if part in operation["table"]:
+                        operation["table"][part] = file.tensor(operation["table"][part])
+            for name in ("weight", "second_weight"):
+                if name in operation:
+                    operation[name] = weight(file, operation[name], operation[f"{name}_bits"])
+            if kind == "LinearPair":
+                operation["ratio"] = file.tensor(operation["ratio"])
             if kind == "Attention":
                 operation["attention"] = file.tensor(operation["attention"])
             epilogue = operation.get("epilogue", {})
@@ -93,25 +154,50 @@ class Program:
 
     def quantize(self, operation: dict[str, Any], x: np.ndarray, _: None) -> tuple[np.ndarray, Grid]:
         grid = Grid(operation["grid"])
+        if grid.offset:
+            return grid.encode(x)
         codes = np.rint(x * (F4(1) / F4(grid.scale))) + F4(grid.zero)
         return np.clip(codes, 0, grid.top).astype(np.int64), grid
 
     def lookup(self, operation: dict[str, Any], x: np.ndarray, _: None) -> tuple[np.ndarray, Grid]:
         table, grid = operation["table"], Grid(operation["table"]["grid"])
+        grid = grid.with_rows(table["numbers"][x]) if grid.offset else grid
         return rows(table["codes"], table["channels"], grid)[x].astype(np.int64), grid
 
     def linear(self, operation: dict[str, Any], q: np.ndarray, grid: Grid) -> Any:
-        return self.epilogue(operation, (q - grid.zero) @ operation["weight"].T)
+        acc = (q - grid.zero) @ operation["weight"].T
+        if grid.rows is None:
+            return self.epilogue(operation, acc)
+        root = self.root[:, None] if operation.get("degree_scale", False) else 1.0
+        s, low = (numbers * root for numbers in grid.rows)
+        acc = acc * s + low * operation["weight"].sum(1)
+        return self.epilogue({**operation, "degree_scale": False}, acc, in_reals=True)
+
+    def linearpair(self, operation: dict[str, Any], q: np.ndarray, grid: Grid) -> Any:
+        def worth(q: np.ndarray, grid: Grid, weight: np.ndarray) -> np.ndarray:
+            acc = (q - grid.zero) @ weight.T
+            return acc if grid.rows is None else acc * grid.rows[0] + grid.rows[1] * weight.sum(1)
+
+        second = worth(*self.values[operation["second"]], operation["second_weight"])
+        return self.epilogue(operation, worth(q, grid, operation["weight"]) + operation["ratio"] * second)
 
     def aggregate(self, operation: dict[str, Any], q: np.ndarray, grid: Grid) -> Any:
-        centred = q - grid.zero
-        acc = np.zeros_like(centred)
-        np.add.at(acc, self.edges[1], centred[self.edges[0]])
+        acc = self.edge_sums(q, grid).astype(np.float64)
+        if operation.get("mean", False):
+            acc = acc / np.maximum(np.bincount(self.edges[1], minlength=len(q)), 1)[:, None]
         own = operation["self_weight"]
-        return self.epilogue(operation, acc if own is None else acc + own * centred.astype(np.float64))
+        return self.epilogue(operation, acc if own is None else acc + own * grid.real(q).astype(np.float64))
+
+    def edge_sums(self, q: np.ndarray, grid: Grid) -> np.ndarray:
+        def sums(values: np.ndarray) -> np.ndarray:
+            acc = np.zeros((len(q), values.shape[1]), values.dtype)
+            np.add.at(acc, self.edges[1], values[self.edges[0]])
+            return acc
+
+        return sums(grid.real(q)) if grid.rows is None else sums(q * grid.rows[0]) + sums(grid.rows[1])
 
     def readout(self, operation: dict[str, Any], q: np.ndarray, grid: Grid) -> Any:
-        centred, mode = q - grid.zero, operation["mode"]
+        centred, mode = grid.real(q), operation["mode"]
         parts = [centred[self.graph_of == graph] for graph in range(self.graph_of.max() + 1)]
         how = {"sum": lambda part: part.sum(0), "max": lambda part: part.max(0)}
         acc = [part.sum(0) / np.float64(len(part)) if mode == "mean" else how[mode](part) for part in parts]
@@ -120,7 +206,7 @@ class Program:
     def attention(self, operation: dict[str, Any], q: np.ndarray, grid: Grid) -> Any:
         vectors, (source, target) = operation["attention"], self.edges
         _, heads, channels = vectors.shape
-        centred = (q - grid.zero).astype(F4).reshape(len(q), heads, channels)
+        centred = grid.real(q).astype(F4).reshape(len(q), heads, channels)
         halves = [(centred * F4(grid.scale) * vector).sum(-1) for vector in vectors]
         logit = halves[0][source] + halves[1][target]
         logit = np.where(logit > 0, logit, logit * F4(operation["negative_slope"]))
@@ -133,12 +219,13 @@ class Program:
         acc = acc.reshape(len(q), -1) if operation["concat"] else acc.mean(1)
         return self.epilogue(operation, acc.astype(np.float64))
 
-    def epilogue(self, operation: dict[str, Any], acc: np.ndarray) -> Any:
+    def epilogue(self, operation: dict[str, Any], acc: np.ndarray, in_reals: bool = False) -> Any:
         e = operation["epilogue"]
         m, b, g, o = (e.get(part) for part in ("multiplier", "bias", "gain", "offset"))
         pre_relu, activation = e.get("pre_relu", False), e.get("activation", "none")
         grid = Grid(e["grid"]) if "grid" in e else None
-        in_steps = grid is not None and activation != "elu"
+        by_rows = operation.get("residual", "") and self.values[operation["residual"]][1].rows is not None
+        in_steps = grid is not None and not grid.offset and activation != "elu" and not (by_rows or in_reals)
         t = 1 / grid.scale if grid is not None else 1.0
         if in_steps:
             if g is not None and pre_relu:
@@ -157,9 +244,11 @@ class Program:
         v = np.where(v > 0, v, exp(np.minimum(v, 0)) - 1) if activation == "elu" else v
         if operation.get("residual", ""):
             codes, beside = self.values[operation["residual"]]
-            v = v + (codes - beside.zero) * (beside.scale * t if in_steps else beside.scale)
+            v = v + beside.real(codes) * (beside.scale * t if in_steps else beside.scale)
         if grid is None:
             return v.astype(F4), None
+        if grid.offset:
+            return grid.encode(v.astype(F4))
         steps = v if in_steps else v * t
         return np.clip(np.rint(steps) + grid.zero, 0, grid.top).astype(np.int64), grid
 

@@ -70,3 +70,9 @@ def test_what_has_no_fixed_point_form_is_refused(trained: Make, random_graph: Ma
     x, edge_index, batch = random_graph(10, 20, 1, seed=3)
     with pytest.raises(DataError, match="edge_weight must be None with epilogue=fixed"):
         lower(trained("gcn")).with_epilogue("fixed")(x, edge_index, batch, torch.ones(20))
+
+
+def test_rows_with_ranges_of_their_own_have_no_fixed_point_form(trained: Make) -> None:
+    program = lower(trained("gcn", rows=("integer", "real")))
+    with pytest.raises(ConfigError, match=r"^states\.0: rows with ranges of their own have no fixed-point form"):
+        program.with_epilogue("fixed")

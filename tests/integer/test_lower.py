@@ -14,8 +14,9 @@ from dqrun.errors import ConfigError
 from dqrun.integer import Program
 from dqrun.integer.lower import lower, require_program
 from dqrun.integer.operations import Linear
+from dqrun.kernels.integer import RowGrid
 from dqrun.nn.build import build_network
-from dqrun.quant import named_sites
+from dqrun.quant import Granularity, Quantizer, QuantSpec, ScaleProvider, named_sites
 
 Make = Callable[..., Any]
 
@@ -148,3 +149,43 @@ def test_edge_features_have_no_integer_form(refuse: Make) -> None:
     ) as raised:
         refuse(model)
     assert "\n" not in str(raised.value)
+
+
+def test_rows_with_ranges_of_their_own(trained: Make) -> None:
+    program = lower(trained("gin", 4, 2, rows=("integer", "power_of_two")))
+    quantize, aggregate = program.operations[:2]
+    assert quantize.grid == aggregate.epilogue.grid == RowGrid(2, "integer", True, 0.0037)
+    assert aggregate.epilogue.multiplier.tolist() == [1.0]  # the scales of rows come with the codes
+    learned = lower(trained("gcn", rows=("real", "real"), learned_scale=True)).operations[0].grid
+    assert learned.offset == "real" and learned.share is not None and learned.share != 1
+
+
+def changed_spec(**fields: Any) -> Callable[[Quantizer], None]:
+    def change(quantizer: Quantizer) -> None:
+        quantizer.rounding.spec = replace(quantizer.spec, **fields)
+
+    return change
+
+
+def learned_elsewhere(quantizer: Quantizer) -> None:
+    quantizer.scales = ScaleProvider(QuantSpec(4))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            changed_spec(granularity=Granularity("group", 4)),
+            "have one range for a row in an integer program: train .*group",
+        ),
+        (changed_spec(collapsed="unit"), "have method.collapsed_range=zero in an integer program with ranges of rows"),
+        (learned_elsewhere, "take the range of a row from the row itself in an integer program, got 'ScaleProvider'"),
+    ],
+)
+def test_rows_that_no_program_has(trained: Make, change: Callable[[Quantizer], None], message: str) -> None:
+    model = trained("gcn", rows=("integer", "real"))
+    change(model.states[1].quantizer)
+    for refusing in (lower, require_program):
+        with pytest.raises(ConfigError, match=f"^states.1 must {message}") as error:
+            refusing(model)
+        assert "\n" not in str(error.value)

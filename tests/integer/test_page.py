@@ -26,6 +26,13 @@ CASES = [
     ("gcn", 3, {"encoder": "linear", "residual": True, "norm": "batch", "hidden": 5}),
     ("gat", 8, {"residual": True, "activation": "elu", "encoder": "linear"}),
     ("gat", 4, {"graph_level": False}),
+    ("sage", 4, {"norm": "batch", "residual": True}),
+    ("gin", 2, {"rows": ("real", "real"), "norm": "batch", "mlp_norm": True, "residual": True, "readout": "max"}),
+    ("gin", 4, {"rows": ("integer", "power_of_two"), "categories": 4, "norm": "batch", "readout": "mean"}),
+    ("gin", 8, {"rows": ("integer", "real"), "learned_scale": True, "encoder": "linear"}),
+    ("gcn", 4, {"rows": ("inside", "real"), "activation": "elu", "residual": True, "graph_level": False}),
+    ("sage", 2, {"rows": ("integer", "real"), "residual": True}),
+    ("gat", 4, {"rows": ("integer", "real"), "graph_level": False}),
 ]
 
 

@@ -27,6 +27,7 @@ from dqrun.nn import GNN
 from dqrun.quant import Quantizer, named_sites
 
 Make = Callable[..., Any]
+ROWS = ((), ("inside", "real"), ("integer", "real"), ("integer", "power_of_two"), ("real", "real"))
 
 
 def in_float64(program: Program) -> Program:
@@ -70,6 +71,7 @@ def options_of(draw: st.DrawFn, name: str) -> dict[str, Any]:
         "out_heads": draw(st.integers(1, 2)),
         "learned_scale": draw(st.booleans()),
         "weight_granularity": draw(st.sampled_from(["tensor", "channel"])),
+        "rows": draw(st.sampled_from(ROWS)),
     }
     return options | ({"mlp_norm": draw(st.booleans()), "mlp_layers": draw(st.integers(1, 3))} if name == "gin" else {})
 

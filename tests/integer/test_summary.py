@@ -82,3 +82,18 @@ def test_a_network_and_its_program_cost_the_same(trained: Make, name: str, bits:
     assert counted.macs == sum(total.macs for total in listed)
     assert counted.bit_operations == sum(total.bit_operations for total in listed)
     assert counted.bit_operations_product == sum(total.bit_operations_product for total in listed)
+
+
+def test_numbers_of_rows_are_counted(trained: Callable[..., Any]) -> None:
+    """A row has 8 bytes more; its scale is a factor of 32 bits in a sum of rows, or a shift."""
+
+    def found(*rows: str) -> list[Any]:
+        return costs(lower(trained("gin", 8, 8, rows=rows, layers=1)), 10, 30, 2)
+
+    one, many, shifted = found(), found("integer", "real"), found("integer", "power_of_two")
+    assert [b.output_bytes - a.output_bytes for a, b in zip(one, many, strict=True)] == [80, 80, 80, 80, 16, 16, 0]
+    sums = [i for i, cost in enumerate(one) if cost.kind in ("aggregate", "readout")]
+    for i, (a, b, c) in enumerate(zip(one, many, shifted, strict=True)):
+        assert a.work == c.work
+        assert b.work.bit_operations_product == a.work.bit_operations_product * (32 if i in sums else 1)
+    assert len(sums) == 2

@@ -12,7 +12,7 @@ import torch
 from dqrun.errors import ConfigError
 from dqrun.integer.operations import Aggregate, Attention, Linear, Lookup, Operation, Quantize, Readout
 from dqrun.integer.program import Program
-from dqrun.kernels.integer import CodeGrid, Codes, Epilogue, Weight
+from dqrun.kernels.integer import CodeGrid, Codes, Epilogue, RowGrid, Weight
 
 BYTES, NIBBLES = CodeGrid(8, 0.5, 3), CodeGrid(4, 0.25, 7, spare=1)
 K = 6
@@ -31,12 +31,19 @@ def weight(outputs: int, inputs: int = K, value: int = 1) -> Weight:
 
 
 QUANTIZE = Quantize("x", "a", K, BYTES)
+QUANTIZE_ROWS = Quantize("x", "a", K, RowGrid(4))
 SUM = Aggregate("a", "b", K, 1.5, epilogue(BYTES), residual="a")
 VECTORS = Attention("b", "c", torch.ones(2, 2, 3), 0.2, True, epilogue(NIBBLES))
 READOUT = Readout("c", "d", K, "mean", epilogue(BYTES))
 HEAD = Linear("d", "logits", weight(2), 8, epilogue(None, bias=numbers(1, 2)))
 WHOLE = (QUANTIZE, SUM, VECTORS, READOUT, HEAD)
 TABLE = Lookup("x", "a", Codes.of(torch.ones(4, K), BYTES))
+ROWS, POWERS = RowGrid(4, "real"), RowGrid(4, "integer", power_of_two=True)
+
+
+def table_of_rows(grid: RowGrid, scale: float, offset: float) -> tuple[Operation, ...]:
+    numbers_of_rows = torch.tensor([[0.5, 1.0]] * 3 + [[scale, offset]])
+    return (Lookup("x", "a", Codes.of(torch.ones(4, K), grid, numbers_of_rows)), *WHOLE[1:])
 
 
 def changed(place: int, **fields: Any) -> tuple[Operation, ...]:
@@ -149,6 +156,21 @@ BROKEN: list[tuple[tuple[Operation, ...], str]] = [
     (
         changed(1, epilogue=epilogue(BYTES, row_scale=numbers(1))),
         "b must have no numbers of a batch, got 'some'",
+    ),
+    (
+        changed(1, epilogue=epilogue(BYTES, row_term=numbers(1), channel_term=numbers(1))),
+        "b must have no numbers of a batch, got 'some'",
+    ),
+    # rows with grids of their own
+    (table_of_rows(ROWS, 0.0, 0.0), r"a.table.numbers must have scales of at least 1.18e-38, got 0\.0"),
+    (table_of_rows(ROWS, -1.0, 0.0), r"a.table.numbers must have scales of at least 1.18e-38, got -1\.0"),
+    (table_of_rows(ROWS, 1.0, float("nan")), "a.table.numbers must be finite and at most 3.4e[+]38, got nan"),
+    (table_of_rows(ROWS, 1.0, 1e30), r"a.table.numbers must keep values within 1.18e[+]21, got 1\."),
+    (table_of_rows(POWERS, 1.0, 0.5), r"a.table.numbers must have whole offsets, got"),
+    (table_of_rows(POWERS, 3.0, 1.0), r"a.table.numbers must have powers of two as scales, got"),
+    (
+        (QUANTIZE_ROWS, Linear("a", "logits", weight(2), 8, epilogue(None, multiplier=numbers(1e10)))),
+        r"logits must stay within float32, got",
     ),
 ]  # fmt: skip
 

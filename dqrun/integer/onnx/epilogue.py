@@ -8,7 +8,7 @@ import numpy as np
 from torch import Tensor
 
 from dqrun.integer.onnx.builder import Builder
-from dqrun.integer.onnx.values import Coded, Values
+from dqrun.integer.onnx.values import Coded, Values, code_grid
 from dqrun.integer.operations import (
     Aggregate,
     Attention,
@@ -41,11 +41,12 @@ def finish(values: Values, acc: str, operation: Summing, row_scale: str = "") ->
     if epilogue.grid is None:
         build.cast(v, np.float32, name=operation.target)
         return
+    grid = code_grid(operation.target, epilogue.grid)
     if not epilogue.in_steps:
-        v = build.op("Mul", v, build.constant(1 / epilogue.grid.scale, np.float64))
+        v = build.op("Mul", v, build.constant(1 / grid.scale, np.float64))
     # rounded before it becomes float32, where a value near the middle of two codes could change its side
     steps = build.cast(build.op("Round", v), np.float32)
-    values.quantized(steps, Coded(operation.target, epilogue.grid, result_channels(operation)))
+    values.quantized(steps, Coded(operation.target, grid, result_channels(operation)))
 
 
 def _affine(build: Builder, v: str, epilogue: Epilogue) -> str:

@@ -12,7 +12,7 @@ from dqrun.errors import ConfigError
 from dqrun.integer.onnx.attention import attention_sums, dynamic_attention_sums
 from dqrun.integer.onnx.epilogue import finish
 from dqrun.integer.onnx.structure import Structure
-from dqrun.integer.onnx.values import Coded, Values
+from dqrun.integer.onnx.values import Coded, Values, code_grid
 from dqrun.integer.operations import (
     Aggregate,
     Attention,
@@ -38,7 +38,7 @@ def emit(operation: Operation, values: Values, structure: Structure) -> None:
 
 @emit.register
 def _(operation: Quantize, values: Values, structure: Structure) -> None:
-    build, grid = values.build, operation.grid
+    build, grid = values.build, code_grid(operation.target, operation.grid)
     inverse = 1 / torch.tensor(grid.scale, dtype=torch.float32)  # the rule of training is a product, not a quotient
     steps = build.op("Mul", operation.source, build.constant(inverse.item(), np.float32))
     values.quantized(steps, Coded(operation.target, grid, operation.channels))
@@ -47,13 +47,13 @@ def _(operation: Quantize, values: Values, structure: Structure) -> None:
 @emit.register
 def _(operation: Lookup, values: Values, structure: Structure) -> None:
     build, table = values.build, operation.table
-    codes = table.unpack().numpy()
+    codes, grid = table.unpack().numpy(), code_grid(operation.target, table.grid)
     if table.grid.packed:
         rows = build.cast(build.narrow_constant(codes, "uint4"), np.uint8)
     else:
         rows = build.constant(codes, np.uint8)
     build.op("Gather", rows, operation.source, axis=0, name=operation.target)
-    values.coded[operation.target] = Coded(operation.target, table.grid, table.channels)
+    values.coded[operation.target] = Coded(operation.target, grid, table.channels)
 
 
 @emit.register

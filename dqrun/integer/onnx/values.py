@@ -11,10 +11,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dqrun.errors import ConfigError
 from dqrun.integer.onnx.builder import Builder
-from dqrun.kernels.integer import CodeGrid
+from dqrun.kernels.integer import CodeGrid, Grid, RowGrid
 
 UINT8_TOP = 255
+
+
+def code_grid(name: str, grid: Grid) -> CodeGrid:
+    """The grid of a value; raises ConfigError where rows have grids of their own, which the nodes do not compute."""
+    if isinstance(grid, RowGrid):
+        rule = "have one range for all rows in an ONNX form: train with quant.activation_granularity=tensor"
+        raise ConfigError.rule(name, rule, "ranges of rows")
+    return grid
 
 
 @dataclass(frozen=True)

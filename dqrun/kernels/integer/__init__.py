@@ -5,6 +5,10 @@ channels; H heads of C channels; G graphs; any of N, E, G may be 0. Node tensors
 follows an integer sum is an `Epilogue`, whose grid (or lack of one) decides whether codes or float32 come out. Sums
 of codes are int32: the caller rules overflow out (degree x code range, K x code range x 127). Both versions give the
 same codes, always; only `attention`, which sums floats, agrees to the rounding of float32 sums.
+
+Codes with a grid for each row (`RowGrid`) stand for scale q + lowest of their row. Where nodes are summed, "code less
+zero point" below is that number, in float64, and sums are of the order of edges, so that results are in real numbers;
+in products the row's scale and lowest number are factors behind the int32 sums (`Epilogue.of_rows`).
 """
 
 from __future__ import annotations
@@ -19,15 +23,18 @@ from torch.profiler import record_function
 from dqrun.graphs import CSR
 from dqrun.kernels.choice import INTEGER, run
 from dqrun.kernels.integer import reference
-from dqrun.kernels.integer.codes import CodeGrid, Codes, pack_nibbles, unpack_nibbles
+from dqrun.kernels.integer.codes import CodeGrid, Codes, Grid, pack_nibbles, unpack_nibbles
 from dqrun.kernels.integer.dynamic_attention import dynamic_attention
 from dqrun.kernels.integer.epilogue import Epilogue
+from dqrun.kernels.integer.row_grid import RowGrid
 from dqrun.kernels.integer.weight import Weight
 
 __all__ = [
     "CodeGrid",
     "Codes",
     "Epilogue",
+    "Grid",
+    "RowGrid",
     "Weight",
     "aggregate",
     "aggregate_mean",
@@ -47,10 +54,11 @@ R = TypeVar("R")
 _profiling: Callable[[], bool] = torch._C._autograd._profiler_enabled
 
 
-def quantize(x: Tensor, grid: CodeGrid) -> Codes:
-    """Codes of real numbers as `quant.Grid.encode` takes them: clamp(rint(x * (1 / scale)) + zero_point, 0, top).
+def quantize(x: Tensor, grid: Grid) -> Codes:
+    """Codes of real numbers as `QuantSpec.encode` takes them: clamp(rint(x * (1 / scale)) + zero_point, 0, top).
 
-    x: float32 [N, C], without NaN. All in float32, so that the codes are those of training, bit for bit.
+    With a grid for each row they are those of `RowGrid.encode`. x: float32 [N, C], without NaN. All in float32, so that
+    the codes are those of training, bit for bit.
     """
     return _run(reference.quantize, x, x, grid)
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from dqrun.errors import ConfigError
+from dqrun.kernels.integer.row_grid import RowGrid
 
 SLACK = 128
 """Readable bytes behind the last row: compiled kernels read whole vectors. Tensors without them are copied."""
@@ -55,36 +56,51 @@ class CodeGrid:
         return -(-channels // 2) if self.packed else channels
 
 
+Grid = CodeGrid | RowGrid
+
+
 @dataclass(frozen=True)
 class Codes:
     """N rows of `channels` codes of a grid.
 
     `data`: uint8, contiguous; [N, channels] for 5 to 8 bits. For 2 to 4 bits [N, ceil(channels / 2)], see
-    `pack_nibbles`. Make one from codes of a byte each with `Codes.of`.
+    `pack_nibbles`. Make one from codes of a byte each with `Codes.of`. `numbers`: of a `RowGrid`, the scale and the
+    offset of each row, float32 [N, 2], contiguous.
     """
 
     data: Tensor
     channels: int
-    grid: CodeGrid
+    grid: Grid
+    numbers: Tensor | None = None
 
     def __post_init__(self) -> None:
+        self._check_numbers()
         width = self.grid.row_bytes(self.channels)
         if self.data.dtype != torch.uint8 or self.data.dim() != 2 or self.data.size(1) != width:
             got = f"{self.data.dtype} {list(self.data.shape)}"
             raise ConfigError.rule("codes.data", f"be uint8 [N, {width}]", got)
 
-    @classmethod
-    def of(cls, codes: Tensor, grid: CodeGrid) -> Codes:
-        """Codes [N, channels] of any integer type, each in 0..2^bits - 1, as they are stored."""
-        bytes_ = codes.to(torch.uint8)
-        return cls(pack_nibbles(bytes_) if grid.packed else bytes_.contiguous(), codes.size(1), grid)
+    def _check_numbers(self) -> None:
+        numbers = self.numbers
+        if (numbers is not None) != isinstance(self.grid, RowGrid):
+            raise ConfigError("codes.numbers must be given for a grid of each row, and for no other")
+        if numbers is not None and (numbers.dtype != torch.float32 or list(numbers.shape) != [self.num_rows, 2]):
+            rule = f"be float32 [{self.num_rows}, 2]"
+            raise ConfigError.rule("codes.numbers", rule, f"{numbers.dtype} {list(numbers.shape)}")
 
     @classmethod
-    def empty(cls, num_rows: int, channels: int, grid: CodeGrid) -> Codes:
+    def of(cls, codes: Tensor, grid: Grid, numbers: Tensor | None = None) -> Codes:
+        """Codes [N, channels] of any integer type, each in 0..2^bits - 1, as they are stored."""
+        bytes_ = codes.to(torch.uint8)
+        return cls(pack_nibbles(bytes_) if grid.packed else bytes_.contiguous(), codes.size(1), grid, numbers)
+
+    @classmethod
+    def empty(cls, num_rows: int, channels: int, grid: Grid) -> Codes:
         """Rows to be filled in, with readable bytes behind the last one."""
         width = grid.row_bytes(channels)
         memory = torch.empty(num_rows * width + SLACK, dtype=torch.uint8)
-        return cls(memory[: num_rows * width].view(num_rows, width), channels, grid)
+        numbers = torch.empty(num_rows, 2) if isinstance(grid, RowGrid) else None
+        return cls(memory[: num_rows * width].view(num_rows, width), channels, grid, numbers)
 
     @property
     def num_rows(self) -> int:
@@ -92,16 +108,30 @@ class Codes:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the codes."""
-        return self.data.numel()
+        """Bytes of the codes, and of the numbers of rows."""
+        return self.data.numel() + (0 if self.numbers is None else 4 * self.numbers.numel())
 
     def unpack(self) -> Tensor:
         """The codes, uint8 [N, channels], one in a byte."""
         return unpack_nibbles(self.data, self.channels) if self.grid.packed else self.data
 
+    @property
+    def row_numbers(self) -> tuple[Tensor, Tensor]:
+        """Of a `RowGrid`: the scales and what code 0 stands for, float64 [N] each, such that q is scale q + lowest."""
+        assert self.numbers is not None and isinstance(self.grid, RowGrid)
+        scale, offset = self.numbers.double().unbind(1)
+        return scale, offset if self.grid.real_offset else scale * offset
+
+    def real(self) -> Tensor:
+        """The numbers that the codes stand for, float64 [N, channels]."""
+        if isinstance(self.grid, CodeGrid):
+            return (self.unpack().double() - self.grid.zero_point) * self.grid.scale
+        scale, lowest = self.row_numbers
+        return self.unpack().double() * scale.unsqueeze(1) + lowest.unsqueeze(1)
+
     def decode(self) -> Tensor:
-        """The real numbers that the codes stand for, float32 [N, channels]: rounded once."""
-        return (self.unpack().to(torch.int32) - self.grid.zero_point).to(torch.float32) * self.grid.scale
+        """The same, rounded to float32."""
+        return self.real().float()
 
 
 def pack_nibbles(codes: Tensor) -> Tensor:

@@ -7,9 +7,10 @@ from torch import Tensor
 from dqrun import kernels
 from dqrun.graphs import CSR
 from dqrun.kernels.edge_scores import edge_scores
-from dqrun.kernels.integer.codes import Codes
+from dqrun.kernels.integer.codes import CodeGrid, Codes
 from dqrun.kernels.integer.epilogue import Epilogue
 from dqrun.kernels.integer.reference import finish
+from dqrun.kernels.integer.row_grid import RowGrid
 
 
 def dynamic_attention(
@@ -21,13 +22,18 @@ def dynamic_attention(
     numbers. h, t: [N, H * C]. vectors: float32 [H, C] (float64: all of it in float64). concat: heads side by side, acc
     [N, H * C], else their mean, [N, C]. h's scale is the multiplier's affair: acc is in steps of h's codes.
     """
-    source, target = (_centred(codes, vectors) for codes in (h, t))
-    scores = edge_scores(csr, source * h.grid.scale, target * t.grid.scale, vectors, negative_slope)
+    (source, scale), (target, target_scale) = (_values(codes, vectors) for codes in (h, t))
+    scores = edge_scores(csr, source * scale, target * target_scale, vectors, negative_slope)
     acc = kernels.spmm(csr, source, kernels.edge_softmax(csr, scores))
     return finish((acc.flatten(1) if concat else acc.mean(1)).double(), epilogue)
 
 
-def _centred(codes: Codes, vectors: Tensor) -> Tensor:
-    """Codes less their zero point, of the type of the vectors, [N, H, C]."""
-    whole = codes.unpack().int() - codes.grid.zero_point
-    return whole.to(vectors.dtype).view(codes.num_rows, *vectors.shape)
+def _values(codes: Codes, vectors: Tensor) -> tuple[Tensor, float]:
+    """Codes less their zero point, of the type of the vectors, [N, H, C], and their scale.
+
+    Of a grid for each row: the real numbers, and 1.
+    """
+    by_rows = isinstance(codes.grid, RowGrid)
+    values = codes.real() if by_rows else codes.unpack().int() - codes.grid.zero_point
+    scale = codes.grid.scale if isinstance(codes.grid, CodeGrid) else 1.0
+    return values.to(vectors.dtype).view(codes.num_rows, *vectors.shape), scale

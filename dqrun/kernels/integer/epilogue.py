@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from dqrun.errors import ConfigError
-from dqrun.kernels.integer.codes import CodeGrid, Codes
+from dqrun.kernels.integer.codes import CodeGrid, Codes, Grid
+from dqrun.kernels.integer.row_grid import RowGrid
 
 ACTIVATIONS = ("none", "relu", "elu")
 
@@ -18,7 +19,8 @@ ACTIVATIONS = ("none", "relu", "elu")
 class Epilogue:
     """From the exact sum `acc` of row i and channel c to the result, in float64, each line rounded once:
 
-        v = acc * row_scale[i]                                 if given (GCN's d^-1/2)
+        v = acc * row_scale[i]                                 if given (GCN's d^-1/2, a scale of the row's codes)
+        v = v + row_term[i] * channel_term[c]                  if given (what code 0 of the row stands for)
         v = v * multiplier[c]
         v = v + bias[c]                                        if given
         v = max(v, 0)                                          if pre_relu
@@ -26,33 +28,41 @@ class Epilogue:
         v = max(v, 0) | elu(v) | v                             activation
         v = v + (residual[i, c] - its zero point) * its scale  if given (the product rounded, then the sum)
 
-    and then, with a grid, code = clamp(rint(v * inverse_scale) + zero_point, 0, 2^bits - 1), where rint takes half to
-    even and inverse_scale = 1 / scale in float64; without a grid, v rounded to float32. elu(v) = exp(v) - 1 below zero,
-    exp being the sequence of operations in `reference.exp`. Every version does these operations and no others.
+    where a residual with a grid for each row adds scale * code + lowest of the row (`Codes.row_numbers`), rounded once
+    after the product and once after the sum. Then, with a `CodeGrid`, code = clamp(rint(v * inverse_scale) +
+    zero_point, 0, 2^bits - 1), where rint takes half to even and inverse_scale = 1 / scale in float64; without a grid,
+    v rounded to float32. elu(v) = exp(v) - 1 below zero, exp being the sequence of operations in `reference.exp`. Every
+    version does these operations and no others.
 
-    With a grid and without an ELU, v is in steps of the grid instead: the lines are those of `folded`, a residual's
-    scale is rounded(scale * inverse_scale), and code = clamp(rint(v) + zero_point, 0, 2^bits - 1).
+    With a `CodeGrid` and without an ELU, where no value has a grid for each row, v is in steps of the grid instead: the
+    lines are those of `folded`, a residual's scale is rounded(scale * inverse_scale), and code = clamp(rint(v) +
+    zero_point, 0, 2^bits - 1). With a `RowGrid` v is rounded to float32, and codes and numbers of the row are those of
+    `RowGrid.encode`.
 
-    `multiplier`, `bias`, `gain`, `offset`: float64 [C]; `multiplier` also [1]. `row_scale`: float64 [N]. `residual`:
-    Codes [N, C]. `row_scale` and `residual` belong to a batch: add them with `dataclasses.replace`.
+    `multiplier`, `bias`, `gain`, `offset`, `channel_term`: float64 [C]; `multiplier` also [1]. `row_scale`, `row_term`:
+    float64 [N]. `residual`: Codes [N, C]. What has N rows belongs to a batch: add it with `dataclasses.replace`.
     """
 
     multiplier: Tensor
     row_scale: Tensor | None = None
+    row_term: Tensor | None = None
+    channel_term: Tensor | None = None
     bias: Tensor | None = None
     pre_relu: bool = False
     gain: Tensor | None = None
     offset: Tensor | None = None
     activation: str = "none"
     residual: Codes | None = None
-    grid: CodeGrid | None = None
+    grid: Grid | None = None
 
     def __post_init__(self) -> None:
         if self.activation not in ACTIVATIONS:
             raise ConfigError.rule("epilogue.activation", f"be one of {', '.join(ACTIVATIONS)}", self.activation)
         if (self.gain is None) != (self.offset is None):
             raise ConfigError("epilogue.gain and epilogue.offset must be given together, got one of them")
-        for name in ("multiplier", "row_scale", "bias", "gain", "offset"):
+        if (self.row_term is None) != (self.channel_term is None):
+            raise ConfigError("epilogue.row_term and epilogue.channel_term must be given together, got one of them")
+        for name in ("multiplier", "row_scale", "row_term", "channel_term", "bias", "gain", "offset"):
             value: Tensor | None = getattr(self, name)
             if value is not None and (value.dtype != torch.float64 or value.dim() != 1):
                 raise ConfigError.rule(f"epilogue.{name}", "be float64 [C]", f"{value.dtype} {list(value.shape)}")
@@ -60,7 +70,8 @@ class Epilogue:
     @property
     def in_steps(self) -> bool:
         """Whether v is in steps of the grid."""
-        return self.grid is not None and self.activation != "elu"
+        rows = self.row_term is not None or (self.residual is not None and isinstance(self.residual.grid, RowGrid))
+        return isinstance(self.grid, CodeGrid) and self.activation != "elu" and not rows
 
     @cached_property
     def folded(self) -> Epilogue:
@@ -69,7 +80,7 @@ class Epilogue:
         Without a ReLU between, multiplier * gain and bias * gain + offset take their places; then the last factor and
         the last term are multiplied by inverse_scale. Each operation is rounded once, in float64.
         """
-        if self.grid is None or not self.in_steps:
+        if not isinstance(self.grid, CodeGrid) or not self.in_steps:
             return self
         inverse, factor, term = 1 / self.grid.scale, self.multiplier, self.bias
         if self.gain is not None and self.offset is not None:
@@ -82,5 +93,22 @@ class Epilogue:
     @property
     def residual_step(self) -> float:
         """What a step of the residual's codes is worth in v."""
-        scale = 1.0 if self.residual is None else self.residual.grid.scale
-        return scale if self.grid is None or not self.in_steps else scale * (1 / self.grid.scale)
+        if self.residual is None or not isinstance(self.residual.grid, CodeGrid):
+            return 1.0
+        scale = self.residual.grid.scale
+        return scale * (1 / self.grid.scale) if isinstance(self.grid, CodeGrid) and self.in_steps else scale
+
+    def of_rows(self, x: Codes, channel_term: Tensor | None = None) -> Epilogue:
+        """The epilogue of sums of x's codes, where x may have a grid for each row.
+
+        Sums of row i are then worth x's scale of the row, and what code 0 stands for adds channel_term[c], float64 [C]
+        (a sum of an output's weights), times that; None: the sums hold it already.
+        """
+        if not isinstance(x.grid, RowGrid):
+            return self
+        scale, lowest = x.row_numbers
+        if self.row_scale is not None:
+            scale, lowest = scale * self.row_scale, lowest * self.row_scale
+        if channel_term is None:
+            return replace(self, row_scale=scale)
+        return replace(self, row_scale=scale, row_term=lowest, channel_term=channel_term)

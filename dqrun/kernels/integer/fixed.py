@@ -18,6 +18,7 @@ from dqrun.errors import ConfigError
 from dqrun.kernels.integer.codes import CodeGrid, Codes
 from dqrun.kernels.integer.epilogue import Epilogue
 from dqrun.kernels.integer.fixed_numbers import LOG2_FRACTION, ROW_FRACTION, exp2_negative, round_shift
+from dqrun.kernels.integer.row_grid import RowGrid
 
 MOST_FRACTION = 20
 """Bits behind the point of a value in steps: rounding to codes then errs by 2^-21 of a step for each product."""
@@ -189,6 +190,12 @@ class _Making:
     residual: CodeGrid | None
     reach: float
 
+    @property
+    def grid(self) -> CodeGrid | None:
+        """The grid of the result; of rows, which have grids of their own, there is no fixed-point form."""
+        assert not isinstance(self.epilogue.grid, RowGrid)
+        return self.epilogue.grid
+
     def made(self) -> FixedEpilogue:
         e, fraction = self.epilogue, self.fraction
         fine = 2.0**fraction
@@ -205,13 +212,13 @@ class _Making:
             activation=e.activation,
             elu=self.elu(fraction),
             shortcut=None if self.shortcut is None else Factor.of(self.shortcut * fine),
-            grid=e.grid,
+            grid=self.grid,
         )
 
     @cached_property
     def parts(self) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]:
         """Factors of both sums, what is added before the first ReLU, and behind it, in steps (real, for logits)."""
-        e, inverse = self.epilogue, 1.0 if self.epilogue.grid is None else 1 / self.epilogue.grid.scale
+        e, inverse = self.epilogue, 1.0 if self.grid is None else 1 / self.grid.scale
         factor, bias, offset = e.multiplier, e.bias, None
         if e.gain is not None and e.offset is not None:
             factor = factor * e.gain
@@ -227,9 +234,9 @@ class _Making:
     @cached_property
     def shortcut(self) -> Tensor | None:
         """What a step of the residual is worth in steps of the result."""
-        if self.residual is None or self.epilogue.grid is None:
+        if self.residual is None or self.grid is None:
             return None
-        return torch.tensor([self.residual.scale / self.epilogue.grid.scale], dtype=torch.float64)
+        return torch.tensor([self.residual.scale / self.grid.scale], dtype=torch.float64)
 
     @property
     def fraction(self) -> int:
@@ -238,7 +245,7 @@ class _Making:
         factors = [_largest(part) for part in (factor, second, self.shortcut) if part is not None]
         terms = [_largest(part) for part in (bias, offset) if part is not None]
         bounds = [_bits(30, size) for size in factors] + [_bits(31, size) for size in terms]
-        grid = self.epilogue.grid
+        grid = self.grid
         if grid is None:
             whole = factors[0] * self.reach + sum(terms)
             return self.checked(min([*bounds, _bits(31, whole)]), -60)
@@ -248,12 +255,12 @@ class _Making:
 
     def checked(self, fraction: int, lowest: int) -> int:
         if not lowest <= fraction <= 60:
-            what = "epilogue" if self.epilogue.grid is None else f"epilogue of scale {self.epilogue.grid.scale:g}"
+            what = "epilogue" if self.grid is None else f"epilogue of scale {self.grid.scale:g}"
             raise ConfigError(f"{what} must have numbers that int32 holds in fixed point, got others")
         return fraction
 
     def elu(self, fraction: int) -> Elu | None:
-        grid = self.epilogue.grid
+        grid = self.grid
         if self.epilogue.activation != "elu" or grid is None:
             return None
         exponent = grid.scale * math.log2(math.e) * 2.0 ** (LOG2_FRACTION - fraction)

@@ -14,8 +14,9 @@ from torch import Tensor
 
 from dqrun.graphs import CSR
 from dqrun.kernels import reference as floating
-from dqrun.kernels.integer.codes import CodeGrid, Codes
+from dqrun.kernels.integer.codes import CodeGrid, Codes, Grid
 from dqrun.kernels.integer.epilogue import Epilogue
+from dqrun.kernels.integer.row_grid import RowGrid
 from dqrun.kernels.integer.weight import Weight
 
 LOG2_E = 1.4426950408889634
@@ -24,19 +25,22 @@ EXP_TERMS = tuple(1 / math.factorial(n) for n in range(13, -1, -1))
 LOWEST_EXPONENT = -700.0
 
 
-def quantize(x: Tensor, grid: CodeGrid) -> Codes:
+def quantize(x: Tensor, grid: Grid) -> Codes:
+    if isinstance(grid, RowGrid):
+        codes, numbers = grid.encode(x)
+        return Codes.of(codes, grid, numbers)
     inverse = 1 / torch.tensor(grid.scale, dtype=torch.float32)
     codes = torch.round(x * inverse) + grid.zero_point
     return Codes.of(codes.clamp(0, grid.top), grid)
 
 
 def linear(x: Codes, weight: Weight, epilogue: Epilogue) -> Codes | Tensor:
-    return finish(_centred(x).double() @ weight.codes.double().T, epilogue)
+    return finish(_product(x, weight), epilogue.of_rows(x, weight.row_sums.double()))
 
 
 def aggregate(csr: CSR, x: Codes, self_weight: float | None, epilogue: Epilogue) -> Codes | Tensor:
     acc = _edge_sums(csr, x)
-    return finish(acc if self_weight is None else acc + self_weight * _centred(x).double(), epilogue)
+    return finish(acc if self_weight is None else acc + self_weight * _values(x), epilogue)
 
 
 def aggregate_mean(csr: CSR, x: Codes, epilogue: Epilogue) -> Codes | Tensor:
@@ -44,15 +48,14 @@ def aggregate_mean(csr: CSR, x: Codes, epilogue: Epilogue) -> Codes | Tensor:
 
 
 def aggregate_weighted(csr: CSR, x: Codes, edge_weight: Tensor, mean: bool, epilogue: Epilogue) -> Codes | Tensor:
-    acc = floating.spmm(csr, _centred(x).double(), edge_weight.double())
+    acc = floating.spmm(csr, _values(x), edge_weight.double())
     return finish(_over_degree(csr, acc) if mean else acc, epilogue)
 
 
 def linear_pair(
     x: Codes, weight: Weight, y: Codes, second_weight: Weight, ratio: Tensor, epilogue: Epilogue
 ) -> Codes | Tensor:
-    second = ratio * (_centred(y).double() @ second_weight.codes.double().T)
-    return finish(_centred(x).double() @ weight.codes.double().T + second, epilogue)
+    return finish(_worth(x, weight) + ratio * _worth(y, second_weight), epilogue)
 
 
 def attention(
@@ -64,25 +67,35 @@ def attention(
     concat: bool,
     epilogue: Epilogue,
 ) -> Codes | Tensor:
-    values = _centred(h).to(a_source.dtype).view(h.num_rows, *a_source.shape)
-    source, target = ((values * a).sum(-1) * h.grid.scale for a in (a_source, a_target))
+    values = _values(h).to(a_source.dtype).view(h.num_rows, *a_source.shape)
+    scale = h.grid.scale if isinstance(h.grid, CodeGrid) else 1.0
+    source, target = ((values * a).sum(-1) * scale for a in (a_source, a_target))
     alpha = floating.edge_softmax(csr, F.leaky_relu(source[csr.col] + target[csr.row], negative_slope))
     acc = floating.spmm(csr, values, alpha)
     return finish((acc.flatten(1) if concat else acc.mean(1)).double(), epilogue)
 
 
 def segment_reduce(x: Codes, ptr: Tensor, mode: str, epilogue: Epilogue) -> Codes | Tensor:
-    return finish(floating.segment_reduce(_centred(x).double(), ptr, mode), epilogue)
+    if mode == "max" or isinstance(x.grid, CodeGrid):
+        return finish(floating.segment_reduce(_values(x), ptr, mode), epilogue)
+    scale, lowest = (numbers.unsqueeze(1) for numbers in x.row_numbers)
+    sums = (floating.segment_reduce(each, ptr, "sum") for each in (x.unpack().double() * scale, lowest))
+    acc = sum(sums, torch.zeros(1, dtype=torch.float64))
+    counts = ptr.diff().clamp(min=1).double().unsqueeze(1)
+    return finish(acc / counts if mode == "mean" else acc, epilogue)
 
 
 def lookup(table: Codes, index: Tensor) -> Codes:
-    return Codes(table.data.index_select(0, index), table.channels, table.grid)
+    numbers = None if table.numbers is None else table.numbers.index_select(0, index)
+    return Codes(table.data.index_select(0, index), table.channels, table.grid, numbers)
 
 
 def finish(acc: Tensor, epilogue: Epilogue) -> Codes | Tensor:
     """The result for sums acc, float64 [N, C]."""
     e = epilogue.folded
     v = acc if e.row_scale is None else acc * e.row_scale.unsqueeze(1)
+    if e.row_term is not None and e.channel_term is not None:
+        v = v + e.row_term.unsqueeze(1) * e.channel_term
     v = v * e.multiplier
     if e.bias is not None:
         v = v + e.bias
@@ -96,10 +109,11 @@ def finish(acc: Tensor, epilogue: Epilogue) -> Codes | Tensor:
     if e.activation == "elu":
         v = torch.where(v > 0, v, exp(v.clamp(max=0)) - 1)
     if e.residual is not None:
-        shortcut = _centred(e.residual).double() * epilogue.residual_step
-        v = v + shortcut
+        v = v + _values(e.residual) * epilogue.residual_step
     if e.grid is None:
         return v.to(torch.float32)
+    if isinstance(e.grid, RowGrid):
+        return quantize(v.to(torch.float32), e.grid)
     return _encode(v if epilogue.in_steps else v * (1 / e.grid.scale), e.grid)
 
 
@@ -124,10 +138,40 @@ def _centred(x: Codes) -> Tensor:
     return x.unpack().to(torch.int32) - x.grid.zero_point
 
 
+def _values(x: Codes) -> Tensor:
+    """Codes less their zero point or, of a grid for each row, the real numbers; float64 [N, channels]."""
+    return x.real() if isinstance(x.grid, RowGrid) else _centred(x).double()
+
+
+def _product(x: Codes, weight: Weight) -> Tensor:
+    """Sums of products of codes, exact, float64 [N, M]."""
+    return _centred(x).double() @ weight.codes.double().T
+
+
+def _worth(x: Codes, weight: Weight) -> Tensor:
+    """The same, in real numbers where each row of x has a grid."""
+    if isinstance(x.grid, CodeGrid):
+        return _product(x, weight)
+    scale, lowest = (numbers.unsqueeze(1) for numbers in x.row_numbers)
+    return _product(x, weight) * scale + lowest * weight.row_sums.double()
+
+
 def _edge_sums(csr: CSR, x: Codes) -> Tensor:
-    """Sums over incoming edges of codes less their zero point, exact, float64 [N, channels]."""
-    values = _centred(x)
-    return values.new_zeros(csr.num_nodes, x.channels).index_add_(0, csr.row, values.index_select(0, csr.col)).double()
+    """Sums over incoming edges of `_values`, float64 [N, channels].
+
+    Those of codes are exact. With a grid for each row, sums of scale times code, in the order of edges, plus sums of
+    what code 0 stands for: exact as long as they need no more than 53 bits.
+    """
+    if isinstance(x.grid, CodeGrid):
+        return _sums(csr, _centred(x)).double()
+    scale, lowest = x.row_numbers
+    return _sums(csr, x.unpack().double() * scale.unsqueeze(1)) + _sums(csr, lowest.unsqueeze(1))
+
+
+def _sums(csr: CSR, values: Tensor) -> Tensor:
+    """Sums over incoming edges, in their order, [N, channels]."""
+    sums = values.new_zeros(csr.num_nodes, values.size(1))
+    return sums.index_add_(0, csr.row, values.index_select(0, csr.col))
 
 
 def _over_degree(csr: CSR, acc: Tensor) -> Tensor:

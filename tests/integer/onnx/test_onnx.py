@@ -141,3 +141,9 @@ def test_the_missing_extra_is_one_line(trained: Make, monkeypatch: pytest.Monkey
     monkeypatch.setitem(sys.modules, "onnx", None)
     with pytest.raises(ConfigError, match=r"^the format onnx needs the extra \[onnx\]: pip install 'dqrun\[onnx\]'"):
         to_onnx(lower(trained("gcn")))
+
+
+@pytest.mark.parametrize("categories", [0, 4])
+def test_ranges_of_rows_are_refused(trained: Make, categories: int) -> None:
+    with pytest.raises(ConfigError, match=r"^states\.0 must have one range for all rows in an ONNX form: train with"):
+        to_onnx(lower(trained("gin", rows=("integer", "real"), categories=categories)))

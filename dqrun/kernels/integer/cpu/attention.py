@@ -24,14 +24,17 @@ from dqrun.kernels.integer.cpu.finish import (
     finish,
     finish_rows,
     no_own,
-    pack_rows,
+    numbers_of,
     readable,
+    store_rows,
     target,
 )
 from dqrun.kernels.integer.cpu.halves import logit_halves
+from dqrun.kernels.integer.cpu.row_codes import NO_ROWS
 from dqrun.kernels.integer.cpu.vectors import LANES, hold, pointers
 from dqrun.kernels.integer.cpu.weighted import (
     CHUNK,
+    add_lowest,
     add_weighted,
     divide,
     fill,
@@ -39,10 +42,12 @@ from dqrun.kernels.integer.cpu.weighted import (
     padded_heads,
     padded_places,
     powers,
+    scale_powers,
 )
 from dqrun.kernels.integer.epilogue import Epilogue
 
-# codes, bytes of a row, channels, whether packed, zero point, heads, whether they are concatenated, negative slope
+# codes, bytes of a row, channels, whether packed, zero point, heads, whether they are concatenated, negative slope,
+# numbers of rows with grids of their own, their kind of offset
 Source = tuple[Any, ...]
 # both halves of the logits [N * H + LANES], the head of each place of a sum (int32), edges, places
 Logits = tuple[Any, ...]
@@ -51,34 +56,38 @@ Logits = tuple[Any, ...]
 @inner
 def _sum_edges(at: Any, col: Any, row: int, first: int, last: int, x: Source, y: Logits) -> None:
     """The weighted sum over the edges first..last of a row, not yet divided, into acc, and its state (`weighted`)."""
-    acc, state, p, _, _ = at
+    acc, state, p, _ = at
     fill((acc, y[4]))
-    fill((state, 2 * padded_heads(x[5])))
+    fill((state, 3 * padded_heads(x[5])))
     largest(y, x, col, row, first, last, state)
     for start in range(first, last, CHUNK):
         stop = min(start + CHUNK, last)
         powers(y, x, col, row, start, stop, state, p)
+        if x[9] != NO_ROWS:
+            scale_powers(x, col, start, stop, p, state)
         add_weighted(y, x, col, start, stop, p, acc)
 
 
 @inner
-def _finish_row(at: Any, sums: Array, mean: Array, row: int, x: Source, y: Logits, how: Any) -> None:
+def _finish_row(at: Any, sums: Array, mean: Array, row: int, x: Source, y: Logits, how: Any, waiting: Any) -> None:
     """Divides by the sum of powers, takes the mean over heads where that is asked, and runs the epilogue.
 
     sums and mean: the arrays behind their pointers.
     """
-    acc, state, _, mean_at, codes = at
-    _, width, channels, packed, _, heads, concat, _ = x
+    acc, state, _, mean_at = at
+    _, width, channels, packed, _, heads, concat, _, _, kind = x
     high, each = padded_places(width), channels // heads
+    if kind != NO_ROWS:
+        add_lowest(acc, state, y, heads)
     divide(acc, state, y, heads)
     if concat:
-        finish_rows(acc, 0, 0, row, 1, 0, width, how, no_own(how), codes)
+        finish_rows(acc, 0, 0, row, 1, 0, width, how, no_own(how), waiting)
         if packed and width < channels:
-            finish_rows(acc, high, 0, row, 1, width, channels - width, how, no_own(how), codes)
+            finish_rows(acc, high, 0, row, 1, width, channels - width, how, no_own(how), waiting)
     else:
         _mean(sums, mean, width, channels, heads)
-        finish_rows(mean_at, 0, 0, row, 1, 0, each, how, no_own(how), codes)
-    pack_rows(row, 1, 0, how, codes)
+        finish_rows(mean_at, 0, 0, row, 1, 0, each, how, no_own(how), waiting)
+    store_rows(row, 1, 0, how, waiting)
 
 
 @inner
@@ -114,22 +123,22 @@ def _attention(
             row -= 1
         acc, mean = np.empty(total, np.float32), np.empty(total, np.float32)
         state, p = np.empty(heads, np.float32), np.empty(CHUNK * heads, np.float32)
-        results = np.empty(total + LANES, np.uint8)
+        results, reals = np.empty(total + LANES, np.uint8), np.empty(total + LANES, np.float32)
         x_at, y_at, how = pointers(x), pointers(y), (pointers(affine), pointers(residual), pointers(out))
-        at, col_at = pointers((acc, state, p, mean, results)), pointers((col,))[0]
+        at, waiting, col_at = pointers((acc, state, p, mean)), pointers((results, reals)), pointers((col,))[0]
         cut_rows[2 * part] = cut_rows[2 * part + 1] = -1
         while row < num_rows and (rowptr[row] < last or part == num_parts - 1):
             start, stop = max(first, rowptr[row]), min(last, rowptr[row + 1])
             _sum_edges(at, col_at, row, start, stop, x_at, y_at)
             if start == rowptr[row] and stop == rowptr[row + 1]:
-                _finish_row(at, acc, mean, row, x_at, y_at, how)
+                _finish_row(at, acc, mean, row, x_at, y_at, how, waiting)
             else:
                 slot = 2 * part + (start == rowptr[row])
                 cut_rows[slot] = row
                 cut[slot * total : (slot + 1) * total] = acc
                 cut_states[slot * heads : (slot + 1) * heads] = state
             row += 1
-        hold((acc, state, p, mean, results))
+        hold((acc, state, p, mean, results, reals))
     how = (pointers(affine), pointers(residual), pointers(out))
     _finish_cut_rows(cut, cut_states, cut_rows, pointers(x), pointers(y), y[2], how)
 
@@ -137,13 +146,14 @@ def _attention(
 @inner
 def _merge(acc: Array, state: Array, other: Array, other_state: Array, places: Array) -> None:
     """Adds another part's sums of a row, both brought to the larger of the largest logits."""
-    heads = state.size // 2
+    heads = state.size // 3
     ours, theirs = np.empty(heads, np.float32), np.empty(heads, np.float32)
     for head in range(heads):
         top = max(state[head], other_state[head])
         ours[head], theirs[head] = np.exp(state[head] - top), np.exp(other_state[head] - top)
         state[head] = top
-        state[heads + head] = state[heads + head] * ours[head] + other_state[heads + head] * theirs[head]
+        for place in (heads + head, 2 * heads + head):
+            state[place] = state[place] * ours[head] + other_state[place] * theirs[head]
     for c in range(places.size):
         acc[c] = acc[c] * ours[places[c]] + other[c] * theirs[places[c]]
 
@@ -155,8 +165,8 @@ def _finish_cut_rows(
     """Rows that several parts summed, in order."""
     total, heads = cut.size // cut_rows.size, cut_states.size // cut_rows.size
     acc, state, mean = np.empty(total, np.float32), np.empty(heads, np.float32), np.empty(total, np.float32)
-    results = np.empty(total + LANES, np.uint8)
-    at, row = pointers((acc, state, acc, mean, results)), -1
+    results, reals = np.empty(total + LANES, np.uint8), np.empty(total + LANES, np.float32)
+    at, waiting, row = pointers((acc, state, acc, mean)), pointers((results, reals)), -1
     for slot in range(cut_rows.size):
         if cut_rows[slot] >= 0:
             other, other_state = cut[slot * total : (slot + 1) * total], cut_states[slot * heads : (slot + 1) * heads]
@@ -164,12 +174,12 @@ def _finish_cut_rows(
                 _merge(acc, state, other, other_state, places)
                 continue
             if row >= 0:
-                _finish_row(at, acc, mean, row, x, y, how)
+                _finish_row(at, acc, mean, row, x, y, how, waiting)
             acc[:], state[:] = other, other_state
             row = cut_rows[slot]
     if row >= 0:
-        _finish_row(at, acc, mean, row, x, y, how)
-    hold((acc, state, mean, results))
+        _finish_row(at, acc, mean, row, x, y, how, waiting)
+    hold((acc, state, mean, results, reals))
 
 
 def _places(h: Codes, heads: int, total: int) -> Array:
@@ -196,10 +206,11 @@ def attention(
     if csr.num_nodes and h.channels:
         width = h.data.size(1)
         total = (2 if h.grid.packed else 1) * padded_places(width)
-        x = (readable(h), width, h.channels, h.grid.packed, h.grid.zero_point, heads, concat, negative_slope)
+        given = readable(h), width, h.channels, h.grid.packed, h.grid.zero_point, heads, concat, negative_slope
+        x = *given, *numbers_of(h)
         y = (*logit_halves(h, a_source, a_target), _places(h, heads, total), csr.num_edges, total)
         num_parts = parts((csr.num_edges + csr.num_nodes) * h.channels)
-        cut, states = (np.empty(num_parts * 2 * size, np.float32) for size in (total + LANES, 2 * padded_heads(heads)))
+        cut, states = (np.empty(num_parts * 2 * size, np.float32) for size in (total + LANES, 3 * padded_heads(heads)))
         how = finish(epilogue, h.channels if concat else channels)
         rows = np.empty(num_parts * 2, np.int64)
         _attention(array(csr.rowptr), array(csr.col), x, y, *how, out, cut, states, rows)

@@ -15,25 +15,32 @@ from llvmlite import ir
 from torch import Tensor
 
 from dqrun.kernels.cpu.launch import Array, array, inner, optional
-from dqrun.kernels.integer.codes import SLACK, Codes
+from dqrun.kernels.integer.codes import SLACK, CodeGrid, Codes
 from dqrun.kernels.integer.cpu.reals import finish_reals
+from dqrun.kernels.integer.cpu.row_codes import KINDS, NO_ROWS, NO_RULE, REAL, encode_row, rule_of
 from dqrun.kernels.integer.cpu.steps import BYTE_LANES, finish_steps
 from dqrun.kernels.integer.cpu.vectors import I8, I64, LANES, Builder, Values, make
 from dqrun.kernels.integer.epilogue import Epilogue
+from dqrun.kernels.integer.row_grid import RowGrid
 
-REALS, BYTES, NIBBLES = 0, 1, 2  # what comes out: float32, codes, or two codes in a byte
+REALS, BYTES, NIBBLES = 0, 1, 2  # what comes out: float32, codes, or two codes in a byte;
+ROW_BYTES, ROW_NIBBLES = 3, 4  # the same of rows that have grids of their own
 NO_DOUBLES, NO_REALS, NO_BYTES = np.empty(0, np.float64), np.empty(0, np.float32), np.empty(0, np.uint8)
 # multiplier, bias, gain, offset (with LANES more than there are channels), row_scale, whether there is one, floor
-# before the gain, floor after it, whether there is a gain, whether an ELU follows, whether values are in steps
+# before the gain, floor after it, whether there is a gain, whether an ELU follows, whether values are in steps, a term
+# of each row and the factor of each channel (with LANES more) that it has, whether there are any
 Affine = tuple[Any, ...]
-# residual codes, whether there are any, whether they are packed, zero point, what a step is worth
+# residual codes, whether there are any, whether they are packed, zero point, what a step is worth, numbers of rows
+# that have grids of their own (`RowGrid`), what kind of offset these have (NO_ROWS: there are none)
 Residual = tuple[Any, ...]
-# reals, bytes (one of them empty), what comes out, channels, bytes of a row, 1 / scale, zero point, largest code
+# reals, bytes (one of them empty), what comes out, channels, bytes of a row, 1 / scale, zero point, largest code;
+# numbers of rows that have grids of their own, and their `row_codes.Rule`
 Target = tuple[Any, ...]
 How = tuple[Affine, Residual, Target]
-# codes that are added to sums, where they begin, bytes of a row, shift, mask (0: none), zero point, weight
+# codes that are added to sums, where they begin, bytes of a row, shift, mask (0: none), zero point, weight, numbers of
+# rows, their kind of offset
 Own = tuple[Any, ...]
-# a residual's, in the same order; what a step is worth
+# a residual's, in the same order; what a step is worth in place of the weight
 Beside = tuple[Any, ...]
 # sums, where they begin, how far those of the next row are, first channel, number of channels
 Sums = tuple[Any, ...]
@@ -50,10 +57,19 @@ def finish(epilogue: Epilogue, channels: int) -> tuple[Affine, Residual]:
     vectors = vector(e.multiplier, 1.0), vector(e.bias, 0.0), vector(e.gain, 1.0), vector(e.offset, 0.0)
     floors = (0.0 if e.pre_relu else -np.inf), (0.0 if e.activation == "relu" else -np.inf)
     flags = e.gain is not None, e.activation == "elu", epilogue.in_steps
-    affine = (*vectors, optional(e.row_scale, NO_DOUBLES), e.row_scale is not None, *floors, *flags)
+    terms = optional(e.row_term, NO_DOUBLES), vector(e.channel_term, 0.0), e.row_term is not None
+    affine = (*vectors, optional(e.row_scale, NO_DOUBLES), e.row_scale is not None, *floors, *flags, *terms)
     if r is None:
-        return affine, (NO_BYTES, False, False, 0, 1.0)
-    return affine, (readable(r), True, r.grid.packed, r.grid.zero_point, epilogue.residual_step)
+        return affine, (NO_BYTES, False, False, 0, 1.0, NO_REALS, NO_ROWS)
+    own = readable(r), True, r.grid.packed, r.grid.zero_point, epilogue.residual_step
+    return affine, (*own, *numbers_of(r))
+
+
+def numbers_of(codes: Codes) -> tuple[Array, int]:
+    """The numbers of rows with grids of their own, and their kind of offset; of no rows, and NO_ROWS."""
+    if codes.numbers is None or not isinstance(codes.grid, RowGrid):
+        return NO_REALS, NO_ROWS
+    return array(codes.numbers), KINDS[codes.grid.offset]
 
 
 def readable(codes: Codes) -> Array:
@@ -71,11 +87,15 @@ def target(epilogue: Epilogue, num_rows: int, channels: int) -> tuple[Codes | Te
     grid = epilogue.grid
     if grid is None:
         reals = torch.empty(num_rows, channels)
-        return reals, (array(reals), NO_BYTES, REALS, channels, channels, 1.0, 0.0, 0.0)
+        return reals, (array(reals), NO_BYTES, REALS, channels, channels, 1.0, 0.0, 0.0, NO_REALS, NO_RULE)
     codes = Codes.empty(num_rows, channels, grid)
     kind, width = NIBBLES if grid.packed else BYTES, grid.row_bytes(channels)
+    if codes.numbers is not None and isinstance(grid, RowGrid):
+        values, numbers, rule = (1.0, 0.0, 0.0), array(codes.numbers), rule_of(grid)
+        return codes, (NO_REALS, array(codes.data), ROW_BYTES - BYTES + kind, channels, width, *values, numbers, rule)
+    assert isinstance(grid, CodeGrid)
     values = 1 / grid.scale, float(grid.zero_point), float(grid.top)
-    return codes, (NO_REALS, array(codes.data), kind, channels, width, *values)
+    return codes, (NO_REALS, array(codes.data), kind, channels, width, *values, NO_REALS, NO_RULE)
 
 
 def _emit_pack(b: Builder) -> None:
@@ -109,14 +129,15 @@ pack = make(_emit_pack)
 
 @inner
 def finish_rows(
-    acc: Any, at: int, stride: int, row: int, rows: int, first: int, count: int, how: How, own: Own, codes: Any
+    acc: Any, at: int, stride: int, row: int, rows: int, first: int, count: int, how: How, own: Own, waiting: Any
 ) -> None:
     """The results of channels first..first + count of rows row..row + rows.
 
     All arrays are pointers. The sums of a row are acc[at..at + count], those of the next `stride` behind them; LANES
-    more can be read. codes: scratch, uint8 [rows, stride] and LANES more, where results wait for `pack_rows`.
+    more can be read. waiting: scratch, uint8 and float32 [rows, stride] and LANES more, where results wait for
+    `store_rows`.
     """
-    affine, (beside, has_residual, packed, zero, step), out = how
+    affine, (beside, has_residual, packed, zero, step, numbers, kind), out = how
     channels, last = out[3], first + count
     half = (channels + 1) // 2
     width, mask = half if packed else channels, (15 if packed else 255) if has_residual else 0
@@ -124,14 +145,14 @@ def finish_rows(
     for piece in range(2):
         start, stop = (middle, last) if piece else (first, middle)
         if start < stop:
-            residual = (beside, row * width + start - piece * half, width, 4 * piece, mask, zero, step)
-            own_piece = (own[0], own[1] + start - first, own[2], own[3], own[4], own[5], own[6])
+            residual = (beside, row * width + start - piece * half, width, 4 * piece, mask, zero, step, numbers, kind)
+            own_piece = (own[0], own[1] + start - first, own[2], own[3], own[4], own[5], own[6], own[7], own[8])
             sums = (acc, at + start - first, stride, start, stop - start)
             if affine[10]:  # in steps
-                _finish_in_steps(sums, row, rows, affine, residual, own_piece, out, codes)
+                _finish_in_steps(sums, row, rows, affine, residual, own_piece, out, waiting[0])
             else:
                 for r in range(rows):
-                    _finish_in_reals(sums, row + r, r, affine, residual, own_piece, out, codes)
+                    _finish_in_reals(sums, row + r, r, affine, residual, own_piece, out, waiting)
 
 
 @inner
@@ -139,40 +160,63 @@ def _finish_in_steps(
     sums: Sums, row: int, rows: int, affine: Affine, residual: Beside, own: Own, out: Target, codes: Any
 ) -> None:
     acc, at, stride, first, count = sums
-    multiplier, bias, gain, offset, row_scale, has_scale, low, high, gained, _, _ = affine
-    _, bytes_, kind, _, width, _, zero_point, top = out
+    multiplier, bias, gain, offset, row_scale, has_scale, low, high, gained, _, _, _, _, _ = affine
+    _, bytes_, kind, _, width, _, zero_point, top, _, _ = out
     args = (acc, at, first, count, row, row_scale, has_scale, multiplier, bias, gain, offset, low, high)
     waits = kind == NIBBLES  # for `pack_rows`; one call for both cases, for each is compiled into every kernel
     results, place, width = (codes, first, stride) if waits else (bytes_, row * width + first, width)
-    finish_steps((rows, stride, width, *args, *residual, *own, results, place, gained, zero_point, top))
+    beside = (residual[0], residual[1], residual[2], residual[3], residual[4], residual[5], residual[6])
+    selves = (own[0], own[1], own[2], own[3], own[4], own[5], own[6])
+    finish_steps((rows, stride, width, *args, *beside, *selves, results, place, gained, zero_point, top))
+
+
+@inner
+def row_values(numbers: Any, kind: int, row: int, step: float) -> tuple[float, float]:
+    """What a step of a row is worth, and what its code 0 stands for; `step` and 0 where rows have no own grids."""
+    if kind == NO_ROWS:
+        return step, 0.0
+    scale, offset = np.float64(numbers[2 * row]), np.float64(numbers[2 * row + 1])
+    return scale, offset if kind == REAL else scale * offset
 
 
 @inner
 def _finish_in_reals(
-    sums: Sums, row: int, r: int, affine: Affine, residual: Beside, own: Own, out: Target, codes: Any
+    sums: Sums, row: int, r: int, affine: Affine, residual: Beside, own: Own, out: Target, waiting: Any
 ) -> None:
     """Of the r-th row, which is row `row` of the result."""
     acc, at, stride, first, count = sums
-    multiplier, bias, gain, offset, row_scale, has_scale, low, high, gained, elu, _ = affine
-    reals, bytes_, kind, _, width, inverse, zero_point, top = out
-    args = (acc, at + r * stride, first, count, row, row_scale, has_scale, multiplier, bias, gain, offset)
-    beside = (residual[0], residual[1] + r * residual[2], residual[3], residual[4], residual[5], residual[6])
+    multiplier, bias, gain, offset, row_scale, has_scale, low, high, gained, elu, _, row_term, terms, has_term = affine
+    reals, bytes_, kind, _, width, inverse, zero_point, top, _, _ = out
+    args = (acc, at + r * stride, first, count, row, row_scale, has_scale, row_term, terms, has_term)
+    vectors = (multiplier, bias, gain, offset, low, high, gained, elu)
+    beside = (residual[0], residual[1] + r * residual[2], residual[3], residual[4], residual[5])
     selves = (own[0], own[1] + r * own[2], own[3], own[4], own[5], own[6])
-    waits = kind == NIBBLES
-    results, place = (codes, r * stride + first) if waits else (bytes_, row * width + first)
-    more = (low, high, gained, elu, *beside, *selves, reals, results, place, kind != REALS)
-    finish_reals((*args, *more, inverse, zero_point, top))
+    besides, own_values = row_values(residual[7], residual[8], row, residual[6]), row_values(own[7], own[8], row, 1.0)
+    waits = kind == NIBBLES or kind >= ROW_BYTES
+    place = r * stride + first if waits else row * width + first
+    results, floats = waiting[0] if waits else bytes_, waiting[1] if waits else reals
+    more = (*beside, *besides, *selves, *own_values, floats, results, place, kind in (BYTES, NIBBLES))
+    finish_reals((*args, *vectors, *more, inverse, zero_point, top))
 
 
 @inner
 def no_own(how: How) -> Own:
     """That sums don't get a row's own codes."""
-    return (how[1][0], 0, 0, 0, 0, 0, 0.0)
+    return (how[1][0], 0, 0, 0, 0, 0, 0.0, how[1][5], NO_ROWS)
 
 
 @inner
-def pack_rows(row: int, rows: int, stride: int, how: How, codes: Any) -> None:
-    """Stores the codes of rows, from codes[0], codes[stride], ..., two in a byte, where that is what comes out."""
-    _, bytes_, kind, channels, width, _, _, _ = how[2]
-    if kind == NIBBLES:
+def store_rows(row: int, rows: int, stride: int, how: How, waiting: Any) -> None:
+    """Stores what waits of rows, from waiting[0], waiting[stride], ..., where there is more to do than is done.
+
+    Codes are packed two in a byte; rows with grids of their own are rounded to these.
+    """
+    _, bytes_, kind, channels, width, _, _, _, numbers, rule = how[2]
+    codes, floats = waiting
+    if kind >= ROW_BYTES:
+        for r in range(rows):
+            at = r * stride if kind == ROW_NIBBLES else (row + r) * width
+            target = codes if kind == ROW_NIBBLES else bytes_
+            encode_row(floats, r * stride, channels, rule, numbers, row + r, target, at)
+    if kind in (NIBBLES, ROW_NIBBLES):
         pack((rows, codes, stride, channels, bytes_, row * width, width))

@@ -12,8 +12,9 @@ from numba import prange
 from torch import Tensor
 
 from dqrun.kernels.cpu.launch import Array, array, inner, kernel, parts, share
-from dqrun.kernels.integer.codes import Codes
-from dqrun.kernels.integer.cpu.finish import readable
+from dqrun.kernels.integer.codes import CodeGrid, Codes
+from dqrun.kernels.integer.cpu.finish import numbers_of, readable, row_values
+from dqrun.kernels.integer.cpu.row_codes import NO_ROWS
 from dqrun.kernels.integer.cpu.vectors import F32, I8, I64, LANES, Builder, Values, hold, make, pointers, zeros
 
 ROWS = 8  # sums that run beside each other: the time of an addition times two per cycle
@@ -67,17 +68,24 @@ def _centre_row(codes: Any, row: int, width: int, packed: bool, zero_point: floa
 
 @kernel
 def _halves(x: Any, num_rows: int, a: Array, heads: int, source: Array, target: Array, num_parts: int) -> None:
-    """x: codes, channels, bytes of a row, whether packed, zero point. a: [channels, lanes], source's heads first."""
-    codes, channels, width, packed, zero_point = x
+    """x: codes, channels, bytes of a row, whether packed, zero point, numbers of rows, their kind of offset.
+
+    a: [channels, lanes], source's heads first.
+    """
+    codes, channels, width, packed, zero_point, numbers, kind = x
     lanes, stride = a.size // channels, channels + 2 * LANES
     for part in prange(num_parts):
         begin, end = share(part, num_parts, num_rows)
         rows, out = np.empty(ROWS * stride + LANES, np.float32), np.empty(ROWS * lanes, np.float32)
-        codes_at, a_at, rows_at, out_at = pointers((codes, a, rows, out))
+        codes_at, a_at, rows_at, out_at, numbers_at = pointers((codes, a, rows, out, numbers))
         for row in range(begin, end, ROWS):
             count = min(ROWS, end - row)
             for r in range(count):
                 _centre_row(codes_at, row + r, width, packed, zero_point, rows_at, r * stride)
+                if kind != NO_ROWS:
+                    scale, lowest = row_values(numbers_at, kind, row + r, 1.0)
+                    for c in range(r * stride, r * stride + channels):
+                        rows[c] = rows[c] * scale + lowest
             for first in range(0, lanes, LANES):
                 _products((rows_at, stride, a_at, channels, lanes, first, out_at))
             for r in range(count):
@@ -91,11 +99,13 @@ def logit_halves(h: Codes, a_source: Tensor, a_target: Tensor) -> tuple[Array, A
     """a_source . h and a_target . h of each node and head, float32 [N * H + LANES], from a: float32 [H, C]."""
     heads = a_source.size(0)
     source, target = (np.empty(h.num_rows * heads + LANES, np.float32) for _ in range(2))
+    scale = h.grid.scale if isinstance(h.grid, CodeGrid) else 1.0
     if h.num_rows and heads:
         own = torch.eye(heads).unsqueeze(1)  # [H, 1, H]: a head's channels add to its own sum only
         spread = [(a.unsqueeze(2) * own).view(h.channels, heads) for a in (a_source, a_target)]
-        a = F.pad(torch.cat(spread, 1) * h.grid.scale, (0, -2 * heads % LANES)).contiguous()
-        x = (readable(h), h.channels, h.data.size(1), h.grid.packed, float(h.grid.zero_point))
+        a = F.pad(torch.cat(spread, 1) * scale, (0, -2 * heads % LANES)).contiguous()
+        given = readable(h), h.channels, h.data.size(1), h.grid.packed, float(h.grid.zero_point)
+        x = *given, *numbers_of(h)
         num_parts = parts(h.num_rows * h.channels)
         _halves(x, h.num_rows, array(a), heads, source, target, num_parts)
     return source, target

@@ -25,8 +25,9 @@ from dqrun.kernels.integer.cpu.finish import (
     finish,
     finish_rows,
     no_own,
-    pack_rows,
+    numbers_of,
     readable,
+    store_rows,
     target,
 )
 from dqrun.kernels.integer.cpu.vectors import HAS_VNNI, I8, I32, I64, LANES, Builder, Values, hold, make, pointers
@@ -35,7 +36,8 @@ from dqrun.kernels.integer.weight import BLOCK, Weight
 
 ROWS = 6  # with four vectors of outputs: 24 sums, 4 vectors of weights and one of x fill the 32 registers
 WAITING = 4 * ROWS  # rows whose sums wait in the cache for the epilogue
-Rows = tuple[Any, ...]  # codes, inputs, bytes of a row, whether packed
+# codes, inputs, bytes of a row, whether packed, numbers of rows with grids of their own, their kind of offset
+Rows = tuple[Any, ...]
 DOT = "llvm.x86.avx512.vpdpbusd.512"
 
 
@@ -117,7 +119,7 @@ def dots_vnni(
 @inner
 def copy_rows(x: Rows, row: int, count: int, copied: Any, padded: int) -> None:
     """`count` rows, one code in a byte, each padded to a multiple of 4 inputs (with anything: their weights are 0)."""
-    codes, _, width, packed = x
+    codes, _, width, packed, _, _ = x
     for r in range(count):
         start, at = (row + r) * width, r * padded
         _spread((codes, start, width, 0, 15 if packed else 255, copied, at))
@@ -142,9 +144,10 @@ def _linear(
     for part in prange(num_parts):
         top, end = share(part, num_parts, num_rows)
         copied, acc = np.empty(ROWS * padded + 2 * LANES, np.uint8), np.empty(WAITING * total, np.int32)
-        results = np.empty(WAITING * total + 2 * LANES, np.uint8)
+        results, reals = np.empty(WAITING * total + 2 * LANES, np.uint8), np.empty(WAITING * total + LANES, np.float32)
         x_at, how = pointers(x), (pointers(affine), pointers(residual), pointers(out))
-        copied_at, acc_at, results_at, weight_at, begin_at = pointers((copied, acc, results, weight, begin))
+        copied_at, acc_at, weight_at, begin_at = pointers((copied, acc, weight, begin))
+        waiting = pointers((results, reals))
         for row in range(top, end, WAITING):
             count = min(WAITING, end - row)
             for at in range(0, count, ROWS):
@@ -155,14 +158,14 @@ def _linear(
                         dots_vnni(copied_at, padded, weight_at, first, width, begin_at, acc_at, at, total)
                     else:
                         dots_plain(copied, padded, weight, first, width, begin, acc, at, total)
-            finish_rows(acc_at, 0, total, row, count, 0, outputs, how, no_own(how), results_at)
-            pack_rows(row, count, total, how, results_at)
-        hold((copied, acc, results))
+            finish_rows(acc_at, 0, total, row, count, 0, outputs, how, no_own(how), waiting)
+            store_rows(row, count, total, how, waiting)
+        hold((copied, acc, results, reals))
 
 
 def rows_of(x: Codes) -> Rows:
     """Codes as kernels take them."""
-    return readable(x), x.channels, x.data.size(1), x.grid.packed
+    return readable(x), x.channels, x.data.size(1), x.grid.packed, *numbers_of(x)
 
 
 def linear(x: Codes, weight: Weight, epilogue: Epilogue) -> Codes | Tensor:
@@ -171,6 +174,6 @@ def linear(x: Codes, weight: Weight, epilogue: Epilogue) -> Codes | Tensor:
     if x.num_rows and outputs:
         begin = F.pad(weight.row_sums * -x.grid.zero_point, (0, -outputs % LANES))
         num_parts = parts(x.num_rows * (outputs + inputs))
-        how = finish(epilogue, outputs)
+        how = finish(epilogue.of_rows(x, weight.row_sums.double()), outputs)
         _linear(rows_of(x), x.num_rows, array(weight.blocked), array(begin), outputs, *how, out, num_parts)
     return result

@@ -10,9 +10,11 @@ from numba import prange
 from torch import Tensor
 
 from dqrun.kernels.cpu.launch import Array, array, inner, kernel, parts, share
-from dqrun.kernels.integer.codes import CodeGrid, Codes
+from dqrun.kernels.integer.codes import CodeGrid, Codes, Grid
 from dqrun.kernels.integer.cpu.finish import pack
+from dqrun.kernels.integer.cpu.row_codes import Rule, encode_row, rule_of
 from dqrun.kernels.integer.cpu.vectors import F32, I8, I32, I64, LANES, Builder, Values, hold, make, pointers
+from dqrun.kernels.integer.row_grid import RowGrid
 
 FLOATS = ir.VectorType(F32, LANES)
 
@@ -62,9 +64,31 @@ def _quantize(x: Array, channels: int, packed: bool, grid: Any, out: Array, num_
         hold((codes,))
 
 
-def quantize(x: Tensor, grid: CodeGrid) -> Codes:
+@kernel
+def _quantize_rows(
+    x: Array, channels: int, packed: bool, rule: Rule, numbers: Array, out: Array, num_parts: int
+) -> None:
+    half = (channels + 1) // 2
+    for part in prange(num_parts):
+        codes = np.empty(channels + LANES, np.uint8)
+        x_at, codes_at, out_at, numbers_at, rule_at = pointers((x, codes, out, numbers, rule))
+        start, stop = share(part, num_parts, x.size // channels)
+        for row in range(start, stop):
+            if packed:
+                encode_row(x_at, row * channels, channels, rule_at, numbers_at, row, codes_at, 0)
+                pack((1, codes_at, 0, channels, out_at, row * half, half))
+            else:
+                encode_row(x_at, row * channels, channels, rule_at, numbers_at, row, out_at, row * channels)
+        hold((codes,))
+
+
+def quantize(x: Tensor, grid: Grid) -> Codes:
     codes = Codes.empty(x.size(0), x.size(1), grid)
-    if x.numel():
+    if x.numel() and isinstance(grid, RowGrid) and codes.numbers is not None:
+        given = array(x), x.size(1), grid.packed, rule_of(grid), array(codes.numbers), array(codes.data)
+        _quantize_rows(*given, parts(x.numel()))
+    elif x.numel():
+        assert isinstance(grid, CodeGrid)
         inverse = np.float32(1) / np.float32(grid.scale)
         values = float(inverse), float(grid.zero_point), float(grid.top)
         _quantize(array(x), x.size(1), grid.packed, values, array(codes.data), parts(x.numel()))

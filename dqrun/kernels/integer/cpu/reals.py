@@ -34,10 +34,10 @@ def _elu(b: Builder, v: Any) -> Any:
 
 def _emit_finish(b: Builder) -> None:
     """The results of `count` channels of a row. Arguments: see `finish.finish_rows`."""
-    acc, at, first, count, row, row_scale, has_scale, *rest = b.args
+    acc, at, first, count, row, row_scale, has_scale, row_term, channel_term, has_term, *rest = b.args
     multiplier, bias, gain, offset, low, high, gained, elu, *rest = rest
-    (residual, beside), residual_how, (residual_scale, *rest) = rest[:2], rest[2:5], rest[5:]
-    (own, own_at), own_how, (own_weight, *rest) = rest[:2], rest[2:5], rest[5:]
+    (residual, beside), residual_how, (residual_scale, residual_low, *rest) = rest[:2], rest[2:5], rest[5:]
+    (own, own_at), own_how, (own_weight, own_scale, own_low, *rest) = rest[:2], rest[2:5], rest[5:]
     reals, codes, start, coded, *quantizer = rest
     inverse, zero_point, top = (b.splat(value, LANES) for value in quantizer)
     acc_kind = b.kinds[0].dtype
@@ -46,17 +46,24 @@ def _emit_finish(b: Builder) -> None:
         return b.ir.icmp_signed("!=", flag, I64(0))
 
     (scale,) = b.when(holds(has_scale), [F64(1.0)], lambda _: [b.load(row_scale, row, F64)])
+    (term,) = b.when(holds(has_term), [F64(0.0)], lambda _: [b.load(row_term, row, F64)])
+
+    def real(codes: Any, place: Any, how: Any, scale: Any, low: Any) -> Any:
+        steps = centred(b, codes, place, *how)
+        return b.ir.fadd(b.ir.fmul(steps, b.splat(scale, LANES)), b.splat(low, LANES))
 
     def plus_own(v: Any, place: Any) -> Values:
-        steps = centred(b, own, b.ir.add(own_at, place), *own_how)
-        return [b.ir.fadd(v, b.ir.fmul(b.splat(own_weight, LANES), steps))]
+        value = real(own, b.ir.add(own_at, place), own_how, own_scale, own_low)
+        return [b.ir.fadd(v, b.ir.fmul(b.splat(own_weight, LANES), value))]
+
+    def plus_term(v: Any, channel: Any) -> Values:
+        return [b.ir.fadd(v, b.ir.fmul(b.splat(term, LANES), b.load(channel_term, channel, DOUBLES)))]
 
     def scaled(v: Any, channel: Any) -> Values:
         return [b.ir.fadd(b.ir.fmul(v, b.load(gain, channel, DOUBLES)), b.load(offset, channel, DOUBLES))]
 
     def plus_residual(v: Any, place: Any) -> Values:
-        steps = centred(b, residual, b.ir.add(beside, place), *residual_how)
-        return [b.ir.fadd(v, b.ir.fmul(steps, b.splat(residual_scale, LANES)))]
+        return [b.ir.fadd(v, real(residual, b.ir.add(beside, place), residual_how, residual_scale, residual_low))]
 
     def encode(v: Any, place: Any, left: Any) -> Values:
         code = b.ir.fadd(_rint(b, b.ir.fmul(v, inverse)), zero_point)
@@ -74,7 +81,9 @@ def _emit_finish(b: Builder) -> None:
         channel, left = b.ir.add(first, place), b.ir.sub(count, place)
         v = widen(b, acc, b.ir.add(at, place), acc_kind)
         (v,) = b.when(holds(own_how[1]), [v], lambda values: plus_own(values[0], place))
-        v = b.ir.fmul(b.ir.fmul(v, b.splat(scale, LANES)), b.load(multiplier, channel, DOUBLES))
+        v = b.ir.fmul(v, b.splat(scale, LANES))
+        (v,) = b.when(holds(has_term), [v], lambda values: plus_term(values[0], channel))
+        v = b.ir.fmul(v, b.load(multiplier, channel, DOUBLES))
         v = largest(b, b.ir.fadd(v, b.load(bias, channel, DOUBLES)), b.splat(low, LANES))
         (v,) = b.when(holds(gained), [v], lambda values: scaled(values[0], channel))
         v = largest(b, v, b.splat(high, LANES))

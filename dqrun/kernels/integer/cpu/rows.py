@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from llvmlite import ir
+from numba.core import types
 
 from dqrun.kernels.cpu.launch import inner
+from dqrun.kernels.integer.cpu.scaled import emit_scaled_sums
 from dqrun.kernels.integer.cpu.vectors import I8, I16, I32, I64, Builder, Values, make, zeros
 
 BLOCKS = (32, 64, 128)  # bytes of a row that are summed together
@@ -21,10 +23,12 @@ def _emit_sums(b: Builder, num_bytes: int, packed: bool) -> None:
 
     Packed codes: the sums of the low nibbles go to acc, those of the high ones `high` places behind. Codes are added in
     16 bits (nibbles in 8) as many as fit, then in 32. Row r has the edges bounds[first + r]..bounds[first + r + 1].
-    Arguments: x, bytes of a row, offset, col, number of edges in all, bounds, first, rows, zero point, acc, bytes
-    between rows' sums, high.
+    Arguments: x, bytes of a row, offset, col, number of edges in all, bounds, first, rows, zero point, acc, places
+    between rows' sums, high, numbers of rows, their kind of offset. Float64 sums are those of `emit_scaled_sums`.
     """
-    x, stride, offset, col, limit, bounds, first, rows, zero_point, acc, acc_stride, high = b.args
+    x, stride, offset, col, limit, bounds, first, rows, zero_point, acc, acc_stride, high, _, _ = b.args
+    if b.kinds[9].dtype == types.float64:
+        return emit_scaled_sums(b, num_bytes, packed)
     codes, sums = ir.VectorType(I8, num_bytes), ir.VectorType(I32, num_bytes)
     narrow = ir.VectorType(I8 if packed else I16, num_bytes)
     most = I64(MOST_NIBBLES if packed else MOST_BYTES)
@@ -83,15 +87,16 @@ def padded_bytes(width: int) -> int:
 def sum_codes(x: Codes, col: Any, limit: int, bounds: Any, first: int, rows: int, acc: Any, stride: int) -> None:
     """Sums over edges of codes less their zero point, int32 [rows, stride], for rows first..first + rows.
 
-    x: codes, bytes of a row, whether packed, zero point. bounds: where the edges of each row begin, and end. col has
-    `limit` edges. Channel c of packed codes is at c below half the channels, else at c - half + padded_bytes(width).
-    Reads up to 96 bytes behind a row.
+    Float64 [rows, stride]: sums of what codes of rows with grids of their own stand for. x: codes, bytes of a row,
+    whether packed, zero point, numbers of rows, their kind of offset. bounds: where the edges of each row begin, and
+    end. col has `limit` edges. Channel c of packed codes is at c below half the channels, else at
+    c - half + padded_bytes(width). Reads up to 96 bytes behind a row.
     """
-    codes, width, packed, zero_point = x
+    codes, width, packed, zero_point, numbers, kind = x
     high, offset = padded_bytes(width), 0
     while offset < width:
         size = block_bytes(width, offset)
-        args = (codes, width, offset, col, limit, bounds, first, rows, zero_point, acc, stride, high)
+        args = (codes, width, offset, col, limit, bounds, first, rows, zero_point, acc, stride, high, numbers, kind)
         if packed:
             if size == 128:
                 _nibbles_128(args)

@@ -1,15 +1,18 @@
 """The inner loops of `attention`: powers of logits, and sums of rows of codes weighted by them.
 
-Heads are padded to whole vectors of LANES; a `state` is the largest logit, then the sum of powers, of each.
+Heads are padded to whole vectors of LANES; a `state` is the largest logit, then the sum of powers, of each, then the
+sum of powers times what code 0 of the edge's source stands for (0 where rows have no grids of their own).
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from llvmlite import ir
 
 from dqrun.kernels.cpu.launch import inner
+from dqrun.kernels.integer.cpu.finish import row_values
 from dqrun.kernels.integer.cpu.vectors import F32, HAS_AVX512F, I8, I32, I64, LANES, Builder, Values, make, zeros
 
 CHUNK = 64  # edges whose powers wait in the cache
@@ -192,9 +195,31 @@ def powers(y: Any, x: Any, col: Any, row: int, first: int, last: int, state: Any
 
 
 @inner
+def scale_powers(x: Any, col: Any, first: int, last: int, p: Any, state: Any) -> None:
+    """Multiplies the powers of each edge by the scale of its source's row, and sums them times its lowest number."""
+    heads, numbers, kind = x[5], x[8], x[9]
+    padded = padded_heads(heads)
+    for edge in range(first, last):
+        scale, lowest = row_values(numbers, kind, col[edge], 1.0)
+        for head in range(heads):
+            place = (edge - first) * padded + head
+            state[2 * padded + head] += p[place] * np.float32(lowest)
+            p[place] = p[place] * np.float32(scale)
+
+
+@inner
+def add_lowest(acc: Any, state: Any, y: Any, heads: int) -> None:
+    """Adds what code 0 of the sources stands for, weighted, to the sums of codes."""
+    _, _, places, _, total = y
+    first = 2 * padded_heads(heads)
+    for c in range(total):
+        acc[c] += state[first + places[c]]
+
+
+@inner
 def add_weighted(y: Any, x: Any, col: Any, first: int, last: int, p: Any, acc: Any) -> None:
     """Adds the rows of codes col[first..last], less the zero point and times the powers, to acc."""
-    codes, width, _, packed, zero_point, heads, _, _ = x
+    codes, width, _, packed, zero_point, heads, _, _, _, _ = x
     _, _, places, limit, _ = y
     padded = padded_heads(heads)
     high, offset = padded_places(width), 0
