@@ -46,7 +46,7 @@ LIGHT_MODULES = {
     *("cli/__init__", "cli/candidates", "cli/completion", "cli/docs", "cli/help", "cli/hydra_flags"),
     *("cli/verbs/__init__", "process/__init__", "process/cores", "process/interrupts", "process/streams"),
     *("process/verbosity", "process/waiting", "runs/__init__", "runs/protocol"),
-    *("bench/__init__", "bench/cli", "bench/command", "bench/inference_cli"),
+    *("bench/__init__", "bench/cli", "bench/command", "bench/inference_cli", "bench/program_cli"),
     *("methods", "tune/__init__", "tune/cli", "tune/space"),
 }
 """Modules and packages that run before a command line is known to be right: none imports torch when it is imported."""

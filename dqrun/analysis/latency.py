@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import statistics
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,12 +14,16 @@ from dqrun.errors import ResultsError
 
 @dataclass(frozen=True)
 class Latency:
-    """One measurement: `variant` is fp32, int8, int4, ... of dqrun's own kernels; `seconds` per run."""
+    """One measurement: `variant` is fp32, int8, int4, ... of dqrun's own kernels; `seconds` per run.
+
+    `run_id`: of the run whose program was measured, or "".
+    """
 
     graph: str
     model: str
     variant: str
     seconds: float
+    run_id: str = ""
 
 
 def read_latencies(path: Path) -> list[Latency]:
@@ -34,6 +39,7 @@ def read_latencies(path: Path) -> list[Latency]:
                 str(entry["model"]),
                 str(entry["variant"]),
                 float(entry["run_seconds"]),
+                str(entry.get("run", "")),
             )
             for entry in entries
         ]
@@ -46,15 +52,17 @@ def read_latencies(path: Path) -> list[Latency]:
 
 
 def latency_of(cell: Cell, latencies: list[Latency]) -> float:
-    """Seconds measured for the cell's dataset, model and width; nan where there are none.
+    """Seconds measured for a run of the cell, else for its dataset, model and width; nan where there are none.
 
-    Raises ResultsError for more than one.
+    Of several programs the median counts. Raises ResultsError for several entries that name no run.
     """
     wanted = (_name(cell.text("dataset")), cell.text("model"), cell.text("quant"))
-    found = [each.seconds for each in latencies if (_name(each.graph), each.model, each.variant) == wanted]
-    if len(found) > 1:
+    alike = [each for each in latencies if (_name(each.graph), each.model, each.variant) == wanted]
+    runs = {run.row["run_id"] for run in cell.runs}
+    found = [each for each in alike if each.run_id in runs] or alike
+    if len(found) > 1 and not all(each.run_id for each in found):
         raise ResultsError(f"--latency has {len(found)} entries for {' '.join(wanted)}: which one holds?")
-    return found[0] if found else math.nan
+    return statistics.median(each.seconds for each in found) if found else math.nan
 
 
 def _name(dataset: str) -> str:

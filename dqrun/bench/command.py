@@ -13,11 +13,13 @@ from typing import Any
 from dqrun.durable import write_text
 from dqrun.errors import ConfigError, ResultsError
 
+JSON = "write the figures and the machine to a file"
+
 
 def add_flags(parser: argparse.ArgumentParser, rounds: int) -> None:
     """The flags that all have."""
     parser.add_argument("--rounds", type=int, default=rounds, metavar="N", help=f"times each runs (default: {rounds})")
-    parser.add_argument("--json", metavar="FILE", help="write the figures and the machine to a file")
+    parser.add_argument("--json", metavar="FILE", help=JSON)
 
 
 def require_rounds(rounds: int) -> None:

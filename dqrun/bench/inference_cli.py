@@ -1,14 +1,15 @@
-"""`dqrun bench inference [graph=...] [model=...]`: integer programs beside PyG's FP32, as a table and as JSON."""
+"""`dqrun bench inference`: times of programs (FILE|RUN), or of networks on given graphs (graph=, model=)."""
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dqrun import register
-from dqrun.bench import command
-from dqrun.composition.arguments import VerbParser
+from dqrun.bench import command, program_cli
+from dqrun.composition.arguments import VerbParser, add_results
 from dqrun.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -16,8 +17,12 @@ if TYPE_CHECKING:
 
 GRAPHS = ("powerlaw", "zinc", "reddit_binary")
 ROUNDS = 3
+DESCRIPTION = """\
+dqrun bench inference gin.dqp --dataset DIR|NAME: a program of yours on graphs of yours, beside ONNX Runtime and its
+network in FP32 (ours, PyG, DGL).
+dqrun bench inference graph=G model=M: networks with random weights on known graphs."""
 EPILOG = """\
-graphs: powerlaw (200,000 nodes, 2,000,000 edges, in-degrees by a power law, 128 -> 128 -> 128 -> 40), zinc (10,000
+graph=: powerlaw (200,000 nodes, 2,000,000 edges, in-degrees by a power law, 128 -> 128 -> 128 -> 40), zinc (10,000
 molecules in one batch), reddit_binary (all 2,000 graphs). Weights are random, ranges those of the graph: times do not
 depend on training. The peers, PyG and (where it is installed) DGL, have the same weights; the logits of their FP32
 networks are checked against ours."""
@@ -33,13 +38,21 @@ class Options:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Measures each model and prints its table; returns the exit code."""
-    parser = VerbParser(prog="dqrun bench inference", description=__doc__, epilog=EPILOG)
-    parser.add_argument("words", nargs="*", metavar="KEY=VALUE", help="graph=, model=gcn,gat,gin, threads= (0: all)")
-    command.add_flags(parser, ROUNDS)
-    arguments = parser.parse_intermixed_args(argv)
-    command.require_rounds(arguments.rounds)
-    options = parse(arguments.words)
+    """Measures each program, or each model, and prints its table; returns the exit code."""
+    arguments = build_parser().parse_intermixed_args(argv)
+    if arguments.rounds is not None:
+        command.require_rounds(arguments.rounds)
+    files = [word for word in arguments.words if "=" not in word]
+    words = [word for word in arguments.words if "=" in word]
+    if arguments.threads is not None:
+        words.append(f"threads={arguments.threads}")
+    if files:
+        if others := [word for word in words if not word.startswith("threads=")]:
+            raise ConfigError.rule("a measurement of programs", "get threads= alone beside files and flags", others[0])
+        return program_cli.measure(files, arguments, parse(words).threads)
+    program_cli.refuse_options(arguments)
+    rounds = ROUNDS if arguments.rounds is None else arguments.rounds
+    options = parse(words)
     output = command.writable(arguments.json)
 
     from dqrun.bench.inference import compare  # imports torch: only now that the command line is right
@@ -52,11 +65,32 @@ def main(argv: Sequence[str]) -> int:
     results: list[Measured] = []
     notes: dict[str, Any] = {}
     for model in options.models:
-        measured, notes[model] = compare(options.graph, model, arguments.rounds)
+        measured, notes[model] = compare(options.graph, model, rounds)
         results += measured
         print(table(measured, notes[model]), end="\n\n", flush=True)
     command.write(output, results, notes=notes)
     return 0
+
+
+def build_parser() -> VerbParser:
+    """The words and flags."""
+    parser = VerbParser(
+        prog="dqrun bench inference",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    meaning = "files .dqp or runs to measure; or, without any: graph=, model=gcn,gat,gin; threads= (0: all)"
+    parser.add_argument("words", nargs="*", metavar="FILE|RUN|KEY=VALUE", help=meaning)
+    parser.add_argument("--dataset", nargs="+", metavar="X", help="graphs for programs, as for dqrun predict")
+    parser.add_argument("--batch", type=int, metavar="N", help=f"graphs in a batch (default: {program_cli.BATCH})")
+    parser.add_argument("--threads", type=int, metavar="T", help="threads of all variants (default: all cores)")
+    parser.add_argument("--profile", action="store_true", help="the time of each operation of a program as well")
+    default = f"{ROUNDS}; of programs {program_cli.ROUNDS}"
+    parser.add_argument("--rounds", type=int, metavar="N", help=f"times each runs (default: {default})")
+    parser.add_argument("--json", metavar="FILE", help=command.JSON)
+    add_results(parser)
+    return parser
 
 
 def parse(words: Sequence[str]) -> Options:

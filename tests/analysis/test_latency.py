@@ -40,3 +40,16 @@ def test_other_files(tmp_path: Path, content: object) -> None:
         read_latencies(write(tmp_path, content))
     with pytest.raises(ResultsError, match="No such file"):
         read_latencies(tmp_path / "none.json")
+
+
+def test_the_program_of_a_run_counts_for_its_configuration(tmp_path: Path, make_cell: Callable[..., Cell]) -> None:
+    cell = make_cell(0.5, 0.6, dataset="REDDIT-BINARY")
+    own = cell.runs[1].row["run_id"]
+    entries = [ENTRY | {"run": own, "run_seconds": 0.5}, ENTRY | {"run": "another"}]
+    assert latency_of(cell, read_latencies(write(tmp_path, {"results": entries}))) == 0.5
+
+
+def test_programs_of_other_runs_count_by_their_median(tmp_path: Path, make_cell: Callable[..., Cell]) -> None:
+    entries = [ENTRY | {"run": f"other{i}", "run_seconds": float(seconds)} for i, seconds in enumerate((3, 1, 2))]
+    found = read_latencies(write(tmp_path, {"results": entries}))
+    assert latency_of(make_cell(0.5, dataset="REDDIT-BINARY"), found) == 2

@@ -113,7 +113,7 @@ VERBS = {
     ),
     "bench": Verb(
         "dqrun.bench.cli",
-        "times beside PyG's: dqrun bench training [GROUP=OPTION ...], dqrun bench inference [graph=G] [model=M]",
+        "times beside PyG's: dqrun bench training [GROUP=OPTION ...], dqrun bench inference [FILE|RUN --dataset X]",
         "the tables above are complete, the current measurement is lost, no JSON file was written",
         takes_overrides=True,
     ),

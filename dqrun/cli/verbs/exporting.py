@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from dqrun.config import DatasetConfig, RunConfig
+from dqrun.config import DatasetConfig, ModelConfig, RunConfig
 from dqrun.data.dataset import load_dataset
 from dqrun.data.features import FeatureRule
 from dqrun.data.splits import split_for
@@ -60,6 +60,8 @@ class Export:
         model, config = load_model(folder / MODEL)
         origin = {
             "run": folder.name,
+            "quant": config.quant.label,
+            "model": said(config.model),
             "dataset": said(config.dataset),
             "features": said(load_features(folder / MODEL) or fit_features(folder, config)),
         }
@@ -101,6 +103,6 @@ def writing(output: Path) -> Iterator[None]:
         raise ResultsError(f"-o must name a file that can be written, got {str(output)!r} ({error.strerror})") from None
 
 
-def said(record: DatasetConfig | FeatureRule) -> dict[str, Any]:
+def said(record: DatasetConfig | FeatureRule | ModelConfig) -> dict[str, Any]:
     """The fields of a record that differ from their defaults: all that a small file needs."""
     return {f.name: value for f in fields(record) if (value := getattr(record, f.name)) != f.default}

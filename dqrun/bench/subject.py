@@ -1,0 +1,106 @@
+"""`Subject`: what `dqrun bench inference FILE|RUN` measures, a program with what is known of its network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from dqrun.config import ModelConfig
+from dqrun.errors import ConfigError
+from dqrun.integer import Program
+from dqrun.integer.lower import lower
+from dqrun.nn import GNN
+from dqrun.nn.build import build_network, is_whole
+from dqrun.prediction.networks import NetworkPredictor
+from dqrun.prediction.predictors import Predictor, ProgramPredictor, load_predictor
+
+LARGEST_RATIO = 1000
+"""Of hidden weights to bytes of a program: a file that names a network beyond it was not written by dqrun export."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A program, and beside it its network in FP32, or `without`: why there is none.
+
+    `run`: the name of its run, or "". `quant`: the width as tables have it. `weights`: of the FP32 network, "the run's"
+    or "random".
+    """
+
+    predictor: Predictor
+    program: Program
+    run: str
+    quant: str
+    model: str
+    config: ModelConfig | None
+    fp32: GNN | None
+    weights: str
+    without: str
+
+    @classmethod
+    def load(cls, word: str, results: Path) -> Subject:
+        """The file or the run that a word names.
+
+        Raises ResultsError where there is neither, DataError for a damaged file, ConfigError for a run whose network
+        has no program.
+        """
+        predictor = load_predictor(word, results)
+        if isinstance(predictor, NetworkPredictor):
+            return cls._of_run(predictor, Path(word).name)
+        assert isinstance(predictor, ProgramPredictor)
+        return cls._of_file(predictor)
+
+    @classmethod
+    def _of_run(cls, predictor: NetworkPredictor, run: str) -> Subject:
+        trained = predictor.network
+        config, program = trained.config, lower(trained.network)
+        fp32 = None if is_whole(config.model) else network(config.model, program)
+        if fp32 is not None:
+            weights = trained.network.state_dict()
+            fp32.load_state_dict({name: weights[name] for name in fp32.state_dict()})
+        without = "" if fp32 is not None else f"the layers of model={config.model.name} are not dqrun's"
+        names = (run, config.quant.label, config.model.name)
+        return cls(predictor, program, *names, config.model, fp32, "the run's", without)
+
+    @classmethod
+    def _of_file(cls, predictor: ProgramPredictor) -> Subject:
+        program, origin = predictor.program, predictor.program.origin
+        config, without = None, ""
+        try:
+            config = model_of(origin)
+            fp32 = network(config, program)
+        except (ValueError, ConfigError) as error:
+            fp32, without = None, f"the file does not say which network it is ({error})"
+        names = (str(origin.get("run", "")), str(origin.get("quant", "program")))
+        model = "" if config is None else config.name
+        return cls(predictor, program, *names, model, config, fp32, "random", without)
+
+
+def model_of(origin: dict[str, Any]) -> ModelConfig:
+    """The network that a program's file names; raises ValueError where it names none that is dqrun's."""
+    if "model" not in origin:
+        raise ValueError("dqrun export writes one that does")
+    try:
+        merged = OmegaConf.merge(OmegaConf.structured(ModelConfig), origin["model"])
+        config = ModelConfig(**cast(dict[str, Any], OmegaConf.to_container(merged, throw_on_missing=True)))
+    except (OmegaConfBaseException, TypeError, ValueError) as error:
+        raise ValueError(str(error).partition("\n")[0]) from None
+    config.validate()
+    if is_whole(config):
+        raise ValueError(f"the layers of model={config.name} are not dqrun's")
+    return config
+
+
+def network(config: ModelConfig, program: Program) -> GNN:
+    """The network in FP32, with random weights; raises ValueError for one that is not of the program's size."""
+    if config.layers * config.mlp_layers * config.hidden**2 > LARGEST_RATIO * (program.nbytes + config.hidden):
+        raise ValueError("its network is much larger than the program")
+    signature = program.signature
+    sizes = signature.in_channels, signature.num_categories, signature.out_channels
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return build_network(config, *sizes, signature.graph_level).eval()
