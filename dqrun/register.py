@@ -164,6 +164,7 @@ method = Registry(
         "pact": Entry("dqrun.methods.pact:Pact", "dqrun.methods.pact:PactConfig"),
         "ptq": Entry("dqrun.methods.ptq:Ptq", "dqrun.methods.ptq:PtqConfig"),
         "qlr": Entry("dqrun.methods.qlr:Qlr", "dqrun.methods.qlr:QlrConfig"),
+        "topgq": Entry("dqrun.methods.topgq:TopGq", "dqrun.methods.topgq:TopGqConfig"),
     },
 )
 """Methods with their configurations, subclasses of `MethodConfig`."""

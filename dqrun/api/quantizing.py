@@ -58,6 +58,7 @@ def quantize(
     config = compose(quant, method, plan, words)
     chosen = make_method(config, max(1, swapped.view.num_layers))
     QuantPlan(config.quant, config.plan).apply(swapped.view, chosen)
+    chosen.extend(swapped.view)
     swapped.forward_pass.draw = _Draw(chosen)
     return swapped.model
 

@@ -21,7 +21,15 @@ from dqrun.graphs import CSR, Rows, SparseRows, dense
 from dqrun.kernels import reference, rows, sparse
 from dqrun.kernels.blocks import in_one_block
 from dqrun.kernels.choice import ran, use
-from dqrun.kernels.elements import Elementwise, mapped, mapped_messages, sample, sample_messages
+from dqrun.kernels.elements import (
+    Elementwise,
+    column_sizes,
+    mapped,
+    mapped_messages,
+    sample,
+    sample_messages,
+    times_columns,
+)
 from dqrun.kernels.grid_of_range import Grid
 from dqrun.kernels.noise import NO_NOISE, Noise
 from dqrun.kernels.ops import channels, edges, ranges, rounding, sums
@@ -37,6 +45,7 @@ __all__ = [
     "Rows",
     "add_self",
     "channel_range",
+    "column_sizes",
     "dropout",
     "edge_add",
     "edge_softmax",
@@ -57,6 +66,7 @@ __all__ = [
     "spmm_self",
     "summable",
     "tail_range",
+    "times_columns",
     "use",
 ]
 

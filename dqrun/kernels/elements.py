@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -10,6 +11,7 @@ from torch import Tensor
 from dqrun.graphs import CSR, Rows, SparseRows
 from dqrun.kernels import sparse
 
+R = TypeVar("R", bound=Rows)
 Elementwise = Callable[[Tensor], Tensor]
 
 
@@ -43,6 +45,22 @@ def mapped_messages(
     messages = messages if weight is None else messages * weight.unsqueeze(-1)
     given = mapped_dense(messages, f, None if protected is None else protected[csr.col])
     return x.new_zeros(csr.num_nodes, *x.shape[1:]).index_add(0, csr.row, given)
+
+
+def times_columns(x: R, factor: Tensor) -> R:
+    """x diag(factor), for rows [N, C] and factor [C]; or any factor that broadcasts to a tensor x."""
+    if isinstance(x, SparseRows):
+        return cast(R, x.with_values(x.values * factor[x.where.places.col]))
+    return cast(R, x * factor)
+
+
+def column_sizes(x: Rows) -> Tensor:
+    """The largest absolute value of each column, [C]; 0 of a column without a row."""
+    x = x.detach() if isinstance(x, Tensor) else x
+    if isinstance(x, SparseRows):
+        empty = x.values.new_zeros(x.where.num_columns)
+        return empty.scatter_reduce(0, x.where.places.col, x.values.detach().abs(), "amax")
+    return x.abs().amax(0) if x.size(0) else x.new_zeros(x.size(1))
 
 
 def sample(x: Rows, most: int, row_weight: Tensor | None = None, protected: Tensor | None = None) -> Tensor:

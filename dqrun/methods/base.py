@@ -87,6 +87,9 @@ class Method:
         estimator = SignEstimator() if self.config.estimator == "ste" else Clipped()
         return one_bit_quantizer(point, spec, estimator, protects=self.protects(point))
 
+    def extend(self, model: nn.Module) -> None:
+        """Changes a network of which all quantisers are in place and all weights are drawn: `model` has the sites."""
+
     def scales(self, point: Point, spec: QuantSpec) -> ScaleProvider:
         """Where the scales of a point come from: its rows themselves where `quant.activation_granularity` says so, else
         the range that `observer` or `weight_observer` sees."""

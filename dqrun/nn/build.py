@@ -147,7 +147,9 @@ def build_model(
         model = build_network(config.model, *sizes, graph_level, edge_channels, edge_categories)
         quantised = model
     if quantised is not None:
-        QuantPlan(config.quant, config.plan).apply(quantised, make_method(config), generator, num_nodes)
+        method = make_method(config)
+        QuantPlan(config.quant, config.plan).apply(quantised, method, generator, num_nodes)
+        method.extend(quantised)
         model.degree_readers = [module for module in quantised.modules() if isinstance(module, DegreeRange)]
     return model
 
