@@ -159,6 +159,7 @@ method = Registry(
         "degree_bits": Entry("dqrun.methods.degree_bits:DegreeBits", "dqrun.methods.degree_bits:DegreeBitsConfig"),
         "dq": Entry("dqrun.methods.dq:DegreeQuant", "dqrun.methods.dq:DegreeQuantConfig"),
         "mixed": Entry("dqrun.methods.mixed:Mixed", "dqrun.methods.mixed:MixedConfig"),
+        "lorap": Entry("dqrun.methods.lorap:Lorap", "dqrun.methods.lorap:LorapConfig"),
         "naive": Entry("dqrun.methods.naive:Naive", "dqrun.methods.naive:NaiveConfig"),
         "noisy": Entry("dqrun.methods.noisy:Noisy", "dqrun.methods.noisy:NoisyConfig"),
         "pact": Entry("dqrun.methods.pact:Pact", "dqrun.methods.pact:PactConfig"),

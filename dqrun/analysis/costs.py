@@ -17,6 +17,7 @@ from dqrun.kernels import work
 from dqrun.kernels.work import FP32, Total, Work
 from dqrun.nn.lowering import Factors, Into, Lowering, Value
 from dqrun.nn.model import GNN
+from dqrun.nn.prompt import Prompt
 from dqrun.quant import Site, named_sites
 from dqrun.quant.plan import split_parameters
 
@@ -50,6 +51,9 @@ def costs(model: GNN, size: Size, widths: Mapping[str, float] | None = None) -> 
     """
     counted = Counting(dict(named_sites(model)), size, widths or {})
     model.lower(counted)
+    for prompt in (module for module in model.modules() if isinstance(module, Prompt)):
+        channels, rank = prompt.choice.shape
+        counted.works += [work.linear(size.nodes, channels, rank, FP32, FP32)] * 2
     weights = weight_widths(model)
     activations, total = list(counted.operands.values()), Total.of(counted.works)
     return Costs(

@@ -57,8 +57,9 @@ def quantize(
     words = [f"model={swapped.kind}", "~recipe" if recipe is None else f"recipe={recipe}"]
     config = compose(quant, method, plan, words)
     chosen = make_method(config, max(1, swapped.view.num_layers))
-    QuantPlan(config.quant, config.plan).apply(swapped.view, chosen)
     chosen.extend(swapped.view)
+    QuantPlan(config.quant, config.plan).apply(swapped.view, chosen)
+    chosen.arrange(swapped.view)
     swapped.forward_pass.draw = _Draw(chosen)
     return swapped.model
 

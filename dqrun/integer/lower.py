@@ -27,6 +27,7 @@ from dqrun.integer.sites import TrainedSites
 from dqrun.kernels.integer import CodeGrid, Epilogue, Grid, quantize
 from dqrun.nn import GNN
 from dqrun.nn.lowering import Factors, Into, Lowering, Value
+from dqrun.quant import named_sites
 
 
 def lower(model: GNN, origin: dict[str, Any] | None = None) -> Program:
@@ -51,6 +52,9 @@ NO_EDGE_ROWS = (
 
 def require_program(model: GNN) -> None:
     """Raises ConfigError where a layer or a quantiser of the network, trained or not, has no integer form."""
+    for name, site in named_sites(model.quantised):
+        if site.extension is not None:
+            raise ConfigError(f"{name} must be what edges sum in an integer program, got a method's addition to it")
     TrainedSites(model.quantised)
     model.lower(Refusals())
 

@@ -51,9 +51,9 @@ class Method:
     """A network whose quantisers follow observed ranges from the first epoch on; every method is a subclass.
 
     A subclass overrides the hooks in which it differs. Their order in a training: `quantizer` for each point of the
-    network; `parameter_groups`; `stages`; `before_training`; then `before_epoch` in each epoch, in it `before_batch`,
-    `penalty` and `guidance` in each step; `after_training` at the end. Modules of methods import torch inside hooks
-    only.
+    network, between `extend` and `arrange`; `parameter_groups`; `stages`; `before_training`; then `before_epoch` in
+    each epoch, in it `before_batch`, `penalty` and `guidance` in each step; `after_training` at the end. Modules of
+    methods import torch inside hooks only.
 
     A method keeps nothing of a training: what it learns is in the network's parameters and buffers, so that
     checkpoints hold it.
@@ -88,7 +88,10 @@ class Method:
         return one_bit_quantizer(point, spec, estimator, protects=self.protects(point))
 
     def extend(self, model: nn.Module) -> None:
-        """Changes a network of which all quantisers are in place and all weights are drawn: `model` has the sites."""
+        """Adds modules to a network whose weights are drawn and whose sites have no quantisers yet."""
+
+    def arrange(self, model: nn.Module) -> None:
+        """Changes the quantisers of a network when all are in place."""
 
     def scales(self, point: Point, spec: QuantSpec) -> ScaleProvider:
         """Where the scales of a point come from: its rows themselves where `quant.activation_granularity` says so, else

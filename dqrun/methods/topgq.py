@@ -53,7 +53,7 @@ class TopGq(Ptq):
 
     config: TopGqConfig
 
-    def extend(self, model: nn.Module) -> None:
+    def arrange(self, model: nn.Module) -> None:
         if not self.config.absorption:
             return
         from dqrun.nn.columns import give_columns

@@ -54,6 +54,10 @@ class AttentionLayer(Layer):
         """The input, rounded and with dropout."""
         return kernels.dropout(self.sites.input(x, graph.protected), self.dropout, self.training)
 
+    @property
+    def aggregate_channels(self) -> int:
+        return self.heads * self.head_channels
+
     def logits(self, scores: Tensor, graph: Graph) -> Tensor:
         """Scores [E, H], rounded."""
         protected = None if graph.protected is None or self.sites.logit.is_fp32 else graph.protected[graph.csr.col]

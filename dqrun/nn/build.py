@@ -148,8 +148,9 @@ def build_model(
         quantised = model
     if quantised is not None:
         method = make_method(config)
-        QuantPlan(config.quant, config.plan).apply(quantised, method, generator, num_nodes)
         method.extend(quantised)
+        QuantPlan(config.quant, config.plan).apply(quantised, method, generator, num_nodes)
+        method.arrange(quantised)
         model.degree_readers = [module for module in quantised.modules() if isinstance(module, DegreeRange)]
     return model
 

@@ -35,8 +35,7 @@ def give_columns(model: nn.Module) -> None:
 
 def _give(site: Site, channels: int) -> None:
     """Once: a tensor may enter several weights."""
-    assert site.quantizer is not None
-    if not isinstance(site.quantizer, ColumnQuantizer):
+    if site.quantizer is not None and not isinstance(site.quantizer, ColumnQuantizer):
         transposed = site.is_weight and site.channels == (1,)
         site.quantizer = ColumnQuantizer(site.quantizer, (channels, 1) if transposed else (channels,))
 

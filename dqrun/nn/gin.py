@@ -79,6 +79,10 @@ class GINLayer(Layer):
         conv.nn = self.mlp.to_torch()  # afterwards: GINConv draws the weights of a network that it is given
         return conv
 
+    @property
+    def aggregate_channels(self) -> int:
+        return self.in_channels
+
     def watch_aggregate(self, keep: Callable[[Tensor], Any]) -> RemovableHandle:
         """With the node's own term: it is added in one step with the sum where its site is exact."""
         return self.mlp.register_forward_pre_hook(lambda module, arguments: keep(arguments[0]))

@@ -103,6 +103,10 @@ class GINELayer(Layer):
         conv.load_state_dict(state | {"lin.weight": self.edge.weight, "lin.bias": self.edge.bias})
         return conv
 
+    @property
+    def aggregate_channels(self) -> int:
+        return self.in_channels
+
     def watch_aggregate(self, keep: Callable[[Tensor], Any]) -> RemovableHandle:
         """With the node's own term, as for GIN."""
         return self.mlp.register_forward_pre_hook(lambda module, arguments: keep(arguments[0]))

@@ -14,7 +14,7 @@ from dqrun.config import ModelConfig
 from dqrun.errors import ConfigError
 from dqrun.graphs import Graph, Rows
 from dqrun.nn.lowering import Into, Lowering, Value
-from dqrun.quant import Sites
+from dqrun.quant import Site, Sites
 
 
 @dataclass(frozen=True)
@@ -80,6 +80,16 @@ class Layer(nn.Module):
         """
         raise ConfigError(f"{type(self).__name__} has no layer of PyG to be compared with: it does not define to_pyg")
 
+    @property
+    def aggregate_site(self) -> Site:
+        """The site of what has been summed over edges, before anything else is done to it."""
+        return self.sites.aggregate
+
+    @property
+    def aggregate_channels(self) -> int:
+        """Numbers in a row of what has been summed."""
+        return self.out_channels
+
     def watch_aggregate(self, keep: Callable[[Tensor], Any]) -> RemovableHandle:
         """Calls `keep` with what the layer has aggregated, float32 [N, ...], in each forward pass to come."""
-        return self.sites.aggregate.register_forward_hook(lambda module, arguments, output: keep(output))
+        return self.aggregate_site.register_forward_hook(lambda module, arguments, output: keep(output))

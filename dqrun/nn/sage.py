@@ -74,8 +74,16 @@ class SAGELayer(Layer):
         conv.load_state_dict(weights | {f"{root}.weight": self.root.weight})
         return conv
 
+    @property
+    def aggregate_site(self) -> Site:
+        return self.sites.features
+
+    @property
+    def aggregate_channels(self) -> int:
+        return self.in_channels
+
     def watch_aggregate(self, keep: Callable[[Tensor], Any]) -> RemovableHandle:
-        return self.sites.features.register_forward_hook(lambda module, arguments, output: keep(dense(output)))
+        return self.aggregate_site.register_forward_hook(lambda module, arguments, output: keep(dense(output)))
 
 
 def over_degree(sums: Rows, graph: Graph) -> Rows:

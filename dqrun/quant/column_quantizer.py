@@ -24,7 +24,7 @@ class ColumnQuantizer(Quantizer):
 
     def __init__(self, plain: Quantizer, shape: tuple[int, ...]) -> None:
         """`plain`: Q, whose parts are taken over. `shape`: of the factors."""
-        super().__init__(plain.scales, plain.rounding, plain.protects, plain.name)
+        super().__init__(plain.scales, plain.rounding, plain.protects, plain.name, plain.centring)
         self.register_buffer("factor", torch.ones(shape))
 
     @property

@@ -88,11 +88,6 @@ class Quantizer(nn.Module):
         """Whether values are those of codes, with which an integer program computes."""
         return self.rounding.codes_of_spec
 
-    @property
-    def has_codes(self) -> bool:
-        """Whether values are those of codes, with which an integer program computes."""
-        return self.rounding.codes_of_spec
-
     def protected_rows(self, protected: Tensor | None) -> Tensor | None:
         """The rows that this quantiser leaves in FP32, bool [N] or None."""
         return protected if self.protects else None

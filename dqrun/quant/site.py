@@ -21,6 +21,8 @@ class Site(nn.Module):
     one for each head of an attention. Ranges of their own would make them exact, so they share the tensor's.
     `width`: of the rows of an activation that enters a product, for quantisers with numbers for each channel; None: not
     said.
+
+    `extension`: what a method does to the tensor before it is rounded (`Method.extend`), or None.
     """
 
     def __init__(
@@ -38,6 +40,7 @@ class Site(nn.Module):
         self.scalars = scalars
         self.width = width
         self.quantizer: Quantizer | None = None
+        self.extension: nn.Module | None = None
 
     @property
     def is_weight(self) -> bool:
@@ -60,12 +63,14 @@ class Site(nn.Module):
         A layer that has a faster way for exact tensors must ask this, so that training before post-training
         quantisation gives the bits of FP32 training.
         """
-        return self.quantizer is None or self.quantizer.phase is Phase.BYPASS
+        return self.extension is None and (self.quantizer is None or self.quantizer.phase is Phase.BYPASS)
 
     def forward(
         self, x: Tensor, protected: Tensor | None = None, multiplicity: Tensor | None = None, relu: bool = False
     ) -> Tensor:
         """See `Quantizer.forward`; without a quantiser the identity, or a ReLU if one follows."""
+        if self.extension is not None:
+            x = self.extension(x)
         if self.quantizer is not None:
             return self.quantizer(x, protected, multiplicity, relu)  # type: ignore[no-any-return]
         return x.relu() if relu else x

@@ -7,6 +7,7 @@ configuration, the tensors those of the network that it builds, and their number
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,8 @@ from dqrun.runs.records import check_types, parse_json, short
 
 FORMAT = "dqrun-model-1"
 LARGEST_SIZE = 2**31
+ADDED = re.compile(r"\.(quantizer|extension)\.")
+"""In the names of tensors that a method has put into a network."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +89,7 @@ def load_parameters(path: Path, model: GNN) -> None:
     Raises DataError for a damaged or foreign file, or for a network of another shape.
     """
     state, wanted = read_model(path).state, model.state_dict()
-    taken = {name for name in wanted if ".quantizer." not in name}
+    taken = {name for name in wanted if not ADDED.search(name)}
     wrong = sorted(name for name in taken | state.keys() if not _alike(state.get(name), wanted.get(name)))
     if wrong:
         raise DataError(f"{path} holds another network ({', '.join(wrong[:3])})")

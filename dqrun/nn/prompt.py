@@ -1,0 +1,38 @@
+"""`Prompt`: a low-rank addition to rows that depends on them (LoRAP, arXiv 2601.15079)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from dqrun.graphs import Rows, dense
+from dqrun.nn.layer import Layer
+from dqrun.quant import Site
+
+
+class Prompt(nn.Module):
+    """s_i + softmax(s_i U) V: each row gets a mean of the `rank` rows of V, weighted by what U sees in it.
+
+    V begins as zero, so that the network begins as the one without. Parameters `choice` U: float32 [F, rank]; `bank` V:
+    [rank, F].
+    """
+
+    def __init__(self, channels: int, rank: int) -> None:
+        super().__init__()
+        self.choice = nn.Parameter(torch.empty(channels, rank))
+        self.bank = nn.Parameter(torch.zeros(rank, channels))
+        nn.init.xavier_uniform_(self.choice)
+
+    def forward(self, rows: Rows) -> Tensor:
+        """float32 [N, ...] with F numbers in a row -> the same shape."""
+        x = dense(rows)
+        flat = x.flatten(1)
+        return (flat + (flat @ self.choice).softmax(1) @ self.bank).view_as(x)
+
+
+def add_prompts(model: nn.Module, rank: int) -> None:
+    """Gives each message-passing layer of a network a prompt on what it has aggregated, before that is rounded."""
+    for layer in [module for module in model.modules() if isinstance(module, Layer)]:
+        site: Site = layer.aggregate_site
+        site.nonnegative = False
+        site.extension = Prompt(layer.aggregate_channels, rank).to(next(layer.parameters()).device)
