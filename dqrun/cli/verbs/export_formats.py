@@ -43,14 +43,23 @@ CHECK: dict[str, dict[str, Any]] = {
     "--check": {
         "action": "store_true",
         "default": None,
-        "help": "run what was written on the run's test data, beside the program",
+        "help": "run what was written on the run's test data, beside the program; without --format: the program with "
+        "both rules of requantisation",
     }
 }
-"""The option of formats that other programs run."""
+SIZES: dict[str, dict[str, Any]] = {
+    "--max-nodes": {"type": int, "metavar": "N", "help": "c: nodes of a graph (default: the most of the dataset)"},
+    "--max-edges": {"type": int, "metavar": "E", "help": "c: edges of a graph (default: the most of the dataset)"},
+    "--max-degree": {"type": int, "metavar": "D", "help": "c: edges into a node, for GCN (default: all, at most 1024)"},
+    "--name": {"metavar": "NAME", "help": "c: what its files and functions are called (default: MODEL_QUANT)"},
+}
 
 FORMATS = {
-    "program": Format("dqrun.cli.verbs.exporting:write_program", "a file for dqrun predict and Python", "RUN.dqp"),
+    "program": Format(
+        "dqrun.cli.verbs.exporting:write_program", "a file for dqrun predict and Python", "RUN.dqp", CHECK
+    ),
     "onnx": Format("dqrun.cli.verbs.export_onnx:write", "a model for ONNX Runtime and others", "RUN.onnx", CHECK),
+    "c": Format("dqrun.cli.verbs.export_c:write", "a C99 library without floats", "RUN-c", CHECK | SIZES),
 }
 DEFAULT = "program"
 

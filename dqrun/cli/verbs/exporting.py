@@ -88,10 +88,15 @@ def write_program(export: Export, output: Path, arguments: Namespace) -> list[st
     with writing(output):
         program.save(output)
     fp32, size = run.fp32_bytes, output.stat().st_size
-    return [
+    lines = [
         f"{output}: {size} bytes, {size / fp32:.3f} of the FP32 weights ({fp32}); {run.config.quant.label}",
         f"{len(program.operations)} operations, in floats: {'; '.join(program.in_floats)}",
     ]
+    if not arguments.check:
+        return lines
+    from dqrun.cli.verbs.export_check import check  # it imports this module
+
+    return [*lines, *check(program, run)]
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from dqrun.cli.verbs.export_formats import Format
 from dqrun.composition.compose import load_configs
 from dqrun.errors import ConfigError
 from dqrun.integer import load_program
+from dqrun.integer.c.compiled import Compiled, find_compiler
 from dqrun.integer.fixed import FixedOperation
 from dqrun.runs.model_file import Shapes, load_features, load_model, save_model
 from dqrun.sweep.run import run_all
@@ -99,8 +101,8 @@ def test_mistakes_of_export_from_a_file(program_file: Path, tmp_path: Path, caps
     onnx = "export", program_file, "--format", "onnx"
     assert "--check must be given with a run: a program's file has neither network" in failure(capsys, *onnx, "--check")
     assert "--format program must be given with a run" in failure(capsys, "export", program_file)
-    line = failure(capsys, "export", program_file, "--check")
-    assert "--check must be given with --format onnx alone, got '--format program'" in line
+    line = failure(capsys, "export", program_file, "--max-nodes", 5)
+    assert "--max-nodes must be given with --format c alone, got '--format program'" in line
     damaged = tmp_path / "a.dqp"
     damaged.write_bytes(program_file.read_bytes()[:-1])
     assert "a.dqp is" in failure(capsys, "export", damaged, "--format", "onnx")
@@ -163,6 +165,33 @@ def test_other_widths(bits: int, tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert len(predictions(tmp_path / "p.csv")) == 20
     linear = load_program(tmp_path / "a.dqp").summary(10, 20, 2).splitlines()[3].split()
     assert linear[:5] == ["linear", "layers.0.features", str(bits), str(bits), str(bits)]
+
+
+def test_a_c_library_is_compared_with_its_judge(
+    run_folder: Path, program_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["export", str(run_folder), "--format", "c", "-o", str(tmp_path / "c"), "--check"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == f"{tmp_path / 'c'}: gin_int4.h, gin_int4.c, main.c, CMakeLists.txt"
+    assert "4 of 4 predictions agree; accuracy" in lines[2]
+    assert re.fullmatch(r"C: not run.*|C \(cc\) beside fixed: 0 of \d{4,} bytes and logits differ", lines[3])
+    words = ["export", program_file, "--format", "c", "-o", tmp_path / "d"]
+    assert "--format c without --max-nodes and --max-edges must be given with a run" in failure(capsys, *words)
+    assert main([*map(str, words), "--max-nodes", "9", "--max-edges", "9", "--name", "own"]) == 0
+    assert (tmp_path / "d" / "own.c").exists()
+    assert main(["export", str(run_folder), "-o", str(tmp_path / "a.dqp"), "--check"]) == 0
+    assert "4 of 4 predictions agree" in capsys.readouterr().out
+
+
+def test_a_library_with_other_numbers_is_a_failure(
+    run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if find_compiler() is None:
+        pytest.skip("there is no C compiler")
+    run = Compiled.run
+    monkeypatch.setattr(Compiled, "run", lambda *given: run(*given) + 1)
+    assert main(["export", str(run_folder), "--format", "c", "-o", str(tmp_path / "c"), "--check"]) == 1
+    assert "must give the numbers of the fixed-point rule, got others: 8 of" in capsys.readouterr().err
 
 
 def test_predictions_with_the_fixed_point_rule(
