@@ -114,6 +114,17 @@ def sizes_table(document: dict[str, Any]) -> str:
     return markdown(["run", "FP32 weights", "file", "share", "weights", "numbers", "structure"], rows)
 
 
+def c_export_table(document: dict[str, Any]) -> str:
+    """Of what `benchmarks/c_export.py --json` writes: bytes of C libraries, and times beside the engine and PyG."""
+    rows = []
+    for line in document["results"]:
+        sizes = [f"{line[name]:,}" for name in ("fp32", "flash", "ram")]
+        times = [f"{line[f'{name}_seconds'] * 1e3:.2f}" for name in ("c", "engine", "pyg")]
+        rows.append([line["run"], f"{line['max_nodes']} / {line['max_edges']}", *sizes, str(line["graphs"]), *times])
+    header = ["run", "nodes / edges", "FP32 weights, bytes", "flash, bytes", "RAM, bytes"]
+    return markdown([*header, "graphs", "C, ms", "Python engine, ms", "PyG FP32, ms"], rows)
+
+
 def codes_table(document: dict[str, Any]) -> str:
     """Of what `benchmarks/codes.py --json` writes: the share of the most common code, layer by layer."""
     layers = range(max(len(line["shares"]) for line in document["results"]))
@@ -170,6 +181,7 @@ def _figures(kind: str, field: str) -> dict[tuple[str, str, str], float]:
 
 
 MAKERS = {
+    "c": c_export_table,
     "codes": codes_table,
     "steadiness": steadiness_table,
     "scaling": scaling_table,
@@ -180,7 +192,7 @@ MAKERS = {
 }
 FILES = {"parity": "programs", "sizes": "programs"}
 """Tables whose file has another name than they."""
-PAGES = ("benchmarks/README.md", "README.md", "docs/integer_engine.md", "docs/reproduction.md")
+PAGES = ("benchmarks/README.md", "README.md", "docs/c_export.md", "docs/integer_engine.md", "docs/reproduction.md")
 
 
 def filled(text: str) -> str:

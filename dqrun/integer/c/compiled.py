@@ -6,7 +6,7 @@ import ctypes
 import os
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -50,22 +50,31 @@ class Compiled:
             raise DataError(f"{self.compiler} refuses {name}.c ({said})")
         return ctypes.CDLL(str(shared))
 
-    def run(self, x: Tensor, edge_index: Tensor) -> Tensor:
-        """Logits int32 [1 or N, C] of one graph.
+    def prepared(self, x: Tensor, edge_index: Tensor) -> Callable[[], Tensor]:
+        """A function that runs the library on one graph and gives logits int32 [1 or N, C].
 
-        x: packed or plain codes uint8 [N, row bytes], or categories int64 [N]; edge_index: int64 [2, E]. Raises
-        DataError with the status where that is not 0.
+        x: packed or plain codes uint8 [N, row bytes], or categories int64 [N]; edge_index: int64 [2, E]. The function
+        raises DataError with the status where that is not 0.
         """
         signature, function = self.library.program.signature, self.loaded[f"{self.library.name}_run"]
         given = np.ascontiguousarray(x.numpy().astype(np.uint8 if x.dtype == torch.uint8 else np.int32))
         ends = [np.ascontiguousarray(end.astype(np.int32)) for end in edge_index.numpy()]
         rows = 1 if signature.graph_level else x.size(0)
         logits = np.zeros((rows, signature.out_channels), dtype=np.int32)
-        pointers = [array.ctypes.data_as(ctypes.c_void_p) for array in (given, *ends, logits)]
-        status = function(pointers[0], x.size(0), *pointers[1:3], edge_index.size(1), pointers[3])
-        if status:
-            raise DataError(f"{self.library.name}_run gives status {status}")
-        return torch.from_numpy(logits)
+        arrays = (given, *ends, logits)
+        codes, source, target, result = (array.ctypes.data_as(ctypes.c_void_p) for array in arrays)
+
+        def call() -> Tensor:
+            status = function(codes, len(given), source, target, len(ends[0]), result)
+            if status:
+                raise DataError(f"{self.library.name}_run gives status {status}")
+            return torch.from_numpy(logits)
+
+        return call
+
+    def run(self, x: Tensor, edge_index: Tensor) -> Tensor:
+        """Logits of one graph; see `prepared`."""
+        return self.prepared(x, edge_index)()
 
     def trace(self, x: Tensor, edge_index: Tensor) -> dict[str, Tensor]:
         """The result of each operation by its site: stored codes uint8 [rows, row bytes], and logits int32."""
