@@ -29,6 +29,7 @@ from dqrun.integer.operations import (
     result_grid,
 )
 from dqrun.integer.program import Program
+from dqrun.kernels.integer import CodeGrid
 from dqrun.kernels.integer.fixed import inverse_root
 from dqrun.kernels.integer.fixed_numbers import POWER
 
@@ -71,7 +72,7 @@ class Library:
         for operation in self.program.operations:
             per_graph = per_graph or isinstance(operation, Readout)
             site, grid = operation.target, result_grid(operation)
-            if grid is not None:
+            if isinstance(grid, CodeGrid):
                 found[site] = Buffer(site, names[site], result_channels(operation), grid, per_graph, offsets.get(site))
         return found
 
@@ -188,7 +189,7 @@ class Library:
     def input_inverse(self) -> str:
         """1 / scale of the input's grid, rounded to float32, as a C number."""
         first = self.program.operations[0]
-        assert isinstance(first, Quantize)
+        assert isinstance(first, Quantize) and isinstance(first.grid, CodeGrid)
         text = f"{(1 / torch.tensor(first.grid.scale, dtype=torch.float32)).item():.9g}"
         return f"{text}f" if "." in text or "e" in text else f"{text}.0f"
 
