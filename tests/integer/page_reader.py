@@ -65,8 +65,8 @@ class Grid:
     def encode(self, x: np.ndarray) -> tuple[np.ndarray, Grid]:
         """Codes of a row, step by step."""
         top, zero = F4(self.top), F4(0)
-        x = np.clip(x, F4(-(2.0**64)), F4(2.0**64))
-        low, high = x.min(1, keepdims=True), x.max(1, keepdims=True)
+        ends = x.min(1, keepdims=True), x.max(1, keepdims=True)
+        low, high = (np.clip(end, F4(-(2.0**64)), F4(2.0**64)) for end in ends)
         if self.share is not None:
             half, middle = (high - low) / F4(2) * F4(self.share), (low + high) / F4(2)
             low, high = middle - half, middle + half
@@ -234,6 +234,8 @@ class Program:
                 b, m, g, o = (o if b is None else b * g + o) * t, m * g * t, None, None
             else:
                 m, b = m * t, None if b is None else b * t
+        elif grid is not None and grid.offset and g is not None and not pre_relu:
+            b, m, g, o = (o if b is None else b * g + o), m * g, None, None
         v = acc.astype(np.float64)
         v = v * self.root[:, None] if operation.get("degree_scale", False) else v
         v = v * m

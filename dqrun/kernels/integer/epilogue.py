@@ -75,14 +75,16 @@ class Epilogue:
 
     @cached_property
     def folded(self) -> Epilogue:
-        """The lines that are done: with v in steps of the grid, and no gain that a factor before it can take in.
+        """The lines that are done: with v in steps of a `CodeGrid`, and no gain that a factor before it can take in.
 
         Without a ReLU between, multiplier * gain and bias * gain + offset take their places; then the last factor and
         the last term are multiplied by inverse_scale. Each operation is rounded once, in float64.
         """
-        if not isinstance(self.grid, CodeGrid) or not self.in_steps:
+        by_rows = isinstance(self.grid, RowGrid)
+        if not (self.in_steps or by_rows):
             return self
-        inverse, factor, term = 1 / self.grid.scale, self.multiplier, self.bias
+        inverse = 1 / self.grid.scale if isinstance(self.grid, CodeGrid) else 1.0
+        factor, term = self.multiplier, self.bias
         if self.gain is not None and self.offset is not None:
             if self.pre_relu:
                 return replace(self, gain=self.gain * inverse, offset=self.offset * inverse)

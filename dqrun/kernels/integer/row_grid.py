@@ -12,7 +12,7 @@ from dqrun.kernels.grid_of_range import Grid
 
 OFFSETS = ("inside", "integer", "real", "symmetric")
 LARGEST_VALUE = 2.0**64
-"""The largest absolute value of a number on such a grid: larger ones are clamped first, and all sums stay finite."""
+"""The largest absolute value of the ends of a row's range: larger ones are clamped, so that all sums stay finite."""
 MOST_SHARE = 64
 
 
@@ -75,8 +75,8 @@ class RowGrid:
 
         All in float32, as in training.
         """
-        x = x.clamp(-LARGEST_VALUE, LARGEST_VALUE)
-        low, high = x.amin(1, keepdim=True), x.amax(1, keepdim=True)
+        ends = x.amin(1, keepdim=True), x.amax(1, keepdim=True)
+        low, high = (end.clamp(-LARGEST_VALUE, LARGEST_VALUE) for end in ends)
         if self.share is not None:
             half, middle = (high - low) / 2 * self.share, (low + high) / 2
             low, high = middle - half, middle + half

@@ -28,6 +28,7 @@ from dqrun.kernels.integer.cpu.finish import (
     store_rows,
     target,
 )
+from dqrun.kernels.integer.cpu.row_codes import MOST_ROWS
 from dqrun.kernels.integer.cpu.rows import padded_bytes, sum_codes
 from dqrun.kernels.integer.cpu.steps import widen
 from dqrun.kernels.integer.cpu.vectors import F64, I64, LANES, Builder, Values, hold, make, pointers
@@ -98,10 +99,11 @@ def _aggregate(
         end = first_at_least(rowptr[:num_rows], last) if part < num_parts - 1 else num_rows
         acc, sums = np.empty(ROWS * total, cut.dtype), np.empty(total, np.float64)
         results, reals = np.empty(ROWS * total + LANES, np.uint8), np.empty(ROWS * total + LANES, np.float32)
+        ends = np.empty(3 * MOST_ROWS, np.float32)
         bounds = np.empty(2, np.int64)
         x_at, how = pointers(x), (pointers(affine), pointers(residual), pointers(out))
         acc_at, sums_at, col_at, bounds_at, rowptr_at = pointers((acc, sums, col, bounds, rowptr))
-        waiting, summed = pointers((results, reals)), (x_at[0], x_at[1], x_at[3], x_at[4], x_at[7], x_at[8])
+        waiting, summed = pointers((results, reals, ends)), (x_at[0], x_at[1], x_at[3], x_at[4], x_at[7], x_at[8])
         cuts = (row - 1 if rowptr[row] > first else -1, -1)
         if end > row and rowptr[end] > last:
             end -= 1
@@ -118,7 +120,7 @@ def _aggregate(
             sum_codes(summed, col_at, col.size, rowptr_at, row, rows, acc_at, total)
             _finish(acc_at, sums_at, row, rows, total, rowptr[row + 1] - rowptr[row], x_at, how, waiting)
             row += rows
-        hold((acc, sums, results, reals, bounds))
+        hold((acc, sums, results, reals, ends, bounds))
     how = (pointers(affine), pointers(residual), pointers(out))
     _finish_cut_rows(rowptr, cut, cut_rows, total, pointers(x), how)
 
@@ -128,7 +130,8 @@ def _finish_cut_rows(rowptr: Array, cut: Array, cut_rows: Array, total: int, x: 
     """Rows that several parts summed, in order."""
     acc, sums = np.zeros(total, cut.dtype), np.empty(total, np.float64)
     results, reals = np.empty(total + LANES, np.uint8), np.empty(total + LANES, np.float32)
-    (acc_at, sums_at), waiting = pointers((acc, sums)), pointers((results, reals))
+    ends = np.empty(3 * MOST_ROWS, np.float32)
+    (acc_at, sums_at), waiting = pointers((acc, sums)), pointers((results, reals, ends))
     num_slots = cut_rows.size
     row: Any = np.int64(-1)  # typed: for literals `_finish` would be compiled again
     one: Any = np.int64(1)
@@ -141,7 +144,7 @@ def _finish_cut_rows(rowptr: Array, cut: Array, cut_rows: Array, total: int, x: 
             row = next_row
             if slot < num_slots:
                 acc += cut[slot * total : (slot + 1) * total]
-    hold((acc, sums, results, reals))
+    hold((acc, sums, results, reals, ends))
 
 
 def sum_rows(

@@ -30,7 +30,7 @@ from dqrun.kernels.integer.cpu.finish import (
     target,
 )
 from dqrun.kernels.integer.cpu.halves import logit_halves
-from dqrun.kernels.integer.cpu.row_codes import NO_ROWS
+from dqrun.kernels.integer.cpu.row_codes import MOST_ROWS, NO_ROWS
 from dqrun.kernels.integer.cpu.vectors import LANES, hold, pointers
 from dqrun.kernels.integer.cpu.weighted import (
     CHUNK,
@@ -124,8 +124,9 @@ def _attention(
         acc, mean = np.empty(total, np.float32), np.empty(total, np.float32)
         state, p = np.empty(heads, np.float32), np.empty(CHUNK * heads, np.float32)
         results, reals = np.empty(total + LANES, np.uint8), np.empty(total + LANES, np.float32)
+        ends = np.empty(3 * MOST_ROWS, np.float32)
         x_at, y_at, how = pointers(x), pointers(y), (pointers(affine), pointers(residual), pointers(out))
-        at, waiting, col_at = pointers((acc, state, p, mean)), pointers((results, reals)), pointers((col,))[0]
+        at, waiting, col_at = pointers((acc, state, p, mean)), pointers((results, reals, ends)), pointers((col,))[0]
         cut_rows[2 * part] = cut_rows[2 * part + 1] = -1
         while row < num_rows and (rowptr[row] < last or part == num_parts - 1):
             start, stop = max(first, rowptr[row]), min(last, rowptr[row + 1])
@@ -138,7 +139,7 @@ def _attention(
                 cut[slot * total : (slot + 1) * total] = acc
                 cut_states[slot * heads : (slot + 1) * heads] = state
             row += 1
-        hold((acc, state, p, mean, results, reals))
+        hold((acc, state, p, mean, results, reals, ends))
     how = (pointers(affine), pointers(residual), pointers(out))
     _finish_cut_rows(cut, cut_states, cut_rows, pointers(x), pointers(y), y[2], how)
 
@@ -166,7 +167,8 @@ def _finish_cut_rows(
     total, heads = cut.size // cut_rows.size, cut_states.size // cut_rows.size
     acc, state, mean = np.empty(total, np.float32), np.empty(heads, np.float32), np.empty(total, np.float32)
     results, reals = np.empty(total + LANES, np.uint8), np.empty(total + LANES, np.float32)
-    at, waiting, row = pointers((acc, state, acc, mean)), pointers((results, reals)), -1
+    ends = np.empty(3 * MOST_ROWS, np.float32)
+    at, waiting, row = pointers((acc, state, acc, mean)), pointers((results, reals, ends)), -1
     for slot in range(cut_rows.size):
         if cut_rows[slot] >= 0:
             other, other_state = cut[slot * total : (slot + 1) * total], cut_states[slot * heads : (slot + 1) * heads]
@@ -179,7 +181,7 @@ def _finish_cut_rows(
             row = cut_rows[slot]
     if row >= 0:
         _finish_row(at, acc, mean, row, x, y, how, waiting)
-    hold((acc, state, mean, results, reals))
+    hold((acc, state, mean, results, reals, ends))
 
 
 def _places(h: Codes, heads: int, total: int) -> Array:

@@ -17,7 +17,8 @@ from torch import Tensor
 from dqrun.kernels.cpu.launch import Array, array, inner, optional
 from dqrun.kernels.integer.codes import SLACK, CodeGrid, Codes
 from dqrun.kernels.integer.cpu.reals import finish_reals
-from dqrun.kernels.integer.cpu.row_codes import KINDS, NO_ROWS, NO_RULE, REAL, encode_row, rule_of
+from dqrun.kernels.integer.cpu.row_codes import KINDS, NO_ROWS, NO_RULE, REAL, encode_rows, rule_of
+from dqrun.kernels.integer.cpu.row_values import finish_row_values
 from dqrun.kernels.integer.cpu.steps import BYTE_LANES, finish_steps
 from dqrun.kernels.integer.cpu.vectors import I8, I64, LANES, Builder, Values, make
 from dqrun.kernels.integer.epilogue import Epilogue
@@ -135,7 +136,7 @@ def finish_rows(
 
     All arrays are pointers. The sums of a row are acc[at..at + count], those of the next `stride` behind them; LANES
     more can be read. waiting: scratch, uint8 and float32 [rows, stride] and LANES more, where results wait for
-    `store_rows`.
+    `store_rows`, and float32 [3 * MOST_ROWS].
     """
     affine, (beside, has_residual, packed, zero, step, numbers, kind), out = how
     channels, last = out[3], first + count
@@ -148,11 +149,29 @@ def finish_rows(
             residual = (beside, row * width + start - piece * half, width, 4 * piece, mask, zero, step, numbers, kind)
             own_piece = (own[0], own[1] + start - first, own[2], own[3], own[4], own[5], own[6], own[7], own[8])
             sums = (acc, at + start - first, stride, start, stop - start)
-            if affine[10]:  # in steps
+            if out[2] >= ROW_BYTES and _is_simple(affine, has_residual, own_piece):
+                _finish_row_values(sums, row, rows, affine, own_piece, waiting[1])
+            elif affine[10]:  # in steps
                 _finish_in_steps(sums, row, rows, affine, residual, own_piece, out, waiting[0])
             else:
                 for r in range(rows):
                     _finish_in_reals(sums, row + r, r, affine, residual, own_piece, out, waiting)
+
+
+@inner
+def _is_simple(affine: Affine, has_residual: bool, own: Own) -> bool:
+    """Whether rows that get grids of their own are a case of `row_values`."""
+    has_scale, gained, elu, has_term = affine[5], affine[8], affine[9], affine[13]
+    return not (gained or elu or has_residual or (own[4] != 0 and (has_scale or has_term)))
+
+
+@inner
+def _finish_row_values(sums: Sums, row: int, rows: int, affine: Affine, own: Own, reals: Any) -> None:
+    acc, at, stride, first, count = sums
+    multiplier, bias, _, _, row_scale, has_scale, low, high, _, _, _, row_term, terms, has_term = affine
+    args = (rows, stride, acc, at, first, count, row, row_scale, has_scale, row_term, terms, has_term, multiplier, bias)
+    selves = (own[0], own[1], own[2], own[3], own[4], own[5], own[6], own[7], own[8])
+    finish_row_values((*args, low, high, *selves, reals))
 
 
 @inner
@@ -212,11 +231,10 @@ def store_rows(row: int, rows: int, stride: int, how: How, waiting: Any) -> None
     Codes are packed two in a byte; rows with grids of their own are rounded to these.
     """
     _, bytes_, kind, channels, width, _, _, _, numbers, rule = how[2]
-    codes, floats = waiting
+    codes, floats, ends = waiting
     if kind >= ROW_BYTES:
-        for r in range(rows):
-            at = r * stride if kind == ROW_NIBBLES else (row + r) * width
-            target = codes if kind == ROW_NIBBLES else bytes_
-            encode_row(floats, r * stride, channels, rule, numbers, row + r, target, at)
+        waits = kind == ROW_NIBBLES
+        at, between, found = (0, stride, codes) if waits else (row * width, width, bytes_)
+        encode_rows(floats, 0, rows, stride, channels, ends, rule, numbers, row, found, at, between)
     if kind in (NIBBLES, ROW_NIBBLES):
         pack((rows, codes, stride, channels, bytes_, row * width, width))

@@ -30,6 +30,7 @@ from dqrun.kernels.integer.cpu.finish import (
     store_rows,
     target,
 )
+from dqrun.kernels.integer.cpu.row_codes import MOST_ROWS
 from dqrun.kernels.integer.cpu.vectors import HAS_VNNI, I8, I32, I64, LANES, Builder, Values, hold, make, pointers
 from dqrun.kernels.integer.epilogue import Epilogue
 from dqrun.kernels.integer.weight import BLOCK, Weight
@@ -145,9 +146,10 @@ def _linear(
         top, end = share(part, num_parts, num_rows)
         copied, acc = np.empty(ROWS * padded + 2 * LANES, np.uint8), np.empty(WAITING * total, np.int32)
         results, reals = np.empty(WAITING * total + 2 * LANES, np.uint8), np.empty(WAITING * total + LANES, np.float32)
+        ends = np.empty(3 * MOST_ROWS, np.float32)
         x_at, how = pointers(x), (pointers(affine), pointers(residual), pointers(out))
         copied_at, acc_at, weight_at, begin_at = pointers((copied, acc, weight, begin))
-        waiting = pointers((results, reals))
+        waiting = pointers((results, reals, ends))
         for row in range(top, end, WAITING):
             count = min(WAITING, end - row)
             for at in range(0, count, ROWS):
@@ -160,7 +162,7 @@ def _linear(
                         dots_plain(copied, padded, weight, first, width, begin, acc, at, total)
             finish_rows(acc_at, 0, total, row, count, 0, outputs, how, no_own(how), waiting)
             store_rows(row, count, total, how, waiting)
-        hold((copied, acc, results, reals))
+        hold((copied, acc, results, reals, ends))
 
 
 def rows_of(x: Codes) -> Rows:

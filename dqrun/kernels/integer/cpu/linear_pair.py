@@ -24,7 +24,7 @@ from dqrun.kernels.integer.cpu.finish import (
     target,
 )
 from dqrun.kernels.integer.cpu.linear import ROWS, WAITING, Rows, copy_rows, dots_plain, dots_vnni, rows_of
-from dqrun.kernels.integer.cpu.row_codes import NO_ROWS
+from dqrun.kernels.integer.cpu.row_codes import MOST_ROWS, NO_ROWS
 from dqrun.kernels.integer.cpu.vectors import HAS_VNNI, LANES, hold, pointers
 from dqrun.kernels.integer.epilogue import Epilogue
 from dqrun.kernels.integer.weight import BLOCK, Weight
@@ -68,8 +68,9 @@ def _linear_pair(
         first, second = np.empty(WAITING * total, np.int32), np.empty(WAITING * total, np.int32)
         sums, results = np.empty(WAITING * total + LANES, np.float64), np.empty(WAITING * total + 2 * LANES, np.uint8)
         reals = np.empty(WAITING * total + LANES, np.float32)
+        ends = np.empty(3 * MOST_ROWS, np.float32)
         x_at, y_at, how = pointers(x), pointers(y), (pointers(affine), pointers(residual), pointers(out))
-        (sums_at,), waiting = pointers((sums,)), pointers((results, reals))
+        (sums_at,), waiting = pointers((sums,)), pointers((results, reals, ends))
         for row in range(top, end, WAITING):
             count = min(WAITING, end - row)
             _dots(x_at, row, count, weights[0], begins[0], copied, first)
@@ -89,7 +90,7 @@ def _linear_pair(
                         sums[r * total + c] = one + product
             finish_rows(sums_at, 0, total, row, count, 0, outputs, how, no_own(how), waiting)
             store_rows(row, count, total, how, waiting)
-        hold((copied, first, second, sums, results, reals))
+        hold((copied, first, second, sums, results, reals, ends))
 
 
 def linear_pair(

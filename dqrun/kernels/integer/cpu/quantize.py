@@ -12,7 +12,7 @@ from torch import Tensor
 from dqrun.kernels.cpu.launch import Array, array, inner, kernel, parts, share
 from dqrun.kernels.integer.codes import CodeGrid, Codes, Grid
 from dqrun.kernels.integer.cpu.finish import pack
-from dqrun.kernels.integer.cpu.row_codes import Rule, encode_row, rule_of
+from dqrun.kernels.integer.cpu.row_codes import MOST_ROWS, Rule, encode_row, encode_rows, rule_of
 from dqrun.kernels.integer.cpu.vectors import F32, I8, I32, I64, LANES, Builder, Values, hold, make, pointers
 from dqrun.kernels.integer.row_grid import RowGrid
 
@@ -64,22 +64,37 @@ def _quantize(x: Array, channels: int, packed: bool, grid: Any, out: Array, num_
         hold((codes,))
 
 
+@inner
+def _encode_some(
+    x: Array, row: int, rows: int, channels: int, ends: Any, rule: Rule, numbers: Any, codes: Any, at: int, stride: int
+) -> None:
+    """Rows of x to codes[at..], their numbers to numbers[row..]; reads no more of x than there is."""
+    (x_at,) = pointers((x,))
+    if (row + rows) * channels + LANES <= x.size:
+        encode_rows(x_at, row * channels, rows, channels, channels, ends, rule, numbers, row, codes, at, stride)
+    else:
+        for r in range(rows):
+            encode_row(x_at, (row + r) * channels, channels, rule, numbers, row + r, codes, at + r * stride)
+
+
 @kernel
 def _quantize_rows(
     x: Array, channels: int, packed: bool, rule: Rule, numbers: Array, out: Array, num_parts: int
 ) -> None:
-    half = (channels + 1) // 2
+    half, stride = (channels + 1) // 2, channels + LANES
     for part in prange(num_parts):
-        codes = np.empty(channels + LANES, np.uint8)
-        x_at, codes_at, out_at, numbers_at, rule_at = pointers((x, codes, out, numbers, rule))
-        start, stop = share(part, num_parts, x.size // channels)
-        for row in range(start, stop):
+        codes, ends = np.empty(MOST_ROWS * stride, np.uint8), np.empty(3 * MOST_ROWS, np.float32)
+        codes_at, out_at, numbers_at, rule_at, ends_at = pointers((codes, out, numbers, rule, ends))
+        begin, stop = share(part, num_parts, x.size // channels)
+        for row in range(begin, stop, MOST_ROWS):
+            rows = min(MOST_ROWS, stop - row)
             if packed:
-                encode_row(x_at, row * channels, channels, rule_at, numbers_at, row, codes_at, 0)
-                pack((1, codes_at, 0, channels, out_at, row * half, half))
+                _encode_some(x, row, rows, channels, ends_at, rule_at, numbers_at, codes_at, 0, stride)
+                pack((rows, codes_at, stride, channels, out_at, row * half, half))
             else:
-                encode_row(x_at, row * channels, channels, rule_at, numbers_at, row, out_at, row * channels)
-        hold((codes,))
+                at = row * channels
+                _encode_some(x, row, rows, channels, ends_at, rule_at, numbers_at, out_at, at, channels)
+        hold((codes, ends))
 
 
 def quantize(x: Tensor, grid: Grid) -> Codes:

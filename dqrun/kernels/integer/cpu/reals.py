@@ -73,7 +73,8 @@ def _emit_finish(b: Builder) -> None:
         return []
 
     def store(v: Any, place: Any, left: Any) -> Values:
-        b.store_some(b.ir.fptrunc(v, ir.VectorType(F32, LANES)), reals, b.ir.add(start, place), left)
+        v = b.ir.fptrunc(v, ir.VectorType(F32, LANES))
+        b.store_some(v, reals, b.ir.add(start, place), left)
         return []
 
     def step(index: Any, _: Values) -> Values:

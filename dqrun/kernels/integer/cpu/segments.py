@@ -24,6 +24,7 @@ from dqrun.kernels.integer.cpu.finish import (
     store_rows,
     target,
 )
+from dqrun.kernels.integer.cpu.row_codes import MOST_ROWS
 from dqrun.kernels.integer.cpu.steps import DOUBLES, centred, largest
 from dqrun.kernels.integer.cpu.vectors import I64, LANES, Builder, Values, hold, make, pointers
 from dqrun.kernels.integer.epilogue import Epilogue
@@ -83,14 +84,15 @@ def _max(ptr: Array, x: Source, affine: Affine, residual: Residual, out: Target,
         end = first_at_least(ptr[:num_segments], last) if part < num_parts - 1 else num_segments
         acc, results = np.empty(x[2] + 3 * LANES, np.float64), np.empty(x[2] + 2 * LANES, np.uint8)
         reals = np.empty(x[2] + 2 * LANES, np.float32)
-        (acc_at,), waiting, x_at = pointers((acc,)), pointers((results, reals)), pointers(x)
+        ends = np.empty(3 * MOST_ROWS, np.float32)
+        (acc_at,), waiting, x_at = pointers((acc,)), pointers((results, reals, ends)), pointers(x)
         how = (pointers(affine), pointers(residual), pointers(out))
         for segment in range(begin, end):
             acc[:] = -np.inf if ptr[segment] < ptr[segment + 1] else 0.0
             for row in range(ptr[segment], ptr[segment + 1]):
                 _add_row(acc_at, row, x_at)
             _finish_segment(acc_at, segment, x_at, how, waiting)
-        hold((acc, results, reals))
+        hold((acc, results, reals, ends))
 
 
 def segment_reduce(x: Codes, ptr: Tensor, mode: str, epilogue: Epilogue) -> Codes | Tensor:
