@@ -30,7 +30,8 @@ from dqrun.nn.build import build_model, reads_edge_features, reads_edge_weights,
 GRAPHS = ("powerlaw", "zinc", "reddit_binary")
 NODES, EDGES, CHANNELS, CLASSES = 200_000, 2_000_000, 128, 40  # of powerlaw
 ZINC_GRAPHS = 10_000
-WIDTHS = ("int8", "int4")
+WIDTHS = {"int8": 8, "int8-row": 8, "int4": 4, "int4-row": 4, "int2": 2, "int2-row": 2}
+"""The programs, as `QuantConfig.label` names them, with ranges of tensors and of rows, and their bits."""
 
 
 @dataclass(frozen=True)
@@ -95,11 +96,12 @@ class Workload:
         return cls(config, features.gather(node_index), structure, shapes)
 
     def network(self, quant: str) -> GNN:
-        """The network at a bit-width; weights are the same at all, ranges and batch statistics those of the graph."""
-        widths = {"fp32": None, "int8": 8, "int4": 4}[quant]
-        bits = replace(self.config.quant, bits=widths, weight_bits=widths, activation_bits=widths)
+        """The network of one of WIDTHS, or "fp32"; weights are the same for all, ranges and statistics those of the
+        graph."""
+        bits, ranges = WIDTHS.get(quant), "row" if quant.endswith("-row") else "tensor"
+        config = replace(self.config.quant, bits=bits, weight_bits=bits, activation_bits=bits)
         torch.manual_seed(0)
-        model = build_model(replace(self.config, quant=bits), **self.shapes)
+        model = build_model(replace(self.config, quant=replace(config, activation_granularity=ranges)), **self.shapes)
         with torch.no_grad(), kernels.use("auto"):
             for module in model.modules():
                 if isinstance(module, torch.nn.BatchNorm1d):

@@ -63,9 +63,9 @@ def test_all_variants_and_fields(
         "pyg_fp32_csr",
         "pyg_bf16",
         "fp32",
-        "int8",
-        "int4",
+        *inference.WIDTHS,
     ]
+    assert set(inference.WIDTHS) == {f"int{bits}{rows}" for bits in (8, 4, 2) for rows in ("", "-row")}
     assert lines["pyg_fp32_edge_index"]["speedup_vs_pyg_edge_index"] == 1.0
     assert lines["fp32"]["speedup_vs_own_fp32"] == 1.0
     assert all(line["run_seconds"] > 0 and line["peak_bytes"] > 0 for line in lines.values())

@@ -259,7 +259,7 @@ def _emit_numbers(b: Builder) -> None:
 def _emit_codes(b: Builder) -> None:
     """codes[at + r * code_stride..] = clamp(rint((x - shift) * inverse) + zero, 0, top), x the row r.
 
-    That begins at first + r * stride. Arguments: x, first, rows, stride, count, ends, rule, codes, at, places between rows of codes.
+    That begins at first + r * stride. Arguments: x, first, rows, stride, count, ends, rule, codes, at, code_stride.
     """
     x, first, rows, stride, count, ends, rule, codes, at, code_stride = b.args
     zero, top = ir.Constant(FLOATS, [0.0] * LANES), b.splat(b.load(rule, I64(3), F32), LANES)
