@@ -102,10 +102,9 @@ class Progress:
     def _result(self, row: Mapping[str, Any]) -> str:
         left = self.meter.left() if self.meter is not None and not self.bars else ""
         judged = "" if row["test_metric"] is None else f"test {row['metric']} {row['test_metric']:.4f}, "
-        return (
-            f"{row['run_id']}: {judged}validation {row['val_metric']:.4f} "
-            f"at epoch {row['best_epoch']} of {row['epochs']}, {row['seconds']:.1f} s{integer_words(row)}{left}"
-        )
+        kept = f" at epoch {row['best_epoch']} of {row['epochs']}" if row["epochs"] else ", not trained"
+        words = f"{judged}validation {row['val_metric']:.4f}{kept}, {row['seconds']:.1f} s"
+        return f"{row['run_id']}: {words}{integer_words(row)}{left}"
 
     def close(self) -> None:
         """Takes the bars away."""

@@ -48,12 +48,15 @@ def network(*words: str) -> nn.Module:
     return model.eval()
 
 
-def test_a_warm_start_gives_what_training_gives(tmp_path: Path, one_thread: None) -> None:
+def test_a_warm_start_gives_what_training_gives(
+    tmp_path: Path, one_thread: None, capsys: pytest.CaptureFixture[str]
+) -> None:
     words = ["dataset.graphs=12", "model.hidden=8", "model.layers=2", "train.epochs=3", "train.batch_size=6"]
     words += ["protocol.trials=1", "threads=1", f"results.dir={tmp_path}", "model.norm=batch"]
     words += ["method=ptq", "method.calibrator=least_error", "quant=int4"]
     cold, warm = (load_configs([*words, *more])[0] for more in ([], ["train.warm_start=fp32"]))
-    assert run_all([cold, warm], quiet=True) == 0
+    assert run_all([cold, warm]) == 0
+    assert ", not trained, " in capsys.readouterr().err
     rows = pd.read_csv(tmp_path / "trials.csv").set_index("warm_start")
     metrics = ["train_metric", "val_metric", "test_metric"]
     quantised = rows[rows["method"] == "ptq"]
