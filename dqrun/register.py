@@ -165,6 +165,7 @@ method = Registry(
         "pact": Entry("dqrun.methods.pact:Pact", "dqrun.methods.pact:PactConfig"),
         "ptq": Entry("dqrun.methods.ptq:Ptq", "dqrun.methods.ptq:PtqConfig"),
         "qlr": Entry("dqrun.methods.qlr:Qlr", "dqrun.methods.qlr:QlrConfig"),
+        "sgquant": Entry("dqrun.methods.sgquant:Sgquant", "dqrun.methods.sgquant:SgquantConfig"),
         "topgq": Entry("dqrun.methods.topgq:TopGq", "dqrun.methods.topgq:TopGqConfig"),
     },
 )

@@ -108,6 +108,10 @@ class MethodConfig:
         """What a row says of the method's settings: values for columns of `Row`."""
         return {"method": self.name, "estimator": self.estimator, "observer": self.observer.label}
 
+    def dimensions_in(self, run: RunConfig) -> list[Dimension]:
+        """`dimensions`, where some depend on the rest of a quantised run."""
+        return self.dimensions()
+
     def dimensions(self) -> list[Dimension]:
         """What `dqrun tune` may vary, with ranges around the present values."""
         tails = [name for name in OBSERVERS if getattr(self, name).tail]

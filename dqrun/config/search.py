@@ -19,6 +19,8 @@ class Dimension:
     log: bool = True
     zero_below: float = 0.0
     """A smaller value stands for 0, which no logarithmic range holds."""
+    whole: bool = False
+    """Whole numbers only."""
     share_of: str = ""
     """The value is a share of that field's, so that it can't exceed it."""
 

@@ -60,7 +60,7 @@ class Method:
     """
 
     learns_widths: ClassVar[bool] = False
-    """Whether widths are a result of training: a configuration alone does not say them."""
+    """Whether widths are a result of training or of data: a configuration alone does not say them."""
 
     def __init__(self, config: MethodConfig, layers: int = 1) -> None:
         """`config`: of the class that is registered with the method. `layers`: message-passing layers."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from dqrun.composition.arguments import VerbParser
@@ -14,6 +15,8 @@ def main(argv: Sequence[str]) -> int:
     options = build_parser().parse_intermixed_args(list(argv))
     if options.trials < 1:
         raise ConfigError.rule("--trials", "be >= 1", options.trials)
+    if not 0 <= options.bits_weight < math.inf:
+        raise ConfigError.rule("--bits-weight", "be >= 0 and finite", options.bits_weight)
     for word in options.overrides:
         if word.startswith("~"):
             raise ConfigError(f"{word} can't be put into a preset: write what you want instead")
@@ -36,6 +39,13 @@ def build_parser() -> VerbParser:
         "--search",
         metavar="LIST",
         help=f"what to vary (default: all of {','.join(known_settings())} that have an effect)",
+    )
+    parser.add_argument(
+        "--bits-weight",
+        type=float,
+        default=0.0,
+        metavar="W",
+        help="what a bit of the mean width of activations costs, in units of the metric, e.g. 0.01 (default: 0)",
     )
     parser.add_argument("--config-dir", metavar="DIR", help="a folder with groups of your own; gets the presets too")
     parser.add_argument(

@@ -40,7 +40,7 @@ class SearchProgress(Progress):
     def tried(self, search: Search, tried: Tried) -> None:
         """One line per setting."""
         best = search.best()
-        shown = "failed" if tried.value is None else f"validation {search.task.metric} {tried.value:.4f}"
+        shown = "failed" if tried.value is None else f"validation {search.objective} {tried.value:.4f}"
         top = "" if best is None or best.value is None else f", best {best.value:.4f} (trial {best.number})"
         self.say(f"{search.name}: trial {tried.number}, {len(search.tried())} of {search.budget}: {shown}{top}")
 
@@ -63,7 +63,7 @@ def run_command(options: argparse.Namespace, argv: list[str]) -> int:
     names = None if options.search is None else options.search.split(",")
     spaces = [space_of(job.config, names) for job in jobs]
     searches = [
-        Search(job, space, options.trials, user_path(job.config.results.dir) / "tune")
+        Search(job, space, options.trials, user_path(job.config.results.dir) / "tune", options.bits_weight)
         for job, space in zip(jobs, spaces, strict=True)
     ]
     progress = SearchProgress(options.quiet)

@@ -15,7 +15,7 @@ from dqrun.durable import clear_parts, write_text
 from dqrun.errors import ConfigError, DqrunError, ResultsError
 from dqrun.runs.protocol import INCIDENTAL, cell_hash, trials
 from dqrun.runs.provenance import git_revision, versions
-from dqrun.tune.space import get
+from dqrun.tune.space import get, stated
 from dqrun.tune.study import Search, Tried
 
 STATED = ("dataset", "model", "quant", "method", "plan")
@@ -29,7 +29,9 @@ def write_preset(search: Search, best: Tried, folder: Path, command: list[str]) 
     """
     path = folder / "experiment" / f"{search.name}.yaml"
     tree: dict[str, Any] = {"defaults": _defaults(search.job)}
-    for name, value in {**_typed(search.job), **best.values}.items():
+    chosen = search.config_of(best.number)
+    found = {stated(name): get(chosen, stated(name)) for name in best.values}
+    for name, value in {**_typed(search.job), **found}.items():
         _put(tree, name.split("."), value)
     text = f"# @package _global_\n{_provenance(search, best, command)}{OmegaConf.to_yaml(tree)}"
     try:
@@ -73,7 +75,7 @@ def _put(tree: dict[str, Any], parts: list[str], value: Any) -> None:
 
 def _provenance(search: Search, best: Tried, command: list[str]) -> str:
     tried = search.tried()
-    metric, default = search.task.metric, tried[0].value
+    metric, default = search.objective, tried[0].value
     known = versions()
     count = len(trials(search.config.protocol))
     lines = [

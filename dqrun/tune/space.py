@@ -31,14 +31,14 @@ def space_of(config: RunConfig, names: Sequence[str] | None = None) -> list[Dime
     offered = [
         *(trained if config.method.fine_tunes or not config.starts_warm else []),
         around("dropout", ("model.dropout",), 0.0, 0.7, config.model.dropout, log=False),
-        *([] if config.quant.is_fp32 else config.method.dimensions()),
+        *([] if config.quant.is_fp32 else config.method.dimensions_in(config)),
     ]
     known = known_settings()
     for name in names or ():
         if name not in known:
             hint = suggestion(name, known)
             raise ConfigError(f"--search must name settings among {', '.join(known)}, got {name!r}{hint}")
-    return [dimension for dimension in offered if names is None or dimension.name in names]
+    return [dimension for dimension in offered if names is None or dimension.name.partition(".")[0] in names]
 
 
 def known_settings() -> list[str]:
@@ -58,6 +58,9 @@ def values_of(space: Sequence[Dimension], parameters: Mapping[str, float], confi
     values: dict[str, float] = {}
     for dimension in space:
         value = parameters[dimension.name]
+        if dimension.whole:
+            values.update(dict.fromkeys(dimension.fields, int(value)))
+            continue
         if dimension.share_of:
             value *= values.get(dimension.share_of, get(config, dimension.share_of))
         value = 0.0 if value < dimension.zero_below else float(f"{value:.4g}")
@@ -68,12 +71,27 @@ def values_of(space: Sequence[Dimension], parameters: Mapping[str, float], confi
 def get(config: Any, name: str) -> Any:
     """The value of a dotted field."""
     for part in name.split("."):
-        config = config[part] if isinstance(config, dict) else getattr(config, part)
+        if isinstance(config, list):
+            config = config[int(part)]
+        else:
+            config = config[part] if isinstance(config, dict) else getattr(config, part)
     return config
 
 
+def stated(name: str) -> str:
+    """The field that a preset states for a dotted name: a list, where the name is that of an element."""
+    return ".".join(part for part in name.split(".") if not part.isdecimal())
+
+
 def with_values(config: Any, values: Mapping[str, Any]) -> Any:
-    """A copy of a configuration with other values of some dotted fields; raises KeyError for an unknown field."""
+    """A copy of a configuration with other values of some dotted fields; raises KeyError for an unknown field.
+
+    `FIELD.I` is element I of a list of numbers, which gets zeros where it is shorter.
+    """
+    if isinstance(config, list):
+        indices = {int(index): value for index, value in values.items()}
+        size = max(len(config), *(index + 1 for index in indices))
+        return [indices.get(i, config[i] if i < len(config) else 0) for i in range(size)]
     known = {field.name for field in fields(config)}
     changes: dict[str, Any] = {}
     for name, value in values.items():

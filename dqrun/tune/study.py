@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from dqrun.composition.compose import Job
 from dqrun.config import ResultsConfig, RunConfig
@@ -39,16 +40,26 @@ class Tried:
 class Search:
     """A study over one configuration. Equal configuration, space and protocol: the same study, which goes on."""
 
-    def __init__(self, job: Job, space: Sequence[Dimension], budget: int, folder: Path) -> None:
+    def __init__(
+        self, job: Job, space: Sequence[Dimension], budget: int, folder: Path, bits_weight: float = 0.0
+    ) -> None:
+        """`bits_weight`: what a bit of the mean width of activations costs, in units of the metric."""
         self._optuna = require("optuna", "tune", "dqrun tune")
         self._optuna.logging.set_verbosity(self._optuna.logging.WARNING)
         self.job, self.space, self.budget, self.folder = job, list(space), budget, folder
         self.config = replace(job.config, results=ResultsConfig(dir=str(folder)))
         self.task = Task.of(self.config.dataset)
-        self.name = study_name(self.config, self.space)
+        self.bits_weight = bits_weight
+        self.name = study_name(self.config, self.space, bits_weight)
         self.rounds = Rounds(folder, self.name, self.space)
         self._asked: list[Settings] = []
         self._ended: dict[int, Tried] = {}
+
+    @property
+    def objective(self) -> str:
+        """What is optimised: the metric, or it and the price of its bits."""
+        price = f" {'-' if self.task.higher_is_better else '+'} {self.bits_weight:g} average_bits"
+        return self.task.metric + (price if self.bits_weight else "")
 
     @property
     def left(self) -> int:
@@ -80,7 +91,7 @@ class Search:
         optuna, known = self._optuna, len(self._asked)
         sign = "maximize" if self.task.higher_is_better else "minimize"
         study = optuna.create_study(direction=sign)
-        ranges = {d.name: optuna.distributions.FloatDistribution(d.low, d.high, log=d.log) for d in self.space}
+        ranges = {dimension.name: self._range(dimension) for dimension in self.space}
         states = optuna.trial.TrialState
         for tried, settings in zip(self.tried(), self._asked, strict=True):
             state = states.FAIL if tried.value is None else states.COMPLETE
@@ -94,6 +105,13 @@ class Search:
             study.sampler = optuna.samplers.TPESampler(seed=number, n_startup_trials=startup)
             new.append(study.ask(ranges).params)
         return new
+
+    def _range(self, dimension: Dimension) -> Any:
+        """A dimension as Optuna wants it."""
+        known = self._optuna.distributions
+        if dimension.whole:
+            return known.IntDistribution(int(dimension.low), int(dimension.high))
+        return known.FloatDistribution(dimension.low, dimension.high, log=dimension.log)
 
     def values(self, number: int) -> dict[str, float]:
         """Field values of settings; none for the first, which are the defaults to the last digit."""
@@ -115,9 +133,21 @@ class Search:
             if len(found) < len(rows):
                 return None
             failed = any(row["status"] != "done" for row in found)
-            value = None if failed else sum(row["val_metric"] for row in found) / len(found)
+            value = None if failed else sum(self._value(row) for row in found) / len(found)
             self._ended[number] = Tried(number, self.values(number), value)
         return self._ended[number]
+
+    def _value(self, row: Mapping[str, Any]) -> float:
+        """The validation metric of a finished trial, less the price of its bits, which are unknown in few networks."""
+        metric: float = row["val_metric"]
+        if not self.bits_weight:
+            return metric
+        if row["average_bits"] is None:
+            raise ResultsError(
+                f"{row['run_id']} has no average_bits: --bits-weight needs networks whose costs are known"
+            )
+        sign = -1 if self.task.higher_is_better else 1
+        return metric + sign * self.bits_weight * float(row["average_bits"])
 
     def tell(self, number: int) -> Tried:
         """The result of settings that were tried; raises ResultsError where that could not be recorded."""
@@ -138,12 +168,13 @@ class Search:
         return min(found, key=lambda tried: (sign * (tried.value or 0.0), tried.number), default=None)
 
 
-def study_name(config: RunConfig, space: Sequence[Dimension]) -> str:
+def study_name(config: RunConfig, space: Sequence[Dimension], bits_weight: float) -> str:
     """A readable name, unique by a hash of all that determines the result of a search."""
     parts = {
         "cell": cell_hash(config, fingerprint(config.dataset)),
         "trials": [asdict(trial) for trial in trials(config.protocol)],
         "space": [asdict(dimension) for dimension in space],
+        "bits_weight": bits_weight,
     }
     digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:8]
     words = [config.dataset.name, config.model.name, config.quant.label, canonical(config).method.name, digest]

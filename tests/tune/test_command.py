@@ -154,3 +154,29 @@ def test_any_launcher_will_do(tmp_path: Path) -> None:
     assert tune(tmp_path / "plain", *words) == 0
     assert tune(tmp_path / "parallel", *words, "launcher=parallel", "jobs=1") == 0
     assert rows(tmp_path / "plain" / "tune") == rows(tmp_path / "parallel" / "tune")
+
+
+def test_widths_are_searched_with_a_price_for_bits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Among settings of one accuracy the narrowest is the best; the preset states lists, and reproduces the trial."""
+    words = ["method=sgquant", "quant.activation_granularity=row", "model=gcn", f"results.dir={tmp_path}"]
+    small = [word for word in SMALL if not word.startswith("method=")]
+    search = ["--trials", "4", "--search", "feature_bits,layer_bits,bucket_bits", "--bits-weight", "10"]
+    assert main(["tune", *small, *words, *search]) == 0
+    said = capsys.readouterr()
+    assert "validation accuracy - 10 average_bits" in said.err
+    paths = (tmp_path / "tune" / "runs").glob("*/row.json")
+    found = [json.loads(path.read_text()) for path in paths]
+    values = [row["val_metric"] - 10 * row["average_bits"] for row in found]
+    best = found[values.index(max(values))]
+    assert best["average_bits"] == min(row["average_bits"] for row in found)
+    ((name, text),) = presets(tmp_path).items()
+    assert "bucket_bits:\n  - " in text and "by validation accuracy - 10 average_bits" in text
+    configs = ["--config-dir", str(tmp_path / "tune" / "configs"), f"experiment={name}"]
+    assert main([*configs, "threads=1", f"results.dir={tmp_path}", "-q"]) == 0
+    assert rows(tmp_path)[best["run_id"]]["val"] == best["val_metric"]
+
+
+@pytest.mark.parametrize("weight", ["-1", "nan", "inf"])
+def test_a_price_that_is_none(weight: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["tune", "--bits-weight", weight]) == 2
+    assert f"--bits-weight must be >= 0 and finite, got {float(weight)}" in capsys.readouterr().err

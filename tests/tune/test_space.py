@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from dqrun.composition.compose import load_configs
 from dqrun.config import RunConfig
 from dqrun.errors import ConfigError
-from dqrun.tune.space import get, space_of, values_of, with_values
+from dqrun.tune.space import get, space_of, stated, values_of, with_values
 
 
 def config_of(*overrides: str) -> RunConfig:
@@ -53,6 +53,25 @@ def test_every_draw_is_a_valid_configuration(data: st.DataObject) -> None:
         changed = with_values(config, values)
         changed.validate()
         assert {name: get(changed, name) for name in values} == values
+
+
+def test_widths_of_layers_and_buckets_are_whole_and_elements_of_lists() -> None:
+    words = ["model=gat", "model.layers=3", "quant=int4", "quant.activation_granularity=row", "method=sgquant"]
+    config = config_of(*words, "method.layer_bits=[1]", "method.limits=[5]")
+    space = {
+        dimension.name: dimension for dimension in space_of(config, ["attention_bits", "layer_bits", "bucket_bits"])
+    }
+    layers, buckets = [f"layer_bits.{i}" for i in range(3)], ["bucket_bits.0", "bucket_bits.1"]
+    assert list(space) == ["attention_bits", *layers, *buckets]
+    assert [dimension.default for dimension in space.values()] == [8, 1, 0, 0, 0, 0]
+    values = values_of(list(space.values()), dict.fromkeys(space, 2) | {"layer_bits.1": -3}, config)
+    changed = with_values(config, values)
+    changed.validate()
+    assert (changed.method.layer_bits, changed.method.bucket_bits) == ([2, -3, 2], [2, 2])
+    assert {name: get(changed, name) for name in values} == values
+    assert all(type(value) is int for value in values.values())
+    assert [stated(name) for name in values][:2] == ["method.attention_bits", "method.layer_bits"]
+    assert config.method.layer_bits == [1]
 
 
 def test_a_small_weight_decay_is_none() -> None:
