@@ -71,18 +71,16 @@ class _Local(torch.autograd.Function):
     ) -> Tensor:
         qmax = torch.exp2(bits - 1 if signed else bits) - 1
         s, q = (each[row] if row is not None else reference.of_rows(each, x) for each in (scale, qmax))
-        size = torch.floor(x.abs() / s + 0.5)
-        kept = torch.minimum(size, q) if signed else torch.where(x > 0, torch.minimum(size, q), 0.0)
-        y = torch.sign(x) * s * kept
-        inside = size <= q if signed else (size <= q) & (x >= 0)
+        low = -q if signed else torch.zeros_like(q)
+        code = torch.sign(x) * torch.floor(x.abs() * (1 / s) + 0.5)
+        kept = torch.clamp(code, low, q)
+        inside, y = kept == code, kept * s
         if ctx.needs_input_grad[1] or ctx.needs_input_grad[2]:
-            error = y - x
-            sign = torch.sign(error)
-            outward = torch.where(inside | ((x < 0) & (not signed)), 0.0, sign * torch.sign(x))
-            of_scale = torch.where(inside, sign * error / s, outward * q)
-            of_bits = outward * s * (q + 1) * math.log(2)
-            slopes = [_mean_of_rows(each, row, scale.numel(), columns) for each in (of_scale, of_bits)]
-            ctx.slopes = slopes
+            sign = torch.sign(y - x)
+            end = torch.where(~inside & ((x > 0) | signed), sign * torch.sign(x), 0.0)
+            of_scale = torch.where(inside, sign * (y - x) / s, end * q)
+            slopes = of_scale, end * s * (q + 1) * math.log(2)
+            ctx.slopes = [_mean_of_rows(each, row, scale.numel(), columns) for each in slopes]
         ctx.save_for_backward(inside)
         return y
 

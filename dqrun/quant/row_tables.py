@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from dqrun import kernels
 from dqrun.errors import DataError
+from dqrun.kernels.combine import values_of
 from dqrun.kernels.row_widths import fake_quantize_local
 from dqrun.quant.row_widths import RowWidths, whole_bits
 from dqrun.quant.scales import Phase, Quantizable
@@ -46,11 +47,10 @@ class RowTable(RowWidths):
     def observe(self, tensor: Quantizable[object], phase: Phase) -> bool:
         if not self.training:
             return False
-        low, high = (each.flatten() for each in kernels.row_extremes(tensor.x, 0))
         if self.spec.signed and not self.signed:
-            self.signed.copy_((low < 0).any())
+            self.signed.copy_((values_of(tensor.x) < 0).any())
         if not self.ready:
-            sizes = torch.maximum(-low, high)
+            sizes = _sizes(tensor.x)
             if bool((sizes > 0).any()):
                 self.log_scale.copy_((self._first_sizes(sizes) / self._qmax(self.bits)).log())
         return True
@@ -79,6 +79,12 @@ class RowTable(RowWidths):
         raise NotImplementedError
 
 
+def _sizes(x: kernels.Rows) -> Tensor:
+    """max |x| of each row, float32 [N]."""
+    low, high = (each.flatten() for each in kernels.row_extremes(x, 0))
+    return torch.maximum(-low, high)
+
+
 class NodeTable(RowTable):
     """A pair for each node of the one graph that is trained on. Other graphs have no pairs."""
 
@@ -101,8 +107,7 @@ class NearestTable(RowTable):
 
     @torch.no_grad()
     def _pairs_of(self, x: kernels.Rows, scale: Tensor, bits: Tensor) -> Tensor:
-        low, high = (each.flatten() for each in kernels.row_extremes(x, 0))
-        sizes = torch.maximum(-low, high)
+        sizes = _sizes(x)
         reach, order = (scale * (torch.exp2(whole_bits(bits) - self.signed.to(bits.dtype)) - 1)).sort(stable=True)
         above = torch.searchsorted(reach, sizes).clamp(max=reach.numel() - 1)
         below = (above - 1).clamp(min=0)

@@ -44,7 +44,7 @@ def test_the_local_gradient_is_that_of_the_rows_own_error(signed: bool) -> None:
     place = torch.floor(v.abs() / s + 0.5)
     outside = place > qmax
     r = torch.sign(y.detach() - v)
-    within = (place <= qmax) & ((v >= 0) | signed)
+    within = (place <= qmax) & ((v >= 0) | signed | (place == 0))
     of_scale = torch.where(within, r * (y.detach() - v) / s, 0.0) + torch.where(
         outside & ((v >= 0) | signed), r * torch.sign(v) * qmax, 0.0
     )
