@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from dqrun.kernels import R
 from dqrun.kernels.combine import weighted_sum
 from dqrun.quant.quantizer import Quantizer
-from dqrun.quant.rounding import Rounding
+from dqrun.quant.rounding import Flip, Rounding
 from dqrun.quant.scales import Phase, Quantizable, ScaleProvider
+from dqrun.quant.spec import Scales
 
 T = TypeVar("T")
 SEARCHED = -1
@@ -39,7 +40,7 @@ class Mixture(Quantizer):
         """`candidates`: of one site, by width."""
         nn.Module.__init__(self)
         self.candidates = nn.ModuleList(candidates)
-        self.protects, self.name = candidates[0].protects, candidates[0].name
+        self.protects, self.name, self.centring = candidates[0].protects, candidates[0].name, None
         self.phase = Phase.QUANTIZE
         self.temperature, self.generator = temperature, generator
         self.preference = nn.Parameter(torch.zeros(len(candidates)))
@@ -92,6 +93,12 @@ class Mixture(Quantizer):
 
     def round(self, x: R) -> R:
         return self.preferred.round(x)
+
+    def encode(self, x: Tensor) -> tuple[Tensor, Scales]:
+        return self.preferred.encode(x)
+
+    def flipped(self, x: Tensor, flip: Flip) -> Tensor:
+        return self.preferred.flipped(x, flip)
 
     def _weights(self) -> Tensor:
         if self.temperature is None or not self.training:

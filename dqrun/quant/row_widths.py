@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from dqrun import kernels
-from dqrun.errors import DataError
+from dqrun.errors import ConfigError, DataError
 from dqrun.kernels.combine import values_of, with_values
 from dqrun.kernels.row_widths import fake_quantize_row_widths, mean_error_of_rows
 from dqrun.quant.rounding import UniformRounding
@@ -58,7 +58,7 @@ class RowWidths(ScaleProvider):
         return taken
 
     def forward(self, tensor: Quantizable[object]) -> Scales:
-        raise NotImplementedError("rows that differ in width are rounded by `rounded`")
+        raise ConfigError("rows that differ in width have no scales of one grid: `rounded` rounds them")
 
 
 class DegreeRange(RowWidths):
