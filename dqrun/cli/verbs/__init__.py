@@ -105,6 +105,13 @@ VERBS = {
         True,
         takes_plugins=True,
     ),
+    "robustness": Verb(
+        "dqrun.cli.verbs.robustness",
+        "wrong edges and features, flipped bits of weights: dqrun robustness RUN... --flips 1,10",
+        "no file was written",
+        True,
+        takes_plugins=True,
+    ),
     "tune": Verb(
         "dqrun.tune.cli",
         "searches settings by validation: dqrun tune [GROUP=OPTION ...] [--trials N]",

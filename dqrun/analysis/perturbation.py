@@ -1,0 +1,122 @@
+"""What a trained network is exposed to: wrong edges, wrong features, and flipped bits of its weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from dqrun.errors import ConfigError
+from dqrun.graphs import CSR, Batch, dense
+from dqrun.nn import GNN
+from dqrun.quant import Quantizer, Site, named_sites
+
+Perturb = Callable[[Batch, float, torch.Generator], Batch]
+
+
+def perturb_edges(batch: Batch, rate: float, generator: torch.Generator) -> Batch:
+    """A share `rate` of the edges, rounded down, get another source: a node of the same graph, drawn evenly.
+
+    Targets, and so in-degrees, stay, as do self-loops and what edges carry.
+    """
+    graph, csr = batch.graph, batch.graph.csr
+    moving = (csr.col != csr.row).nonzero().squeeze(1)
+    order = torch.randperm(moving.numel(), generator=generator)
+    chosen = moving[order[: int(rate * moving.numel())]]
+    of_graph = graph.batch[csr.row[chosen]].long()
+    first, size = graph.node_ptr[of_graph], graph.node_ptr.diff()[of_graph]
+    drawn = torch.rand(chosen.numel(), generator=generator, dtype=torch.float64)
+    source = csr.col.clone()
+    source[chosen] = first + (drawn * size).long()
+    moved = CSR.from_edge_index(torch.stack([source, csr.row]), graph.num_nodes)  # targets ascend: the order stays
+    return replace(batch, graph=replace(graph, csr=moved))
+
+
+def perturb_features(batch: Batch, rate: float, generator: torch.Generator) -> Batch:
+    """Each number of the features is with probability `rate` that of another node in the same channel.
+
+    So each channel keeps its values; a bag of words loses words and gets others. Categories are exchanged likewise.
+    """
+    x = dense(batch.x)
+    others = torch.randint(x.size(0), x.shape, generator=generator)
+    drawn = torch.rand(x.shape, generator=generator) < rate
+    return replace(batch, x=torch.where(drawn, x.gather(0, others), x))
+
+
+PERTURBATIONS: dict[str, Perturb] = {"edges": perturb_edges, "features": perturb_features}
+
+
+@dataclass(frozen=True)
+class WeightBits:
+    """The bits of the codes of a network's quantised weights. Raises ConfigError for a network that has none, or that
+    has a weight whose rounding has no codes."""
+
+    sites: tuple[tuple[Site, Tensor], ...]
+    total: int
+
+    @classmethod
+    def of(cls, model: GNN) -> WeightBits:
+        """Counts them."""
+        sites = tuple(_quantised_weights(model))
+        if not sites:
+            raise ConfigError("it has no quantised weights whose bits could be flipped: leave --flips out")
+        counted: list[int] = []
+
+        def count(codes: Tensor, bits: int) -> Tensor:
+            counted.append(codes.numel() * bits)
+            return codes
+
+        for site, weight in sites:
+            _quantizer(site).flipped(weight, count)
+        return cls(sites, sum(counted))
+
+    def number(self, amount: float) -> int:
+        """How many bits an amount is: a share of all where it is below 1, else the number itself.
+
+        Raises ConfigError for more than there are.
+        """
+        number = round(amount * self.total) if amount < 1 else int(amount)
+        if number > self.total:
+            raise ConfigError.rule("--flips", f"be at most the {self.total} bits of the weights", number)
+        return number
+
+    @contextmanager
+    def flipped(self, number: int, generator: torch.Generator) -> Iterator[None]:
+        """The network with this number of distinct bits flipped, drawn evenly from all; afterwards it is as before."""
+        chosen = torch.randperm(self.total, generator=generator)[:number].sort().values
+        passed = 0
+
+        def flip(codes: Tensor, bits: int) -> Tensor:
+            nonlocal passed
+            first, passed = passed, passed + codes.numel() * bits
+            own = chosen[(chosen >= first) & (chosen < passed)] - first
+            changed = codes.flatten().clone()
+            for bit in range(bits):
+                changed[own[own % bits == bit] // bits] ^= 1 << bit
+            return changed.view_as(codes)
+
+        hooks = []
+        for site, weight in self.sites:
+            value = _quantizer(site).flipped(weight, flip)
+            hooks.append(site.register_forward_hook(lambda module, given, output, value=value: value))
+        try:
+            yield
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+
+def _quantizer(site: Site) -> Quantizer:
+    assert site.quantizer is not None
+    return site.quantizer
+
+
+def _quantised_weights(model: GNN) -> Iterator[tuple[Site, Tensor]]:
+    modules = dict(model.named_modules())
+    for name, site in named_sites(model):
+        if site.is_weight and site.quantizer is not None:
+            owner, _, parameter = name.rpartition(".")
+            yield site, getattr(modules[owner], parameter).detach()
