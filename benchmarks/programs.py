@@ -33,7 +33,8 @@ from dqrun.integer import Program
 from dqrun.integer.lower import lower
 from dqrun.integer.operations import INPUT, LOGITS, Attention, Value
 from dqrun.integer.simulation import simulate
-from dqrun.kernels.integer import Codes
+from dqrun.integer.sites import TrainedSites
+from dqrun.kernels.integer import Codes, RowGrid, quantize
 from dqrun.nn import GNN
 from dqrun.quant import named_sites
 from dqrun.runs.model_file import load_features, load_model
@@ -59,19 +60,22 @@ class Count:
 
 
 @contextmanager
-def recorded(model: GNN) -> Iterator[dict[str, Tensor]]:
+def recorded(model: GNN) -> Iterator[dict[str, Codes]]:
     """Stored codes of each activation site of the float32 network, as it runs."""
-    codes: dict[str, Tensor] = {}
+    codes: dict[str, Codes] = {}
+    trained = TrainedSites(model)
 
-    def hook(name: str, quantizer: nn.Module) -> Callable[..., None]:
-        def keep(module: nn.Module, arguments: object, y: Tensor) -> None:
-            scale, zero_point, _ = quantizer.fixed_scales()
-            codes[name] = torch.round(y / scale).int() + zero_point - quantizer.spec.qmin
+    def hook(name: str) -> Callable[..., None]:
+        grid = trained.grid(name)
+
+        def keep(module: nn.Module, arguments: tuple[Tensor, ...], y: Tensor) -> None:
+            x = arguments[0] if isinstance(grid, RowGrid) else y  # what is rounded once gives the same codes again
+            codes[name] = quantize(dense(x), grid)
 
         return keep
 
     sites = [(name, site) for name, site in named_sites(model) if site.quantizer is not None and not site.is_weight]
-    handles = [site.register_forward_hook(hook(name, site.quantizer)) for name, site in sites]
+    handles = [site.register_forward_hook(hook(name)) for name, site in sites]
     yield codes
     for handle in handles:
         handle.remove()
@@ -86,14 +90,14 @@ def in_float64(program: Program) -> Program:
     return replace(program, operations=tuple(operations))
 
 
-def by_operation(program: Program, batch: Batch, codes: dict[str, Tensor], count: Count) -> None:
+def by_operation(program: Program, batch: Batch, codes: dict[str, Codes], count: Count) -> None:
     """Runs each operation on the network's own codes."""
     values: dict[str, Value] = {INPUT: dense(batch.x)}
     for operation in program.operations:
         result = operation.run(values, batch.graph)
         if operation.target != LOGITS:
-            count.add(result, codes[operation.target])
-            values[operation.target] = Codes.of(codes[operation.target], result.grid)
+            count.add(result, codes[operation.target].unpack().int())
+            values[operation.target] = codes[operation.target]
 
 
 @torch.no_grad()
@@ -111,7 +115,7 @@ def parity(model: GNN, config: RunConfig, data: TrialData) -> dict[str, Any]:
         values, simulation = program.trace(x, batch.graph), simulate(model, x, batch.graph)
         values64 = exact.trace(x, batch.graph)
         for name, expected in codes.items():
-            whole.add(values[name], expected)
+            whole.add(values[name], expected.unpack().int())
             simulated.add(values64[name], simulation.codes[name])
         by_operation(program, batch, codes, single)
         ties += simulation.tie != ""
