@@ -2,9 +2,10 @@
 
 `python benchmarks/c_export.py RESULTS_DIR... [--json FILE]`, for runs of `plan=integer`; `benchmarks/tables.py` makes
 the table of docs/c_export.md from the file. Bytes: `arm-none-eabi-size` of the object file that `-mcpu=cortex-m4 -Os`
-makes (text with constants, static memory), for graphs up to the largest of the dataset. Time: all test graphs one after
-the other, on one thread, the median of interleaved rounds: C (`-O3`, this machine), the Python engine, and the float32
-network in PyG's layers. Features are codes for C, floats for the others; edges are in order for the engine, not for C.
+makes (text with constants, static memory), for graphs up to the largest of the test data. Time: all test graphs one
+after the other, on one thread, the median of interleaved rounds, in CPU time, which other processes disturb least: C
+(`-O3`, this machine), the Python engine, and the float32 network in PyG's layers. Features are codes for C, floats for
+the others; edges are in order for the engine, not for C.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import json
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,7 +25,7 @@ from torch import Tensor
 
 from dqrun.bench.machine import describe
 from dqrun.bench.peers import PyGNetwork
-from dqrun.bench.timing import interleaved, medians
+from dqrun.bench.timing import medians, set_threads
 from dqrun.cli.verbs.exporting import Export
 from dqrun.graphs import Graph, dense
 from dqrun.integer.c import Library, Limits, write_library
@@ -33,7 +35,8 @@ from dqrun.runs.row import read_row
 
 ARM = ("-std=c99", "-mcpu=cortex-m4", "-mthumb", "-ffreestanding", "-Os", "-c")
 FAST = ("-std=c99", "-O3")
-ROUNDS = 15
+ROUNDS = 9
+Step = Callable[[], object]
 One = tuple[Tensor, Graph]
 
 
@@ -60,14 +63,25 @@ def microcontroller(library: Library, folder: Path) -> dict[str, int | None]:
     return {"flash": text + data, "ram": data + bss}
 
 
-def in_c(compiled: Compiled, given: list[One]) -> Callable[[int], object]:
+def interleaved(steps: list[Step]) -> list[list[float]]:
+    """CPU seconds of each round of each step, after one that does not count."""
+    seconds: list[list[float]] = [[] for _ in steps]
+    for i in range(ROUNDS + 1):
+        for step, found in zip(steps, seconds, strict=True):
+            started = time.process_time()
+            step()
+            found.extend([time.process_time() - started] if i else [])
+    return seconds
+
+
+def in_c(compiled: Compiled, given: list[One]) -> Step:
     """A round of the library over all graphs."""
     program = compiled.library.program
     first, calls = program.operations[0], []
     for x, graph in given:
         codes = x if isinstance(first, Lookup) else stored(first.run({"x": x}, graph))
         calls.append(compiled.prepared(codes, own_edges(graph.csr.edge_index, program.self_loops)))
-    return lambda i: [call() for call in calls]
+    return lambda: [call() for call in calls]
 
 
 def measure(folder: Path) -> dict[str, Any]:
@@ -82,12 +96,12 @@ def measure(folder: Path) -> dict[str, Any]:
         library = Library(export.program.with_epilogue("fixed"), limits, "net")
         write_library(library, Path(place))
         compiled = Compiled(library, Path(place), find_compiler() or "cc", FAST)
-        steps: list[Callable[[int], object]] = [
+        steps: list[Step] = [
             in_c(compiled, given),
-            lambda i: [export.program.run(x, graph) for x, graph in given],
-            lambda i: [peer(x, (edges,), graph.batch, 1) for x, edges, graph in pairs],
+            lambda: [export.program.run(x, graph) for x, graph in given],
+            lambda: [peer(x, (edges,), graph.batch, 1) for x, edges, graph in pairs],
         ]
-        seconds = medians(interleaved(steps, ROUNDS))
+        seconds = medians(interleaved(steps))
         bytes_ = microcontroller(library, Path(place))
     return {
         "run": f"{row['dataset']} {row['model'].upper()} {row['quant'].upper()}",
@@ -106,7 +120,7 @@ def main() -> None:
     parser.add_argument("folders", nargs="+", metavar="RESULTS_DIR")
     parser.add_argument("--json", type=Path, metavar="FILE")
     arguments = parser.parse_args()
-    torch.set_num_threads(1)
+    set_threads(1)
     found = []
     for path in sorted(path for folder in arguments.folders for path in Path(folder).glob("runs/*/model.safetensors")):
         found.append(measure(path.parent))
