@@ -26,7 +26,7 @@ from dqrun.analysis.rows import Configuration, Run, config_of
 from dqrun.analysis.select import choose, split_words
 from dqrun.analysis.study import CONFIGS, TRIALS, is_study, read_study
 from dqrun.analysis.study_page import write_page
-from dqrun.config import RunConfig
+from dqrun.config import LoaderConfig, RunConfig
 from dqrun.config.parts import part_type
 from dqrun.config.tasks import METRIC_COLUMNS
 from dqrun.data.fingerprint import fingerprint
@@ -55,6 +55,7 @@ CONFIG: dict[str, tuple[Any, str]] = {
     "quant.row_offset": ("integer", "no row had a range of its own"),
     "quant.row_scale": ("real", "no row had a range of its own"),
     "quant.group_size": (32, "no part of a row had a range of its own"),
+    "loader": (asdict(LoaderConfig()), "the one graph of a node task was one batch"),
     "plan.rules.*.headroom": (None, "ranges had no headroom"),
 }
 """Fields of the configuration that trials may lack, with the value that says what they did, and why."""

@@ -9,7 +9,19 @@ from dqrun.config.parts import chosen_names
 from dqrun.errors import ConfigError
 from dqrun.paths import user_path
 
-PUBLIC_GROUPS = ("dataset", "model", "quant", "method", "plan", "protocol", "train", "launcher", "experiment", "recipe")
+PUBLIC_GROUPS = (
+    "dataset",
+    "model",
+    "quant",
+    "method",
+    "plan",
+    "protocol",
+    "train",
+    "loader",
+    "launcher",
+    "experiment",
+    "recipe",
+)
 """The groups in the order in which help and documentation show them; a user's own groups follow."""
 
 OPTIONAL_GROUPS = ("experiment", "recipe")

@@ -7,6 +7,7 @@ unit and range; `docs/configuration.md` is generated from them.
 from dqrun.config.dataset import FEATURES as FEATURES
 from dqrun.config.dataset import DataConfig as DataConfig
 from dqrun.config.dataset import DatasetConfig as DatasetConfig
+from dqrun.config.loader import LoaderConfig as LoaderConfig
 from dqrun.config.method import ESTIMATORS as ESTIMATORS
 from dqrun.config.method import OBSERVER_UPDATES as OBSERVER_UPDATES
 from dqrun.config.method import MethodConfig as MethodConfig

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from dqrun import register
 from dqrun.config.dataset import DataConfig, DatasetConfig
+from dqrun.config.loader import LoaderConfig
 from dqrun.config.method import MethodConfig
 from dqrun.config.model import ModelConfig
 from dqrun.config.plan import PlanConfig
@@ -65,6 +66,7 @@ class RunConfig:
     plan: PlanConfig = field(default_factory=PlanConfig)
     protocol: ProtocolConfig = field(default_factory=ProtocolConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
+    loader: LoaderConfig = field(default_factory=LoaderConfig)
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     data: DataConfig = field(default_factory=DataConfig)
     results: ResultsConfig = field(default_factory=ResultsConfig)
@@ -85,7 +87,7 @@ class RunConfig:
 
     def validate(self) -> None:
         """Checks every field and the rules between fields; raises ConfigError with the first violation."""
-        for part in ("dataset", "model", "quant", "method", "plan", "protocol", "train", "data", "launcher"):
+        for part in ("dataset", "model", "quant", "method", "plan", "protocol", "train", "loader", "data", "launcher"):
             getattr(self, part).validate()
         require_one_of("track", self.track, TRACKERS)
         require_one_of("device", self.device, ("cpu", "cuda"))
@@ -100,6 +102,7 @@ class RunConfig:
         require_tags("tags", self.tags)
         if self.evaluate.engine == "integer":
             self._validate_integer()
+        self._validate_loader()
         if not self.quant.is_fp32:
             self.method.validate_in(self)
         brings_folds = self.dataset.source == "pyg" or self.dataset.source in register.dataset.added()
@@ -116,6 +119,19 @@ class RunConfig:
     def own_train(self) -> TrainConfig:
         """`train` as this run's own trials use it: after a warm start with the changes of `train.fine_tune`."""
         return replace(self.train, **self.train.fine_tune.changes) if self.starts_warm else self.train
+
+    def _validate_loader(self) -> None:
+        name, loader = "loader.name", self.loader
+        if loader.name == "full" and not loader.block:
+            return
+        require(is_node_task(self.dataset.task), name, f"be full, block=0, for {self.dataset.task}", loader.name)
+        require(self.device == "cpu", name, f"be full, block=0, for device={self.device}", loader.name)
+        is_layered = self.model.name not in register.model
+        require(is_layered, name, f"be full, block=0, for the whole network model={self.model.name}", loader.name)
+        if loader.name == "neighbor":
+            layers = self.model.layers
+            rule = f"hold {layers} numbers, one per layer (model.layers)"
+            require(len(loader.fanouts) == layers, "loader.fanouts", rule, loader.fanouts)
 
     def _validate_integer(self) -> None:
         name, quant, engine = "evaluate.engine", self.quant, self.evaluate.engine

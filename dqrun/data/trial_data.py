@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from dqrun.config import DatasetConfig
+from dqrun.config import DatasetConfig, LoaderConfig
 from dqrun.data.dataset import GraphDataset
 from dqrun.data.features import FeatureRule, Features
 from dqrun.data.packed import PackedGraphs
+from dqrun.data.pieces import Pieces
 from dqrun.data.splits import PARTS, Split
+from dqrun.data.stored_rows import stored
+from dqrun.errors import ConfigError
 from dqrun.graphs import Batch, Graph, sparse_if_few
 
 
@@ -34,7 +37,8 @@ class TrialData:
 
     Graph tasks: a batch holds `batch_size` graphs and all its rows count. Node tasks: `Batch.index` names the nodes of
     the part. With one graph it is the one batch. With several a batch holds `batch_size` of the graphs in which the
-    part has nodes; where parts are whole graphs, training never sees the others (inductive).
+    part has nodes; where parts are whole graphs, training never sees the others (inductive). `loader`: how the one
+    graph is cut for training (`Pieces`) and evaluation.
     """
 
     rule: FeatureRule
@@ -45,6 +49,8 @@ class TrialData:
     batch_size: int
     num_classes: int
     is_node_task: bool
+    loader: LoaderConfig = field(default_factory=LoaderConfig)
+    self_loops: bool = False
 
     @classmethod
     def build(
@@ -57,13 +63,19 @@ class TrialData:
         device: torch.device | str = "cpu",
         edge_weights: bool = False,
         edge_features: bool = False,
+        loader: LoaderConfig | None = None,
     ) -> TrialData:
         """Moves the dataset to `device` and resolves its features for this split.
 
         `self_loops`: whether layers want exactly one self-loop per node (GCN, GAT) or the raw edges (GIN).
-        `edge_weights`, `edge_features`: whether layers read them. Raises ConfigError for features that the dataset
-        does not have.
+        `edge_weights`, `edge_features`: whether layers read them. `loader`: how the one graph of a node task is cut;
+        None: not at all. Raises ConfigError for features that the dataset does not have, and for several graphs with a
+        loader that wants one.
         """
+        loader = loader or LoaderConfig()
+        if (loader.name != "full" or loader.block) and dataset.num_graphs > 1:
+            got = f"{dataset.name} has {dataset.num_graphs} graphs"
+            raise ConfigError.rule("loader.name", f"be full, block=0: {got}", loader.name)
         rule = FeatureRule.fit(dataset, split, config).reading(edge_weights, edge_features)
         packed = rule.structure(dataset, self_loops).to(device)
         moved = replace(
@@ -74,9 +86,9 @@ class TrialData:
             category=None if dataset.category is None else dataset.category.to(device),
         )
         parts = Split(*(part.to(device) for part in (split.train, split.val, split.test)))
-        return cls(
-            rule, rule.apply(moved), packed, moved.y, parts, batch_size, dataset.num_classes, dataset.is_node_task
-        )
+        features = stored(rule.apply(moved), loader.feature_store)
+        kind = dataset.num_classes, dataset.is_node_task
+        return cls(rule, features, packed, moved.y, parts, batch_size, *kind, loader, self_loops)
 
     @property
     def in_channels(self) -> int:
@@ -96,8 +108,9 @@ class TrialData:
 
     @property
     def num_nodes(self) -> int:
-        """Of the one graph of a node task; 0 where there are several graphs."""
-        return self.packed.num_nodes if self._is_one_graph else 0
+        """Of the one graph of a node task that is one batch; 0 where there are several graphs, or parts of one."""
+        at_once = self.loader.name == "full" and not self.loader.block
+        return self.packed.num_nodes if self._is_one_graph and at_once else 0
 
     @property
     def edge_channels(self) -> int:
@@ -119,7 +132,9 @@ class TrialData:
         return self.y[self.split.part(part)]
 
     def head(self) -> TrialData:
-        """The same data with at most one batch in each part; one graph has no more anyway."""
+        """The same data with at most one batch in each part; one graph has no more anyway, unless it is sampled."""
+        if self._is_one_graph and self.loader.name == "neighbor":
+            return replace(self, split=replace(self.split, train=self.split.train[: self.loader.batch_size]))
         if self._is_one_graph:
             return self
         return replace(self, split=Split(*(self._first(part) for part in PARTS)))
@@ -134,7 +149,9 @@ class TrialData:
     @property
     def steps_per_epoch(self) -> int:
         """Number of training batches of an epoch."""
-        return 1 if self._is_one_graph else len(self._chunks(self._graphs("train")))
+        if self._is_one_graph:
+            return 1 if self._pieces is None else self._pieces.steps_per_epoch
+        return len(self._chunks(self._graphs("train")))
 
     @property
     def _is_one_graph(self) -> bool:
@@ -155,12 +172,18 @@ class TrialData:
         A last batch of a single graph joins the batch before it: batch norm needs two rows.
         """
         if self._is_one_graph:
-            yield from self.batches("train")
+            yield from self.batches("train") if self._pieces is None else self._pieces.epoch(generator)
             return
         ids = self._graphs("train")
         order = torch.randperm(ids.numel(), generator=generator).to(ids.device)
         for chunk in self._chunks(ids[order]):
             yield self._batch(self._gather(chunk, "train"))
+
+    def calibration_batches(self) -> Iterator[Batch]:
+        """The training part once, in a fixed order, as training sees it: in samples where it is sampled."""
+        if not self._is_one_graph or self._pieces is None:
+            return self.batches("train")
+        return self._pieces.epoch(torch.Generator().manual_seed(0))
 
     def sample(self, count: int, generator: torch.Generator) -> Batch:
         """One batch of `count` training graphs (all, where there are no more), drawn by a CPU generator."""
@@ -170,6 +193,14 @@ class TrialData:
         ids = self._graphs("train")
         drawn = torch.randperm(ids.numel(), generator=generator)[:count]
         return self._batch(self._gather(ids[drawn.to(ids.device)], "train"))
+
+    def judged(self, part: str) -> Iterator[Batch]:
+        """The part for evaluation, as `batches`; the one graph to be passed in blocks where the loader says so."""
+        if not self.loader.block:
+            return self.batches(part)
+        graph, _ = self.packed.gather(self.packed.node_ptr.new_zeros(1))
+        index, block = self.split.part(part), self.loader.block
+        return iter([Batch(graph, torch.empty(0), self.y, index, self.features.gather, block)])
 
     def batches(self, part: str) -> Iterator[Batch]:
         """The part `train`, `val` or `test` once, in a fixed order."""
@@ -192,6 +223,14 @@ class TrialData:
         """The batch of a node task with one graph, without its index."""
         graph, node_index = self.packed.gather(self.packed.node_ptr.new_zeros(1))
         return Batch(graph, sparse_if_few(self.features.gather(node_index)), self.y)
+
+    @cached_property
+    def _pieces(self) -> Pieces | None:
+        """What cuts the one graph into batches; None: nothing."""
+        if self.loader.name == "full":
+            return None
+        graph, _ = self.packed.gather(self.packed.node_ptr.new_zeros(1))
+        return Pieces(graph, self.features, self.y, self.split.train, self.loader, self.self_loops)
 
     @cached_property
     def _val(self) -> list[_Structure]:

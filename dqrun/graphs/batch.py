@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -17,9 +18,14 @@ class Batch:
     `x`: float32 [N, F], as a tensor or sparse, or int64 [N] when features are categories. `y`: int64 or float32, [G]
     for graph tasks, [N] for node tasks; labels float32 [G, L] or [N, L], nan where unknown. `index`: int64 rows of the
     logits that count (node tasks: the split's nodes), or None: all.
+
+    `gather`: gives rows of features by the ids of nodes, where a graph is to be passed in blocks (`block` nodes at a
+    time) instead of at once; `x` then has no rows.
     """
 
     graph: Graph
     x: Rows
     y: Tensor
     index: Tensor | None = None
+    gather: Callable[[Tensor], Tensor] | None = None
+    block: int = 0

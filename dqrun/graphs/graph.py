@@ -20,6 +20,10 @@ class Graph:
 
     `edge_weight` and `edge_attr` are in the order of `csr.col`. They are None where the data has none, where the
     layers do not read them, and where the configuration turns them off.
+
+    The last three fields belong to a part of a larger graph (`kernels.sampling`), whose nodes may lack edges: layers
+    that normalise do so by the whole graph, and those that add messages up estimate the sum over all edges without
+    bias.
     """
 
     csr: CSR
@@ -29,6 +33,9 @@ class Graph:
     protection_masks: Tensor | None = None
     edge_weight: Tensor | None = None  # float32 [E], >= 0
     edge_attr: Tensor | None = None  # float32 [E, D] features, or int64 [E] categories
+    whole_inverse_sqrt_degree: Tensor | None = None  # float32 [N] `inverse_sqrt_degree` in the whole graph
+    whole_in_degree: Tensor | None = None  # int64 [N] number of edges into each node in the whole graph
+    sum_scale: Tensor | None = None  # float32 [N] number of edges of the whole graph for each one here, loops apart
 
     @property
     def num_nodes(self) -> int:
@@ -43,24 +50,46 @@ class Graph:
         """Protected rows of the layer that sees this graph, bool [N], or None: no node is protected."""
         return None if self.protection_masks is None else self.protection_masks[0]
 
+    @property
+    def in_degree(self) -> Tensor:
+        """Number of edges that enter each node, in the whole graph where this is a part of one: int64 [N]."""
+        return self.csr.in_degree if self.whole_in_degree is None else self.whole_in_degree
+
     @cached_property
     def inverse_sqrt_degree(self) -> Tensor:
         """d^-1/2 of each node, float32 [N], d the sum of the weights of its incoming edges; 0 where that is 0.
 
         Without weights d is the number of edges (PyG's `gcn_norm`).
         """
+        if self.whole_inverse_sqrt_degree is not None:
+            return self.whole_inverse_sqrt_degree
         if self.edge_weight is None:
             return self.csr.inverse_sqrt_degree
         degree = self.edge_weight.new_zeros(self.num_nodes).index_add_(0, self.csr.row, self.edge_weight)
         return torch.where(degree > 0, degree.rsqrt(), 0.0)
 
     @cached_property
+    def sum_weight(self) -> Tensor | None:
+        """What each message of a sum is multiplied by, float32 [E]: its weight, times `sum_scale` of its target where
+        it is no self-loop; None: 1.
+        """
+        if self.sum_scale is None:
+            return self.edge_weight
+        row, col = self.csr.row, self.csr.col
+        scale = torch.where(row == col, 1.0, self.sum_scale[row])
+        return scale if self.edge_weight is None else scale * self.edge_weight
+
+    @cached_property
     def symmetric_weight(self) -> Tensor:
-        """d_i^-1/2 w_ij d_j^-1/2 of each edge from j to i, float32 [E]; without weights w_ij = 1."""
-        if self.edge_weight is None:
-            return self.csr.symmetric_weight
-        d = self.inverse_sqrt_degree
-        return d[self.csr.row] * self.edge_weight * d[self.csr.col]
+        """d_i^-1/2 w_ij d_j^-1/2 of each edge from j to i, float32 [E], w_ij as `sum_weight`; without weights 1."""
+        weight, d = self.sum_weight, self.inverse_sqrt_degree
+        if weight is None:
+            return (
+                self.csr.symmetric_weight
+                if self.whole_inverse_sqrt_degree is None
+                else d[self.csr.row] * d[self.csr.col]
+            )
+        return d[self.csr.row] * weight * d[self.csr.col]
 
     def layer(self, i: int) -> Graph:
         """The graph as layer i sees it, with that layer's mask."""

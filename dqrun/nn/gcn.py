@@ -61,7 +61,7 @@ class GCNLayer(Layer):
         h = product(x, sites.weight, self.weight, transposed=True)
         if sites.edge_weight.idle and sites.message.idle:
             d = graph.inverse_sqrt_degree.unsqueeze(-1)
-            a = d * kernels.spmm(csr, sites.features(d * h, protected, csr.out_degree), graph.edge_weight)
+            a = d * kernels.spmm(csr, sites.features(d * h, protected, csr.out_degree), graph.sum_weight)
         else:
             h = sites.features(h, protected)
             a = propagate(csr, h, sites.edge_weight(graph.symmetric_weight), sites.message, protected)

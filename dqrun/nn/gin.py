@@ -15,7 +15,7 @@ from dqrun.graphs import Graph, Rows
 from dqrun.nn.layer import Layer, Place
 from dqrun.nn.linear import MLP
 from dqrun.nn.lowering import Into, Lowering, Value
-from dqrun.nn.propagate import propagate
+from dqrun.nn.propagate import propagate, scaled
 from dqrun.quant import Site, Sites
 
 
@@ -60,10 +60,11 @@ class GINLayer(Layer):
         """float32 [N, in] -> [N, out]; `relu`: a ReLU follows."""
         sites, csr, protected = self.sites, graph.csr, graph.protected
         x = kernels.dropout(sites.input(kernels.summable(csr, x), protected), self.dropout, self.training)
-        if sites.message.idle and sites.aggregate.idle:
+        if sites.message.idle and sites.aggregate.idle and graph.sum_scale is None:
             h = kernels.spmm_self(csr, x, 1 + self.eps)
         else:
-            a = sites.aggregate(propagate(csr, x, None, sites.message, protected), protected)
+            sums = scaled(propagate(csr, x, None, sites.message, protected), graph)
+            a = sites.aggregate(sums, protected)
             h = kernels.add_self(csr, a, x, 1 + self.eps)
         return sites.output(self.mlp(h, protected), protected, relu=relu)
 

@@ -16,6 +16,7 @@ from dqrun.graphs import Graph, Rows, dense
 from dqrun.nn.layer import Layer, Place
 from dqrun.nn.linear import MLP, Embedding, Linear
 from dqrun.nn.lowering import Into, Lowering, Value
+from dqrun.nn.propagate import scaled
 from dqrun.quant import Site, Sites
 
 NO_FEATURES = "model.name=gine needs data with edge features, this has none: model=gin is the same layer without"
@@ -75,7 +76,7 @@ class GINELayer(Layer):
         x = kernels.dropout(sites.input(dense(x), protected), self.dropout, self.training)
         protected_edges = None if protected is None else protected[csr.col]
         messages = (x.index_select(0, csr.col) + self.edge(graph.edge_attr, protected_edges)).relu()
-        a = kernels.segment_reduce(sites.message(messages, protected_edges), csr.rowptr, "sum")
+        a = scaled(kernels.segment_reduce(sites.message(messages, protected_edges), csr.rowptr, "sum"), graph)
         h = kernels.add_self(csr, sites.aggregate(a, protected), x, 1 + self.eps)
         return sites.output(self.mlp(h, protected), protected, relu=relu)
 

@@ -117,22 +117,35 @@ class GNN(nn.Module):
 
     def embed(self, x: Rows, graph: Graph) -> Rows:
         """What logits are made of: the last node states [N, H] or, with a readout, the pooled ones [G, H]."""
-        for reader in self.degree_readers:
-            reader.degree = graph.csr.in_degree
+        x = self.enter(x, graph)
+        for i in range(self.num_hidden):
+            x = self.step(i, x, graph)
+        return x if self.readout is None else kernels.segment_reduce(dense(x), graph.node_ptr, self.readout)
+
+    def enter(self, x: Rows, graph: Graph) -> Rows:
+        """State 0, from the features."""
+        self._tell_degrees(graph)
         if self.encoder is not None:
             x = self.encoder(x, graph.layer(0).protected)
-        x = self._state(0, x, graph)
-        for i in range(self.num_hidden):
-            x = self._state(i + 1, self._hidden(i, x, graph.layer(i)), graph)
-        return x if self.readout is None else kernels.segment_reduce(dense(x), graph.node_ptr, self.readout)
+        return self._state(0, x, graph)
+
+    def step(self, i: int, x: Rows, graph: Graph) -> Rows:
+        """State i + 1, which hidden layer i makes of state i."""
+        self._tell_degrees(graph)
+        return self._state(i + 1, self._hidden(i, x, graph.layer(i)), graph)
 
     def classify(self, states: Rows, graph: Graph) -> Tensor:
         """Logits of what `embed` gives: by the last layer in node tasks, by the head (if there is one) in others."""
         if self.readout is None:
+            self._tell_degrees(graph)
             logits: Tensor = self.layers[-1](states, graph.layer(self.num_hidden))
             return logits
         pooled = dense(states)
         return pooled if self.head is None else self.head(pooled)
+
+    def _tell_degrees(self, graph: Graph) -> None:
+        for reader in self.degree_readers:
+            reader.degree = graph.in_degree
 
     def _state(self, i: int, x: Rows, graph: Graph) -> Rows:
         """State i. Where edges gather it, its range counts a row once for each of them and once as the node's own."""

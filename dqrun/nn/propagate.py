@@ -8,7 +8,7 @@ from typing import Generic, cast
 from torch import Tensor
 
 from dqrun import kernels
-from dqrun.graphs import CSR, dense
+from dqrun.graphs import CSR, Graph, SparseRows, dense
 from dqrun.kernels import R
 from dqrun.quant import Phase, QuantSpec, Scales, Site
 
@@ -71,3 +71,13 @@ def propagate(csr: CSR, h: R, weight: Tensor | None, site: Site, protected: Tens
         rounded: R = quantizer(h, protected, csr.out_degree)  # the messages of a node are equal, but for their weight
         return kernels.spmm(csr, rounded, weight)
     return quantizer.quantize(Messages(csr, h, weight, quantizer.protected_rows(protected)))
+
+
+def scaled(sums: R, graph: Graph) -> R:
+    """Sums over the edges of each target, float32 [N, F], as estimates of those over its edges in the whole graph."""
+    if graph.sum_scale is None:
+        return sums
+    if isinstance(sums, SparseRows):
+        return cast(R, sums.with_values(sums.values * graph.sum_scale[sums.where.places.row]))
+    assert isinstance(sums, Tensor)
+    return cast(R, sums * graph.sum_scale.unsqueeze(-1))

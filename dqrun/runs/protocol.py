@@ -11,6 +11,7 @@ from typing import Any
 from dqrun.config import (
     EvaluateConfig,
     FineTuneConfig,
+    LoaderConfig,
     PlanConfig,
     ProtocolConfig,
     QuantConfig,
@@ -18,7 +19,7 @@ from dqrun.config import (
     SiteRule,
 )
 from dqrun.config.method import fp32_method
-from dqrun.config.tasks import metric_of
+from dqrun.config.tasks import is_node_task, metric_of
 from dqrun.names import path_name
 from dqrun.plugins import versions_of
 
@@ -55,12 +56,14 @@ def canonical(config: RunConfig) -> RunConfig:
     """The same run without settings that have no effect.
 
     The metric has its name. FP32 has no method, no plan, no grids and no warm start, and without a warm start there is
-    nothing to fine-tune, nor is there for a method that trains nothing then; without batch norms there is nothing to
-    re-estimate; a method says which of its own choices have an effect; what stays in FP32 has no granularity. In a plan
-    that lifts no exception, what it says of `states.*` and of the grids of exact sites means nothing.
+    nothing to fine-tune, nor is there for a method that trains nothing then; a loader has only what it reads; without
+    batch norms there is nothing to re-estimate; a method says which of its own choices have an effect; what stays in
+    FP32 has no granularity. In a plan that lifts no exception, what it says of `states.*` and of the grids of exact
+    sites means nothing.
     """
     metric = metric_of(config.dataset.task, config.dataset.metric)
     config = replace(config, dataset=replace(config.dataset, metric=metric))
+    config = replace(config, loader=config.loader.effective if is_node_task(config.dataset.task) else LoaderConfig())
     if not config.starts_warm:
         config = replace(config, train=replace(config.train, warm_start="none", fine_tune=FineTuneConfig()))
     elif not config.method.fine_tunes:
@@ -113,6 +116,8 @@ def identity(config: RunConfig) -> dict[str, Any]:
         del tree["train"][name]
     for name in INCIDENTAL_DATASET:
         tree["dataset"][name] = None
+    if tree["loader"] == asdict(LoaderConfig()):
+        del tree["loader"]  # the one batch of every trial before there were others
     if used := versions_of(config):
         tree["plugins"] = used
     return tree

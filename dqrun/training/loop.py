@@ -16,6 +16,7 @@ from dqrun.quant import Phase
 from dqrun.quant.plan import set_phase
 from dqrun.quant.point import matches
 from dqrun.training.course import Course
+from dqrun.training.in_blocks import outputs
 from dqrun.training.metrics import Collected, value_of
 from dqrun.training.passes import calibrate, reestimate_norms
 from dqrun.training.problem import Problem
@@ -117,7 +118,7 @@ def evaluate(
     model.eval()
     metric, total_loss, count = task.new_metric(), 0.0, 0
     for batch in batches:
-        logits, y = select(model(batch.x, batch.graph), batch)
+        logits, y = select(outputs(model, batch), batch)
         size = task.count(y)
         total_loss += task.loss(logits, y).item() * size
         count += size

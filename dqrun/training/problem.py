@@ -36,5 +36,5 @@ class Problem:
         sizes = Sizes(
             data.in_channels, data.num_categories, data.out_channels, task.graph_level, task.is_classification
         )
-        parts = (lambda: data.batches("train")), (lambda: data.batches("val"))
+        parts = data.calibration_batches, (lambda: data.judged("val"))
         return cls(task, data.train_batches, *parts, norm_batch, sizes)

@@ -75,6 +75,7 @@ def run_trial(
             config.device,
             reads_edge_weights(config.model),
             reads_edge_features(config.model),
+            canonical(config).loader,
         )
         shapes = Shapes(**data.shapes)
         warm_up(config, trial, data, shapes)
@@ -92,7 +93,7 @@ def run_trial(
         with failing(measured):
             result = fit(model, method, problem, course, streams, watcher)
             for part in parts:
-                loss, metric = evaluate(model, data.batches(part), task, rows if part == "test" else None)
+                loss, metric = evaluate(model, data.judged(part), task, rows if part == "test" else None)
                 require_finite(PART_NAMES[part], loss, metric)
                 measured[f"{part}_metric"] = metric
         here = time.perf_counter() - started
@@ -137,7 +138,7 @@ def warm_up(config: RunConfig, trial: Trial, data: TrialData, shapes: Shapes) ->
         problem = Problem.of(head, task, make_norm_batch(head, config, trial))
         method = make_method(config, model.num_layers)
         fit(model, method, problem, Course.of(method, config.own_train).rehearsal(), streams, Watcher())
-        evaluate(model, head.batches("test"), task)
+        evaluate(model, head.judged("test"), task)
 
 
 def make_network(config: RunConfig, trial: Trial, shapes: Shapes) -> tuple[Streams, GNN]:

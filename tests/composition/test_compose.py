@@ -13,6 +13,7 @@ from dqrun.composition.compose import load_configs
 from dqrun.composition.groups import config_folder, list_groups
 from dqrun.config import RunConfig
 from dqrun.errors import ConfigError
+from dqrun.runs.protocol import cell_hash
 
 GROUPS = list_groups([config_folder()])
 _NEEDED = {"folder": ["dataset.path=graphs"], "pyg": ["dataset.target=torch_geometric.datasets.KarateClub"]}
@@ -46,7 +47,28 @@ def test_every_dataset_and_model_compose(dataset: str, model: str) -> None:
     ],
 )
 def test_every_other_option_composes(override: str) -> None:
-    load(override)
+    of_nodes = ["dataset=cora", "model=gcn", "model.layers=3"] if override.startswith("loader=") else []
+    load(*of_nodes, override)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "told"),
+    [
+        (["dataset=mnist"], r"loader\.name must be full, block=0, for graph_classification, got 'neighbor'"),
+        (["dataset=cora", "model=gcn"], r"loader\.fanouts must hold 2 numbers, one per layer \(model\.layers\)"),
+        (["dataset=cora", "model=gcn", "loader.fanouts=[3,0]"], r"loader\.fanouts must be in 1\.\.1000, got 0"),
+    ],
+)
+def test_a_loader_that_does_not_fit_is_refused(overrides: list[str], told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        load("loader=neighbor", *overrides)
+
+
+def test_what_a_loader_does_not_read_is_no_part_of_a_trial() -> None:
+    full = load("dataset=cora", "model=gcn")
+    assert cell_hash(load("dataset=cora", "model=gcn", "loader.batch_size=7")) == cell_hash(full)
+    sampled = [load("dataset=cora", "model=gcn", "loader=neighbor", f"loader.fanouts=[3,{k}]") for k in (2, 3)]
+    assert len({cell_hash(config) for config in (full, *sampled)}) == 3
 
 
 def test_bits_and_methods_meet_the_papers_settings() -> None:

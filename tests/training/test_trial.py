@@ -143,7 +143,7 @@ class Fixed(torch.nn.Module):
 def test_logits_that_are_not_finite_are_no_class() -> None:
     from types import SimpleNamespace
 
-    batch = SimpleNamespace(x=None, graph=None, index=None, y=torch.tensor([0, 0]))
+    batch = SimpleNamespace(x=None, graph=None, index=None, gather=None, y=torch.tensor([0, 0]))
     logits = torch.tensor([[float("nan"), float("nan")], [1.0, 0.0]])
     loss, _ = evaluate(Fixed(logits), [batch], Task("graph_classification"))  # type: ignore[list-item]
     with pytest.raises(TrialFailed):

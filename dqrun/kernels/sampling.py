@@ -1,0 +1,94 @@
+"""Parts of a large graph as graphs of their own: samples for training, clusters, and blocks for exact evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dqrun.graphs import CSR, Graph
+
+if TYPE_CHECKING:
+    from dqrun.kernels.cpu.launch import Array
+
+
+class Parts:
+    """Cuts parts out of one graph. Each thread needs an instance of its own.
+
+    A part knows the ranks and the normalisation of its nodes in the whole graph. Where a node of a part lacks edges,
+    `Graph.sum_scale` says by how much a sum over those that are left is to be multiplied.
+    """
+
+    def __init__(self, graph: Graph, loops: bool) -> None:
+        """`graph`: the whole graph, on the CPU; `loops`: the last edge of each node is its only self-loop."""
+        self.graph, self.loops = graph, loops
+        self._rowptr, self._col = graph.csr.rowptr.numpy(), graph.csr.col.numpy()
+        self._place: Array = np.full(graph.num_nodes, -1, np.int64)
+
+    def sample(self, seeds: Tensor, fanouts: Sequence[int], seed: int) -> tuple[Graph, Tensor]:
+        """A graph around `seeds` (int64 [B], different nodes) and its nodes, int64 [n], the seeds first.
+
+        A node at distance h from them (0 for themselves) has fanouts[h] of its edges, or all if it has no more, drawn
+        without replacement by a generator that begins at `seed`. Self-loops that layers want are always there.
+        """
+        from dqrun.kernels.cpu import neighbours
+
+        state = np.array([seed], np.uint64)
+        wanted = np.array(fanouts, np.int64)
+        graph = self._rowptr, self._col
+        nodes, *edges = neighbours.sample(*graph, seeds.numpy(), wanted, int(self.loops), state, self._place)
+        return self._part(nodes, *edges)
+
+    def induced(self, nodes: Tensor) -> tuple[Graph, Tensor]:
+        """The graph of all edges between `nodes`, int64 [n], all different; and the nodes."""
+        from dqrun.kernels.cpu import neighbours
+
+        given = nodes.numpy()
+        return self._part(given, *neighbours.induce(self._rowptr, self._col, given, self._place))
+
+    def block(self, first: int, last: int) -> tuple[Graph, Tensor]:
+        """The graph of all edges into the nodes first..last - 1, and its nodes: these, then the other sources.
+
+        What a layer computes for the first `last - first` rows is what it computes for these nodes in the whole graph.
+        """
+        from dqrun.kernels.cpu import neighbours
+
+        nodes, source = neighbours.neighbourhood(self._rowptr, self._col, first, last, self._place)
+        begin, end = self._rowptr[first], self._rowptr[last]
+        pointer = np.full(nodes.size + 1, end - begin, np.int64)
+        pointer[: last - first + 1] = self._rowptr[first : last + 1] - begin
+        graph, found = self._part(nodes, pointer, source, np.arange(begin, end))
+        return replace(graph, sum_scale=None), found
+
+    def _part(self, nodes: Array, pointer: Array, source: Array, edge: Array) -> tuple[Graph, Tensor]:
+        whole, index, edges = self.graph, torch.from_numpy(nodes), torch.from_numpy(edge)
+        csr = _csr(pointer, source)
+        loops = int(self.loops)
+        degree = whole.csr.in_degree[index]
+        left, all_edges = csr.in_degree - loops, degree - loops
+        scale = torch.where(left > 0, all_edges / left.clamp(min=1), 1.0)
+        part = Graph(
+            csr=csr,
+            node_ptr=torch.tensor([0, nodes.size]),
+            batch=torch.zeros(nodes.size, dtype=torch.int64),
+            degree_rank=whole.degree_rank[index],
+            edge_weight=None if whole.edge_weight is None else whole.edge_weight[edges],
+            edge_attr=None if whole.edge_attr is None else whole.edge_attr[edges],
+            whole_inverse_sqrt_degree=whole.inverse_sqrt_degree[index],
+            whole_in_degree=degree,
+            sum_scale=scale,
+        )
+        return part, index
+
+
+def _csr(pointer: Array, source: Array) -> CSR:
+    from dqrun.kernels.cpu import neighbours
+
+    row, t_col, t_edge = (np.empty(source.size, np.int64) for _ in range(3))
+    t_pointer = np.zeros(pointer.size, np.int64)
+    neighbours.transpose(pointer, source, row, t_pointer, t_col, t_edge)
+    return CSR(*(torch.from_numpy(each) for each in (pointer, source, row, t_pointer, t_col, t_edge)))
