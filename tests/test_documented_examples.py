@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from dqrun.composition.compose import load_configs
-from dqrun.composition.fields import list_fields
+from dqrun.composition.fields import list_fields, owners
 from dqrun.composition.groups import config_folder, list_groups
 from dqrun.nn.build import build_model
 
@@ -18,19 +18,22 @@ NEEDS = {"dataset.source=folder": ["dataset.path=graphs"]}
 FIELDS, GROUPS = list_fields(), list_groups([config_folder()])
 
 
-def examples() -> Iterator[str]:
-    """As one types them: `name=ray` of `launcher.address` is about `launcher.name`."""
+def examples() -> Iterator[tuple[str, str]]:
+    """As one types them: `name=ray` of `launcher.address` is about `launcher.name`. With each the method that alone has
+    the field that gives it, or ""."""
     for field in FIELDS.values():
+        having = owners(field.name)
+        owner = "" if not having or "method=dq" in having or not having[0].startswith("method=") else having[0]
         for name, value in ASSIGNMENT.findall(field.meaning):
             parts = field.name.split(".")[:-1]
             within = [".".join([*parts[:depth], name]) for depth in range(len(parts), 0, -1)]
             known = next((full for full in [*within, name] if full in FIELDS), name)
-            yield f"{known}={value}"
+            yield f"{known}={value}", owner
         for found in ALTERNATIVES.findall(field.meaning):
-            yield from (f"{field.name}={value}" for value in found if value)
+            yield from ((f"{field.name}={value}", owner) for value in found if value)
 
 
-EXAMPLES = sorted(set(examples()))
+EXAMPLES = dict(sorted(set(examples()), reverse=True))  # an example of several fields: without a method, if any is
 
 
 def test_examples_are_found() -> None:
@@ -47,6 +50,7 @@ def test_examples_are_found() -> None:
 
 @pytest.mark.parametrize("example", EXAMPLES)
 def test_it_composes_and_applies(example: str) -> None:
-    words = ["dataset=threads", "model=gin", "model.hidden=8", "quant=int8", *NEEDS.get(example, []), example]
+    needs = [*NEEDS.get(example, []), *filter(None, [EXAMPLES[example]])]
+    words = ["dataset=threads", "model=gin", "model.hidden=8", "quant=int8", *needs, example]
     (config,) = load_configs(words)
     build_model(config, in_channels=1, num_categories=0, out_channels=2)
