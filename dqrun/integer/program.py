@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -127,6 +127,12 @@ class Program:
         logits = values[LOGITS]
         assert isinstance(logits, Tensor)
         return logits if logits.is_floating_point() else (logits.double() * self.logit_scale).float()
+
+    def stream(self, features: Tensor | Callable[[Tensor], Tensor], graph: Graph, block: int) -> Tensor:
+        """The bits that `run` gives for the nodes of one large graph, `block` of them at a time; see `streaming`."""
+        from dqrun.integer.streaming import stream
+
+        return stream(self, features, graph, block)
 
     @torch.no_grad()
     def trace(self, x: Tensor, graph: Graph) -> dict[str, Value]:

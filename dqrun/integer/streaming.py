@@ -1,0 +1,83 @@
+"""Integer programs on a whole large graph, operation by operation and block by block, in bounded memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from dqrun.errors import ConfigError, DataError
+from dqrun.graphs import Graph
+from dqrun.integer.operations import INPUT, LOGITS, Operation, Readout, Value, inputs
+from dqrun.kernels.integer import Codes
+from dqrun.kernels.sampling import Parts
+
+if TYPE_CHECKING:
+    from dqrun.integer.program import Program
+
+Features = Callable[[Tensor], Tensor]
+"""Gives float32 [n, in_channels], or int64 [n] categories, by the ids of nodes, int64 [n]."""
+
+
+@torch.no_grad()
+def stream(program: Program, features: Tensor | Features, graph: Graph, block: int) -> Tensor:
+    """The logits of all nodes, float32 [N, C], bit for bit those of `program.run`, `block` nodes at a time.
+
+    `features`: a tensor, which may lie in a file, or a function that gives rows of it: they are read for the nodes of a
+    block. Between operations the codes of all nodes are in memory, one byte or half a byte each, and beside them the
+    tensors of one block. Raises ConfigError for a program of a graph task, DataError for features and graphs that
+    `program.run` refuses, and for a block < 1.
+    """
+    if block < 1:
+        raise DataError(f"block must be >= 1, got {block}")
+    if any(isinstance(operation, Readout) for operation in program.operations):
+        raise ConfigError("a program of a graph task is run on batches of graphs, not in blocks of one")
+    program.check_limits(graph)
+    parts, read = Parts(graph, program.self_loops), features.__getitem__ if isinstance(features, Tensor) else features
+    last_use = {name: i for i, operation in enumerate(program.operations) for name in inputs(operation)}
+    values: dict[str, Value] = {}
+    for i, operation in enumerate(program.operations):
+        made = [_run(program, i, values, read, parts, first, block) for first in range(0, graph.num_nodes, block)]
+        values[operation.target] = _joined(made)
+        for name in {name for name in inputs(operation) if last_use[name] == i and name != INPUT}:
+            del values[name]
+    logits = values[LOGITS]
+    assert isinstance(logits, Tensor)
+    return logits
+
+
+def _run(
+    program: Program, i: int, values: dict[str, Value], read: Features, parts: Parts, first: int, block: int
+) -> Value:
+    """Operation i for one block of nodes."""
+    last = min(first + block, parts.graph.num_nodes)
+    operation: Operation = program.operations[i]
+    graph, nodes = parts.block(first, last)
+    given: dict[str, Value] = {}
+    for name in inputs(operation):
+        if name == INPUT:
+            given[name] = read(nodes)
+            program.check_features(given[name])  # type: ignore[arg-type]
+        else:
+            given[name] = _rows(values[name], nodes)
+    return _rows(program.steps[i].run(given, graph), slice(0, last - first))
+
+
+def _rows(value: Value, rows: Tensor | slice) -> Value:
+    if isinstance(value, Tensor):
+        return value[rows].clone()
+    numbers = None if value.numbers is None else value.numbers[rows].contiguous()
+    return replace(value, data=value.data[rows].contiguous(), numbers=numbers)
+
+
+def _joined(made: list[Value]) -> Value:
+    """Blocks of rows, one after the other."""
+    first = made[0]
+    if isinstance(first, Tensor):
+        return torch.cat([each for each in made if isinstance(each, Tensor)])
+    codes = [each for each in made if isinstance(each, Codes)]
+    numbers = None if first.numbers is None else torch.cat([each.numbers for each in codes if each.numbers is not None])
+    return replace(first, data=torch.cat([each.data for each in codes]), numbers=numbers)

@@ -1,0 +1,50 @@
+"""Programs in blocks of nodes give the bits of the whole graph."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from dqrun.errors import ConfigError, DataError
+from dqrun.integer.lower import lower
+from dqrun.integer.streaming import stream
+
+Make = Callable[..., Any]
+
+
+@pytest.mark.parametrize("block", [7, 64])
+@pytest.mark.parametrize(("name", "bits"), [("gcn", 8), ("gcn", 4), ("gin", 8), ("sage", 4), ("gat", 8), ("gatv2", 8)])
+def test_the_bits_are_those_of_the_whole(trained: Make, random_graph: Make, name: str, bits: int, block: int) -> None:
+    program = lower(trained(name, activation_bits=bits, graph_level=False, residual=True, norm="batch"))
+    x, edge_index, _ = random_graph(50, 300, 1, seed=4)
+    graph, read = program.graph(edge_index, 50), []
+
+    def features(nodes: torch.Tensor) -> torch.Tensor:
+        read.append(len(nodes))
+        return x[nodes]
+
+    assert torch.equal(stream(program, features, graph, block), program.run(x, graph))
+    assert len(read) == -(-50 // block)
+    assert torch.equal(stream(program, x, graph, block), program.run(x, graph))
+
+
+def test_ranges_of_rows_go_with_their_rows(trained: Make, random_graph: Make) -> None:
+    program = lower(trained("gcn", graph_level=False, rows=("integer", "real")))
+    x, edge_index, _ = random_graph(50, 300, 1, seed=4)
+    graph = program.graph(edge_index, 50)
+    assert torch.equal(stream(program, x, graph, 9), program.run(x, graph))
+
+
+def test_what_cannot_be_streamed_is_refused(trained: Make, random_graph: Make) -> None:
+    x, edge_index, _ = random_graph(50, 300, 1, seed=4)
+    program = lower(trained("gcn", graph_level=False))
+    graph = program.graph(edge_index, 50)
+    with pytest.raises(DataError, match="block must be >= 1, got 0"):
+        stream(program, x, graph, 0)
+    with pytest.raises(DataError, match="x must be float32"):
+        stream(program, x[:, :2], graph, 10)
+    with pytest.raises(ConfigError, match="a program of a graph task"):
+        stream(lower(trained("gcn")), x, graph, 10)
