@@ -192,7 +192,7 @@ MAKERS = {
 }
 FILES = {"parity": "programs", "sizes": "programs"}
 """Tables whose file has another name than they."""
-PAGES = ("benchmarks/README.md", "README.md", "docs/c_export.md", "docs/integer_engine.md", "docs/reproduction.md")
+PAGES = ("benchmarks/README.md", "docs/c_export.md", "docs/integer_engine.md", "docs/reproduction.md")
 
 
 def filled(text: str) -> str:
