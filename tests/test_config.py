@@ -78,9 +78,9 @@ def test_the_default_run_is_valid(config: RunConfig) -> None:
         ("model.dropout", 1.0, "be in [0, 1)"),
         ("model.head", [0], "hold divisors >= 1"),
         ("model.norm", "layer", "be one of none, batch"),
-        ("quant.bits", 9, "be in 2..8 or null"),
-        ("quant.weight_bits", 1, "be in 2..8 or null"),
-        ("quant.activation_bits", 0, "be in 2..8 or null"),
+        ("quant.bits", 9, "be in 1..8 or null"),
+        ("quant.weight_bits", 0, "be in 1..8 or null"),
+        ("quant.activation_bits", 0, "be in 1..8 or null"),
         ("method.name", "", "be text of 1 to 200 characters"),
         ("plan.name", " a", "be text of 1 to 200 characters"),
         ("dataset.name", "a" * 201, "be text of 1 to 200 characters"),
@@ -129,7 +129,7 @@ def test_a_broken_rule_names_field_rule_and_value(config: RunConfig, name: str, 
 
 def test_rules_of_a_plan_are_checked(config: RunConfig) -> None:
     config.plan.rules["head.*"] = schema_module.SiteRule(fp32=None, bits=9, symmetric=None, tail=None)
-    with pytest.raises(ConfigError, match=r"^plan\.rules\.head\.\*\.bits must be in 2\.\.8 or null, got 9$"):
+    with pytest.raises(ConfigError, match=r"^plan\.rules\.head\.\*\.bits must be in 1\.\.8 or null, got 9$"):
         config.validate()
 
 
@@ -189,7 +189,10 @@ def test_the_noise_rate_is_a_share() -> None:
 @pytest.mark.parametrize("word", ["method.learned_scale=true", "method.delay_epochs=2", "+method.noise_rate=0.5"])
 def test_a_field_of_another_method_is_an_error_that_lists_the_fields_of_this_one(word: str) -> None:
     field = word.lstrip("+").partition("=")[0]
-    fields = "collapsed_range, estimator, observer, weight_observer"
+    fields = (
+        "bias_correction, calibration, calibrator, candidates, collapsed_range, error_power, estimator, generated, "
+        "observer, weight_calibrator, weight_observer"
+    )
     with pytest.raises(
         ConfigError, match=rf"^there is no field '{field}' of this method, which has {fields} \(method="
     ):
@@ -206,10 +209,10 @@ def test_a_method_and_its_fields_go_together() -> None:
         load_configs(["method=dq", "method.kind=naive"])
 
 
-def test_post_training_quantisation_does_not_start_warm() -> None:
-    with pytest.raises(ConfigError, match=r"^train\.warm_start must be none for method=ptq, .*, got 'fp32'$"):
-        load_configs(["method=ptq", "train.warm_start=fp32"])
-    load_configs(["method=ptq", "quant=fp32", "train.warm_start=fp32"])
+def test_post_training_quantisation_may_start_from_the_fp32_trial() -> None:
+    """It then trains nothing (tests/methods/test_ptq.py): all its settings share one training."""
+    (config,) = load_configs(["method=ptq", "train.warm_start=fp32"])
+    assert config.starts_warm
 
 
 def test_steps_that_are_to_be_learned_are_not_observed_to_the_end() -> None:

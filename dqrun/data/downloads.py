@@ -63,7 +63,7 @@ def _fetch_archive(url: str, top: str, folder: Path) -> None:
             if not path.resolve().is_relative_to(folder.resolve()):
                 raise ValueError(f"{url} holds {member.filename[:60]!r}, which lies outside its folder")
             path.parent.mkdir(parents=True, exist_ok=True)
-            with archive.open(member) as source, open(path, "wb") as file:
+            with archive.open(member) as source, path.open("wb") as file:
                 shutil.copyfileobj(source, file, 1 << 20)
     packed.unlink()
 

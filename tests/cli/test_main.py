@@ -123,7 +123,7 @@ def test_a_verb_gets_the_rest_of_the_line(monkeypatch: pytest.MonkeyPatch) -> No
 def test_help_lists_groups_options_and_examples(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     text = capsys.readouterr().out
-    groups = "reddit_binary", "gat gatv2 gcn gin gine sage", "fp32 int2 int3 int4 int8 w2a4 w4a2 w4a8"
+    groups = "reddit_binary", "gat gatv2 gcn gin gine sage", "fp32 int1 int2 int3 int4 int8 ternary w1a2"
     for word in (*groups, "dqrun model=gin quant=int4", "compare"):
         assert word in text
     assert "schema" not in text

@@ -48,6 +48,7 @@ def test_batches_have_zeros_and_ones_for_nodes_and_edges(dataset: GraphDataset) 
     data = TrialData.build(dataset, SPLIT, CONFIG, 2, self_loops=False, edge_features=True)
     assert data.shapes == {
         "in_channels": 5, "num_categories": 0, "out_channels": 1, "edge_channels": 6, "edge_categories": 0,
+        "num_nodes": 0,
     }  # fmt: skip
     (batch,) = data.batches("train")
     assert batch.x.tolist() == [[0, 0, 1, 1, 0], [1, 0, 0, 0, 1]]  # type: ignore[union-attr]

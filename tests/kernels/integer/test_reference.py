@@ -76,9 +76,11 @@ def test_lookup(make) -> None:
 def test_the_epilogue_line_by_line() -> None:
     residual = Codes.of(torch.tensor([[9]]), CodeGrid(8, 0.5, 3))
     epilogue = Epilogue(
-        one(0.5), one(2.0), one(-1.0), True, one(-3.0), one(1.0), "elu", residual, CodeGrid(8, 0.25, 100)
-    )
-    v = math.exp((5 * 0.5 * 2 - 1) * -3 + 1) - 1 + 6 * 0.5
+        multiplier=one(0.5), row_scale=one(2.0), row_term=one(3.0), channel_term=one(4.0), bias=one(-1.0),
+        pre_relu=True, gain=one(-3.0), offset=one(1.0), activation="elu",
+        residual=residual, grid=CodeGrid(8, 0.25, 100),
+    )  # fmt: skip
+    v = math.exp(((5 * 2 + 3 * 4) * 0.5 - 1) * -3 + 1) - 1 + 6 * 0.5
     (code,) = reference.finish(one(5.0).view(1, 1), epilogue).unpack().flatten().tolist()
     assert code == round(v / 0.25) + 100
 
