@@ -41,6 +41,8 @@ class Registry:
     def __init__(self, kind: str, field: str, built_in: Mapping[str, Entry]) -> None:
         self.kind, self.field = kind, field
         self._entries = dict(built_in)
+        self.beside: tuple[Registry, ...] = ()
+        """Registries whose names are values of the same field: none of their names may be given again."""
 
     def __call__(self, name: str, *, config: type | None = None) -> Callable[[Thing], Thing]:
         """A decorator that registers a class or function under `name`.
@@ -110,6 +112,9 @@ class Registry:
         known = self._entries.get(name)
         if known is not None and known.module != module:
             raise ConfigError.rule(field, f"give a new name, {known.module or 'dqrun'} has this one", name)
+        for other in self.beside:
+            if name in other:
+                raise ConfigError.rule(field, f"give a new name, there is a {other.kind} of this name", name)
 
 
 class MetricRegistry(Registry):
@@ -185,6 +190,7 @@ layer = Registry(
 """Layers of which dqrun makes a network; each is a `model=` too."""
 model = Registry("model", "model.name", {})
 """Whole networks: a callable that gives an `nn.Module` with `forward(x, edge_index, batch, edge_weight, edge_attr)`."""
+layer.beside, model.beside = (model,), (layer,)
 dataset = Registry(
     "dataset",
     "dataset.source",

@@ -50,6 +50,18 @@ def test_a_bad_name_is_refused(name: str) -> None:
         make()(name)
 
 
+def test_a_network_has_no_name_of_a_layer_and_the_other_way_round() -> None:
+    told = r"^register\.model\(\.\.\.\) must give a new name, there is a layer of this name, got 'gcn'$"
+    with pytest.raises(ConfigError, match=told):
+        register.model("gcn")
+    register.model("wholenetwork")(Fields)
+    try:
+        with pytest.raises(ConfigError, match=r"there is a model of this name, got 'wholenetwork'$"):
+            register.layer("wholenetwork")
+    finally:
+        register.model.remove("wholenetwork")
+
+
 def test_a_name_is_given_once() -> None:
     registry = make()
     with pytest.raises(ConfigError, match=r"must give a new name, dqrun has this one, got 'gcn'$"):

@@ -58,6 +58,9 @@ def quantize(
     config = compose(quant, method, plan, words)
     chosen = make_method(config, max(1, swapped.view.num_layers))
     chosen.extend(swapped.view)
+    if chosen.learns_widths:  # in stages of dqrun's own training, or by degrees that a swapped network does not give
+        rule = "be one that has no widths of its own, in dqrun.quantize"
+        raise ConfigError.rule("method", rule, config.method.name)
     QuantPlan(config.quant, config.plan).apply(swapped.view, chosen)
     chosen.arrange(swapped.view)
     swapped.forward_pass.draw = _Draw(chosen)

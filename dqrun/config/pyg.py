@@ -32,12 +32,15 @@ class PygConfig:
         for path in self.transforms:
             require(_PATH.fullmatch(path) is not None, "dataset.transforms", "list dotted paths", path)
         for name, value in self.args.items():
-            values = value if isinstance(value, list) else [value]
-            plain = all(isinstance(each, _PLAIN) for each in values)
-            require(plain, f"dataset.args.{name}", "be text, a number, true, false, null or a list of these", value)
+            rule = "be text, a number, true, false, null or a list of these, or of such lists"
+            require(_is_plain(value), f"dataset.args.{name}", rule, value)
             require(name != "root", "dataset.args", "name no root: data.root and data.mirror say where data lie", name)
         require(self.column >= 0, "dataset.column", "be >= 0", self.column)
         require_in("dataset.transform_seed", self.transform_seed, 0, LARGEST_SEED)
+
+
+def _is_plain(value: Any) -> bool:
+    return all(map(_is_plain, value)) if isinstance(value, list) else isinstance(value, _PLAIN)
 
 
 def pyg_name(target: str | None, args: Any) -> str:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from dqrun import kernels
+from dqrun.errors import ConfigError
 from dqrun.graphs import Batch
 from dqrun.nn.operands import Product, Products
 from dqrun.quant import Phase, Site, named_sites
@@ -18,8 +19,13 @@ from dqrun.quant.plan import set_phase
 
 def products(model: nn.Module) -> list[Product]:
     """Those of a network that has sites; raises ConfigError for one that does not say what its operations are."""
+    lower = getattr(model, "lower", None)
+    if lower is None:
+        raise ConfigError(
+            "model must be one of dqrun's layers for this method: other networks do not list their products"
+        )
     found = Products()
-    model.lower(found)  # type: ignore[operator]
+    lower(found)
     return found.found
 
 

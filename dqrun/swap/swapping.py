@@ -137,7 +137,7 @@ class _Swapper:
         if isinstance(module, MessagePassing) or own:
             known = ", ".join(sorted({kind.__name__ for kind in (*CONVS, *LINEARS, *NORMS)}))
             what = f"{name} ({type(module).__name__}) can't be quantised: modules that can are {known}"
-            raise ConfigError(f"{what}; unsupported='fp32' leaves it in FP32")
+            raise ConfigError(f"{what}; dqrun.quantize(..., unsupported='fp32') leaves it in FP32")
         return None
 
     def _conv(self, conv: Any, name: str) -> nn.Module:

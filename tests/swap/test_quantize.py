@@ -214,6 +214,19 @@ def test_presets_fields_and_objects(network: nn.Module) -> None:
     assert len(list(quantizers(kept))) < len(list(quantizers(by_name)))
 
 
+@pytest.mark.parametrize(
+    ("method", "message"),
+    [
+        ("sgquant", r"^method must be one that has no widths of its own, in dqrun\.quantize, got 'sgquant'$"),
+        ("mixed", r"got 'mixed'$"),
+        ("topgq", r"^model must be one of dqrun's layers for this method: other networks do not list their products$"),
+    ],
+)
+def test_methods_that_need_a_network_of_dqruns_own(network: nn.Module, method: str, message: str) -> None:
+    with pytest.raises(dqrun.ConfigError, match=message):
+        dqrun.quantize(network, ["int8", "quant.activation_granularity=row"], method)
+
+
 def test_what_is_no_network() -> None:
     with pytest.raises(dqrun.ConfigError, match=r"model must be a torch\.nn\.Module"):
         dqrun.quantize("gcn")  # type: ignore[arg-type]

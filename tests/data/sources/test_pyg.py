@@ -187,3 +187,11 @@ def test_parts_of_graphs_with_labels_of_nodes() -> None:
     arrays = arrays_of(graphs, "node_classification", "toy", sizes=[2, 1, 1])
     assert arrays.train is not None and arrays.train.tolist() == list(range(7))
     assert arrays.test is not None and arrays.test.tolist() == list(range(12, 18))
+
+
+def test_arguments_may_be_lists_of_lists() -> None:
+    args = "dataset.args={block_sizes: [20, 20], edge_probs: [[0.5, 0.1], [0.1, 0.5]]}"
+    (config,) = load_configs(["dataset=pyg", f"dataset.target={DATASETS}.StochasticBlockModelDataset", args])
+    assert config.dataset.args["edge_probs"] == [[0.5, 0.1], [0.1, 0.5]]
+    with pytest.raises(ConfigError, match=r"^dataset\.args\.edge_probs must be text, a number, .* got"):
+        load_configs(["dataset=pyg", f"dataset.target={DATASETS}.X", "dataset.args={edge_probs: [{a: 1}]}"])
