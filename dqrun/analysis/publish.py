@@ -21,7 +21,7 @@ from dqrun.composition.compose import load_configs
 from dqrun.data.fingerprint import fingerprint
 from dqrun.durable import write_text
 from dqrun.errors import ConfigError, DataError, ResultsError
-from dqrun.runs.protocol import Trial, cell_hash, identity, trial_hash, trials, warm_start_of
+from dqrun.runs.protocol import Trial, cell_hash, identity, named_trials, trial_hash, warm_start_of
 
 _PATH = re.compile(r"(?:^|[\s'\"])/[\w.+-]+/[\w.+-]+")
 
@@ -161,7 +161,5 @@ def _made_by(words: Sequence[str]) -> set[str]:
     configs = load_configs(flags.overrides, multirun=flags.multirun, config_dir=flags.config_dir)
     starts = [start for config in configs if (start := warm_start_of(config)) is not None]
     return {
-        trial_hash(config, trial, fingerprint(config.dataset))
-        for config in [*starts, *configs]
-        for trial in trials(config.protocol)
+        digest for config in [*starts, *configs] for _, _, digest in named_trials(config, fingerprint(config.dataset))
     }

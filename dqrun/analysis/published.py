@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -85,7 +86,9 @@ METHODS = {"dq_released": "dq"}
 def _key(cell: Cell) -> tuple[str, str, float | None, str, str]:
     row = cell.runs[0].row
     weights, activations = row.get("weight_bits") or 32, row.get("activation_bits") or 32
-    bits = float(weights) if weights == activations else None  # of w4a8 nobody published anything
+    ranges = row["quant"].partition("-")[2]  # of rows: nobody published what dqrun's own ranges of rows do
+    known = weights == activations and not {"row", "group"} & set(re.split(r"\W|\d", ranges))
+    bits = float(weights) if known else None  # of w4a8 nobody published anything
     return _name(row["dataset"]), row["model"], bits, METHODS.get(row["method"], row["method"]), cell.metric
 
 

@@ -49,3 +49,12 @@ def test_difference(make_cell: Callable[..., Cell]) -> None:
     cell = make_cell(0.79, 0.81, dataset="Cora", model="gcn")
     assert matches([cell])[0].difference == pytest.approx(0.8 - 0.783)
     assert matches([make_cell(0.8, dataset="Cora", model="gcn", status="failed")]) == []
+
+
+@pytest.mark.parametrize(
+    ("quant", "known"),
+    [("int4", True), ("int4-channel", True), ("int4-row", False), ("int4-channel-row", False), ("int4-group32", False)],
+)
+def test_ranges_of_rows_are_no_published_method(make_cell: Callable[..., Cell], quant: str, known: bool) -> None:
+    cell = make_cell(0.8, dataset="Cora", model="gcn", method="dq", quant=quant, weight_bits=4, activation_bits=4)
+    assert bool(matches([cell])) is known
