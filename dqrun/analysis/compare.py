@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from dqrun.analysis.cells import TEST
@@ -106,19 +106,18 @@ def comparison_of(runs: list[Run], arguments: argparse.Namespace, metric: str = 
     return compare(runs, rows, columns, baseline, arguments.published, shown)
 
 
-def output_format(output: str | None, form: str | None) -> str:
+def output_format(output: str | None, form: str | None, suffixes: Mapping[str, str] = SUFFIXES) -> str:
     """The format that was asked for by name, else by the suffix of a file, else a table.
 
     Raises ConfigError for a file whose suffix says nothing.
     """
     if form is not None or output is None:
         return form or "table"
+    known = {".txt": "table", **suffixes}
     suffix = Path(output).suffix.lower()
-    if suffix == ".txt":
-        return "table"
-    if suffix not in SUFFIXES:
-        raise ConfigError.rule("-o", f"end in .txt, {', '.join(SUFFIXES)}, or --format must say what it is", output)
-    return SUFFIXES[suffix]
+    if suffix not in known:
+        raise ConfigError.rule("-o", f"end in {', '.join(known)}, or --format must say what it is", output)
+    return known[suffix]
 
 
 def warn(warnings: Sequence[str]) -> None:

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 from dqrun.analysis.board import Costing, boards
 from dqrun.analysis.cells import Cell, make_cells
-from dqrun.analysis.compare import add_source, runs_of, warn
+from dqrun.analysis.compare import add_source, output_format, runs_of, warn
 from dqrun.analysis.files import write_atomically
 from dqrun.analysis.latency import read_latencies
 from dqrun.analysis.sheets import Sheet, as_latex, as_markdown, as_text
 from dqrun.composition.arguments import VerbParser
-from dqrun.errors import ConfigError, DqrunError
+from dqrun.errors import DqrunError
 
 if TYPE_CHECKING:
     from dqrun.analysis.costs import Costs
@@ -31,13 +31,13 @@ FORMATS: dict[str, Callable[[list[Sheet]], str]] = {
     "markdown": as_markdown,
     "latex": as_latex,
 }
-SUFFIXES = {".txt": "table", ".md": "markdown", ".tex": "latex"}
+SUFFIXES = {".md": "markdown", ".tex": "latex"}
 
 
 def main(argv: Sequence[str]) -> int:
     """Prints the tables, warnings on stderr; `-o FILE` writes them to a file instead. Returns the exit code."""
     arguments = build_parser().parse_intermixed_args(argv)
-    form = output_format(arguments.output, arguments.format)
+    form = output_format(arguments.output, arguments.format, SUFFIXES)
     latencies = read_latencies(Path(arguments.latency)) if arguments.latency else []
     cells = make_cells(runs_of(arguments.words, warn), [])
     troubles: dict[str, None] = {}
@@ -69,16 +69,6 @@ def build_parser() -> VerbParser:
     parser.add_argument("--format", choices=list(FORMATS), help="default: by the suffix of FILE; else a table")
     parser.add_argument("-o", "--output", metavar="FILE", help="write to .md, .tex or .txt")
     return parser
-
-
-def output_format(output: str | None, form: str | None) -> str:
-    """The format that was asked for, else that of the file's suffix; raises ConfigError for another suffix."""
-    if form is not None or output is None:
-        return form or "table"
-    suffix = Path(output).suffix.lower()
-    if suffix not in SUFFIXES:
-        raise ConfigError.rule("-o", f"end in {', '.join(SUFFIXES)}, or --format must say what it is", output)
-    return SUFFIXES[suffix]
 
 
 def counting(troubles: dict[str, None]) -> Callable[[Cell], Costs | None]:
