@@ -17,7 +17,7 @@ from dqrun.analysis.sheets import Sheet
 from dqrun.analysis.text import fixed, format_difference, format_mean, text_of, unit_of
 
 if TYPE_CHECKING:
-    from dqrun.analysis.costs import Costs
+    from dqrun.nn.costs import Costs
 
 CHOSEN = (
     "Where several configurations share a width, a method and a granularity, the one with the best mean of the "

@@ -18,7 +18,7 @@ from dqrun.composition.arguments import VerbParser
 from dqrun.errors import DqrunError
 
 if TYPE_CHECKING:
-    from dqrun.analysis.costs import Costs
+    from dqrun.nn.costs import Costs
 
 EPILOG = """\
 examples:

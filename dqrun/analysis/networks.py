@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dqrun import register
-from dqrun.analysis.costs import Costs, Size, costs, measured_widths
 from dqrun.analysis.rows import Run, config_of
 from dqrun.config import DataConfig, RunConfig
 from dqrun.data.dataset import GraphDataset, load_dataset
 from dqrun.data.splits import split_for
 from dqrun.data.trial_data import TrialData
 from dqrun.nn.build import build_model, reads_edge_features, reads_edge_weights, uses_self_loops
+from dqrun.nn.costs import Costs, Size, costs, measured_widths
 from dqrun.runs.model_file import load_model
 from dqrun.runs.store import MODEL
 

@@ -1,6 +1,6 @@
 """The work of each operation: multiply-accumulates (MACs) and the widths of their operands; counted nowhere else.
 
-`integer.summary` asks for each operation of a program, `analysis.costs` for each operation of a network, which may have
+`integer.summary` asks for each operation of a program, `nn.costs` for each operation of a network, which may have
 no program. Linear maps, sums over edges and readouts are counted; biases, activations, batch norms, softmax, rounding
 and requantisation are not. Rows, edges and graphs may be means, hence floats.
 """

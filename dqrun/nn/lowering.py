@@ -1,7 +1,7 @@
 """`Lowering`: where a network writes down the operations that it is made of, each once and in order.
 
 A layer says what it computes in one method, `lower(to, x, into)`, as calls of `to`. Whoever passes `to` decides what
-becomes of them: the operations of an integer program (`integer.lower`), their costs (`analysis.costs`), or the batch
+becomes of them: the operations of an integer program (`integer.lower`), their costs (`nn.costs`), or the batch
 norms of a copy in float64 (`integer.simulation`). A value is named by the site whose values it holds.
 """
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from dqrun.analysis.costs import Size, costs, measured_widths
 from dqrun.data.trial_data import TrialData
 from dqrun.errors import ConfigError
 from dqrun.nn import GNN
+from dqrun.nn.costs import Size, costs, measured_widths
 from dqrun.training.course import Course
 from dqrun.training.state import Fit
 

@@ -10,10 +10,10 @@ import pytest
 
 from dqrun.analysis.board import Costing, boards, by_width, costs_sheet
 from dqrun.analysis.cells import Cell
-from dqrun.analysis.costs import Costs
 from dqrun.analysis.latency import Latency
 from dqrun.analysis.leaderboard import main
 from dqrun.errors import ConfigError
+from dqrun.nn.costs import Costs
 
 MakeCell = Callable[..., Cell]
 FREE = Costing(lambda cell: None)

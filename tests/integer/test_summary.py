@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from dqrun.analysis.costs import Size
-from dqrun.analysis.costs import costs as network_costs
 from dqrun.integer.lower import lower
 from dqrun.integer.summary import costs
+from dqrun.nn.costs import Size
+from dqrun.nn.costs import costs as network_costs
 
 Make = Callable[..., Any]
 

@@ -10,13 +10,13 @@ import torch
 from torch import nn
 
 from dqrun import kernels
-from dqrun.analysis.costs import Size, costs
 from dqrun.errors import ConfigError
 from dqrun.graphs import SparseRows
 from dqrun.integer.lower import lower
 from dqrun.methods.ptq import GeneratedConfig
 from dqrun.nn import GNN
 from dqrun.nn.build import build_model
+from dqrun.nn.costs import Size, costs
 from dqrun.nn.generated import Sizes, generated_batch
 from dqrun.nn.prompt import Prompt
 from dqrun.runs.model_file import Shapes, load_model, load_parameters, save_model

@@ -12,7 +12,6 @@ import pytest
 import torch
 
 from dqrun import register
-from dqrun.analysis.costs import Size, costs
 from dqrun.bench.peers import PyGNetwork
 from dqrun.composition.compose import load_configs
 from dqrun.errors import ConfigError
@@ -20,6 +19,7 @@ from dqrun.graphs.pyg import build_graph
 from dqrun.integer.lower import lower
 from dqrun.integer.simulation import simulate
 from dqrun.nn.build import build_model
+from dqrun.nn.costs import Size, costs
 
 PAGE = Path(__file__).parents[2] / "docs" / "models.md"
 WORDS = ["dataset=cora", "model=plain_sum", "model.layers=2", "model.hidden=16", "quant=int8"]

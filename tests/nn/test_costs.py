@@ -7,12 +7,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from dqrun.analysis.costs import Costs, Size, costs, width
 from dqrun.composition.compose import load_configs
 from dqrun.config import SiteRule
 from dqrun.errors import ConfigError
 from dqrun.nn import GNN, GATLayer, GCNLayer, Layer
 from dqrun.nn.build import build_model
+from dqrun.nn.costs import Costs, Size, costs, width
 from dqrun.quant import Quantizer, QuantSpec, RangeObserver, Site, UniformRounding, named_sites
 
 
