@@ -30,7 +30,7 @@ def sources() -> str:
     """
     digest = hashlib.sha256()
     kernels = Path(__file__).parents[1]
-    for path in sorted([*(kernels / "cpu").glob("*.py"), *(kernels / "integer").rglob("*.py")]):
+    for path in sorted([*(kernels / "cpu").rglob("*.py"), *(kernels / "integer").rglob("*.py")]):
         digest.update(path.read_bytes())
     return digest.hexdigest()
 

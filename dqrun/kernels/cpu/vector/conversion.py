@@ -1,0 +1,61 @@
+"""Vectors of one kind from numbers, and from vectors of another kind."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dqrun.kernels.cpu.launch import intrinsic
+from dqrun.kernels.cpu.vector.kinds import Vector
+from dqrun.kernels.cpu.vector.llvm import spread
+
+
+@intrinsic
+def splat(_context: Any, kind: Any, value: Any) -> Any:
+    """The number in each lane of a kind, converted to its type."""
+    vector = kind.instance_type
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return spread(builder, args[1], vector.lanes)
+
+    return vector(kind, vector.dtype), generate
+
+
+@intrinsic
+def convert(_context: Any, kind: Any, value: Any) -> Any:
+    """The numbers of a vector as another type.
+
+    To wider integers by the sign of the lanes; to narrower ones modulo 2^bits; from float to integer towards zero, for
+    numbers that fit; to a narrower float half to even.
+    """
+    vector = kind.instance_type
+    assert vector.lanes == value.lanes, f"{vector} has not the lanes of {value}"
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return _converted(builder, args[1], value, vector)
+
+    return vector(kind, value), generate
+
+
+def _converted(builder: Any, v: Any, have: Vector, want: Vector) -> Any:
+    if have.is_float and want.is_float:
+        same, wider = have.bits == want.bits, want.bits > have.bits
+        return v if same else builder.fpext(v, want.llvm) if wider else builder.fptrunc(v, want.llvm)
+    if have.is_float:
+        return builder.fptosi(v, want.llvm) if want.is_signed else builder.fptoui(v, want.llvm)
+    if want.is_float:
+        return builder.sitofp(v, want.llvm) if have.is_signed else builder.uitofp(v, want.llvm)
+    if want.bits <= have.bits:
+        return v if want.bits == have.bits else builder.trunc(v, want.llvm)
+    return builder.sext(v, want.llvm) if have.is_signed else builder.zext(v, want.llvm)
+
+
+@intrinsic
+def cast_bits(_context: Any, kind: Any, value: Any) -> Any:
+    """The bits of a vector as one of another kind of the same size, the first lanes lowest."""
+    vector = kind.instance_type
+    assert vector.lanes * vector.bits == value.lanes * value.bits, f"{vector} has not the size of {value}"
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.bitcast(args[1], vector.llvm)
+
+    return vector(kind, value), generate

@@ -1,0 +1,47 @@
+"""What the functions of vectors share where they write LLVM's code."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+
+I1, I8, I32, I64 = (ir.IntType(bits) for bits in (1, 8, 32, 64))
+
+
+def call(builder: Any, name: str, result: Any, args: Any) -> Any:
+    """A call of an intrinsic function of LLVM, of vectors and numbers."""
+    kind = ir.FunctionType(result, [arg.type for arg in args])
+    return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), args)
+
+
+def spread(builder: Any, value: Any, lanes: int) -> Any:
+    """A vector with the value in each lane."""
+    undefined = ir.Constant(ir.VectorType(value.type, lanes), ir.Undefined)
+    first = builder.insert_element(undefined, value, I32(0))
+    return builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(I32, lanes), [0] * lanes))
+
+
+def shuffled(builder: Any, v: Any, w: Any, places: list[int]) -> Any:
+    """The lanes with these numbers of v and, behind them, w."""
+    return builder.shuffle_vector(v, w, ir.Constant(ir.VectorType(I32, len(places)), places))
+
+
+def number(context: Any, builder: Any, value: Any, kind: Any, wanted: Any) -> Any:
+    """A number of one type as another one; booleans as one bit."""
+    return context.cast(builder, value, kind, wanted)
+
+
+def address(context: Any, builder: Any, signature: Any, args: Any, which: int) -> Any:
+    """The address of args[which][args[which + 1]], of an array or a pointer."""
+    kind, place = signature.args[which], args[which + 1]
+    is_pointer = isinstance(kind, types.CPointer)
+    data = args[which] if is_pointer else context.make_array(kind)(context, builder, args[which]).data
+    return builder.gep(data, [place])
+
+
+def is_memory(kind: Any) -> bool:
+    """Whether a type is that of a flat array or a pointer."""
+    return isinstance(kind, types.CPointer) or (isinstance(kind, types.Array) and kind.ndim == 1)
