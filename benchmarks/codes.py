@@ -1,7 +1,8 @@
 """How many codes trained networks use: `python benchmarks/codes.py RUN... [--json FILE]`, RUN a quantised run's folder.
 
-Of each layer's `aggregate`, on the test data: the share of elements that have the most common code. Where nearly all
-have it, hardly anything passes. `benchmarks/tables.py` makes the table of docs/reproduction.md from the file.
+Of each layer's `aggregate`, on the test data: the share of elements that have the most common code. Values that
+share one code carry no information. `benchmarks/tables.py` makes the table of docs/measurements/reproduction.md from
+the file.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Fills blocks of Markdown pages with tables: `python benchmarks/pages.py docs/reproduction.md README.md`.
+"""Fills blocks of Markdown pages with tables: `python benchmarks/pages.py docs/measurements/reproduction.md README.md`.
 
 A block stands between two lines; what is between them is what the command prints, run from the root of the checkout:
 

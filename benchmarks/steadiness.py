@@ -1,7 +1,7 @@
 """How much validation varies from epoch to epoch: `python benchmarks/steadiness.py RUN... [--json FILE]`.
 
 RUN is a run's folder. Of its history: mean, smallest and largest validation metric of the last LAST epochs, beside that
-of the epoch that was kept. `benchmarks/tables.py` makes the table of docs/reproduction.md from the file.
+of the epoch that was kept. `benchmarks/tables.py` makes the table of docs/measurements/reproduction.md from the file.
 """
 
 from __future__ import annotations

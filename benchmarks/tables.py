@@ -192,7 +192,12 @@ MAKERS = {
 }
 FILES = {"parity": "programs", "sizes": "programs"}
 """Tables whose file has another name than they."""
-PAGES = ("benchmarks/README.md", "docs/c_export.md", "docs/integer_engine.md", "docs/reproduction.md")
+PAGES = (
+    "docs/measurements/speed.md",
+    "docs/howto/c_export.md",
+    "docs/explanation/integer_engine.md",
+    "docs/measurements/reproduction.md",
+)
 
 
 def filled(text: str) -> str:

@@ -1,7 +1,7 @@
 """Quantised graph neural networks: trained, compared and run from one command line (`dqrun --help`) or from Python.
 
 The names of this package are imported when they are asked for: `import dqrun` takes neither torch nor pandas. See
-docs/python.md.
+docs/howto/python.md.
 """
 
 from importlib import import_module

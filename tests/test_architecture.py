@@ -1,4 +1,4 @@
-"""Imports point one way: config <- quant <- nn <- training <- sweep <- cli (docs/architecture.md)."""
+"""Imports point one way: config <- quant <- nn <- training <- sweep <- cli (docs/explanation/architecture.md)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""docs/architecture.md lists the package as it is."""
+"""docs/explanation/architecture.md lists the package as it is."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def test_the_page_lists_every_module_and_no_other(repository: Path) -> None:
-    page = (repository / "docs" / "architecture.md").read_text(encoding="utf-8")
+    page = (repository / "docs" / "explanation" / "architecture.md").read_text(encoding="utf-8")
     table = page.split("## Modules\n")[1].split("\n## ")[0]
     rows = re.findall(r"^\| (`[^|]*`) \|", table, re.MULTILINE)
     listed = {name for row in rows for name in re.findall("`([^`]+)`", row)}

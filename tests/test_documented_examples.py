@@ -1,4 +1,4 @@
-"""What docs/configuration.md gives as an example can be typed: it composes, and a network is built with it."""
+"""The examples in docs/reference/configuration.md can be typed: they compose, and a network is built with them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`dqrun compare [DIR ...] [FILTER ...]`: the means of all trials so far, side by side. See docs/comparing.md."""
+"""`dqrun compare [DIR ...] [FILTER ...]`: the means of all trials so far, side by side. See docs/howto/comparing.md."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`dqrun leaderboard [DIR ...] [FILTER ...]`: methods by width, and what each costs. See docs/comparing.md."""
+"""`dqrun leaderboard [DIR ...] [FILTER ...]`: methods by width, and what each costs. See docs/howto/comparing.md."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`dqrun plot KIND [DIR ...] [FILTER ...] -o FILE`: pictures of the trials so far. See docs/comparing.md."""
+"""`dqrun plot KIND [DIR ...] [FILTER ...] -o FILE`: pictures of the trials so far. See docs/howto/comparing.md."""
 
 from __future__ import annotations
 

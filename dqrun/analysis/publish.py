@@ -1,4 +1,4 @@
-"""`dqrun publish [RESULTS ...] -o STUDY`: finished trials as a study of few files. See docs/comparing.md."""
+"""`dqrun publish [RESULTS ...] -o STUDY`: finished trials as a study of few files. See docs/howto/comparing.md."""
 
 from __future__ import annotations
 

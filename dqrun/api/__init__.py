@@ -1,1 +1,1 @@
-"""What a Python program calls: `dqrun.run`, `results`, `load_model`, `quantize` and `lower`; see docs/python.md."""
+"""Functions for Python programs: `run`, `results`, `load_model`, `quantize` and `lower`; see docs/howto/python.md."""

@@ -1,4 +1,7 @@
-"""Writes docs/configuration.md: `python -m dqrun.cli.docs [FILE]`. The schema and the presets are its only sources."""
+"""Writes docs/reference/configuration.md: `python -m dqrun.cli.docs [FILE]`.
+
+The schema and the presets are its only sources.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,7 @@ names, where there is one; `recipe=NAME` takes another one, for graphs of your o
 
 
 def render() -> str:
-    """The whole of docs/configuration.md."""
+    """The whole of docs/reference/configuration.md."""
     fields = list(list_fields().values())
     parts = [_INTRODUCTION, "## Run\n\nFields outside the groups.\n", _field_table(_outside_groups(fields))]
     for group in (group for group in PUBLIC_GROUPS if group != "recipe"):
@@ -127,8 +130,8 @@ def _table(header: Sequence[str], rows: Iterator[tuple[str, ...]]) -> str:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Writes the page to the file named, by default docs/configuration.md of this checkout."""
-    target = Path(arguments[0]) if arguments else Path(__file__).parents[2] / "docs" / "configuration.md"
+    """Writes the page to the file named, by default docs/reference/configuration.md of this checkout."""
+    target = Path(arguments[0]) if arguments else Path(__file__).parents[2] / "docs" / "reference" / "configuration.md"
     target.write_text(render(), encoding="utf-8")
     print(f"wrote {target}")
     return 0

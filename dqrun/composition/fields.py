@@ -1,6 +1,6 @@
 """Every field of the schema, flat: dotted name, type in words, default and meaning.
 
-Error messages and `docs/configuration.md` are made from it, so neither can drift from `dqrun/config/`.
+Error messages and `docs/reference/configuration.md` are made from it, so neither can drift from `dqrun/config/`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The schema of a run: types and rules here, values in `configs/*.yaml`.
 
 Everything below `composition/` gets these dataclasses, never a DictConfig. `doc(...)` gives each field its meaning,
-unit and range; `docs/configuration.md` is generated from them.
+unit and range; `docs/reference/configuration.md` is generated from them.
 """
 
 from dqrun.config.dataset import FEATURES as FEATURES

@@ -79,7 +79,7 @@ class RunConfig:
     rerun: bool = doc("run trials that already have a row again", False)
     plugins: list[str] = doc(
         "code of your own that is imported first: files (./mine.py), folders with an __init__.py, or modules "
-        "(my_package.quant); `DQRUN_PLUGINS` adds to it (docs/plugins.md)",
+        "(my_package.quant); `DQRUN_PLUGINS` adds to it (docs/howto/plugins.md)",
         [],
     )
     tags: list[str] = doc("words for the row, to find it again: letters, digits and _ - . : / + @", [])

@@ -136,7 +136,7 @@ class TeacherConfig:
 @dataclass
 class BinaryConfig(MethodConfig):
     """Binary networks: weights and activations of one bit, with scales for channels and rows (Bi-GCN: Wang et al., CVPR
-    2021; and others, see docs/one_bit.md)."""
+    2021; and others, see docs/reference/one_bit.md)."""
 
     has_one_bit: ClassVar[bool] = True
     estimators: ClassVar[tuple[str, ...]] = ESTIMATORS

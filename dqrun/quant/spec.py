@@ -45,7 +45,7 @@ class QuantSpec:
 
     `headroom`: share by which the range is widened first. The ends of a range are values that occur, and values are
     often multiples of one another (sums of codes, ends of opposite sign), so that without it many lie half-way between
-    two codes, where the last bit of a sum decides. With it they do not: see docs/integer_engine.md.
+    two codes, where the last bit of a sum decides. With it they do not: see docs/explanation/integer_engine.md.
 
     `collapsed`: the grid of a range that holds zero alone. "zero": the smallest scale, all values become 0 (to 1e-36).
     "unit": scale 1 and zero point 0, and no other scale is below float32's epsilon; as in Degree-Quant's released code.

@@ -1,4 +1,4 @@
-"""The code on docs/python.md runs, from top to bottom."""
+"""The code on docs/howto/python.md runs, from top to bottom."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ import dqrun
 
 
 def test_the_code_of_the_page_runs(repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    page = (repository / "docs" / "python.md").read_text(encoding="utf-8")
+    page = (repository / "docs" / "howto" / "python.md").read_text(encoding="utf-8")
     blocks = re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
     assert len(blocks) == 8
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {}
     for place, block in enumerate(blocks):
-        exec(compile(block, f"docs/python.md, block {place + 1}", "exec"), names)
+        exec(compile(block, f"docs/howto/python.md, block {place + 1}", "exec"), names)
     assert (names["rows"]["status"] == "done").all() and len(names["rows"]) == 4
     assert torch.isfinite(names["logits"]).all() and (tmp_path / "gcn.dqp").is_file()
 
 
 def test_the_page_lists_every_name(repository: Path) -> None:
-    page = (repository / "docs" / "python.md").read_text(encoding="utf-8")
+    page = (repository / "docs" / "howto" / "python.md").read_text(encoding="utf-8")
     assert all(f"`dqrun.{name}`" in page or f"`{name}`" in page for name in dqrun.__all__)

@@ -1,4 +1,4 @@
-"""docs/configuration.md says what the schema and the presets say."""
+"""docs/reference/configuration.md says what the schema and the presets say."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dqrun.composition.groups import config_folder, list_groups
 
 
 def test_the_page_is_up_to_date(repository: Path) -> None:
-    page = (repository / "docs" / "configuration.md").read_text(encoding="utf-8")
+    page = (repository / "docs" / "reference" / "configuration.md").read_text(encoding="utf-8")
     assert page == render(), "run `python -m dqrun.cli.docs`"
 
 

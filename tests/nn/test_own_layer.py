@@ -1,4 +1,4 @@
-"""A layer that is registered outside the package: the one of docs/models.md, as it stands there."""
+"""A layer that is registered outside the package: the one of docs/reference/models.md, as it stands there."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from dqrun.integer.simulation import simulate
 from dqrun.nn.build import build_model
 from dqrun.nn.costs import Size, costs
 
-PAGE = Path(__file__).parents[2] / "docs" / "models.md"
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "models.md"
 WORDS = ["dataset=cora", "model=plain_sum", "model.layers=2", "model.hidden=16", "quant=int8"]
 
 

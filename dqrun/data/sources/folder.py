@@ -1,4 +1,4 @@
-"""The user's own graphs: a folder with CSV files or one NumPy archive, as docs/folder_format.md describes."""
+"""The user's own graphs: a folder with CSV files or one NumPy archive, as docs/reference/folder_format.md describes."""
 
 from __future__ import annotations
 

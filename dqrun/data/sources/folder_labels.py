@@ -50,7 +50,7 @@ def label_columns(table: Table, task: str) -> tuple[str, ...]:
 
 
 def read_targets(table: Table, task: str) -> Targets:
-    """The targets of a table's rows; raises DataError for labels that break a rule of docs/folder_format.md."""
+    """Targets of a table's rows; raises DataError for labels against the rules of docs/reference/folder_format.md."""
     if kind_of(task) == "multilabel":
         return _several(table, label_columns(table, task))
     if kind_of(task) == "regression" or table.values[LABEL].dtype != object:

@@ -1,4 +1,4 @@
-"""A user's NumPy archive, `data.npz`: arrays whose types and sizes are what docs/folder_format.md says."""
+"""A user's NumPy archive, `data.npz`: arrays whose types and sizes are what docs/reference/folder_format.md says."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Integer programs as C99: a library of integers alone, with its memory laid out beforehand (docs/c_export.md)."""
+"""Integer programs as C99: a library without floating point, with fixed memory (docs/howto/c_export.md)."""
 
 from dqrun.integer.c.library import Limits
 from dqrun.integer.c.writing import Library, write_library

@@ -16,7 +16,7 @@ MakeConfig = Callable[..., DatasetConfig]
 
 
 def test_the_documented_example_loads(repository: Path, tmp_path: Path, dataset_config: MakeConfig) -> None:
-    text = (repository / "docs" / "folder_format.md").read_text()
+    text = (repository / "docs" / "reference" / "folder_format.md").read_text()
     block = next(block for block in re.findall(r"```\n(.*?)```", text, re.S) if block.startswith("graphs.csv"))
     columns = [re.split(r"\s{2,}", line) for line in block.splitlines()]
     names, lines = columns[0], block.splitlines()
