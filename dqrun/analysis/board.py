@@ -51,7 +51,7 @@ def boards(cells: Sequence[Cell], costing: Costing) -> list[Sheet]:
         sheets.append(replace(by_width(here), title=f"{dataset}: {metric} by width"))
         for model in sorted({cell.text("model") for cell in here}):
             group = [cell for cell in here if cell.text("model") == model]
-            sheets.append(replace(costs_sheet(group, costing), title=f"{dataset} {model}: accuracy and costs"))
+            sheets.append(replace(costs_sheet(group, costing), title=f"{dataset} {model}: {metric} and costs"))
     return sheets
 
 

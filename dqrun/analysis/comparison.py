@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from dqrun.analysis.baselines import not_beaten
-from dqrun.analysis.cells import TEST, Cell, make_cells
+from dqrun.analysis.cells import METRICS, TEST, Cell, make_cells
 from dqrun.analysis.checks import incomplete, sharing, unequal, without_config
 from dqrun.analysis.order import Key, natural, ordered_labels
 from dqrun.analysis.published import Match, matches
@@ -58,7 +59,12 @@ def compare(
         groups.setdefault(row, []).extend(here)
         if len(here) > 1:
             shared.append(sharing(" ".join([*row[:-1], column]), here))
-    uneven = [text for row, group in groups.items() for text in unequal(" ".join(row[:-1]), group, columns)]
+    lines = Counter(row[:-1] for row in groups)
+    uneven = [
+        text
+        for row, group in groups.items()
+        for text in unequal(" ".join(row if lines[row[:-1]] > 1 else row[:-1]), group, columns)
+    ]
     # Differences name cells by identity: those of the test metric stay the same objects.
     measured = [cell if cell.field == field else replace(cell, field=field) for field in shown for cell in cells]
     return Comparison(
@@ -72,11 +78,20 @@ def compare(
 
 
 def by_place(cells: Sequence[Cell], rows: list[str], columns: list[str]) -> dict[Place, list[Cell]]:
-    """Cells by where they stand in the main table; several where configurations share a place."""
+    """Cells by where they stand in the main table; several where configurations share a place.
+
+    A column such as `seconds` is not in the unit of a trial's metric. Where trials of one line have several metrics,
+    which chose their epochs, its name says which.
+    """
+    names = [tuple(cell.text(name) for name in rows) for cell in cells]
+    metrics: dict[tuple[str, ...], set[str]] = {}
+    for row, cell in zip(names, cells, strict=True):
+        metrics.setdefault(row, set()).add(cell.text("metric"))
     places: dict[Place, list[Cell]] = {}
-    for cell in cells:
-        row = (*(cell.text(name) for name in rows), cell.measure)
-        places.setdefault((row, cell.label(columns)), []).append(cell)
+    for row, cell in zip(names, cells, strict=True):
+        chosen_by = f" (dataset.metric={cell.text('metric')})" if cell.field not in METRICS else ""
+        measure = cell.measure + (chosen_by if len(metrics[row]) > 1 else "")
+        places.setdefault(((*row, measure), cell.label(columns)), []).append(cell)
     return places
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from dqrun.errors import ResultsError, printable
+from dqrun.errors import ConfigError, ResultsError, printable
 
 
 @contextmanager
@@ -15,3 +16,24 @@ def one_line() -> Iterator[None]:
         yield
     except OSError as error:
         raise ResultsError(printable(f"{error.filename or 'the system'}: {error.strerror or error}")) from error
+
+
+def require_words(name: str, words: Sequence[object], example: str) -> None:
+    """Raises ConfigError unless all words are text."""
+    for word in words:
+        if not isinstance(word, str):
+            raise ConfigError.rule(name, f"be text, one argument each, such as {example!r}", word)
+
+
+def require_path(name: str, value: object) -> None:
+    """Raises ConfigError unless a value is text or a path."""
+    if not isinstance(value, str | os.PathLike):
+        raise ConfigError.rule(name, "be a path", value)
+
+
+def require_no_flags(words: Sequence[str]) -> None:
+    """Raises ConfigError for a flag of the command line, which is no override."""
+    for word in words:
+        if word.startswith("-"):
+            sweeps = ": dqrun.run sweeps without it" if word in ("-m", "--multirun") else ""
+            raise ConfigError(f"{word!r} is a flag of the command line, dqrun.run takes FIELD=VALUE{sweeps}")

@@ -37,7 +37,7 @@ def lower(model: nn.Module) -> Program:
         network = network.network
     elif isinstance(network, GNN):
         return lower_network(network)
-    swapped = vars(network).get("_dqrun_swapped")
+    swapped = getattr(network, "__dict__", {}).get("_dqrun_swapped")
     if not isinstance(swapped, Swapped):
         raise ConfigError.rule("model", "be a network of dqrun.load_model or dqrun.quantize", type(model).__name__)
     lowering = ProgramLowering(TrainedSites(swapped.view))

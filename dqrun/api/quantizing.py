@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from dqrun.api.errors import require_words
 from dqrun.config import MethodConfig, PlanConfig, QuantConfig, RunConfig
 from dqrun.errors import ConfigError
 
@@ -90,7 +91,11 @@ def _words(group: str, value: Words | QuantConfig | MethodConfig | PlanConfig) -
         return [f"quant.{name}={'null' if width is None else width}" for name, width in vars(value).items()]
     if isinstance(value, MethodConfig | PlanConfig):
         return []
+    if not isinstance(value, str | Sequence):
+        kind = {"quant": "QuantConfig", "method": "MethodConfig", "plan": "PlanConfig"}[group]
+        raise ConfigError.rule(group, f"be the name of a preset, a list of words, or a {kind}", value)
     words = [value] if isinstance(value, str) else list(value)
+    require_words(group, words, f"{group}.FIELD=VALUE")
     full = [word if "=" in word else f"{group}={word}" for word in words]
     for word in full:
         if word.lstrip("+~").partition("=")[0].partition(".")[0] != group:

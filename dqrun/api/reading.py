@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dqrun.api.errors import one_line
+from dqrun.api.errors import one_line, require_path, require_words
+from dqrun.errors import ConfigError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,17 +34,36 @@ def results(folders: Place | Sequence[Place] = "results", *filters: str, fields:
     from dqrun.analysis.select import Filter, choose, require_fields
     from dqrun.runs.row import TRIAL_COLUMNS
 
+    require_words("a filter", filters, "quant=int4")
+    names = [fields] if isinstance(fields, str) else list(fields)
+    require_words("fields", names, "train.lr")
     conditions = [Filter.parse(word) for word in filters]
-    single = isinstance(folders, str | os.PathLike)
-    places: Sequence[Place] = [folders] if single else folders  # type: ignore[assignment, list-item]
+    places = _places(folders)
     with one_line():
         runs, complaints = load_runs([os.fspath(place) for place in places])
     for text in complaints:
         warnings.warn(text, stacklevel=2)
-    require_fields("fields", fields, runs)
+    require_fields("fields", names, runs)
     chosen = choose(runs, conditions)
-    columns = list(dict.fromkeys([*TRIAL_COLUMNS, *fields]))
+    columns = list(dict.fromkeys([*TRIAL_COLUMNS, *names]))
     return pd.DataFrame([{name: run.value(name) for name in columns} for run in chosen], columns=columns)
+
+
+def _places(folders: Place | Sequence[Place]) -> Sequence[Place]:
+    """The folders, at least one; raises ConfigError for what is none, and for a filter in the place of a folder."""
+    from dqrun.analysis.select import split_words
+
+    single = isinstance(folders, str | os.PathLike) or not isinstance(folders, Sequence)
+    places: Sequence[Place] = [folders] if single else folders  # type: ignore[assignment, list-item]
+    for place in places:
+        require_path("folders", place)
+    if not places:
+        raise ConfigError.rule("folders", "name at least one results folder or study", places)
+    _, filters = split_words([place for place in places if isinstance(place, str) and not os.path.exists(place)])
+    if filters:
+        rule = 'be folders, the first argument: dqrun.results("results", FILTER, ...)'
+        raise ConfigError.rule("folders", rule, folders)
+    return places
 
 
 def load_model(run: Place, results: Place = "results") -> TrainedNetwork:
@@ -56,5 +76,7 @@ def load_model(run: Place, results: Place = "results") -> TrainedNetwork:
     from dqrun.runs.folders import NETWORK, find_network
     from dqrun.runs.network import TrainedNetwork
 
+    require_path("run", run)
+    require_path("results", results)
     with one_line():
         return TrainedNetwork.load(find_network(os.fspath(run), Path(results)) / NETWORK)

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from dqrun.api.errors import one_line
+from dqrun.api.errors import one_line, require_no_flags, require_path, require_words
 from dqrun.composition.compose import load_jobs
 from dqrun.composition.groups import config_folders, list_groups
-from dqrun.composition.recipes import recipe_advice
+from dqrun.composition.recipes import advice_on
 from dqrun.config import ResultsConfig, RunConfig
 from dqrun.process.interrupts import listening
 
@@ -38,11 +38,16 @@ def run(
     Ctrl-C raises KeyboardInterrupt; finished trials are kept, and the same call goes on. Raises DqrunError, in one
     line, for overrides, data and folders that can't be used.
     """
+    require_words("an override", overrides, "quant=int4")
+    require_no_flags(overrides)
+    for name, place in (("results", results), ("config_dir", config_dir)):
+        if place is not None:
+            require_path(name, place)
     with one_line(), listening():
         jobs = load_jobs(overrides, multirun=True, config_dir=config_dir)
         groups = list_groups(config_folders(config_dir))
         configs = [_placed(job.config, results) for job in jobs]
-        return _rows(configs, progress, [recipe_advice(job, groups) for job in jobs])
+        return _rows(configs, progress, advice_on(jobs, groups))
 
 
 def _placed(config: RunConfig, results: str | os.PathLike[str] | None) -> RunConfig:

@@ -93,13 +93,13 @@ def _without_plugins(words: list[str]) -> list[str]:
 def _train(flags: argparse.Namespace) -> int:
     from dqrun.composition.compose import load_jobs
     from dqrun.composition.groups import config_folders, list_groups
-    from dqrun.composition.recipes import recipe_advice
+    from dqrun.composition.recipes import advice_on
 
     jobs = load_jobs(flags.overrides, multirun=flags.multirun, config_dir=flags.config_dir)
     groups = list_groups(config_folders(flags.config_dir))
     from dqrun.sweep.run import run_all  # imports torch: only now that the command line is right
 
-    return run_all([job.config for job in jobs], quiet=flags.quiet, advice=[recipe_advice(job, groups) for job in jobs])
+    return run_all([job.config for job in jobs], quiet=flags.quiet, advice=advice_on(jobs, groups))
 
 
 def _print_help(flags: argparse.Namespace) -> None:

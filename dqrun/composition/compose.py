@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from dqrun.composition.fields import FREE, list_fields, nearest_field, owners
 from dqrun.composition.groups import config_folders, list_groups
 from dqrun.composition.overrides import Groups, check, parse, split_sweep
 from dqrun.composition.preset_text import require_text
+from dqrun.composition.swept_fields import engines_where_run, given_where_known
 from dqrun.config import RunConfig, schema
 from dqrun.config.ogb import ogb_metric, ogb_task
 from dqrun.config.parts import PARTS, chosen_names, names_with_fields, node_of
@@ -112,6 +113,8 @@ class Job:
     choices: dict[str, str]
     """The option of each group, whoever chose it."""
     config: RunConfig
+    left_out: tuple[str, ...] = ()
+    """Of a sweep: a line for each field that is not given to jobs for which it means nothing."""
 
 
 def load_configs(overrides: Sequence[str], *, multirun: bool = False, config_dir: str | None = None) -> list[RunConfig]:
@@ -124,7 +127,8 @@ def load_jobs(overrides: Sequence[str], *, multirun: bool = False, config_dir: s
 
     With `multirun`, the product of all lists of values: those typed and those that a preset gives in
     `hydra.sweeper.params`. Raises ConfigError, in one line, for the first job that does not compose or breaks a
-    rule: a sweep is checked to its end before anything runs. Equal jobs are returned once (see `distinct`).
+    rule: a sweep is checked to its end before anything runs. A field of a sweep is given to the jobs for which it
+    has a meaning (see `swept_fields`). Equal jobs are returned once (see `distinct`).
     """
     plugins = asked_for(typed_plugins(overrides))
     load_plugins(plugins)
@@ -134,17 +138,28 @@ def load_jobs(overrides: Sequence[str], *, multirun: bool = False, config_dir: s
         words = parse(overrides, groups)
         if multirun:
             words = [*parse(_preset_sweep(session, words, groups), groups), *words]
-        jobs = distinct([_load_job(session, job, groups, multirun, plugins) for job in split_sweep(words, multirun)])
+        given, left_out = split_sweep(words, multirun), list[str]()
+        if len(given) > 1:
+            given, left_out = given_where_known(given, session, groups)
+        loaded = [_load_job(session, job, groups, multirun, plugins) for job in given]
+        if multirun:
+            left_out += engines_where_run([job.config for job in loaded])
+        for job in loaded:
+            job.config.validate()
+        jobs = distinct([replace(job, left_out=tuple(left_out)) for job in loaded])
     require_text(folders[:-1], {choice for job in jobs for choice in job.choices.items()})
     return jobs
 
 
 def _preset_sweep(session: Session, overrides: Sequence[Override], groups: Groups) -> list[str]:
-    """`hydra.sweeper.params` of the chosen presets as overrides, e.g. `["model=gin,gcn"]`."""
+    """`hydra.sweeper.params` of the chosen presets as overrides, e.g. `["model=gin,gcn"]`.
+
+    Fields choose no preset, and those of an option that is swept would not compose here.
+    """
     fixed = [override for override in overrides if not override.is_sweep_override()]
     for override in fixed:
         check(override, groups)
-    texts = [str(override.input_line) for override in fixed]
+    texts = [str(override.input_line) for override in fixed if override.key_or_group in groups]
     tree = session.compose(texts)
     return [f"{key}={values}" for key, values in (tree.hydra.sweeper.params or {}).items()]
 
@@ -167,7 +182,6 @@ def _load_job(session: Session, overrides: list[str], groups: Groups, multirun: 
         rule = "be given on the command line or in DQRUN_PLUGINS, not by a preset"
         raise ConfigError.rule("plugins", rule, config.plugins)
     config.plugins = list(plugins)
-    config.validate()
     return Job(overrides, choices, config)
 
 

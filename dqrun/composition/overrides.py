@@ -35,16 +35,21 @@ def parse(texts: Sequence[str], groups: Groups) -> list[Override]:
     """The overrides in `texts`, text fields as they were typed; ConfigError with the first that is not `key=value`."""
     options: Any = _Options(groups)
     parser = OverridesParser.create(config_loader=options)
-    return [_parse_one(parser, text) for text in texts]
+    return [_parse_one(parser, text, groups) for text in texts]
 
 
-def _parse_one(parser: OverridesParser, text: str) -> Override:
+def _parse_one(parser: OverridesParser, text: str, groups: Groups) -> Override:
     if any("\ud800" <= character <= "\udfff" for character in text):
         raise ConfigError(f"override {text!r} must be text in the encoding of the terminal")
     words = quoted(text)
     try:
         (override,) = parser.parse_overrides([words])
     except HydraException as error:
+        if "=" not in text and not text.startswith("~"):
+            group = next((group for group, options in groups.items() if text in options), "")
+            hint = f"; did you mean '{group}={text}'?" if group else ""
+            rule = f"override {text!r} is not of the form key=value, GROUP=OPTION or FIELD=VALUE"
+            raise ConfigError(f"{rule}{hint}") from None
         reason = str(error).removeprefix(f"Error parsing override '{words}'\n").splitlines()[0]
         raise ConfigError(f"override {text!r} is not of the form key=value that Hydra reads: {reason}") from error
     if not override.key_or_group:

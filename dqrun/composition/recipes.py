@@ -10,6 +10,12 @@ SIMILAR = {"node": "cora", "graph": "tu", "graph_regression": "zinc"}
 """The dataset whose recipes are the first to try, for each level, or task."""
 
 
+def advice_on(jobs: Sequence[Job], groups: Mapping[str, Sequence[str]]) -> list[str]:
+    """What the user is told before the jobs of a command run: fields that were left out, recipes that may suit."""
+    lines = [line for job in jobs for line in (*job.left_out, recipe_advice(job, groups))]
+    return [line for line in dict.fromkeys(lines) if line]
+
+
 def recipe_advice(job: Job, groups: Mapping[str, Sequence[str]]) -> str:
     """A line for a job whose dataset and model have no recipe, so that generic settings are used; else empty.
 

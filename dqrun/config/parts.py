@@ -68,9 +68,15 @@ def own_config(part: Any) -> Any:
 
 def has_field(part: Any, name: str) -> bool:
     """Whether a field means something for what the part chose: whole networks have only the fields of their own."""
-    own = getattr(type(part), OWN, None)
     whole = isinstance(part, ModelConfig) and part.name in register.model
-    return not whole or (own is not None and name in {field.name for field in dataclasses.fields(own)})
+    return not whole or name in _own_fields(type(part))
+
+
+def meaningful_fields(part: str, chosen: str, made: type) -> set[str]:
+    """The fields that mean something where `chosen` is chosen; `made`: the part's class then."""
+    own = _own_fields(made)
+    whole = part == "model" and chosen in register.model
+    return own if whole else own | {field.name for field in dataclasses.fields(made)}
 
 
 def chosen_names() -> dict[str, list[str]]:

@@ -120,6 +120,12 @@ class RunConfig:
         """`train` as this run's own trials use it: after a warm start with the changes of `train.fine_tune`."""
         return replace(self.train, **self.train.fine_tune.changes) if self.starts_warm else self.train
 
+    @property
+    def has_program(self) -> bool:
+        """Whether the trained network can be an integer program: weights and activations have codes, by its plan."""
+        widths = self.quant.weight_bits is not None and self.quant.activation_bits is not None
+        return widths and self.plan.name == "integer"
+
     def _validate_loader(self) -> None:
         name, loader = "loader.name", self.loader
         if loader.name == "full" and not loader.block:

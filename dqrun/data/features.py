@@ -98,6 +98,11 @@ class FeatureRule:
     columns: tuple[int, ...] = ()
     edge_columns: tuple[int, ...] = ()
 
+    @property
+    def from_degrees(self) -> bool:
+        """Whether features follow from edges alone."""
+        return self.kind in ("one_hot_degree", "scaled_degree")
+
     @classmethod
     def fit(cls, dataset: GraphDataset, split: Split, config: DatasetConfig) -> FeatureRule:
         """What `dataset.features` asks for; statistics come from the nodes that `dataset.degree_statistics` names.

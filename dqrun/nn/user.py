@@ -84,4 +84,4 @@ class UserNetwork(GNN):
 
         if self.swapped is None:
             raise ConfigError(f"model={self.name} must be quantised to be written as an integer program")
-        return lower_swapped(self.swapped, to)
+        return lower_swapped(self.swapped, to, self.graph_level)

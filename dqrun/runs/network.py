@@ -90,6 +90,9 @@ class TrainedNetwork(nn.Module):
 
     def features(self, x: Tensor | None, edge_index: Tensor, num_nodes: int) -> Tensor:
         """What enters the network: float32 [N, in_channels], or int64 [N] for categories."""
+        if x is not None and self.rule.from_degrees:
+            rule = "be None: the features of this network are degrees; num_nodes= says how many nodes there are"
+            raise DataError(f"x must {rule}, got {list(x.shape)}")
         source, target = edge_index
         degree = torch.bincount(target[source != target], minlength=num_nodes)
         is_given = x is not None and x.is_floating_point()

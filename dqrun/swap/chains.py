@@ -20,7 +20,6 @@ Operation = SwappedConv | SwappedLinear | SwappedPool
 Following = SwappedNorm | str
 """A batch norm, or an activation: relu, elu."""
 
-_INPUTS = ("x", "edge_index", "batch", "data")
 _ACTIVATIONS: dict[Any, str] = {
     **dict.fromkeys((F.relu, torch.relu, nn.ReLU, "relu", "relu_"), "relu"),
     **dict.fromkeys((F.elu, nn.ELU), "elu"),
@@ -47,41 +46,102 @@ class _Tracer(fx.Tracer):
         return swapped or super().is_leaf_module(m, module_qualified_name)
 
 
-def chain(network: nn.Module) -> list[Step]:
-    """The steps of a network; raises ConfigError, with the operation's name, for what is no chain of them."""
+def chain(network: nn.Module, pools: bool | None = None) -> list[Step]:
+    """The steps of a network; raises ConfigError, with the operation's name, for what is no chain of them.
+
+    Names of the arguments of `forward` mean nothing: what a convolution takes second are the edges, what a pooling
+    module takes second is the batch. `pools`: whether the network is called with a batch, where that is optional;
+    None: as it can be followed, with a batch first.
+    """
     if isinstance(network, Operation):
         return [Step(network, [])]
-    graph, steps = _trace(network), list[Step]()
-    inputs: dict[fx.Node, str] = {}
+    optional = _optional(network)
+    if pools is None and optional:
+        try:
+            return _steps(network, _trace(network, optional[1:]))
+        except ConfigError:  # what stands third may be weights of edges
+            return _steps(network, _trace(network, optional))
+    return _steps(network, _trace(network, optional[1:] if pools else optional))
+
+
+def _steps(network: nn.Module, graph: fx.Graph) -> list[Step]:
+    steps, inputs = list[Step](), _Inputs()
     present: fx.Node | None = None
     """What holds the last result; None: the features that enter."""
     for node in graph.nodes:
         if node.op == "placeholder":
-            name = str(node.target)
-            inputs[node] = "x" if not inputs and name not in _INPUTS else name
+            inputs.paths[node] = str(node.target)
         elif node.op == "output":
-            _require_present(node.args[0], present, inputs, "the result")
-        elif node.op == "call_function" and node.target is getattr and node.args[0] in inputs:
-            inputs[node] = str(node.args[1])
+            inputs.require_present(node.args[0], present, "the result")
+        elif node.op == "call_function" and node.target is getattr and node.args[0] in inputs.paths:
+            inputs.paths[node] = f"{inputs.paths[node.args[0]]}.{node.args[1]}"
         elif node.users:
             given = [*node.args, *node.kwargs.values()]
-            _require_present(given[0] if given else None, present, inputs, _name(node))
-            _require_inputs(given[1:], inputs, _name(node))
-            _take(_what(node, network), node, steps)
+            inputs.require_present(given[0] if given else None, present, _name(node))
+            what = _what(node, network)
+            inputs.require_others(given[1:], what, _name(node))
+            _take(what, node, steps)
             present = node
     return steps
 
 
-def _trace(network: nn.Module) -> fx.Graph:
-    """The calls of a network in evaluation."""
+class _Inputs:
+    """The arguments of a network's `forward`, and what each turns out to be: features, edges or batch."""
+
+    def __init__(self) -> None:
+        self.paths: dict[fx.Node, str] = {}
+        """Name of an argument, or of an attribute of one: `x`, `data.edge_index`."""
+        self._roles: dict[str, str] = {}
+
+    def require_present(self, argument: Any, present: fx.Node | None, name: str) -> None:
+        """Raises ConfigError unless an operation takes what the one before gave, or the features."""
+        begins = present is None and isinstance(argument, fx.Node) and self._is(argument, "features")
+        if not begins and (present is None or argument is not present):
+            raise ConfigError(f"{name} can't be lowered: it does not take the result of the operation before it")
+
+    def require_others(self, others: list[Any], what: Any, name: str) -> None:
+        """Raises ConfigError for a further argument that is neither the edges nor the batch: it is computed, a branch,
+        or data of edges.
+        """
+        role = "edges" if isinstance(what, SwappedConv) else ""
+        role = "batch" if isinstance(what, SwappedPool) or what in _POOLING else role
+        given = [each for each in others if isinstance(each, fx.Node)]
+        for place, argument in enumerate(given):
+            if place or not role or not self._is(argument, role):
+                raise ConfigError(f"{name} can't be lowered: it takes {argument.name} beside the result before it")
+
+    def _is(self, argument: fx.Node, role: str) -> bool:
+        """Whether an argument is the network's only one of this role, which it may be from now on."""
+        path = self.paths.get(argument)
+        if path is None:
+            return False
+        known = {other for other, found in self._roles.items() if found == role}
+        return known <= {path} and self._roles.setdefault(path, role) == role
+
+
+def _optional(network: nn.Module) -> list[str]:
+    """Names of the arguments of `forward` that have a default, the one that may be the batch first, if any is.
+
+    That is the argument `batch`, else the third one, which must be optional.
+    """
+    if isinstance(network, Sequential):
+        return []
+    parameters = list(inspect.signature(network.forward).parameters.values())
+    names = [each.name for each in parameters if each.default is not each.empty]
+    third = parameters[2].name if len(parameters) > 2 else ""
+    batch = "batch" if "batch" in names else third
+    return [batch, *(name for name in names if name != batch)] if batch in names else ["", *names] if names else []
+
+
+def _trace(network: nn.Module, fixed: list[str]) -> fx.Graph:
+    """The calls of a network in evaluation; the arguments `fixed` have their defaults."""
     if isinstance(network, Sequential):
         return _of_sequential(network)
-    parameters = inspect.signature(network.forward).parameters.values()
-    optional = [each for each in parameters if each.default is not each.empty and each.name not in _INPUTS]
+    parameters = inspect.signature(network.forward).parameters
     training = network.training
     try:
         tracer = _Tracer(autowrap_functions=_POOLING)
-        return tracer.trace(network.eval(), concrete_args={each.name: each.default for each in optional})
+        return tracer.trace(network.eval(), concrete_args={name: parameters[name].default for name in fixed if name})
     except Exception as error:  # whatever the user's forward does with what stands for tensors
         reason = f"{error}".strip().partition("\n")[0]
         raise ConfigError(f"forward can't be lowered, it can't be followed as a chain of modules: {reason}") from None
@@ -124,20 +184,6 @@ def _take(what: Any, node: fx.Node, steps: list[Step]) -> None:
     else:
         hint = f": {_POOLS}" if what in _POOLING else ""
         raise ConfigError(f"{name} can't be lowered{hint}")
-
-
-def _require_present(argument: Any, present: fx.Node | None, inputs: dict[fx.Node, str], name: str) -> None:
-    """Raises ConfigError unless an operation takes what the one before gave, or the features."""
-    begins = present is None and isinstance(argument, fx.Node) and inputs.get(argument) == "x"
-    if not begins and (present is None or argument is not present):
-        raise ConfigError(f"{name} can't be lowered: it does not take the result of the operation before it")
-
-
-def _require_inputs(others: list[Any], inputs: dict[fx.Node, str], name: str) -> None:
-    """Raises ConfigError for a further argument that is computed: a branch, or edges that were changed."""
-    for argument in others:
-        if isinstance(argument, fx.Node) and inputs.get(argument) not in ("edge_index", "batch"):
-            raise ConfigError(f"{name} can't be lowered: it takes {argument.name} beside the result before it")
 
 
 def _name(node: fx.Node) -> str:

@@ -15,13 +15,13 @@ from dqrun.swap.modules import SwappedConv, SwappedLinear, SwappedNorm, SwappedP
 from dqrun.swap.swapping import Swapped
 
 
-def lower_swapped(swapped: Swapped, to: Lowering) -> bool:
-    """Writes down all operations of a network; returns whether they run over self-loops.
+def lower_swapped(swapped: Swapped, to: Lowering, pools: bool | None = None) -> bool:
+    """Writes down all operations of a network; returns whether they run over self-loops. `pools`: see `chain`.
 
     Raises ConfigError, in one line that names it, for what is no operation of a program, and for a network that is no
     chain of operations.
     """
-    steps, names = chain(swapped.model), _Names(swapped)
+    steps, names = chain(swapped.model, pools), _Names(swapped)
     convolutions = [step.operation for step in steps if isinstance(step.operation, SwappedConv)]
     loops = {conv.self_loops for conv in convolutions}
     if len(loops) > 1:

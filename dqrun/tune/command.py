@@ -67,6 +67,8 @@ def run_command(options: argparse.Namespace, argv: list[str]) -> int:
         for job, space in zip(jobs, spaces, strict=True)
     ]
     progress = SearchProgress(options.quiet)
+    for line in jobs[0].left_out:
+        progress.say(line)
     for search in searches:
         dimensions = "; ".join(dimension.describe() for dimension in search.space)
         progress.say(

@@ -138,6 +138,20 @@ def test_configurations_that_share_a_place_have_a_line_each(
     assert warning in captured.err.splitlines()
 
 
+def test_a_metric_that_decides_is_in_the_label_of_other_columns(
+    write_run: WriteRun, tmp_path: Path, capsys: Capture
+) -> None:
+    write_run(run_id="a", cell_hash="a", metric="accuracy", seconds=1.0)
+    write_run(run_id="b", cell_hash="b", config_hash="b", metric="f1_macro", seconds=2.0)
+    assert main(["compare", str(tmp_path / "results"), "--metric", "seconds,test_metric"]) == 0
+    captured = capsys.readouterr()
+    lines = [line.split() for line in captured.out.splitlines()[1:] if line.startswith("threads")]
+    found = {" ".join(line[2:-3]) for line in lines}
+    assert len(lines) == 4
+    assert {"seconds (dataset.metric=accuracy)", "seconds (dataset.metric=f1_macro)"} <= found, found
+    assert "configurations, a line each" not in captured.err
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -45,6 +45,8 @@ def test_graphs_without_features(tmp_path: Path, model: str) -> None:
     logits = network(None, batch.edge_index, batch.batch)
     assert torch.equal(logits, predicted(tmp_path / "runs" / name, tmp_path / "graphs.pt", tmp_path / "p.csv"))
     assert torch.equal(dqrun.load_model(tmp_path / "runs" / name)(None, batch.edge_index, batch.batch), logits)
+    with pytest.raises(dqrun.DataError, match="x must be None: the features of this network are degrees"):
+        network(torch.ones(batch.num_nodes, 1), batch.edge_index, batch.batch)
 
 
 def write_nodes(folder: Path) -> Path:

@@ -9,6 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch_geometric.data import Data
 from torch_geometric.nn import GATConv, GCNConv, GINConv, SAGEConv, Sequential, global_add_pool
 from torch_geometric.nn.aggr import MeanAggregation, SumAggregation
 
@@ -87,6 +88,64 @@ def test_a_program_gives_what_the_network_gives(name: str, batch: Inputs) -> Non
     assert program.signature.graph_level == (len(expected) == 4)
     other = {**batch, "x": batch["x"] * 0.5}
     assert (program(**other) - model(**other).detach()).abs().max() < 0.02 * expected.abs().max()
+
+
+class OtherNames(nn.Module):
+    """A network whose arguments have names of their own."""
+
+    def __init__(self, pool: bool) -> None:
+        super().__init__()
+        self.conv, self.pool, self.last = SAGEConv(6, 8), SumAggregation() if pool else None, nn.Linear(8, 3)
+
+    def forward(self, feats: Tensor, adjacency: Tensor, graphs: Tensor | None = None) -> Tensor:
+        h = self.conv(feats, adjacency).relu()
+        return self.last(h if self.pool is None or graphs is None else self.pool(h, graphs))  # type: ignore[no-any-return]
+
+
+class WeightsThird(nn.Module):
+    """A network with optional weights of edges, and a data object in the place of tensors."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.second = GCNConv(6, 8), GCNConv(8, 3)
+
+    def forward(self, a: Tensor, b: Tensor, w: Tensor | None = None) -> Tensor:
+        return self.second(self.conv(a, b, w).relu(), b, w)  # type: ignore[no-any-return]
+
+
+class OfData(WeightsThird):
+    def forward(self, graph: Any) -> Tensor:  # type: ignore[override]
+        return self.second(self.conv(graph.x, graph.edge_index).relu(), graph.edge_index)  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("pool", [False, True])
+def test_arguments_are_known_by_their_place(pool: bool, batch: Inputs) -> None:
+    given = dict(zip(("feats", "adjacency", "graphs"), batch.values(), strict=True))
+    model = trained(OtherNames(pool), given)
+    expected = model(**given).detach()
+    assert len(expected) == (4 if pool else len(batch["x"]))
+    assert (dqrun.lower(model)(**batch) - expected).abs().max() < 0.02 * expected.abs().max()
+
+
+def test_optional_weights_and_data_objects(batch: Inputs) -> None:
+    inputs = {"x": batch["x"], "edge_index": batch["edge_index"]}
+    model = trained(WeightsThird(), {"a": batch["x"], "b": batch["edge_index"]})
+    expected = model(*inputs.values()).detach()
+    assert (dqrun.lower(model)(**inputs) - expected).abs().max() < 0.02 * expected.abs().max()
+    model = trained(OfData(), {"graph": Data(**inputs)})
+    expected = model(Data(**inputs)).detach()
+    assert (dqrun.lower(model)(**inputs) - expected).abs().max() < 0.02 * expected.abs().max()
+
+
+class Swaps(WeightsThird):
+    def forward(self, a: Tensor, b: Tensor, c: Tensor) -> Tensor:  # type: ignore[override]
+        return self.second(self.conv(a, b), c)  # type: ignore[no-any-return]
+
+
+def test_two_sets_of_edges_are_no_chain(batch: Inputs) -> None:
+    model = trained(Swaps(), {"a": batch["x"], "b": batch["edge_index"], "c": batch["edge_index"][:, ::2]})
+    with pytest.raises(dqrun.ConfigError, match="second can't be lowered: it takes c beside the result before it"):
+        dqrun.lower(model)
 
 
 def test_sequential_of_pyg(batch: Inputs) -> None:
