@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from dqrun.analysis.cells import Cell, mean
+from dqrun.analysis.cells import Cell
 from dqrun.analysis.checks import MOST, distinguishing
 from dqrun.analysis.comparison import best_of, cell_text
 from dqrun.analysis.latency import Latency, latency_of
@@ -15,6 +15,7 @@ from dqrun.analysis.order import natural
 from dqrun.analysis.published import matches
 from dqrun.analysis.sheets import Sheet
 from dqrun.analysis.text import fixed, format_difference, format_mean, text_of, unit_of
+from dqrun.runs.intervals import mean
 
 if TYPE_CHECKING:
     from dqrun.nn.costs import Costs

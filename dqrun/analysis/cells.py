@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 
 from dqrun.analysis.rows import Run
 from dqrun.analysis.text import text_of
 from dqrun.config import tasks
+from dqrun.runs.intervals import ci95, mean, std
 
 TEST = "test_metric"
 METRICS = ("train_metric", "val_metric", TEST, "test_metric_integer", "baseline")
@@ -149,31 +149,3 @@ def make_cells(runs: Sequence[Run], fields: Sequence[str]) -> list[Cell]:
         key = (run.row["cell_hash"], *(text_of(run.value(name)) for name in fields))
         groups.setdefault(key, []).append(run)
     return [Cell(tuple(group)) for group in groups.values()]
-
-
-def mean(values: Sequence[float]) -> float:
-    """nan for no values."""
-    if len(values) < 2:
-        return values[0] if values else math.nan
-    try:
-        return statistics.fmean(values)
-    except OverflowError:  # of a sum that is larger than any float: the mean may not be
-        return math.fsum(value / len(values) for value in values)
-
-
-def std(values: Sequence[float]) -> float:
-    """Unbiased standard deviation; nan below two values and where one of them is not finite."""
-    return statistics.stdev(values) if len(values) > 1 and all(map(math.isfinite, values)) else math.nan
-
-
-def ci95(values: Sequence[float]) -> float:
-    """Half-width of the 95 % confidence interval of a mean (Student's t with n - 1 degrees); nan below two values."""
-    n = len(values)
-    return _quantile(n - 1) * std(values) / math.sqrt(n) if n > 1 else math.nan
-
-
-@cache
-def _quantile(degrees: int) -> float:
-    from scipy.special import stdtrit  # a tenth of the import time of scipy.stats
-
-    return float(stdtrit(degrees, 0.975))

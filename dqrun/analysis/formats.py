@@ -11,7 +11,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from dqrun.analysis.cells import Cell, ci95, mean, std
+from dqrun.analysis.cells import Cell
 from dqrun.analysis.comparison import (
     SPREADS,
     Comparison,
@@ -27,6 +27,7 @@ from dqrun.analysis.sheets import Sheet, as_latex, as_markdown, as_text, wrapped
 from dqrun.analysis.significance import Difference
 from dqrun.analysis.text import for_csv, text_of
 from dqrun.errors import printable
+from dqrun.runs.intervals import ci95, mean, std
 
 FORMATS = ("table", "csv", "markdown", "latex", "json")
 SUFFIXES = {".csv": "csv", ".md": "markdown", ".tex": "latex", ".json": "json"}

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dqrun.analysis.cells import Cell, make_cells, mean
+from dqrun.analysis.cells import Cell, make_cells
 from dqrun.analysis.checks import sharing
 from dqrun.analysis.compare import DEFAULT_COLUMNS, DEFAULT_ROWS, add_source, runs_of, warn
 from dqrun.analysis.comparison import by_place
@@ -21,6 +21,7 @@ from dqrun.analysis.select import require_fields, split_fields
 from dqrun.analysis.text import unit_of
 from dqrun.composition.arguments import VerbParser
 from dqrun.errors import ConfigError, DataError, DqrunError, ResultsError
+from dqrun.runs.intervals import mean
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

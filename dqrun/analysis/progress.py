@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
@@ -17,7 +17,9 @@ from dqrun.analysis.tables import format_table, summary_lines, told_apart
 from dqrun.config import RunConfig
 from dqrun.runs.protocol import Trial, canonical
 from dqrun.runs.store import Results
-from dqrun.training.state import Epoch
+
+if TYPE_CHECKING:  # imports torch: a command whose trials have their rows needs none
+    from dqrun.training.state import Epoch
 
 
 def title(config: RunConfig, trial: Trial) -> str:

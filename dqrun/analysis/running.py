@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import Never
+from typing import TYPE_CHECKING, Never
 
 from tqdm import tqdm
 
 from dqrun.analysis.meter import Meter
-from dqrun.training.state import Epoch
+
+if TYPE_CHECKING:  # imports torch: a command whose trials have their rows needs none
+    from dqrun.training.state import Epoch
 
 SECONDS_BETWEEN_LINES = 30.0
 """Where stderr is no terminal."""

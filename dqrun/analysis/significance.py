@@ -6,9 +6,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from dqrun.analysis.cells import TEST, Cell, ci95, mean, std
+from dqrun.analysis.cells import TEST, Cell
 from dqrun.analysis.select import Filter
 from dqrun.errors import ConfigError
+from dqrun.runs.intervals import ci95, mean, std
 
 MATCHED = ("dataset", "task", "metric", "protocol", "model", "quant", "method", "plan")
 """A cell and its baseline agree in these, but for the ones that the baseline names."""

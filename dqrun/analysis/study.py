@@ -19,7 +19,7 @@ from typing import Any
 
 import yaml
 
-from dqrun.analysis.text import for_csv, from_csv, text_of
+from dqrun.analysis.text import csv_line, from_csv
 from dqrun.durable import write_text
 from dqrun.errors import ResultsError
 from dqrun.runs.row import TRIAL_COLUMNS, row_of_cells
@@ -91,23 +91,11 @@ def _indented(tree: Mapping[str, Any]) -> str:
 def _csv(rows: Sequence[Mapping[str, Any]], settings: Mapping[str, Mapping[str, Any]]) -> str:
     known = dict.fromkeys(name for tree in settings.values() for name in tree if not name.startswith("plan.rules."))
     names = [name for name in known if len({repr(tree.get(name)) for tree in settings.values()}) > 1]
-    lines = [[*TRIAL_COLUMNS, *names]]
+    lines: list[list[Any]] = [[*TRIAL_COLUMNS, *names]]
     for row in rows:
         own = settings[row["cell_hash"]]
-        lines.append([_cell(value) for value in (*map(row.get, TRIAL_COLUMNS), *map(own.get, names))])
-    return "".join(map(_line, lines))
-
-
-def _line(cells: Sequence[str]) -> str:
-    """A line of CSV. The writer quotes a line end within a cell only where it may end lines too: hence CR LF here."""
-    stream = io.StringIO(newline="")
-    csv.writer(stream, lineterminator="\r\n").writerow(cells)
-    return stream.getvalue().removesuffix("\r\n") + "\n"
-
-
-def _cell(value: object) -> str:
-    text = value if isinstance(value, str) else text_of(value) if isinstance(value, list) else None
-    return str(for_csv(text)) if text is not None else "" if value is None else repr(value)
+        lines.append([*map(row.get, TRIAL_COLUMNS), *map(own.get, names)])
+    return "".join(map(csv_line, lines))
 
 
 def _read_rows(path: Path, text: str) -> tuple[list[dict[str, Any]], list[str]]:

@@ -7,8 +7,11 @@ HTML is the exception: jinja2 escapes what its templates insert (`analysis/sheet
 
 from __future__ import annotations
 
+import csv
+import io
 import math
 import re
+from collections.abc import Sequence
 from decimal import ROUND_HALF_UP, Decimal
 
 from dqrun.config.tasks import FRACTIONS
@@ -124,6 +127,22 @@ def for_csv(value: object) -> object:
 def from_csv(text: str) -> str:
     """The text that `for_csv` wrote."""
     return text[1:] if text.startswith("'") and _FORMULA.match(text) else text
+
+
+def csv_line(values: Sequence[object]) -> str:
+    """A line of a CSV file that ends with LF: numbers as Python writes them, None and nan as empty cells.
+
+    The writer quotes a line end within a cell only where it may end lines too: hence CR LF within this function.
+    """
+    stream = io.StringIO(newline="")
+    csv.writer(stream, lineterminator="\r\n").writerow(map(_csv_cell, values))
+    return stream.getvalue().removesuffix("\r\n") + "\n"
+
+
+def _csv_cell(value: object) -> str:
+    if isinstance(value, str | list):
+        return str(for_csv(text_of(value)))
+    return "" if value is None or value != value else repr(value)
 
 
 def _number(text: str) -> float | None:

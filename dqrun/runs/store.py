@@ -7,19 +7,18 @@ import re
 import secrets
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
-from dqrun.analysis.text import for_csv
-from dqrun.durable import clear_parts, replacing, sync_folder, sync_tree
-from dqrun.errors import ResultsError, TrialFailed, printable
+from dqrun.analysis.text import csv_line
+from dqrun.durable import clear_parts, sync_folder, sync_tree, write_text
+from dqrun.errors import ResultsError, TrialFailed
 from dqrun.paths import user_path
 from dqrun.runs.protocol import NAMED_DIGITS
-from dqrun.runs.row import TRIAL_COLUMNS, read_row
+from dqrun.runs.row import TRIAL_COLUMNS
+from dqrun.runs.tables import SUMMARY_COLUMNS, Record, row_files
 
 MODEL = "model.safetensors"
 """The trained network in a run's folder."""
@@ -29,10 +28,6 @@ _HALF = re.compile(r"\.(?:old-)?(?P<run>.+-[0-9a-f]{8})(?:[0-9a-f]{8})?-[^-]+")
 """A folder that is to become a run's, or was one: its trial's name has eight digits of the hash, it may have all."""
 _REBUILDS = 4
 """Times that tables are written at most because rows came meanwhile."""
-CELL_COLUMNS = [
-    "dataset", "task", "model", "quant", "weight_bits", "activation_bits", "method", "estimator", "observer", "p_min",
-    "p_max", "plan", "protocol", "metric", "higher_is_better",
-]  # fmt: skip
 
 
 class Results:
@@ -55,6 +50,7 @@ class Results:
             raise ResultsError(
                 f"results.dir must be a writable folder, got {str(self.root)!r} ({error.strerror})"
             ) from None
+        self.files = row_files(self.runs)
 
     def row(self, run_id: str, config_hash: str) -> dict[str, Any] | None:
         """The row of a finished trial, or None when there is none or it can't be read.
@@ -62,7 +58,7 @@ class Results:
         A folder's name holds a part of the hash only: a row counts where its whole hash is the trial's.
         """
         for name in self._names(run_id, config_hash):
-            row = self._read(name)
+            row = self.files.row(name)
             if row is not None and row["config_hash"] == config_hash:
                 return row
         return None
@@ -70,7 +66,7 @@ class Results:
     def place(self, run_id: str, config_hash: str) -> str:
         """The name of a trial's folder: `run_id`, or a longer one where that folder holds the row of another trial."""
         short, long = self._names(run_id, config_hash)
-        row = self._read(short)
+        row = self.files.row(short)
         taken = row is not None and row["config_hash"] != config_hash
         return long if taken or (self.runs / long).exists() else short
 
@@ -78,12 +74,6 @@ class Results:
     def _names(run_id: str, config_hash: str) -> tuple[str, str]:
         """The folder names that a trial may have: with its hash cut to eight digits, and whole."""
         return run_id, f"{run_id.removesuffix(config_hash[:NAMED_DIGITS])}{config_hash}"
-
-    def _read(self, name: str) -> dict[str, Any] | None:
-        try:
-            return read_row(self.runs / name / "row.json")
-        except (OSError, ValueError):
-            return None
 
     def has_model(self, row: dict[str, Any] | None) -> bool:
         """Whether the trial of a row left its trained network."""
@@ -158,15 +148,11 @@ class Results:
 
     def read_rows(self) -> tuple[list[dict[str, Any]], list[str]]:
         """All readable rows, oldest first, and one complaint per row.json that isn't one."""
-        rows, complaints = [], []
-        for path in sorted(self.runs.glob("*/row.json")):
-            if path.parent.name.startswith("."):
-                continue
-            try:
-                rows.append(read_row(path))
-            except (OSError, ValueError) as error:
-                complaints.append(printable(f"{path} is damaged and was skipped ({error})"))
-        return sorted(rows, key=lambda row: (row["finished_utc"], row["run_id"])), complaints
+        return _rows_and_complaints(self.files.records(self.files.stamps()))
+
+    def summary(self) -> list[dict[str, Any]]:
+        """A line per cell, as in `summary.csv`, from the rows on disk."""
+        return self.files.summary(self.read_rows()[0])
 
     def rebuild_tables(self) -> list[str]:
         """Writes trials.csv and summary.csv from the run folders, atomically; returns complaints on damaged rows.
@@ -178,28 +164,20 @@ class Results:
         folder does not.
         """
         for turn in range(1, _REBUILDS + 1):
-            before = self._rows_on_disk()
-            rows, complaints = self.read_rows()
-            frame = pd.DataFrame(rows, columns=TRIAL_COLUMNS)
             try:
-                for table, content in zip(TABLES, (frame, summarise(frame)), strict=True):
-                    _write_csv(content, self.root / table)
+                stamps = self.files.stamps()
+                records = self.files.records(stamps)
+                rows, complaints = _rows_and_complaints(records)
+                summary = ([line[name] for name in SUMMARY_COLUMNS] for line in self.files.summary(rows))
+                _write_table(self.root / "trials.csv", TRIAL_COLUMNS, (record.line for record in records))
+                _write_table(self.root / "summary.csv", SUMMARY_COLUMNS, map(csv_line, summary))
             except OSError as error:
                 if isinstance(error, FileNotFoundError) and turn < _REBUILDS:
                     continue  # a sweep that begins took the half-written table for a dead process's
                 raise self._cannot_write(self.root, error) from None
-            if self._rows_on_disk() == before:
+            if self.files.stamps() == stamps:
                 break
         return complaints
-
-    def _rows_on_disk(self) -> set[tuple[str, int, int, int]]:
-        """Every row.json with its inode, size and time: another set, other rows."""
-        found = set()
-        for path in self.runs.glob("*/row.json"):
-            with suppress(OSError):
-                about = path.stat()
-                found.add((path.parent.name, about.st_ino, about.st_size, about.st_mtime_ns))
-        return found
 
     def _cannot_write(self, path: Path, error: OSError) -> TrialFailed | ResultsError:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -207,41 +185,9 @@ class Results:
         return ResultsError(f"could not write {path}: {error.strerror}")
 
 
-def summarise(trials: pd.DataFrame) -> pd.DataFrame:
-    """One line per cell (equal configuration but for seed and fold) of a frame of rows.
-
-    `trials`: number of finished ones, `failed`: of failed ones, which enter no mean. For `test` and `val`: mean, std
-    (unbiased) and the half-width of the mean's 95 % confidence interval (Student's t); empty below two trials.
-    `baseline_mean`: what a constant prediction reaches on the same test parts. `epochs_min` and `epochs_max`: epochs
-    that trials trained; `seconds_mean`: of their training and evaluation.
-    """
-    lines = []
-    for cell, group in trials.groupby("cell_hash", sort=False):
-        done = group[group["status"] == "done"]
-        line = {name: group[name].iloc[0] for name in CELL_COLUMNS}
-        line |= {"trials": len(done), "failed": len(group) - len(done)}
-        for part in ("test", "val"):
-            values = done[f"{part}_metric"].astype(float)
-            line |= {f"{part}_mean": values.mean(), f"{part}_std": values.std(), f"{part}_ci95": ci95(values)}
-        line["test_integer_mean"] = done["test_metric_integer"].astype(float).mean()
-        line["baseline_mean"] = done["baseline"].astype(float).mean()
-        line |= {"epochs_min": done["epochs"].min(), "epochs_max": done["epochs"].max()}
-        line |= {"seconds_mean": done["seconds"].astype(float).mean(), "cell_hash": cell}
-        lines.append(line)
-    columns = [
-        *CELL_COLUMNS, "trials", "failed", "test_mean", "test_std", "test_ci95", "val_mean", "val_std", "val_ci95",
-        "test_integer_mean", "baseline_mean", "epochs_min", "epochs_max", "seconds_mean", "cell_hash",
-    ]  # fmt: skip
-    return pd.DataFrame(lines, columns=columns)
-
-
-def ci95(values: pd.Series) -> float:
-    """Half-width of the 95 % confidence interval of a mean (Student's t with n - 1 degrees); nan for n < 2."""
-    if len(values) < 2:
-        return float("nan")
-    from scipy.stats import t  # here, not above: importing scipy.stats takes most of a second
-
-    return float(t.ppf(0.975, len(values) - 1) * values.std() / len(values) ** 0.5)
+def _rows_and_complaints(records: Sequence[Record]) -> tuple[list[dict[str, Any]], list[str]]:
+    rows = [record.row for record in records if not record.complaint]
+    return rows, [record.complaint for record in records if record.complaint]
 
 
 def _replace_folder(source: Path, target: Path) -> None:
@@ -261,7 +207,6 @@ def _replace_folder(source: Path, target: Path) -> None:
     shutil.rmtree(aside, ignore_errors=True)  # it may be another user's; whoever takes the trial's lock tries again
 
 
-def _write_csv(frame: pd.DataFrame, path: Path) -> None:
+def _write_table(path: Path, columns: Sequence[str], lines: Iterable[str]) -> None:
     """Replaces a table; a user's text is never a formula in it."""
-    with replacing(path) as part:
-        frame.map(for_csv).to_csv(part, index=False, encoding="utf-8")
+    write_text(path, "".join([csv_line(columns), *lines]))

@@ -13,13 +13,15 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from dqrun.config import RunConfig
 from dqrun.extras import require
 from dqrun.paths import user_path
 from dqrun.runs.row import Row
-from dqrun.training.state import Epoch
+
+if TYPE_CHECKING:  # imports torch: a command whose trials have their rows needs none
+    from dqrun.training.state import Epoch
 
 CURVES = ("train_loss", "val_loss", "val_metric", "lr", "seconds")
 OUTCOMES = ("train_metric", "val_metric", "test_metric", "best_epoch", "seconds")

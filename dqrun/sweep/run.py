@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
-
 from dqrun.analysis.progress import Progress
 from dqrun.config import RunConfig
 from dqrun.errors import ConfigError
 from dqrun.runs.tracking import require_tool
 from dqrun.sweep.launchers import launcher_for
 from dqrun.sweep.plan import ALL_PARTS, Plan, make_plan
-from dqrun.sweep.worker import tidy
+from dqrun.sweep.tidying import tidy
 
 
 def run_all(configs: list[RunConfig], *, quiet: bool = False, advice: Sequence[str] = ()) -> int:
@@ -53,5 +51,9 @@ def run_plan(configs: Sequence[RunConfig], progress: Progress, parts: Sequence[s
 
 def require_device(config: RunConfig) -> None:
     """Raises ConfigError for a device that this machine lacks; launched trials may run on another machine."""
-    if config.device == "cuda" and config.launcher.name in ("plain", "parallel") and not torch.cuda.is_available():
+    if config.device != "cuda" or config.launcher.name not in ("plain", "parallel"):
+        return
+    import torch  # here, not above: a command whose trials have their rows starts without it
+
+    if not torch.cuda.is_available():
         raise ConfigError.rule("device", "be cpu on a machine without CUDA", config.device)

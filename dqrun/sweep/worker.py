@@ -24,7 +24,7 @@ from dqrun.runs.protocol import trial_hash
 from dqrun.runs.provenance import versions
 from dqrun.runs.store import Results
 from dqrun.runs.tracking import tracked
-from dqrun.sweep.locks import Heartbeat, LockFault, LockFile, LockLost, read_owner, remove_orphans
+from dqrun.sweep.locks import Heartbeat, LockFault, LockFile, LockLost, read_owner
 from dqrun.sweep.plan import PlannedTrial
 from dqrun.sweep.stopped import saying_what_stopped
 from dqrun.training.checkpoints import Checkpoints, Identity, forget_checkpoint
@@ -219,37 +219,3 @@ def one_line(text: str) -> str:
     """The first line that is not empty, cut to a length that fits a table."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return lines[0][:300] if lines else ""
-
-
-def tidy(results: Results) -> list[str]:
-    """Clears up after processes that were killed in this results folder, and removes its work folders when empty.
-
-    Returns complaints on what has the name of a lock and is none. Nothing depends on it: the next command removes what
-    the file system refuses to remove now.
-    """
-    complaints: list[str] = []
-    with suppress(OSError):
-        locked = {path.name.removesuffix(".lock") for path in results.locks.glob("*.lock")}
-        for name in sorted(locked | results.unfinished()):
-            try:
-                _tidy_trial(name, results)
-            except LockFault as error:
-                complaints.append(str(error))
-        remove_orphans(results.locks)
-        results.clear_removed()
-    for folder in (results.locks, results.checkpoints):
-        with suppress(OSError):  # in use, or never made
-            folder.rmdir()
-    return complaints
-
-
-def _tidy_trial(name: str, results: Results) -> None:
-    """Clears up after the process that ran a trial, if it is dead."""
-    lock = LockFile(results.lock_path(name))
-    if not lock.acquire():
-        return
-    try:
-        results.clear_leftovers(name)
-        results.drop_old_checkpoint(name)
-    finally:
-        lock.release()

@@ -18,7 +18,7 @@ from dqrun.process.cores import usable_cores
 from dqrun.runs.protocol import trials
 from dqrun.runs.store import Results
 from dqrun.sweep.run import run_plan
-from dqrun.sweep.worker import tidy
+from dqrun.sweep.tidying import tidy
 from dqrun.tune.preset import write_preset
 from dqrun.tune.space import space_of
 from dqrun.tune.study import Search, Tried

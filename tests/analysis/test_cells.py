@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from dqrun.analysis.cells import Cell, ci95, make_cells, mean, std
+from dqrun.analysis.cells import Cell, make_cells
 from dqrun.analysis.rows import Configuration, Run
+from dqrun.runs.intervals import ci95, mean, std
 
 MakeRun = Callable[..., Run]
 

@@ -13,7 +13,8 @@ import pytest
 
 from dqrun.analysis.formats import IDENTITY
 from dqrun.cli import main
-from dqrun.runs.store import CELL_COLUMNS, Results
+from dqrun.runs.store import Results
+from dqrun.runs.tables import CELL_COLUMNS
 
 Capture = pytest.CaptureFixture[str]
 WriteRun = Callable[..., Path]

@@ -51,5 +51,5 @@ def test_names_of_the_summary_are_those_of_the_rows(write_run: Callable[..., Pat
     assert results.rebuild_tables() == []
     hashes = {json.loads(path.read_text())["cell_hash"]: results for path in results.runs.glob("*/row.json")}
     summary = summary_lines(hashes)
-    assert sorted(summary["dataset"]) == sorted(["=1+1", "007", "NA", "'=x"])
+    assert sorted(line["dataset"] for line in summary) == sorted(["=1+1", "007", "NA", "'=x"])
     assert format_table(summary).splitlines()[1].split()[-1] == "1.5"  # seconds

@@ -16,7 +16,7 @@ import pytest
 from dqrun.errors import ResultsError, TrialFailed
 from dqrun.runs import store as module
 from dqrun.runs.row import HYPERPARAMETERS, TRIAL_COLUMNS, Row, write_row
-from dqrun.runs.store import Results, ci95, summarise
+from dqrun.runs.store import Results
 
 ISSUE_COLUMNS = (
     "run_id dataset task model quant weight_bits activation_bits method estimator observer p_min p_max plan protocol "
@@ -72,14 +72,14 @@ def test_tables_are_written_again_when_a_row_came_meanwhile(
     """As after a process that stood still between reading the rows and writing the tables."""
     results = Results(tmp_path)
     store(results, row)
-    write = module._write_csv
+    write = module._write_table
 
     def stand_still(*arguments: Any) -> None:
         if not (results.runs / "r1").exists():
             store(results, replace(row, run_id="r1"))
         write(*arguments)
 
-    monkeypatch.setattr(module, "_write_csv", stand_still)
+    monkeypatch.setattr(module, "_write_table", stand_still)
     assert results.rebuild_tables() == []
     assert list(pd.read_csv(tmp_path / "trials.csv")["run_id"]) == ["r0", "r1"]
     assert list(pd.read_csv(tmp_path / "summary.csv")["trials"]) == [2]
@@ -88,30 +88,21 @@ def test_tables_are_written_again_when_a_row_came_meanwhile(
 def test_tables_survive_a_sweep_that_clears_up(tmp_path: Path, row: Row, monkeypatch: pytest.MonkeyPatch) -> None:
     results = Results(tmp_path)
     store(results, row)
-    write = module._write_csv
+    write = module._write_table
     calls = []
 
-    def cleared(frame: pd.DataFrame, path: Path) -> None:
+    def cleared(path: Path, *content: Any) -> None:
         calls.append(path.name)
         if len(calls) == 1:
             raise FileNotFoundError(2, "No such file")
-        write(frame, path)
+        write(path, *content)
 
-    monkeypatch.setattr(module, "_write_csv", cleared)
+    monkeypatch.setattr(module, "_write_table", cleared)
     results.rebuild_tables()
     assert calls == ["trials.csv", "trials.csv", "summary.csv"]
     shutil.rmtree(tmp_path)
     with pytest.raises(ResultsError, match="could not write"):
         results.rebuild_tables()
-
-
-def test_one_trial_has_no_interval() -> None:
-    assert math.isnan(ci95(pd.Series([0.5])))
-
-
-def test_cells_differ_by_their_hash(row: Row) -> None:
-    rows = [row, replace(row, cell_hash="d", p_max=0.4)]
-    assert len(summarise(pd.DataFrame([vars(row) for row in rows]))) == 2
 
 
 def test_damaged_row_is_named_skipped_and_kept(tmp_path: Path, row: Row) -> None:

@@ -24,7 +24,8 @@ from dqrun.sweep import worker as module
 from dqrun.sweep.locks import LockFile
 from dqrun.sweep.owner import Owner
 from dqrun.sweep.plan import PlannedTrial, make_plan
-from dqrun.sweep.worker import Worker, tidy
+from dqrun.sweep.tidying import tidy
+from dqrun.sweep.worker import Worker
 
 Make = Callable[..., list[RunConfig]]
 

@@ -10,7 +10,6 @@ from dqrun.analysis.progress import Progress
 from dqrun.runs.store import Results
 from dqrun.sweep.locks import LockFault, read_owner
 from dqrun.sweep.plan import Plan, PlannedTrial
-from dqrun.sweep.worker import Worker
 
 POLL = 2.0
 """Seconds between two looks at trials that other sweeps are running."""
@@ -22,6 +21,10 @@ def check() -> None:
 
 def launch(plan: Plan, progress: Progress) -> None:
     """Runs the plan's trials; those that another sweep has begun are waited for at the end."""
+    if not plan.to_do:
+        return
+    from dqrun.sweep.worker import Worker  # imports torch: a command whose trials have their rows starts without it
+
     worker = Worker(progress)
     waiting = plan.to_do
     while waiting:

@@ -1,0 +1,158 @@
+"""`trials.csv` and `summary.csv`, which are derived from the rows of the run folders."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from dqrun.analysis.text import csv_line
+from dqrun.errors import printable
+from dqrun.runs.intervals import ci95, mean, std
+from dqrun.runs.row import TRIAL_COLUMNS, read_row
+
+CELL_COLUMNS = [
+    "dataset", "task", "model", "quant", "weight_bits", "activation_bits", "method", "estimator", "observer", "p_min",
+    "p_max", "plan", "protocol", "metric", "higher_is_better",
+]  # fmt: skip
+SUMMARY_COLUMNS = [
+    *CELL_COLUMNS, "trials", "failed", "test_mean", "test_std", "test_ci95", "val_mean", "val_std", "val_ci95",
+    "test_integer_mean", "baseline_mean", "epochs_min", "epochs_max", "seconds_mean", "cell_hash",
+]  # fmt: skip
+
+Stamp = tuple[int, int, int]
+"""Inode, size and time of a file: another stamp, another content."""
+
+
+@dataclass(slots=True)
+class Record:
+    """A row.json as it was read: its row and its line in `trials.csv`, or what is wrong with it."""
+
+    stamp: Stamp
+    row: dict[str, Any]
+    line: str
+    complaint: str = ""
+
+
+@lru_cache(maxsize=4)
+def row_files(runs: Path) -> RowFiles:
+    """The rows of a folder, read once by all of this process."""
+    return RowFiles(runs)
+
+
+class RowFiles:
+    """The rows of a folder `runs/`. A file is read and checked once, and again only when its stamp changes.
+
+    Whoever gets a row shares it: a row is never changed.
+    """
+
+    def __init__(self, runs: Path) -> None:
+        self.runs = runs
+        self._records: dict[str, Record] = {}
+        self._cells: dict[str, tuple[list[dict[str, Any]], dict[str, Any]]] = {}
+
+    def row(self, name: str) -> dict[str, Any] | None:
+        """The row in a run folder, or None when there is none or it can't be read."""
+        try:
+            stamp = _stamp(os.stat(self._path(name)))
+        except (OSError, ValueError):
+            self._records.pop(name, None)
+            return None
+        record = self._record(name, stamp)
+        return None if record.complaint else record.row
+
+    def stamps(self) -> dict[str, Stamp]:
+        """Stamp of every row.json, by the name of its folder; hidden folders are not runs."""
+        found = {}
+        with os.scandir(self.runs) as folders:
+            for folder in folders:
+                if not folder.name.startswith("."):
+                    with suppress(OSError):
+                        found[folder.name] = _stamp(os.stat(self._path(folder.name)))
+        return found
+
+    def records(self, stamps: Mapping[str, Stamp]) -> list[Record]:
+        """A record for each stamp: rows first, oldest first, then the damaged ones by name."""
+        for name in self._records.keys() - stamps.keys():
+            del self._records[name]
+        found = [self._record(name, stamp) for name, stamp in stamps.items()]
+        damaged = sorted((record for record in found if record.complaint), key=lambda record: record.complaint)
+        good = [record for record in found if not record.complaint]
+        good.sort(key=lambda record: (record.row["finished_utc"], record.row["run_id"]))
+        return good + damaged
+
+    def summary(self, rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+        """`summarise`; lines of cells that have the rows of the last time are not made again."""
+        cells = {}
+        for cell, group in _by_cell(rows).items():
+            known = self._cells.get(cell)
+            same = known is not None and len(known[0]) == len(group) and all(map(_is, known[0], group))
+            cells[cell] = known if known is not None and same else (group, cell_line(group))
+        self._cells = cells
+        return [line for _, line in cells.values()]
+
+    def _record(self, name: str, stamp: Stamp) -> Record:
+        known = self._records.get(name)
+        if known is None or known.stamp != stamp:
+            known = self._records[name] = self._read(name, stamp)
+        return known
+
+    def _read(self, name: str, stamp: Stamp) -> Record:
+        path = self.runs / name / "row.json"
+        try:
+            row = read_row(path)
+        except (OSError, ValueError) as error:
+            return Record(stamp, {}, "", printable(f"{path} is damaged and was skipped ({error})"))
+        return Record(stamp, row, csv_line([row[column] for column in TRIAL_COLUMNS]))
+
+    def _path(self, name: str) -> str:
+        return f"{self.runs}{os.sep}{name}{os.sep}row.json"
+
+
+def summarise(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One line per cell (equal configuration but for seed and fold), in order of first appearance; see `cell_line`."""
+    return [cell_line(group) for group in _by_cell(rows).values()]
+
+
+def cell_line(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The line of `summary.csv` for the rows of a cell.
+
+    `trials`: number of finished ones, `failed`: of failed ones, which enter no mean. For `test` and `val`: mean, std
+    (unbiased) and the half-width of the mean's 95 % confidence interval (Student's t); nan below two trials.
+    `baseline_mean`: what a constant prediction reaches on the same test parts. `epochs_min` and `epochs_max`: epochs
+    that trials trained; `seconds_mean`: of their training and evaluation.
+    """
+    done = [row for row in rows if row["status"] == "done"]
+    line: dict[str, Any] = {name: rows[0][name] for name in CELL_COLUMNS}
+    line |= {"trials": len(done), "failed": len(rows) - len(done)}
+    for part in ("test", "val"):
+        values = _numbers(done, f"{part}_metric")
+        line |= {f"{part}_mean": mean(values), f"{part}_std": std(values), f"{part}_ci95": ci95(values)}
+    line["test_integer_mean"] = mean(_numbers(done, "test_metric_integer"))
+    line["baseline_mean"] = mean(_numbers(done, "baseline"))
+    epochs = [row["epochs"] for row in done]
+    line |= {"epochs_min": min(epochs, default=None), "epochs_max": max(epochs, default=None)}
+    return line | {"seconds_mean": mean(_numbers(done, "seconds")), "cell_hash": rows[0]["cell_hash"]}
+
+
+def _by_cell(rows: Iterable[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault(row["cell_hash"], []).append(row)
+    return groups
+
+
+def _numbers(rows: Sequence[Mapping[str, Any]], name: str) -> list[float]:
+    return [float(row[name]) for row in rows if row[name] is not None]
+
+
+def _is(one: object, other: object) -> bool:
+    return one is other
+
+
+def _stamp(status: os.stat_result) -> Stamp:
+    return status.st_ino, status.st_size, status.st_mtime_ns
