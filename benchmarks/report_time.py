@@ -1,10 +1,11 @@
-"""Times `dqrun compare` and `dqrun report` on results folders of many runs.
+"""Times `dqrun compare`, `dqrun report` and the writing of tables on results folders of many runs.
 
     python benchmarks/report_time.py [--runs 500 5000] [--keep FOLDER]
 
 Trains a few configurations for an epoch on a graph of 300 nodes, copies each of these runs under other learning rates
 and seeds, with a history of 200 epochs, and prints the seconds of each command, run in a process of its own, and its
-seconds of CPU, which other work on the machine changes little.
+seconds of CPU, which other work on the machine changes little. Before that, what a sweep does in such a folder: all
+tables from the run folders, and the tables again when one trial has come.
 """
 
 from __future__ import annotations
@@ -82,6 +83,26 @@ def multiply(templates: list[Path], count: int, results: Path) -> None:
         (folder / "history.csv").write_text(text, encoding="utf-8")
 
 
+def tables(results: Path) -> None:
+    """Prints the time of making the tables, of adding one trial to them, and the memory of both."""
+    code = (
+        "import shutil, sys, time; from pathlib import Path; from dqrun.runs.store import Results\n"
+        "results = Results(sys.argv[1])\n"
+        "def timed(what):\n"
+        "    wall, cpu = time.perf_counter(), time.process_time()\n"
+        "    assert results.rebuild_tables() == []\n"
+        "    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu\n"
+        "    print(f'{sys.argv[2]} runs: {what} {wall:.2f} s, {cpu:.2f} s of CPU')\n"
+        "timed('tables')\n"
+        "one = results.runs / 'run-new'\n"
+        "text = (results.runs / 'run-0' / 'row.json').read_text().replace('\"run-0\"', '\"run-new\"')\n"
+        "one.mkdir(); (one / 'row.json').write_text(text); timed('one trial more'); shutil.rmtree(one)\n"
+        "peak = next(line for line in Path('/proc/self/status').read_text().splitlines() if line.startswith('VmHWM'))\n"
+        "print(f'both: {int(peak.split()[1]) // 1024} MiB')\n"
+    )
+    subprocess.run([sys.executable, "-c", code, str(results), results.name.rpartition("-")[2]], check=True)
+
+
 def main() -> int:
     """Prints a line per number of runs."""
     parser = argparse.ArgumentParser(description="times dqrun compare and dqrun report")
@@ -94,6 +115,7 @@ def main() -> int:
         for count in arguments.runs:
             results = root / f"results-{count}"
             multiply(templates, count, results)
+            tables(results)
             for words in (["compare", str(results)], ["report", str(results), "-o", str(root / f"{count}.html")]):
                 start, used = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
                 command = [sys.executable, "-m", "dqrun", *words]

@@ -48,8 +48,15 @@ LIGHT_MODULES = {
     *("process/verbosity", "process/waiting", "runs/__init__", "runs/protocol"),
     *("bench/__init__", "bench/cli", "bench/command", "bench/inference_cli", "bench/program_cli"),
     *("methods", "tune/__init__", "tune/cli", "tune/space"),
+    *("sweep/__init__", "sweep/run", "sweep/plan", "sweep/tidying", "sweep/locks", "sweep/owner"),
+    *("sweep/launchers/__init__", "sweep/launchers/plain", "data/__init__", "data/fingerprint", "extras"),
+    *("runs/store", "runs/tables", "runs/row", "runs/records", "runs/intervals", "runs/tracking"),
+    *("analysis/__init__", "analysis/progress", "analysis/running", "analysis/tables", "analysis/meter"),
+    *("analysis/baselines", "analysis/cells", "analysis/checks", "analysis/rows", "analysis/study"),
+    *("analysis/sheets", "analysis/text"),
 }
-"""Modules and packages that run before a command line is known to be right: none imports torch when it is imported."""
+"""Modules and packages that run before a command line is known to be right, or where each trial of a command has its
+row: none imports torch or pandas when it is imported."""
 
 
 def modules() -> list[Path]:

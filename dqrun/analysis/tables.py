@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dqrun.analysis.baselines import no_better
+from dqrun.analysis.baselines import few, no_better
 from dqrun.analysis.cells import Cell
 from dqrun.analysis.checks import MOST, distinguishing
 from dqrun.analysis.rows import Run
@@ -65,7 +65,7 @@ def format_table(lines: Sequence[Mapping[str, Any]], settings: Mapping[str, str]
                 "s/trial": "-" if math.isnan(line["seconds_mean"]) else f"{line['seconds_mean']:.1f}",
             }
         )
-    return "\n".join([align(shown), *filter(None, map(_no_better, lines))])
+    return "\n".join([align(shown), *few([text for text in map(_no_better, lines) if text])])
 
 
 def _no_better(line: Mapping[str, Any]) -> str:

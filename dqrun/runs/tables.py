@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -52,27 +51,30 @@ class RowFiles:
 
     def __init__(self, runs: Path) -> None:
         self.runs = runs
+        self._prefix = f"{runs}/"
         self._records: dict[str, Record] = {}
         self._cells: dict[str, tuple[list[dict[str, Any]], dict[str, Any]]] = {}
 
     def row(self, name: str) -> dict[str, Any] | None:
         """The row in a run folder, or None when there is none or it can't be read."""
         try:
-            stamp = _stamp(os.stat(self._path(name)))
+            status = os.stat(f"{self._prefix}{name}/row.json")
         except (OSError, ValueError):
             self._records.pop(name, None)
             return None
-        record = self._record(name, stamp)
+        record = self._record(name, (status.st_ino, status.st_size, status.st_mtime_ns))
         return None if record.complaint else record.row
 
     def stamps(self) -> dict[str, Stamp]:
         """Stamp of every row.json, by the name of its folder; hidden folders are not runs."""
         found = {}
-        with os.scandir(self.runs) as folders:
-            for folder in folders:
-                if not folder.name.startswith("."):
-                    with suppress(OSError):
-                        found[folder.name] = _stamp(os.stat(self._path(folder.name)))
+        for name in os.listdir(self.runs):
+            if not name.startswith("."):
+                try:
+                    status = os.stat(f"{self._prefix}{name}/row.json")
+                except OSError:
+                    continue
+                found[name] = status.st_ino, status.st_size, status.st_mtime_ns
         return found
 
     def records(self, stamps: Mapping[str, Stamp]) -> list[Record]:
@@ -108,9 +110,6 @@ class RowFiles:
         except (OSError, ValueError) as error:
             return Record(stamp, {}, "", printable(f"{path} is damaged and was skipped ({error})"))
         return Record(stamp, row, csv_line([row[column] for column in TRIAL_COLUMNS]))
-
-    def _path(self, name: str) -> str:
-        return f"{self.runs}{os.sep}{name}{os.sep}row.json"
 
 
 def summarise(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -152,7 +151,3 @@ def _numbers(rows: Sequence[Mapping[str, Any]], name: str) -> list[float]:
 
 def _is(one: object, other: object) -> bool:
     return one is other
-
-
-def _stamp(status: os.stat_result) -> Stamp:
-    return status.st_ino, status.st_size, status.st_mtime_ns

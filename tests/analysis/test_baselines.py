@@ -40,3 +40,10 @@ def test_a_cell_is_judged_by_the_mean_baseline_of_its_trials(make_cell: Callable
     assert not_beaten([make_cell(0.6, 0.6, 0.6, baseline=0.5)]) == []
     (line,) = not_beaten([make_cell(0.4, 0.4, baseline=0.5), make_cell(0.1, baseline=None)])
     assert line.endswith("(accuracy 40.00 % against 50.00 %)")
+
+
+def test_of_many_cells_a_few_are_named(make_cell: Callable[..., Cell]) -> None:
+    cells = [make_cell(0.1, baseline=0.5) for _ in range(6)]
+    assert len(not_beaten(cells)) == 6  # a sixth line says as much as a count
+    *named, last = not_beaten([*cells, *cells])
+    assert len(named) == 5 and last == "and 7 more are no better"
