@@ -218,7 +218,7 @@ def said(dataset: GraphDataset) -> reference.Facts:
     """A dataset in the form of the reference."""
     packed = dataset.packed
     ptr, edge_ptr = packed.node_ptr.tolist(), packed.edge_ptr.tolist()
-    pairs = list(zip(packed.col.tolist(), packed.row.tolist(), strict=True))
+    pairs = list(zip(packed.edges.col.tolist(), packed.edges.row.tolist(), strict=True))
     x = dataset.x if dataset.x is not None else dataset.category
     return {
         "sizes": packed.node_ptr.diff().tolist(),

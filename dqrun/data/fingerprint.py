@@ -61,7 +61,8 @@ def data_fingerprint(dataset: GraphDataset) -> str:
 def _tensors(dataset: GraphDataset) -> Iterator[tuple[str, Tensor]]:
     """What cannot be derived from something else."""
     packed = dataset.packed
-    yield from (("node_ptr", packed.node_ptr), ("edge_ptr", packed.edge_ptr), ("col", packed.col), ("row", packed.row))
+    edges = packed.edges
+    yield from (("node_ptr", edges.node_ptr), ("edge_ptr", edges.edge_ptr), ("col", edges.col), ("row", edges.row))
     for name, edge_data in (("edge_weight", packed.edge_weight), ("edge_attr", packed.edge_attr)):
         if edge_data is not None:
             yield name, edge_data

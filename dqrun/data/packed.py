@@ -6,34 +6,24 @@ batch costs a few milliseconds however many graphs it holds.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from dqrun.data.packed_edges import PackedEdges
 from dqrun.errors import DataError
-from dqrun.graphs import CSR, Graph
+from dqrun.graphs import CSR, Graph, InEdges
+from dqrun.kernels.grouping import group_by_target, with_loops
 
 
 @dataclass(frozen=True)
 class PackedGraphs:
-    """G graphs with N nodes and E edges in all; int64 where nothing else is said.
+    """G graphs with N nodes and E edges in all. Within a graph the orders are those of `dqrun.graphs.CSR`."""
 
-    Node ids in `col`, `row` and `t_col`, and edge positions in `t_edge`, are local: they count from the first node
-    or edge of their own graph. Within a graph the orders are those of `dqrun.graphs.CSR`.
-    """
-
-    node_ptr: Tensor  # [G + 1] first node of each graph
-    edge_ptr: Tensor  # [G + 1] first edge of each graph
-    col: Tensor  # [E] source of each edge, edges sorted by target
-    row: Tensor  # [E] target of each edge
-    t_col: Tensor  # [E] target of each edge, edges sorted by source
-    t_edge: Tensor  # [E] position in `col`/`row` of each edge of the transposed order
-    edges_in: Tensor  # [N] number of present edges that enter each node
-    edges_out: Tensor  # [N] number of present edges that leave each node
-    in_degree: Tensor  # [N] number of raw edges that enter each node, self-loops not counted
+    edges: PackedEdges
+    in_degree: Tensor  # int64 [N] number of raw edges that enter each node, self-loops not counted
     degree_rank: Tensor  # float32 [N] share of the nodes of the same graph with at most this node's in-degree
     edge_weight: Tensor | None = None  # float32 [E], >= 0, in the order of `col`
     edge_attr: Tensor | None = None  # float32 [E, D], or int64 categories [E] or [E, K], in the order of `col`
@@ -49,15 +39,18 @@ class PackedGraphs:
     ) -> PackedGraphs:
         """Packs graphs given one after the other.
 
-        `edge_index_local`: int64 [2, E], row 0 the source and row 1 the target, counted from the first node of the
-        edge's own graph; `node_counts`, `edge_counts`: int64 [G]; `edge_weight` float32 [E] and `edge_attr`
+        `edge_index_local`: int64 or int32 [2, E], row 0 the source and row 1 the target, counted from the first node of
+        the edge's own graph; `node_counts`, `edge_counts`: int64 [G]; `edge_weight` float32 [E] and `edge_attr`
         (float32 [E, D] or int64 [E]) in the order of `edge_index_local`. Raises DataError for an edge to a node that
-        its graph does not have, and for counts that do not add up. O(E log E + N log N), no loop over graphs.
+        its graph does not have, and for counts that do not add up. O(E log E + N log N), no loop over graphs; one graph
+        takes O(E + N log N) and little memory beside the result.
         """
         num_edges = edge_index_local.size(1)
         if int(edge_counts.sum()) != num_edges:
             raise DataError(f"{num_edges} edges were given for counts that add up to {int(edge_counts.sum())}")
-        sizes = node_counts.repeat_interleave(edge_counts)
+        if node_counts.numel() == 1:
+            return cls._one_graph(edge_index_local, int(node_counts), edge_weight, edge_attr)
+        edge_index_local, sizes = edge_index_local.long(), node_counts.repeat_interleave(edge_counts)
         if bool(((edge_index_local < 0) | (edge_index_local >= sizes)).any()):
             raise DataError("an edge names a node that its graph does not have")
         node_ptr = _pointer(node_counts)
@@ -66,6 +59,24 @@ class PackedGraphs:
         in_degree = torch.bincount(target[source != target], minlength=int(node_ptr[-1]))
         rank = degree_rank(in_degree, node_ptr)
         return cls._pack(source, target, node_ptr, in_degree, rank, edge_weight, edge_attr)
+
+    @classmethod
+    def _one_graph(
+        cls, edge_index: Tensor, num_nodes: int, edge_weight: Tensor | None, edge_attr: Tensor | None
+    ) -> PackedGraphs:
+        if edge_index.numel() and not 0 <= int(edge_index.min()) <= int(edge_index.max()) < num_nodes:
+            raise DataError("an edge names a node that its graph does not have")
+        has_data = edge_weight is not None or edge_attr is not None
+        pointer, col, places = group_by_target(edge_index, num_nodes, has_data)
+        loops = edge_index[1][edge_index[0] == edge_index[1]]
+        in_degree = pointer.diff() - torch.bincount(loops, minlength=num_nodes)
+        return cls(
+            _edges_of_one(pointer, col),
+            in_degree,
+            degree_rank(in_degree, torch.tensor([0, num_nodes])),
+            None if edge_weight is None else edge_weight[places],
+            None if edge_attr is None else edge_attr[places],
+        )
 
     @classmethod
     def _pack(
@@ -78,29 +89,28 @@ class PackedGraphs:
         edge_weight: Tensor | None,
         edge_attr: Tensor | None,
     ) -> PackedGraphs:
-        """Sorts edges with dataset-wide node ids (int64 [E]) both ways and makes ids and positions local."""
-
-        def by_target(values: Tensor | None) -> Tensor | None:
-            return None if values is None else values[torch.sort(target, stable=True).indices]
-
-        csr = CSR.from_edge_index(torch.stack([source, target]), int(node_ptr[-1]))
-        edge_ptr = csr.rowptr[node_ptr]
-        first_node = node_ptr[:-1].repeat_interleave(edge_ptr.diff())
-        first_edge = edge_ptr[:-1].repeat_interleave(edge_ptr.diff())
+        """Sorts edges with dataset-wide node ids (int64 [E]) by target and makes ids local."""
+        order = torch.sort(target, stable=True).indices
+        edges_in = torch.bincount(target, minlength=int(node_ptr[-1]))
+        edge_ptr = _pointer(edges_in)[node_ptr]
+        edges = PackedEdges(node_ptr, edge_ptr, source[order], edges_in)
         return cls(
-            node_ptr=node_ptr,
-            edge_ptr=edge_ptr,
-            col=csr.col - first_node,
-            row=csr.row - first_node,
-            t_col=csr.t_col - first_node,
-            t_edge=csr.t_edge - first_edge,
-            edges_in=csr.in_degree,
-            edges_out=csr.out_degree,
+            edges=replace(edges, col=edges.col - edges.first_node),
             in_degree=in_degree,
             degree_rank=degree_rank,
-            edge_weight=by_target(edge_weight),
-            edge_attr=by_target(edge_attr),
+            edge_weight=None if edge_weight is None else edge_weight[order],
+            edge_attr=None if edge_attr is None else edge_attr[order],
         )
+
+    @property
+    def node_ptr(self) -> Tensor:
+        """First node of each graph, int64 [G + 1]."""
+        return self.edges.node_ptr
+
+    @property
+    def edge_ptr(self) -> Tensor:
+        """First edge of each graph, int64 [G + 1]."""
+        return self.edges.edge_ptr
 
     @property
     def num_graphs(self) -> int:
@@ -112,7 +122,7 @@ class PackedGraphs:
 
     @property
     def num_edges(self) -> int:
-        return self.col.numel()
+        return self.edges.col.numel()
 
     def with_self_loops(self) -> PackedGraphs:
         """The graphs with exactly one self-loop per node, after the node's other edges.
@@ -129,18 +139,22 @@ class PackedGraphs:
 
     @cached_property
     def _looped(self) -> PackedGraphs:
-        kept = self.col != self.row
-        offset = self.node_ptr[:-1].repeat_interleave(self.edge_ptr.diff())[kept]
-        loops = torch.arange(self.num_nodes, device=self.col.device)
-        source, target = (torch.cat([ids[kept] + offset, loops]) for ids in (self.col, self.row))
+        if self.num_graphs == 1 and self.edge_weight is None and self.edge_attr is None:
+            pointer, col, _ = with_loops(_pointer(self.edges.edges_in), self.edges.col, False)
+            return replace(self, edges=_edges_of_one(pointer, col))
+        edges = self.edges
+        kept = edges.col != edges.row
+        loops = torch.arange(self.num_nodes, device=edges.col.device)
+        source, target = (torch.cat([(ids + edges.first_node)[kept], loops]) for ids in (edges.col, edges.row))
         weight = None if self.edge_weight is None else self._loop_weights(self.edge_weight, kept)
-        attr = None if self.edge_attr is None else self._loop_features(self.edge_attr, kept, target[: offset.numel()])
-        return self._pack(source, target, self.node_ptr, self.in_degree, self.degree_rank, weight, attr)
+        attr = None if self.edge_attr is None else self._loop_features(self.edge_attr, kept, target[: -loops.numel()])
+        looped = self._pack(source, target, self.node_ptr, self.in_degree, self.degree_rank, weight, attr)
+        return looped if self.num_graphs > 1 else replace(looped, edges=looped.edges.narrow)
 
     def _loop_weights(self, weight: Tensor, kept: Tensor) -> Tensor:
         """Weights of the edges that are kept (bool [E]), then of a loop per node."""
         loops, raw = weight.new_ones(self.num_nodes), (~kept).nonzero().squeeze(1)
-        node = self.row[raw] + self.node_ptr[:-1].repeat_interleave(self.edge_ptr.diff())[raw]
+        node = (self.edges.row + self.edges.first_node)[raw]
         last = torch.cat([node[1:] != node[:-1], node.new_ones(min(node.numel(), 1), dtype=torch.bool)])
         loops[node[last]] = weight[raw[last]]
         return torch.cat([weight[kept], loops])
@@ -171,7 +185,7 @@ class PackedGraphs:
         `node_index` int64 [n]: where each node of the batch lies in this dataset (to gather features with).
         """
         if self.num_graphs == 1 and graph_ids.numel() == 1:
-            return self._only_graph
+            return self._only_graph, torch.arange(self.num_nodes, device=graph_ids.device)
         node_counts, edge_counts = self.node_ptr.diff()[graph_ids], self.edge_ptr.diff()[graph_ids]
         node_ptr, edge_ptr = _pointer(node_counts), _pointer(edge_counts)
         num_nodes, num_edges = int(node_ptr[-1]), int(edge_ptr[-1])
@@ -179,13 +193,14 @@ class PackedGraphs:
         edge_index = _runs(self.edge_ptr[graph_ids] - edge_ptr[:-1], edge_counts, num_edges)
         first_node = node_ptr[:-1].repeat_interleave(edge_counts, output_size=num_edges)
         first_edge = edge_ptr[:-1].repeat_interleave(edge_counts, output_size=num_edges)
+        edges = self.edges
         csr = CSR(
-            rowptr=_pointer(self.edges_in[node_index]),
-            col=self.col[edge_index].add_(first_node),
-            row=self.row[edge_index].add_(first_node),
-            t_rowptr=_pointer(self.edges_out[node_index]),
-            t_col=self.t_col[edge_index].add_(first_node),
-            t_edge=self.t_edge[edge_index].add_(first_edge),
+            rowptr=_pointer(edges.edges_in[node_index]),
+            col=edges.col[edge_index].long().add_(first_node),
+            row=edges.row[edge_index].add_(first_node),
+            t_rowptr=_pointer(edges.edges_out[node_index]),
+            t_col=edges.t_col[edge_index].add_(first_node),
+            t_edge=edges.t_edge[edge_index].add_(first_edge),
         )
         graphs = torch.arange(graph_ids.numel(), device=graph_ids.device)
         batch = graphs.repeat_interleave(node_counts, output_size=num_nodes)
@@ -200,30 +215,47 @@ class PackedGraphs:
         return graph, node_index
 
     @cached_property
-    def _only_graph(self) -> tuple[Graph, Tensor]:
-        """The batch of a dataset with a single graph: local ids are the batch's ids, nothing is copied."""
+    def _only_graph(self) -> Graph:
+        """The batch of a dataset with a single graph, for layers that see all of it at once."""
+        edges = self.edges
         csr = CSR(
-            rowptr=_pointer(self.edges_in),
-            col=self.col,
-            row=self.row,
-            t_rowptr=_pointer(self.edges_out),
-            t_col=self.t_col,
-            t_edge=self.t_edge,
+            rowptr=_pointer(edges.edges_in),
+            col=edges.col.long(),
+            row=edges.row,
+            t_rowptr=_pointer(edges.edges_out),
+            t_col=edges.t_col,
+            t_edge=edges.t_edge,
         )
+        return self._graph_of(csr)
+
+    @cached_property
+    def in_parts(self) -> Graph:
+        """The single graph of a dataset, of which `kernels.sampling` takes parts: edges by target, no other order."""
+        return self._graph_of(InEdges(_pointer(self.edges.edges_in), self.edges.col))
+
+    def _graph_of(self, csr: CSR) -> Graph:
         batch = torch.zeros_like(self.in_degree)
-        node_index = torch.arange(self.num_nodes, device=batch.device)
-        graph = Graph(
+        return Graph(
             csr, self.node_ptr, batch, self.degree_rank, edge_weight=self.edge_weight, edge_attr=self.edge_attr
         )
-        return graph, node_index
 
     def to(self, device: torch.device | str) -> PackedGraphs:
         """The same graphs on another device; itself when they are there already."""
         if self.node_ptr.device == torch.device(device):
             return self
-        tensors: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
-        moved: dict[str, Any] = {name: None if each is None else each.to(device) for name, each in tensors.items()}
-        return PackedGraphs(**moved)
+        return PackedGraphs(
+            edges=self.edges.to(device),
+            in_degree=self.in_degree.to(device),
+            degree_rank=self.degree_rank.to(device),
+            edge_weight=None if self.edge_weight is None else self.edge_weight.to(device),
+            edge_attr=None if self.edge_attr is None else self.edge_attr.to(device),
+        )
+
+
+def _edges_of_one(pointer: Tensor, col: Tensor) -> PackedEdges:
+    """The edges of a single graph; `pointer`: int64 [N + 1] first edge of each node."""
+    ends = torch.tensor([0, col.numel()])
+    return PackedEdges(torch.tensor([0, pointer.numel() - 1]), ends, col, pointer.diff())
 
 
 def degree_rank(in_degree: Tensor, node_ptr: Tensor) -> Tensor:

@@ -198,9 +198,8 @@ class TrialData:
         """The part for evaluation, as `batches`; the one graph to be passed in blocks where the loader says so."""
         if not self.loader.block:
             return self.batches(part)
-        graph, _ = self.packed.gather(self.packed.node_ptr.new_zeros(1))
         index, block = self.split.part(part), self.loader.block
-        return iter([Batch(graph, torch.empty(0), self.y, index, self.features.gather, block)])
+        return iter([Batch(self.packed.in_parts, torch.empty(0), self.y, index, self.features.gather, block)])
 
     def batches(self, part: str) -> Iterator[Batch]:
         """The part `train`, `val` or `test` once, in a fixed order."""
@@ -229,8 +228,7 @@ class TrialData:
         """What cuts the one graph into batches; None: nothing."""
         if self.loader.name == "full":
             return None
-        graph, _ = self.packed.gather(self.packed.node_ptr.new_zeros(1))
-        return Pieces(graph, self.features, self.y, self.split.train, self.loader, self.self_loops)
+        return Pieces(self.packed.in_parts, self.features, self.y, self.split.train, self.loader, self.self_loops)
 
     @cached_property
     def _val(self) -> list[_Structure]:

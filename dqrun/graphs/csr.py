@@ -89,6 +89,33 @@ class CSR:
         return CSR(*(part.to(device) for part in self.parts))
 
 
+class InEdges(CSR):
+    """A `CSR` that stores the edges by target alone; the rest is made when it is asked for.
+
+    For graphs that are read in parts. `col` may be int32, which no layer takes: parts of the graph are int64.
+    """
+
+    def __init__(self, rowptr: Tensor, col: Tensor) -> None:
+        object.__setattr__(self, "rowptr", rowptr)
+        object.__setattr__(self, "col", col)
+
+    @cached_property
+    def row(self) -> Tensor:  # type: ignore[override]
+        return torch.arange(self.num_nodes).repeat_interleave(self.in_degree, output_size=self.num_edges)
+
+    @cached_property
+    def t_edge(self) -> Tensor:  # type: ignore[override]
+        return torch.sort(self.col, stable=True).indices
+
+    @cached_property
+    def t_col(self) -> Tensor:  # type: ignore[override]
+        return self.row[self.t_edge]
+
+    @cached_property
+    def t_rowptr(self) -> Tensor:  # type: ignore[override]
+        return _pointer(self.col, self.num_nodes)
+
+
 def _pointer(index: Tensor, size: int) -> Tensor:
     """Start of each value's run in a sorted index, int64 [size + 1]."""
     counts = torch.bincount(index, minlength=size)

@@ -68,7 +68,7 @@ class Parts:
         whole, index, edges = self.graph, torch.from_numpy(nodes), torch.from_numpy(edge)
         csr = _csr(pointer, source)
         loops = int(self.loops)
-        degree = whole.csr.in_degree[index]
+        degree = whole.csr.rowptr[index + 1] - whole.csr.rowptr[index]
         left, all_edges = csr.in_degree - loops, degree - loops
         scale = torch.where(left > 0, all_edges / left.clamp(min=1), 1.0)
         part = Graph(

@@ -47,7 +47,7 @@ def collate(graphs: list[RawGraph]) -> Data:
 def assert_same_csr(got: CSR, edge_index: torch.Tensor, num_nodes: int) -> None:
     expected = CSR.from_edge_index(edge_index, num_nodes)
     for field in fields(CSR):
-        assert torch.equal(getattr(got, field.name), getattr(expected, field.name)), field.name
+        assert torch.equal(getattr(got, field.name).long(), getattr(expected, field.name)), field.name
 
 
 @given(datasets, st.data())
@@ -96,11 +96,26 @@ def test_sizes_are_those_of_the_raw_graphs(graphs: list[RawGraph]) -> None:
     assert packed.num_edges == sum(len(edges) for _, edges in graphs)
 
 
-def test_the_only_graph_of_a_dataset_is_not_copied() -> None:
+def test_the_only_graph_of_a_dataset_is_made_once() -> None:
     packed = pack([(3, [(0, 1), (1, 2)])])
     first: Graph = packed.gather(torch.tensor([0]))[0]
-    assert first.csr.col is packed.col and first.csr.t_edge is packed.t_edge
+    assert first.csr.t_edge is packed.edges.t_edge and first.csr.col.dtype == torch.int64
     assert packed.gather(torch.tensor([0]))[0] is first
+
+
+@given(raw_graphs(), st.booleans())
+@settings(max_examples=30)
+def test_one_graph_in_parts_stores_sources_in_32_bits_and_nothing_else_before_it_is_read(
+    graph: RawGraph, loops: bool
+) -> None:
+    packed = pack([graph]).with_self_loops() if loops else pack([graph])
+    csr = packed.in_parts.csr
+    assert csr.col.dtype == torch.int32 and set(vars(csr)) == {"rowptr", "col"}
+    assert set(vars(packed.edges)) == {"node_ptr", "edge_ptr", "col", "edges_in"}
+    edges = edge_index_of(graph[1])
+    if loops:
+        edges, _ = add_self_loops(remove_self_loops(edges)[0], num_nodes=graph[0])
+    assert_same_csr(csr, edges, graph[0])
 
 
 def test_moving_to_the_same_device_gives_the_same_object() -> None:

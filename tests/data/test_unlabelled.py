@@ -85,7 +85,7 @@ def test_nodes_keep_their_ids_and_order(nodes: str, labels: list[str] | None, fo
     found = load_unlabelled([folder(nodes=nodes, edges="source,target\n4,0\n")], NODES)
     assert (found.node_ids.tolist(), found.labels) == ([4, 0], labels)
     assert found.dataset.x is not None and found.dataset.x.tolist() == [[0.5], [0.25]]
-    assert (found.dataset.packed.col.tolist(), found.dataset.packed.row.tolist()) == ([0], [1])
+    assert (found.dataset.packed.edges.col.tolist(), found.dataset.packed.edges.row.tolist()) == ([0], [1])
 
 
 def test_an_archive_needs_neither_labels_nor_numbers_without_gaps(load: Callable[..., Unlabelled]) -> None:

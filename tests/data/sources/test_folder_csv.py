@@ -222,7 +222,7 @@ def test_large_ids_stay_what_they_are(form: str, blank: str, load: Load) -> None
             "edges.csv": f"graph,source,target\n0,{form.format(first)},{form.format(second)}\n{blank}",
         }
     )
-    assert (dataset.packed.col.tolist(), dataset.packed.row.tolist()) == ([1], [0])
+    assert (dataset.packed.edges.col.tolist(), dataset.packed.edges.row.tolist()) == ([1], [0])
 
 
 @pytest.mark.parametrize(

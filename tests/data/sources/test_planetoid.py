@@ -90,7 +90,7 @@ def test_a_small_network_is_what_its_files_say(load: Callable[[], GraphDataset])
     assert torch.equal(dataset.x, expected)
     assert dataset.y[508:].tolist() == [0, 1, 0, 1, 0, 1, 0, 0, 1]
     assert dataset.num_edges == 517  # loops and repeated edges are left out
-    assert dataset.packed.col.tolist() == [516, *range(516)]
+    assert dataset.packed.edges.col.tolist() == [516, *range(516)]
     parts = [dataset.official.part(name).tolist() for name in ("train", "val", "test")]
     assert parts == [list(range(10)), list(range(10, 510)), [510, 511, 513, 514, 515, 516]]
 

@@ -25,7 +25,7 @@ def separability(score: torch.Tensor, y: torch.Tensor) -> float:
 
 def test_the_seed_decides_everything() -> None:
     first, again, other = generate(20, 0), generate(20, 0), generate(20, 1)
-    assert torch.equal(first.packed.col, again.packed.col) and torch.equal(first.y, again.y)
+    assert torch.equal(first.packed.edges.col, again.packed.edges.col) and torch.equal(first.y, again.y)
     assert not torch.equal(first.packed.node_ptr, other.packed.node_ptr)
 
 
@@ -69,4 +69,4 @@ def test_sizes_obey_the_parameters() -> None:
 
 def test_the_configuration_gives_number_and_seed() -> None:
     config = DatasetConfig(name="threads", source="threads", task="graph_classification", graphs=12, seed=5)
-    assert torch.equal(load(config, DataConfig()).packed.col, generate(12, 5).packed.col)
+    assert torch.equal(load(config, DataConfig()).packed.edges.col, generate(12, 5).packed.edges.col)
