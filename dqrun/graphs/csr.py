@@ -100,19 +100,19 @@ class InEdges(CSR):
         object.__setattr__(self, "col", col)
 
     @cached_property
-    def row(self) -> Tensor:  # type: ignore[override]
+    def row(self) -> Tensor:
         return torch.arange(self.num_nodes).repeat_interleave(self.in_degree, output_size=self.num_edges)
 
     @cached_property
-    def t_edge(self) -> Tensor:  # type: ignore[override]
+    def t_edge(self) -> Tensor:
         return torch.sort(self.col, stable=True).indices
 
     @cached_property
-    def t_col(self) -> Tensor:  # type: ignore[override]
+    def t_col(self) -> Tensor:
         return self.row[self.t_edge]
 
     @cached_property
-    def t_rowptr(self) -> Tensor:  # type: ignore[override]
+    def t_rowptr(self) -> Tensor:
         return _pointer(self.col, self.num_nodes)
 
 
