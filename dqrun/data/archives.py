@@ -7,7 +7,7 @@ import io
 import math
 import zipfile
 import zlib
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,17 +55,27 @@ def gunzip(content: bytes) -> bytes:
     return unpacked
 
 
-def read_npy(content: bytes) -> NDArray[Any]:
-    """The array of an NPY file of numbers or booleans. Raises ValueError for anything else."""
-    stream = io.BytesIO(content)
+def npy_header(stream: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Shape, whether it is in Fortran's order, and type of an NPY file of numbers or booleans, whose values follow in
+    the stream. Raises ValueError for anything else.
+    """
     try:
         version = np.lib.format.read_magic(stream)
         read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
         shape, fortran, dtype = read(stream)
+    except OSError:
+        raise
     except Exception:  # numpy parses the header as Python text
         raise ValueError("it is no NPY array of numbers") from None
     if dtype.kind not in "biuf" or dtype.itemsize > 8:
         raise ValueError(f"it holds {'objects' if dtype.hasobject else dtype}, not numbers")
+    return shape, fortran, dtype
+
+
+def read_npy(content: bytes) -> NDArray[Any]:
+    """The array of an NPY file of numbers or booleans. Raises ValueError for anything else."""
+    stream = io.BytesIO(content)
+    shape, fortran, dtype = npy_header(stream)
     body = memoryview(content)[stream.tell() :]
     if any(size < 0 for size in shape) or math.prod(shape) * dtype.itemsize != len(body):
         raise ValueError(f"its header says {list(shape)} of {dtype}, but it holds {len(body)} bytes")

@@ -12,6 +12,8 @@ from dqrun.data.packed import PackedGraphs
 from dqrun.data.splits import PARTS, Split
 from dqrun.errors import DataError
 
+ROWS_AT_ONCE = 1 << 18  # of features that are checked: they may lie in a file
+
 
 @dataclass(frozen=True)
 class GraphArrays:
@@ -21,7 +23,7 @@ class GraphArrays:
     their range, parts that overlap, numbers that are not finite.
     """
 
-    edge_index: Tensor  # int64 [2, E] source and target, counted from the first node of the edge's own graph
+    edge_index: Tensor  # int64 (of one graph also int32) [2, E] source and target, from the first node of their graph
     node_counts: Tensor  # int64 [G]
     edge_counts: Tensor  # int64 [G]
     y: Tensor  # int64 classes or float32 targets, [G] or [N]; float32 labels [G, L] or [N, L], nan where unknown
@@ -39,7 +41,8 @@ class GraphArrays:
 
     def __post_init__(self) -> None:
         num_graphs, num_nodes = self.node_counts.numel(), int(self.node_counts.sum())
-        _require(all(t.dtype == torch.int64 for t in (self.edge_index, self.node_counts, self.edge_counts)), "types")
+        _require(all(t.dtype == torch.int64 for t in (self.node_counts, self.edge_counts)), "types of sizes")
+        _require(self.edge_index.dtype in (torch.int64, torch.int32)[: 1 + (num_graphs == 1)], "types of edges")
         _require(self.edge_index.dim() == 2 and self.edge_index.size(0) == 2, "the shape of edges")
         _require(self.edge_counts.shape == self.node_counts.shape == (num_graphs,), "the number of graphs")
         _require(num_graphs > 0 and int(self.node_counts.min()) >= 0 <= int(self.edge_counts.min()), "sizes of graphs")
@@ -54,7 +57,8 @@ class GraphArrays:
             _require(self.y.dtype == torch.float32 and bool(self.y.isfinite().all()), "targets")
         if self.x is not None:
             _require(self.x.dtype == torch.float32 and self.x.dim() == 2 and len(self.x) == num_nodes, "features")
-            _require(bool(self.x.isfinite().all()), "features that are not finite")
+            finite = all(bool(rows.isfinite().all()) for rows in torch.split(self.x, ROWS_AT_ONCE))
+            _require(finite, "features that are not finite")
         if self.category is not None:
             _require(self.category.dtype == torch.int64 and self.category.dim() in (1, 2), "categories")
             _require(len(self.category) == num_nodes, "categories")

@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # a plan asks for fingerprints before anything heavy is impor
     from dqrun.data.dataset import GraphDataset
 
 LENGTH = 32  # hexadecimal digits, 128 bits
+ELEMENTS_AT_ONCE = 1 << 24
 
 
 def fingerprint(dataset: DatasetConfig) -> str:
@@ -39,8 +40,9 @@ def fingerprint(dataset: DatasetConfig) -> str:
 
 def folder_files(task: str) -> tuple[str, ...]:
     """The files of a user's folder that a task is read from."""
-    tables = ("nodes.csv", "edges.csv") if is_node_task(task) else ("graphs.csv", "nodes.csv", "edges.csv")
-    return ("data.npz", *tables)
+    if is_node_task(task):
+        return ("data.npz", "nodes.csv", "edges.csv", "nodes.parquet", "edges.parquet", "edges.npy", "x.npy")
+    return ("data.npz", "graphs.csv", "nodes.csv", "edges.csv")
 
 
 def data_fingerprint(dataset: GraphDataset) -> str:
@@ -50,11 +52,15 @@ def data_fingerprint(dataset: GraphDataset) -> str:
     The name, the place and the format of the files have no part in it: CRLF for LF gives the same fingerprint, one
     other label another one. Costs one pass over the tensors.
     """
+    import torch
+
     digest = hashlib.sha256(f"{dataset.task}\0{dataset.num_classes}\0".encode())
     for name, tensor in _tensors(dataset):
-        content = tensor.detach().cpu().contiguous()
-        digest.update(f"{name}\0{content.dtype}\0{list(content.shape)}\0".encode())
-        digest.update(content.numpy().reshape(-1).view("uint8").data)
+        kind = "torch.int64" if name == "col" else tensor.dtype
+        digest.update(f"{name}\0{kind}\0{list(tensor.shape)}\0".encode())
+        for part in torch.split(tensor.detach().reshape(-1), ELEMENTS_AT_ONCE):
+            content = part.cpu().long() if name == "col" else part.cpu()
+            digest.update(content.numpy().view("uint8").data)
     return digest.hexdigest()[:LENGTH]
 
 
@@ -62,7 +68,12 @@ def _tensors(dataset: GraphDataset) -> Iterator[tuple[str, Tensor]]:
     """What cannot be derived from something else."""
     packed = dataset.packed
     edges = packed.edges
-    yield from (("node_ptr", edges.node_ptr), ("edge_ptr", edges.edge_ptr), ("col", edges.col), ("row", edges.row))
+    yield from (
+        ("node_ptr", edges.node_ptr),
+        ("edge_ptr", edges.edge_ptr),
+        ("col", edges.col),
+        ("row", edges.targets()),
+    )
     for name, edge_data in (("edge_weight", packed.edge_weight), ("edge_attr", packed.edge_attr)):
         if edge_data is not None:
             yield name, edge_data

@@ -13,8 +13,8 @@ from dqrun.kernels.grouping import index_type
 
 @dataclass(frozen=True, eq=False)
 class PackedEdges:
-    """E edges of G graphs with N nodes, sorted by target. Ids of nodes and positions of edges are local: they count from
-    the first node or edge of their own graph.
+    """E edges of G graphs with N nodes, sorted by target. Ids of nodes and positions of edges are local: they
+    count from the first node or edge of their own graph.
 
     Only the sources of the edges and their numbers are stored. What else is read of them is made at its first use, so
     that a large graph which is passed in parts never has it. Of one graph ids are int32 where they fit.
@@ -28,6 +28,10 @@ class PackedEdges:
     @cached_property
     def row(self) -> Tensor:
         """Target of each edge, int64 [E]."""
+        return self.targets()
+
+    def targets(self) -> Tensor:
+        """The same as `row`, not kept."""
         nodes = torch.arange(self.edges_in.numel(), device=self.col.device)
         return nodes.repeat_interleave(self.edges_in, output_size=self.col.numel()) - self.first_node
 

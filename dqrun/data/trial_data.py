@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -51,6 +52,7 @@ class TrialData:
     is_node_task: bool
     loader: LoaderConfig = field(default_factory=LoaderConfig)
     self_loops: bool = False
+    is_head: bool = False  # see `head`
 
     @classmethod
     def build(
@@ -132,11 +134,15 @@ class TrialData:
         return self.y[self.split.part(part)]
 
     def head(self) -> TrialData:
-        """The same data with at most one batch in each part; one graph has no more anyway, unless it is sampled."""
+        """The same data with at most one batch in each part; one graph has no more anyway, unless it is cut.
+
+        Where evaluation passes a graph in blocks and training cuts it, a training batch stands for each part.
+        """
         if self._is_one_graph and self.loader.name == "neighbor":
-            return replace(self, split=replace(self.split, train=self.split.train[: self.loader.batch_size]))
+            split = replace(self.split, train=self.split.train[: self.loader.batch_size])
+            return replace(self, split=split, is_head=True)
         if self._is_one_graph:
-            return self
+            return replace(self, is_head=True)
         return replace(self, split=Split(*(self._first(part) for part in PARTS)))
 
     def _first(self, part: str) -> Tensor:
@@ -186,8 +192,13 @@ class TrialData:
         return self._pieces.epoch(torch.Generator().manual_seed(0))
 
     def sample(self, count: int, generator: torch.Generator) -> Batch:
-        """One batch of `count` training graphs (all, where there are no more), drawn by a CPU generator."""
+        """One batch of `count` training graphs (all, where there are no more), drawn by a CPU generator.
+
+        Of one graph it is all of it, or the first training batch where no batch may hold the whole graph.
+        """
         if self._is_one_graph:
+            if self.loader.block and self._pieces is not None:  # no batch may hold the whole graph
+                return next(self._pieces.epoch(generator))
             (batch,) = self.batches("train")
             return batch
         ids = self._graphs("train")
@@ -198,6 +209,8 @@ class TrialData:
         """The part for evaluation, as `batches`; the one graph to be passed in blocks where the loader says so."""
         if not self.loader.block:
             return self.batches(part)
+        if self.is_head and self._pieces is not None:
+            return itertools.islice(self.calibration_batches(), 1)
         index, block = self.split.part(part), self.loader.block
         return iter([Batch(self.packed.in_parts, torch.empty(0), self.y, index, self.features.gather, block)])
 

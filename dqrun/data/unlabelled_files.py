@@ -140,7 +140,7 @@ def read_tensors(path: Path, of_nodes: bool) -> tuple[UserGraphs, Labels]:
     graph_ids, node_graph = np.unique(batch.astype(np.int64), return_inverse=True)
     graphs = _graphs(path, edges.astype(np.int64), x, node_graph, graph_ids)
     given = {name: _array(path, name, named, "iuf", 0) for name in EDGE_ARRAYS if named.get(name) is not None}
-    graphs = replace(graphs, **edge_data(str(path), given, graphs.source.size))
+    graphs = replace(graphs, **edge_data(str(path), given, graphs.num_edges))
     return graphs, _tensor_labels(named.get("y"), graphs, of_nodes)
 
 
@@ -239,8 +239,7 @@ def _graphs(
         raise DataError(f"{path}: edge_index[{crossing[0]}]: an edge must join nodes of one graph of batch")
     features, category = (None, None) if x is None else _features(path, x, number)
     return UserGraphs(
-        source=edges[0],
-        target=edges[1],
+        edge_index=edges,
         node_graph=node_graph,
         x=features,
         category=category,

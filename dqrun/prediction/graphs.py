@@ -17,7 +17,7 @@ from dqrun.data.unlabelled import Unlabelled, is_graph_file, load_unlabelled
 from dqrun.errors import ConfigError, DataError
 from dqrun.paths import real_path, user_path
 
-TABLES = ("nodes.csv", "data.npz")
+TABLES = ("nodes.csv", "nodes.parquet", "data.npz")
 """A folder with one of these holds graphs."""
 
 

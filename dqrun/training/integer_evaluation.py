@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -13,6 +13,7 @@ from dqrun.integer import Program
 from dqrun.integer.lower import lower
 from dqrun.integer.simulation import in_float64
 from dqrun.nn import GNN
+from dqrun.training.in_blocks import outputs
 from dqrun.training.loop import require_finite, select
 from dqrun.training.metrics import value_of
 from dqrun.training.tasks import Task
@@ -30,7 +31,7 @@ class IntegerResult:
 
 @torch.no_grad()
 def evaluate_integer(model: GNN, batches: Iterable[Batch], task: Task) -> IntegerResult:
-    """Runs a network, its copy in float64 and its program over CPU batches.
+    """Runs a network, its copy in float64 and its program over CPU batches; in blocks where a batch says so.
 
     Predictions agree when the classes are the same; with labels each label is a prediction; in regression when they are
     at most half a step of the last integer sum apart. Raises ConfigError for a network that cannot be lowered,
@@ -40,10 +41,10 @@ def evaluate_integer(model: GNN, batches: Iterable[Batch], task: Task) -> Intege
     model.eval()
     metric, in_64, in_32, count = task.new_metric(), 0, 0, 0
     for batch in batches:
-        x = dense(batch.x)
-        logits, y = select(program.run(x, batch.graph), batch)
-        exact, _ = select(judge(x.double() if x.is_floating_point() else x, batch.graph), batch)
-        trained, _ = select(model(x, batch.graph), batch)
+        batch = replace(batch, x=dense(batch.x))
+        logits, y = select(run_program(program, batch), batch)
+        exact, _ = select(outputs(judge, in_double(batch)), batch)
+        trained, _ = select(outputs(model, batch), batch)
         metric.update(logits, y)
         same = agrees(program, logits, exact, task)
         in_64 += int(same.sum())
@@ -52,6 +53,23 @@ def evaluate_integer(model: GNN, batches: Iterable[Batch], task: Task) -> Intege
     reached = value_of(task.metric, metric)
     require_finite("integer test", 0.0, reached)
     return IntegerResult(reached, in_64 / count, in_32 / count)
+
+
+def run_program(program: Program, batch: Batch) -> Tensor:
+    """Logits of a batch by its program: of all rows at once, or in blocks, with the same bits."""
+    if batch.gather is None:
+        return program.run(dense(batch.x), batch.graph)
+    return program.stream(batch.gather, batch.graph, batch.block)
+
+
+def in_double(batch: Batch) -> Batch:
+    """The same batch with float features in float64."""
+
+    def double(x: Tensor) -> Tensor:
+        return x.double() if x.is_floating_point() else x
+
+    gather = batch.gather
+    return replace(batch, x=double(dense(batch.x)), gather=gather and (lambda nodes: double(gather(nodes))))
 
 
 def agrees(program: Program, logits: Tensor, expected: Tensor, task: Task) -> Tensor:

@@ -105,7 +105,7 @@ def run_trial(
             measured |= recorded_costs(model, data, parts[-1]) | search_costs(course, result)
         if config.evaluate.engine == "integer" and "test" in parts and "reason" not in measured:
             with failing(measured):
-                measured |= asdict(evaluate_integer(model, data.batches("test"), task))
+                measured |= asdict(evaluate_integer(model, data.judged("test"), task))
     used = replace(dataset, packed=data.rule.structure(dataset, self_loops=False))
     measured |= {"data_fingerprint": data_fingerprint(used), "kernels": ran.name}
     measured["seconds"] = here + checkpoints.earlier_seconds

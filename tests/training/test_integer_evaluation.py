@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -67,3 +68,24 @@ def test_a_row_without_the_integer_result_is_run_again(words: Words, tmp_path: P
 def test_what_cannot_be_lowered_is_refused_before_anything_runs(words: Words, more: list[str], rule: str) -> None:
     with pytest.raises(ConfigError, match=rf"evaluate\.engine must {rule}"):
         load_configs(words("evaluate.engine=integer", *more))
+
+
+def test_the_integer_program_judges_a_sampled_training_in_blocks(words: Words, tmp_path: Path) -> None:
+    folder, ring = tmp_path / "ring", np.arange(60)
+    folder.mkdir()
+    edges = np.stack([np.tile(ring, 3), np.concatenate([(ring + step) % 60 for step in (1, 59, 7)])])
+    np.savez(folder / "data.npz", edge_index=edges, y=ring % 2, x=np.sin(ring * [[0.1], [3.1], [7.0]]).T)
+    options = [
+        "dataset=folder",
+        f"dataset.path={folder}",
+        "dataset.task=node_classification",
+        "model=gcn",
+        "quant=int8",
+    ]
+    options += ["method=dq", "loader=neighbor", "loader.fanouts=[2,2]", "loader.batch_size=16", "loader.block=0,7"]
+    run_all(load_configs(words(*options, "evaluate.engine=integer"), multirun=True), quiet=True)
+    whole, blocks = pd.read_csv(tmp_path / "trials.csv").to_dict("records")
+    assert whole["integer_agreement"] == blocks["integer_agreement"] == blocks["integer_agreement_float32"] == 1.0
+    assert (
+        blocks["test_metric_integer"] == whole["test_metric_integer"] == blocks["test_metric"] == whole["test_metric"]
+    )

@@ -12,6 +12,8 @@ from dqrun.data.sources.folder_content import UserGraphs, edge_warnings
 from dqrun.errors import ConfigError, DataError
 from dqrun.paths import user_path
 
+NODE_TABLES = ("nodes.csv", "nodes.parquet")
+
 
 def load(dataset: DatasetConfig, data: DataConfig) -> GraphDataset:
     """Reads and checks `dataset.path`; the files are read in place, nothing is cached.
@@ -40,9 +42,10 @@ def _read(folder: Path, task: str) -> UserGraphs:
 
 def archive_of(folder: Path) -> Path | None:
     """The archive of a user's folder, or None for one with tables. Raises DataError for both and for neither."""
-    archive, table = folder / "data.npz", folder / "nodes.csv"
-    if archive.is_file() and table.is_file():
-        raise DataError(f"{folder}: must hold data.npz or nodes.csv, not both")
-    if not archive.is_file() and not table.is_file():
+    archive = folder / "data.npz"
+    tables = [name for name in NODE_TABLES if (folder / name).is_file()]
+    if archive.is_file() and tables:
+        raise DataError(f"{folder}: must hold data.npz or {tables[0]}, not both")
+    if not archive.is_file() and not tables:
         raise DataError(f"{folder}: must hold data.npz, or nodes.csv and edges.csv")
     return archive if archive.is_file() else None

@@ -9,12 +9,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy import sparse
 
 from dqrun.data.arrays import GraphArrays
 from dqrun.errors import DataError
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float32]
+_ALL = slice(None)
 Place = Callable[[int], str]  # names the file and the line (or array element) of a row
 
 
@@ -30,10 +32,9 @@ class Targets(NamedTuple):
 class UserGraphs:
     """Checked content of a folder or file with G graphs, N nodes and E edges."""
 
-    source: Ints  # [E] row of a node
-    target: Ints  # [E] row of a node
+    edge_index: NDArray[Any]  # int64 or int32 [2, E] rows of nodes: sources and targets
     node_graph: Ints  # [N] graph of each node, each of 0..G-1 at least once, in any order
-    x: Floats | None  # [N, F]
+    x: Floats | None  # [N, F]; may be mapped from a file
     node_ids: Ints  # [N] as the user calls the nodes
     graph_ids: Ints  # [G] as the user calls the graphs
     targets: Targets | None = None  # [G] or [N], in the order of the file; None: there are none
@@ -41,6 +42,10 @@ class UserGraphs:
     category: Ints | None = None  # [N]
     edge_weight: Floats | None = None  # [E]
     edge_attr: Floats | Ints | None = None  # features [E, D] or categories [E]
+
+    @property
+    def num_edges(self) -> int:
+        return int(self.edge_index.shape[1])
 
     def labelled(self, targets: Targets, parts: dict[str, Ints] | None) -> UserGraphs:
         """The same graphs with labels, and with the user's split."""
@@ -54,24 +59,30 @@ class UserGraphs:
     def arrays(self, is_node_task: bool, warnings: tuple[str, ...] = ()) -> GraphArrays:
         """The graphs one after the other; without labels each has target 0."""
         order, counts = self.order, np.bincount(self.node_graph)
-        local = np.empty_like(order)
-        local[order] = np.arange(order.size) - np.repeat(np.cumsum(counts) - counts, counts)
-        edge_graph = self.node_graph[self.source]
-        edges = np.argsort(edge_graph, kind="stable")
+        nodes: slice | Ints = _ALL
+        edges: slice | Ints = _ALL
+        if counts.size == 1:
+            local_edges, edge_counts = self.edge_index, np.array([self.num_edges])
+        else:
+            local = np.empty_like(order)
+            local[order] = np.arange(order.size) - np.repeat(np.cumsum(counts) - counts, counts)
+            edge_graph = self.node_graph[self.edge_index[0]]
+            nodes, edges = order, np.argsort(edge_graph, kind="stable")
+            local_edges, edge_counts = local[self.edge_index[:, edges]], np.bincount(edge_graph, minlength=counts.size)
         members = order if is_node_task else np.arange(counts.size)
         place = np.empty_like(members)
         place[members] = np.arange(members.size)
         known = self.targets or Targets(np.zeros(members.size, np.float32), 0)
         parts = {name: torch.from_numpy(place[ids]) for name, ids in (self.parts or {}).items()}
         return GraphArrays(
-            edge_index=torch.from_numpy(np.stack([local[self.source[edges]], local[self.target[edges]]])),
+            edge_index=torch.from_numpy(local_edges),
             node_counts=torch.from_numpy(counts),
-            edge_counts=torch.from_numpy(np.bincount(edge_graph, minlength=counts.size)),
+            edge_counts=torch.from_numpy(edge_counts),
             y=torch.from_numpy(known.y[members]),
             num_classes=known.num_classes,
             class_names=known.names,
-            x=None if self.x is None else torch.from_numpy(self.x[order]),
-            category=None if self.category is None else torch.from_numpy(self.category[order]),
+            x=None if self.x is None else torch.from_numpy(self.x[nodes]),
+            category=None if self.category is None else torch.from_numpy(self.category[nodes]),
             warnings=warnings,
             edge_weight=None if self.edge_weight is None else torch.from_numpy(self.edge_weight[edges]),
             edge_attr=None if self.edge_attr is None else torch.from_numpy(self.edge_attr[edges]),
@@ -107,19 +118,15 @@ def targets(values: NDArray[Any], regression: bool, place: Place) -> tuple[NDArr
 
 def edge_warnings(graphs: UserGraphs) -> tuple[str, ...]:
     """A line each for edges that stand in the file more than once, and for edges without their reverse."""
-    source, target, num_nodes = graphs.source, graphs.target, graphs.node_graph.size
-    pair = np.minimum(source, target) * num_nodes + np.maximum(source, target)
-    key = 2 * pair + (source > target)
-    key.sort()
-    once = key[np.diff(key, prepend=-1) != 0]
-    changes = np.diff(once // 2, prepend=-1, append=-1) != 0
-    alone = once[changes[:-1] & changes[1:]] // 2  # pairs of which one direction is there
-    one_way = int((alone // num_nodes != alone % num_nodes).sum())
+    source, target, num_nodes = *graphs.edge_index, graphs.node_graph.size
+    once = sparse.coo_array((np.ones(source.size, np.int8), (target, source)), (num_nodes, num_nodes)).tocsr()
+    once.data[:] = 1  # repeated edges are one element now
+    both_ways = once.multiply(once.T.tocsr()).nnz  # with self-loops
     lines = []
-    if repeated := source.size - once.size:
+    if repeated := source.size - once.nnz:
         lines.append(f"{repeated} of {source.size} edges repeat an earlier one, and each counts")
-    if one_way:
-        lines.append(f"{one_way} of {once.size} edges go in one direction only: list both for an undirected edge")
+    if one_way := once.nnz - both_ways:
+        lines.append(f"{one_way} of {once.nnz} edges go in one direction only: list both for an undirected edge")
     return tuple(lines)
 
 

@@ -1,4 +1,4 @@
-"""A user's folder with CSV files: `edges.csv`, `nodes.csv` and, for graph tasks, `graphs.csv`."""
+"""A user's folder with tables: `edges`, `nodes` and, for graph tasks, `graphs`; see docs/folder_format.md."""
 
 from __future__ import annotations
 
@@ -9,14 +9,17 @@ import numpy as np
 import pandas as pd
 
 from dqrun.config.tasks import kind_of
-from dqrun.data.sources.folder_content import Ints, UserGraphs, first_bad
+from dqrun.data.sources.folder_content import Floats, Ints, UserGraphs, first_bad
+from dqrun.data.sources.folder_edges import WEIGHT, EdgeFile, Edges
+from dqrun.data.sources.folder_features import read_features
 from dqrun.data.sources.folder_labels import LABEL, PREFIX, label_kind, others_of, read_targets
+from dqrun.data.sources.folder_parquet import ParquetFile
 from dqrun.data.sources.folder_table import ID, NUMBER, WORD, Table
 from dqrun.data.splits import PARTS
 from dqrun.errors import DataError
 
-WEIGHT = "weight"
-"""The column of `edges.csv` that is no feature."""
+NODE_FORMATS, EDGE_FORMATS = (".csv", ".parquet"), (".csv", ".parquet", ".npy")
+"""Of node tasks; tables of graph tasks, and of node tasks with several graphs, are CSV files."""
 
 
 def read_graphs(folder: Path, task: str) -> UserGraphs:
@@ -65,8 +68,7 @@ def graph_structure(folder: Path, graphs: Table | None, nodes: Table | None = No
         for end in ("source", "target")
     )
     return UserGraphs(
-        source=source,
-        target=target,
+        edge_index=np.stack([source, target]),
         node_graph=node_graph,
         x=nodes.features("graph", "node", *((LABEL, "split", *_several_of(nodes)) if of_nodes else ())),
         node_ids=nodes.ids("node"),
@@ -97,11 +99,25 @@ def read_nodes(folder: Path, task: str) -> UserGraphs:
 
 def node_table(folder: Path, task: str, labels: str | None = None) -> Table:
     """`nodes.csv` of a node task; `labels`: as in `graph_table`."""
-    path, kinds, optional = folder / "nodes.csv", {"graph": ID, "node": ID, "split": WORD}, ["graph", "split"]
+    path = file_of(folder, "nodes", NODE_FORMATS)
+    kinds, optional = {"graph": ID, "node": ID, "split": WORD}, ["graph", "split"]
     if kind_of(task) != "multilabel":
         kinds[LABEL] = labels or label_kind(path, task)
         optional += [LABEL] if labels else []
+    if path.suffix == ".parquet":
+        return ParquetFile.open(path, kinds, optional, others_of(task, NUMBER)).table()
     return Table.read(path, kinds, optional, others=others_of(task, NUMBER))
+
+
+def file_of(folder: Path, name: str, formats: tuple[str, ...]) -> Path:
+    """The file of a table in whichever of the formats is there; in the first one where none is.
+
+    Raises DataError where several are.
+    """
+    there = [path for suffix in formats if (path := folder / f"{name}{suffix}").is_file()]
+    if len(there) > 1:
+        raise DataError(f"{folder}: must hold {there[0].name} or {there[1].name}, not both")
+    return there[0] if there else folder / f"{name}{formats[0]}"
 
 
 def _several_of(table: Table) -> tuple[str, ...]:
@@ -113,21 +129,31 @@ def node_structure(folder: Path, nodes: Table) -> UserGraphs:
     """The graph of a node task, or the graphs where nodes name them, without labels."""
     if "graph" in nodes:
         return graph_structure(folder, None, nodes)
-    edges = edge_table(folder / "edges.csv", {"source": ID, "target": ID})
     _no_repeats(nodes, "node")
     if not len(nodes):
         raise DataError(f"{nodes.path}: must list a node")
-    keys = pd.Index(nodes.ids("node"))
-    source, target = (_found(edges, keys, pd.Index(edges.ids(end)), end) for end in ("source", "target"))
+    ids = nodes.ids("node")
+    edges = Edges.read(EdgeFile.open(file_of(folder, "edges", EDGE_FORMATS)), ids, nodes.path.name)
     return UserGraphs(
-        source=source,
-        target=target,
+        edge_index=edges.edge_index,
         node_graph=np.zeros(len(nodes), dtype=np.int64),
-        x=nodes.features("node", LABEL, "split", *_several_of(nodes)),
-        node_ids=nodes.ids("node"),
+        x=_node_features(folder, nodes),
+        node_ids=ids,
         graph_ids=np.zeros(1, dtype=np.int64),
-        **edge_data(edges),
+        edge_weight=edges.edge_weight,
+        edge_attr=edges.edge_attr,
     )
+
+
+def _node_features(folder: Path, nodes: Table) -> Floats | None:
+    """The columns of features, or `x.npy`, which stays in the file where it is float32."""
+    columns = nodes.features("node", LABEL, "split", *_several_of(nodes))
+    path = folder / "x.npy"
+    if not path.is_file():
+        return columns
+    if columns is not None:
+        raise DataError(f"{folder}: features must be in {nodes.path.name} or in x.npy, not in both")
+    return read_features(path, len(nodes))
 
 
 def _rows_of(table: Table, known: pd.Index, listed: str) -> Ints:

@@ -11,6 +11,7 @@ import numpy as np
 from dqrun.config.tasks import kind_of
 from dqrun.data.number_text import canonical_text
 from dqrun.data.sources.folder_content import Targets, first_bad, targets
+from dqrun.data.sources.folder_parquet import text_or_id
 from dqrun.data.sources.folder_table import ID, NUMBER, WORD, Table
 from dqrun.errors import DataError
 
@@ -23,6 +24,8 @@ def label_kind(path: Path, task: str) -> str:
     """The kind of the column `label`: numbers, integers, or words where the first label is no number."""
     if kind_of(task) == "regression":
         return NUMBER
+    if path.suffix == ".parquet":
+        return text_or_id(path, LABEL)
     try:
         text = canonical_text(path.read_bytes()).decode("utf-8", "replace").replace("\r", "\n")
     except OSError:

@@ -125,8 +125,7 @@ def npz_structure(archive: Archive, node_graph: Ints, graph_ids: Ints | None = N
     first_bad(outside, place, f"an edge must join nodes 0..{node_graph.size - 1}", edges.T)
     first_bad(node_graph[edges[0]] != node_graph[edges[1]], place, "an edge must join nodes of one graph", edges.T)
     return UserGraphs(
-        source=edges[0],
-        target=edges[1],
+        edge_index=edges,
         node_graph=node_graph,
         x=_features(archive, node_graph.size),
         node_ids=np.arange(node_graph.size),

@@ -41,6 +41,7 @@ class Table:
     path: Path
     values: Mapping[str, NDArray[Any]]  # int64, float32 or object (text) [rows], by column
     lines: Callable[[], Ints]  # line of each row, the header is line 1; worked out when asked for
+    word: str = "line"  # what errors call the place of a row
 
     @classmethod
     def read(
@@ -102,7 +103,7 @@ class Table:
 
     def place(self, row: int) -> str:
         """File and line of a row, for an error."""
-        return f"{self.path}: line {self._lines[row] if len(self) else 2}"
+        return f"{self.path}: {self.word} {self._lines[row] if len(self) else 2}"
 
     def ids(self, column: str) -> Ints:
         """A column of integers >= 0, int64 [rows]."""

@@ -1,0 +1,128 @@
+"""`ParquetFile`: a table of a user's folder in Parquet, read in chunks; each column has the kind that is declared."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dqrun import extras
+from dqrun.data.sources.folder_content import first_bad
+from dqrun.data.sources.folder_table import ID, NUMBER, WORD, Table
+from dqrun.errors import DataError
+
+TYPES = {ID: "integers", NUMBER: "numbers", WORD: "text"}
+
+
+@dataclass(frozen=True)
+class ParquetFile:
+    """A table with `num_rows` rows; `kinds`: of its columns, in the order of the file."""
+
+    path: Path
+    kinds: Mapping[str, str]
+    num_rows: int
+    file: Any  # pyarrow.parquet.ParquetFile
+
+    @classmethod
+    def open(
+        cls, path: Path, kinds: Mapping[str, str], optional: Collection[str], others: str | Callable[[str], str]
+    ) -> ParquetFile:
+        """Arguments as for `Table.read`. Raises ConfigError without pyarrow, DataError for a file that is no Parquet
+        and for columns that are missing or of another type.
+        """
+        file = _open(path)
+        schema = file.schema_arrow
+        found = {
+            name: kinds.get(name) or (others if isinstance(others, str) else others(name)) for name in schema.names
+        }
+        if len(found) < len(schema.names):
+            raise DataError(f"{path}: each column must have a name of its own")
+        for name in kinds:
+            if name not in found and name not in optional:
+                raise DataError(f"{path}: column {name} is missing")
+        for name, kind in found.items():
+            if not kind:
+                raise DataError(f"{path}: columns must be among {', '.join(kinds)}, got {name}")
+            if not _fits(schema.field(name).type, kind):
+                raise DataError(f"{path}: column {name} must hold {TYPES[kind]}, got {schema.field(name).type}")
+        return cls(path, found, file.metadata.num_rows, file)
+
+    def chunks(self, rows: int) -> Iterator[dict[str, NDArray[Any]]]:
+        """At most `rows` rows at a time: integers, float32, or text as objects (empty where there is none).
+
+        Raises DataError that names row and column for a value that is missing, and for a number that float32 does not
+        hold.
+        """
+        first = 0
+        batches = self.file.iter_batches(batch_size=rows)
+        while (batch := self._next(batches)) is not None:
+            yield {name: self._values(batch.column(name), name, kind, first) for name, kind in self.kinds.items()}
+            first += batch.num_rows
+
+    def table(self) -> Table:
+        """All rows."""
+        parts = list(self.chunks(1 << 20))
+        types = {ID: np.int64, NUMBER: np.float32, WORD: object}
+        empty = {name: [np.empty(0, types[kind])] for name, kind in self.kinds.items()}
+        values = {name: np.concatenate([part[name] for part in parts] or empty[name]) for name in self.kinds}
+        return Table(self.path, values, lambda: np.arange(self.num_rows), word="row")
+
+    def place(self, row: int) -> str:
+        """File and row (the first one is 0), for an error."""
+        return f"{self.path}: row {row}"
+
+    def _next(self, batches: Iterator[Any]) -> Any:
+        try:
+            return next(batches, None)
+        except Exception as error:
+            raise _broken(self.path, error) from None
+
+    def _values(self, column: Any, name: str, kind: str, first: int) -> NDArray[Any]:
+        if kind == WORD:
+            return np.array([value or "" for value in column.to_pylist()], dtype=object)
+        if column.null_count:
+            missing = np.asarray(column.is_null())
+            first_bad(missing, lambda row: self.place(first + row), f"{name} must be there, got nothing")
+        values: NDArray[Any] = column.to_numpy(zero_copy_only=False)
+        if kind == ID:
+            return values.astype(np.int64, copy=False)  # of uint64 beyond int64 negative: refused as such
+        with np.errstate(over="ignore"):
+            rounded = values.astype(np.float32, copy=False)
+        rule = f"{name} must be a finite number in float32"
+        first_bad(~np.isfinite(rounded), lambda row: self.place(first + row), rule, values)
+        return rounded
+
+
+def text_or_id(path: Path, column: str) -> str:
+    """The kind of a column that may hold text or integers."""
+    schema = _open(path).schema_arrow
+    return WORD if column in schema.names and _fits(schema.field(column).type, WORD) else ID
+
+
+def _open(path: Path) -> Any:
+    parquet = extras.require("pyarrow.parquet", "large", path.name)
+    if not path.is_file():
+        raise DataError(f"{path}: the file is missing")
+    try:
+        return parquet.ParquetFile(path, memory_map=True)
+    except Exception as error:  # pyarrow has errors of its own
+        raise _broken(path, error) from None
+
+
+def _fits(given: Any, kind: str) -> bool:
+    types = extras.require("pyarrow.types", "large", "Parquet")
+    if kind == ID:
+        return bool(types.is_integer(given))
+    if kind == NUMBER:
+        return bool(types.is_integer(given) or types.is_floating(given))
+    text = given.value_type if types.is_dictionary(given) else given
+    return bool(types.is_string(text) or types.is_large_string(text))
+
+
+def _broken(path: Path, error: Exception) -> DataError:
+    reason = str(error).partition("\n")[0][:200]
+    return DataError(f"{path}: truncated or no Parquet file ({reason})")
