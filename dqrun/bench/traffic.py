@@ -12,7 +12,8 @@ from dqrun.integer.operations import Aggregate, Attention, Linear, Lookup, Opera
 from dqrun.kernels.integer import Grid, RowGrid
 
 COPIED_BYTES = 2**28
-INDEX_BYTES = 8  # of an edge's source, int64
+INDEX_BYTES = 8  # of an edge's source in the FP32 network, of the first edge of a row, of a category: int64
+SHORT_INDEX_BYTES = 4  # of an edge's source in a program
 FLOAT_BYTES = 4
 
 
@@ -44,7 +45,7 @@ def moved_bytes(program: Program, graph: Graph, floats: bool) -> int:
         read = rows
         if isinstance(operation, Aggregate | Attention):
             read = graph.csr.num_edges
-            total += INDEX_BYTES * (graph.csr.num_edges + rows)
+            total += (INDEX_BYTES if floats else SHORT_INDEX_BYTES) * read + INDEX_BYTES * rows
         total += read * row_bytes(grids.get(operation.source), widths[operation.source])
         residual = getattr(operation, "residual", "")
         total += rows * row_bytes(grids[residual], widths[residual]) if residual else 0

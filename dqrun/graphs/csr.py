@@ -8,6 +8,9 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+MOST_SHORT = 2**31
+"""So many sources have numbers that int32 holds."""
+
 
 @dataclass(frozen=True)
 class CSR:
@@ -62,6 +65,11 @@ class CSR:
     def edge_index(self) -> Tensor:
         """PyG's form, int64 [2, E]: row 0 the sources, row 1 the targets, ascending; the same object each time."""
         return torch.stack([self.col, self.row])
+
+    @cached_property
+    def short_col(self) -> Tensor:
+        """`col` as int32 where it fits, else as it is: the fewer bytes for kernels that do little else for an edge."""
+        return self.col.to(torch.int32) if self.t_rowptr.numel() - 1 <= MOST_SHORT else self.col
 
     @property
     def in_degree(self) -> Tensor:

@@ -22,11 +22,11 @@ def test_by_hand() -> None:
     )
     program = Program(operations, False)
     graph = build_graph(torch.zeros(2, 10, dtype=torch.int64), 4, None, self_loops=False)
-    indices = 8 * (10 + 4)
+    of_integers, of_floats = 4 * 10 + 8 * 4, 8 * 10 + 8 * 4
     ints = 4 * 24 + 4 * 3 + 10 * 3 + 4 * 3 + 4 * 3 + 4 * 8 + 12
     floats = 4 * 24 + 4 * 24 + 10 * 24 + 4 * 24 + 4 * 24 + 4 * 8 + 4 * 12
-    assert moved_bytes(program, graph, floats=False) == indices + ints
-    assert moved_bytes(program, graph, floats=True) == indices + floats
+    assert moved_bytes(program, graph, floats=False) == of_integers + ints
+    assert moved_bytes(program, graph, floats=True) == of_floats + floats
 
 
 def test_copy_bandwidth_is_positive() -> None:

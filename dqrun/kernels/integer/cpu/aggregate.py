@@ -154,7 +154,7 @@ def sum_rows(
     num_rows, width = rowptr.numel() - 1, x.data.size(1)
     result, out = target(epilogue, num_rows, x.channels)
     if num_rows and x.channels:
-        edges = np.arange(x.num_rows) if col is None else array(col)
+        edges = np.arange(x.num_rows, dtype=np.int32 if x.num_rows < 2**31 else np.int64) if col is None else array(col)
         source = readable(x), width, x.channels, x.grid.packed, x.grid.zero_point, mode, self_weight, *numbers_of(x)
         num_parts = parts((edges.size + num_rows) * width)
         total = (2 if x.grid.packed else 1) * padded_bytes(width) + LANES
@@ -168,8 +168,8 @@ def aggregate(csr: CSR, x: Codes, self_weight: float | None, epilogue: Epilogue)
     if self_weight is not None and x.numbers is not None and epilogue.in_steps:
         return reference.aggregate(csr, x, self_weight, epilogue)  # from grids of rows to one of all: no network has it
     mode = PLAIN if self_weight is None else OWN
-    return sum_rows(csr.rowptr, csr.col, x, mode, self_weight or 0.0, epilogue)
+    return sum_rows(csr.rowptr, csr.short_col, x, mode, self_weight or 0.0, epilogue)
 
 
 def aggregate_mean(csr: CSR, x: Codes, epilogue: Epilogue) -> Codes | Tensor:
-    return sum_rows(csr.rowptr, csr.col, x, MEAN, 0.0, epilogue)
+    return sum_rows(csr.rowptr, csr.short_col, x, MEAN, 0.0, epilogue)

@@ -215,5 +215,5 @@ def attention(
         cut, states = (np.empty(num_parts * 2 * size, np.float32) for size in (total + LANES, 3 * padded_heads(heads)))
         how = finish(epilogue, h.channels if concat else channels)
         rows = np.empty(num_parts * 2, np.int64)
-        _attention(array(csr.rowptr), array(csr.col), x, y, *how, out, cut, states, rows)
+        _attention(array(csr.rowptr), array(csr.short_col), x, y, *how, out, cut, states, rows)
     return result

@@ -55,7 +55,7 @@ class _Block:
         b = self.b
         b.request(self.col, edge, self.limit, self.stride, self.offset, self.x, self.size)
         b.request(self.col, edge, self.limit, I64(8), I64(0), b.ir.bitcast(self.numbers, self.x.type), 1)
-        node = b.ir.mul(b.load(self.col, edge, I64), I64(2))
+        node = b.ir.mul(b.source(self.col, edge), I64(2))
         scale, offset = (b.ir.fpext(b.load(self.numbers, b.ir.add(node, I64(i)), F32), F64) for i in range(2))
         lowest = b.ir.select(self.real, offset, b.ir.fmul(scale, offset))
         scales, row = b.splat(scale, LANES), b.row(self.col, edge, self.stride, self.offset)

@@ -32,7 +32,7 @@ HAS_AVX512F = _has("avx512f")
 """Whether 16 float32 can be put in any order at once."""
 
 LANES = 16  # int32 of a 512-bit vector
-AHEAD = 16  # edges between the request of a row and its use: the time of a cache miss
+AHEAD = 128  # edges between the request of a row and its use: the cache misses that run at once (16: twice the time)
 LINE = 64  # bytes of a cache line
 
 I8, I16, I32, I64 = (ir.IntType(bits) for bits in (8, 16, 32, 64))
@@ -153,7 +153,11 @@ class Builder:
 
     def row(self, col: Any, edge: Any, stride: Any, offset: Any) -> Any:
         """Where the row of an edge's source begins, plus an offset."""
-        return self.ir.add(self.ir.mul(self.load(col, edge, I64), stride), offset)
+        return self.ir.add(self.ir.mul(self.source(col, edge), stride), offset)
+
+    def source(self, col: Any, edge: Any) -> Any:
+        """The source of an edge; col: int32 or int64."""
+        return self.ir.sext(self.ir.load(self.ir.gep(col, [edge])), I64)
 
     def prefetch(self, x: Any, start: Any, num_bytes: int) -> None:
         """Asks for the cache lines of a row that will be read soon."""
