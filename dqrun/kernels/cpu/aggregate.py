@@ -15,6 +15,7 @@ from numba import prange
 from torch import Tensor
 
 from dqrun.kernels.cpu.edge_dots import dot_edges
+from dqrun.kernels.cpu.edge_rows import add_rows
 from dqrun.kernels.cpu.edge_terms import MASKED, NO_GRID, PLAIN, ROUNDED, Terms, add_edges, terms_of
 from dqrun.kernels.cpu.grids import GridValues, grid_values
 from dqrun.kernels.cpu.launch import Array, array, first_at_least, kernel, parts, share
@@ -45,7 +46,8 @@ def _aggregate(
     num_rows, num_parts, width = rowptr.size - 1, carry_row.size, out.shape[1]
     at, (out_at, carry_at) = pointers(terms), pointers((out, carry))
     has = terms[0].size > 0, terms[1].size > 0, terms[2].size > 0, terms[5].size > 0
-    x = at[3]
+    x, mode, heads = at[3], at[6], at[7]
+    by_rows = mode == PLAIN and (heads == 1 or not has[2])
     for part in prange(num_parts):
         first, last = share(part, num_parts, num_edges)
         row = first_at_least(rowptr[:num_rows], first)
@@ -60,7 +62,10 @@ def _aggregate(
             for f in range(width):
                 total[place + f] = own * x[row * width + f] if own != 0 else np.float32(0)
             begin, end = max(first, rowptr[row]), min(last, rowptr[row + 1])
-            add_edges(total, place, width, row, begin, end, at, has, grid, noise)
+            if by_rows:
+                add_rows(total, place, width, (begin, end, num_edges), at, has)
+            else:
+                add_edges(total, place, width, row, begin, end, at, has, grid, noise)
             row += 1
 
 

@@ -121,3 +121,16 @@ def test_gradients_are_made_only_where_needed(random_graph) -> None:
     csr, weight = random_graph(5, 9), torch.ones(9, requires_grad=True)
     cpu.spmm(csr, torch.ones(5, 2), weight).sum().backward()
     assert weight.grad is not None and torch.equal(weight.grad, torch.full((9,), 2.0))
+
+
+@pytest.mark.parametrize("width", [1, 16, 20, 40, 75, 115, 128, 150])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_rows_of_any_width_are_summed_in_the_order_of_edges(width: int, weighted: bool) -> None:
+    generator = torch.Generator().manual_seed(width)
+    csr = CSR.from_edge_index(torch.randint(9, (2, 60), generator=generator), 9)
+    x = torch.randn(9, width, generator=generator)
+    weight = torch.randn(60, generator=generator) if weighted else None
+    expected = torch.zeros(9, width)
+    for target, source, edge in zip(csr.row, csr.col, range(60), strict=True):
+        expected[target] += x[source] if weight is None else weight[edge] * x[source]
+    assert torch.equal(cpu.spmm(csr, x, weight), expected)
