@@ -1,0 +1,219 @@
+"""Runs the commands of README.md and of the documentation: `python benchmarks/commands.py [PAGE...] [--missing]`.
+
+The commands of a page run from top to bottom in a folder of their own. Commands that train get the words of SMALL, so
+that a page takes minutes. `benchmarks/figures/commands.json` records for each command: the line that was run, date,
+commit, seconds and outcome. `--missing` runs the pages that have a command without a record. tests/test_commands.py
+checks each line without running it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from dqrun.bench.inference_cli import build_parser as inference_parser
+from dqrun.cli.verbs import VERBS
+from dqrun.composition.compose import load_configs, load_jobs
+from dqrun.errors import ConfigError
+
+ROOT = Path(__file__).resolve().parents[1]
+RECORD = ROOT / "benchmarks" / "figures" / "commands.json"
+BLOCK = re.compile(r"^```(?:bash|sh)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+SMALL = ["protocol.trials=1", "protocol.folds=[0]", "train.epochs=3", "threads=1", "model.hidden=8"]
+RUN = "$(dqrun ls --names 'quant!=fp32' | tail -1)"
+TRAINED = "dqrun dataset=tu dataset.name=MUTAG model=gin quant=int8 plan=integer protocol=seeds"
+PLACEHOLDERS = {
+    r"\bRUN\b(?!=)(?<!\$RUN)(\.\.\.)?": RUN,
+    r"\S+-s0-1234abcd": RUN,
+    r"/mnt/other/results|machine2/results": "results",
+    r"dataset\.path=DIR|--dataset my_graphs/": lambda match: (
+        match[0].replace("DIR", "shapes").replace("my_graphs/", "shapes")
+    ),
+    r"experiment=threads_gin_int4_dq_\w+": "experiment=$(ls results/tune/configs/experiment | tail -1 | sed s/.yaml//)",
+    r"--trials 20": "--trials 2",
+    r"--dataset (zinc|cora)\b": "--dataset MUTAG",
+}
+"""What a reader replaces by names of his own, and numbers that only make a command long."""
+NOT_RUN = {
+    "pip install": "installations are tested by .ci/run and tests/test_packaging.py",
+    "python -m venv": "installations are tested by .ci/run and tests/test_packaging.py",
+    "git clone": "it needs a network",
+    "python benchmarks/": "it writes published figures; docs/measurements says when it ran",
+    "dqrun bench training dataset=reddit_binary": "it writes published figures; docs/measurements says when it ran",
+    "dqrun bench inference graph=powerlaw": "it writes published figures; docs/measurements says when it ran",
+    "dqrun publish RESULTS": "the words stand for what a reader has; tests/analysis/test_publish_verb.py runs it",
+    "python -m sphinx": "tests/test_site.py runs it",
+    "pytest": "the test suite is run by .ci/run",
+    "ruff": "the checks are run by .ci/run",
+}
+
+
+@dataclass(frozen=True)
+class Command:
+    """A line of a block of a page."""
+
+    page: str
+    line: str
+
+    @property
+    def reason_not_to_run(self) -> str:
+        """Why the script leaves it out, or ""."""
+        return next((reason for start, reason in NOT_RUN.items() if self.line.startswith(start)), "")
+
+    @property
+    def words(self) -> list[str]:
+        """The line as a shell reads it, without its comment."""
+        return shlex.split(re.sub(r"\$\([^)]*\)", "RUN", self.line), comments=True)
+
+
+def commands() -> list[Command]:
+    """All commands, page by page from top to bottom; lines that end with a backslash are joined."""
+    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    found = []
+    for page in (page for page in pages if page.exists() and page.parent.name != "studies"):
+        name = page.relative_to(ROOT).as_posix()
+        for block in BLOCK.findall(page.read_text(encoding="utf-8")):
+            lines = (line.strip() for line in block.replace("\\\n", " ").splitlines())
+            found += [Command(name, line) for line in lines if line and not line.startswith("#")]
+    return found
+
+
+def check(words: Sequence[str]) -> None:
+    """Reads and composes a command line of dqrun without running it; raises ConfigError for one that is wrong.
+
+    Of a sweep each value is composed once, not each combination.
+    """
+    verb, *others = words
+    if verb in VERBS:
+        parser = inference_parser() if others[:1] == ["inference"] else VERBS[verb].load().build_parser()
+        parser.parse_intermixed_args([word for word in others if word != "inference" and word[:8] != "plugins="])
+        return
+    flags = ("-m", "--help", "-q", "-v")
+    values = [_values(word) if "-m" in words else [word] for word in words if word not in flags]
+    for place in range(max(map(len, values))):
+        load_jobs([each[min(place, len(each) - 1)] for each in values], multirun=False, config_dir=None)
+
+
+def _values(word: str) -> list[str]:
+    """The assignments of a word of a sweep, `a=1` and `a=2` for `a=1,2`; commas in brackets separate no values."""
+    name, _, value = word.partition("=")
+    return [word] if "[" in value or "{" in value else [f"{name}={each}" for each in value.split(",")]
+
+
+def as_run(command: Command) -> str:
+    """The line with placeholders replaced and, where it trains, with SMALL."""
+    line = re.sub(r"\s+#.*$", "", command.line)
+    for pattern, value in PLACEHOLDERS.items():
+        line = re.sub(pattern, value if callable(value) else value.replace("\\", "\\\\"), line)
+    words = command.words
+    if words[0] != "dqrun" or words[1] in VERBS.keys() - {"tune"} or "--help" in words:
+        return line
+    return " ".join([line, *_small(words, command)])
+
+
+def _small(words: Sequence[str], command: Command) -> Iterator[str]:
+    """The words of SMALL that a command accepts: only k-fold runs take folds, a plug-in's model has its own fields."""
+    typed = {word.split("=")[0] for word in words if word.split("=")[0] not in ("protocol.trials", "protocol.folds")}
+    base = [word for word in words[1:] if word not in ("-m", "-q") and not word.startswith("--")]
+    if "tune" in words:
+        base = [word for word in base[1:] if "=" in word]
+    taken: list[str] = []
+    for word in SMALL:
+        if word.split("=")[0] in typed:
+            continue
+        try:
+            load_configs([*base, *taken, word], multirun=True)
+        except ConfigError:
+            continue
+        taken.append(word)
+    return iter(taken)
+
+
+def run_page(page: str, lines: Sequence[Command]) -> Iterator[dict[str, object]]:
+    """Runs the commands of a page in a new folder; yields a record for each."""
+    revision = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        prepare(folder, lines)
+        assigned = ""
+        for command in lines:
+            record = {**asdict(command), "date": f"{datetime.now(UTC):%Y-%m-%d}", "commit": revision.stdout.strip()}
+            if command.reason_not_to_run:
+                yield {**record, "outcome": f"not run: {command.reason_not_to_run}"}
+                continue
+            line, begin = as_run(command), time.perf_counter()
+            done = subprocess.run(["bash", "-c", f"{assigned}{line}"], cwd=folder, capture_output=True, text=True)
+            outcome = "done" if done.returncode == 0 else f"exit code {done.returncode}"
+            if done.returncode:
+                print(done.stdout[-300:], done.stderr[-700:], file=sys.stderr)
+            yield {**record, "run_as": line, "seconds": round(time.perf_counter() - begin, 1), "outcome": outcome}
+            if re.match(r"\w+=", line):
+                assigned += f"{line}\n"
+
+
+def prepare(folder: Path, lines: Sequence[Command]) -> None:
+    """Writes the files that a page presupposes: examples, own graphs, a plug-in, a trained run, a program."""
+    for name in ("examples", "results/published"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).symlink_to(ROOT / name)
+    shutil.copy(ROOT / "docs/tutorials/make_shapes.py", folder)
+    shutil.copy(ROOT / "examples/sage_model.py", folder / "mine.py")
+    shutil.copy(ROOT / "examples/kure_method.py", folder)
+    subprocess.run([sys.executable, "make_shapes.py"], cwd=folder, check=True)
+    text = "\n".join(command.line for command in lines)
+    for name in ("commands.sh", "run.sh"):
+        (folder / name).write_text(f"{TRAINED}\n")
+    if not lines[0].page.startswith("docs/tutorials") and re.search(
+        r"RUN|1234abcd|dqp|compare|plot|report|publish", text
+    ):
+        trained = f"{TRAINED} {' '.join(word for word in SMALL if 'folds' not in word)}"
+        export = f"dqrun export {RUN} -o gin.dqp"
+        bench = "dqrun bench inference gin.dqp --dataset MUTAG --json gin.json --rounds 3"
+        steps = [trained, export, *([bench] if "gin.json" in text else [])]
+        subprocess.run(["bash", "-ec", "\n".join(steps)], cwd=folder, check=True, capture_output=True)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs pages and records them; returns 1 where a command failed."""
+    parser = argparse.ArgumentParser(description="runs the commands of the documentation and records what came of them")
+    parser.add_argument("pages", nargs="*", metavar="PAGE", help="docs/howto/sweeps.md, ... (default: all)")
+    parser.add_argument("--missing", action="store_true", help="only pages with a command that has no record")
+    arguments = parser.parse_args(argv)
+    os.environ.setdefault("DQRUN_DATA_MIRROR", str(ROOT.parent / "shared" / "data"))
+    every, records = commands(), read_record()
+    pages = {command.page for command in every if not arguments.pages or command.page in arguments.pages}
+    if arguments.missing:
+        pages &= {command.page for command in every if (command.page, command.line) not in records}
+    failed = 0
+    for page in sorted(pages):
+        lines = [command for command in every if command.page == page]
+        for record in run_page(page, lines):
+            failed += str(record["outcome"]).startswith("exit")
+            records[page, str(record["line"])] = record
+            print(f"{page}: {record['line'][:90]}: {record['outcome']}", flush=True)
+        kept = [records[key] for each in every if (key := (each.page, each.line)) in records]
+        RECORD.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+    return int(failed > 0)
+
+
+def read_record() -> dict[tuple[str, str], dict[str, object]]:
+    """The records of the file, by page and line."""
+    if not RECORD.exists():
+        return {}
+    return {(each["page"], each["line"]): each for each in json.loads(RECORD.read_text(encoding="utf-8"))}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
