@@ -29,11 +29,20 @@ def test_every_block_is_what_its_command_prints(pages, repository: Path) -> None
     files = [repository / "README.md", *sorted((repository / "docs").rglob("*.md"))]
     texts = {file.relative_to(repository).as_posix(): file.read_text(encoding="utf-8") for file in files}
     assert {name for name, text in texts.items() if pages.OPENING in text} >= {
-        "README.md",
+        "docs/explanation/degree_quant.md",
         "docs/measurements/reproduction.md",
     }
     for name, text in texts.items():
         assert pages.filled(text) == text, f"run `python benchmarks/pages.py {name}`"
+
+
+def test_the_picture_of_the_readme_is_what_its_command_prints(pages, repository: Path) -> None:
+    import picture
+
+    assert picture.drawn() == picture.FILE.read_text(encoding="utf-8"), "run `python benchmarks/picture.py`"
+    assert f"({picture.FILE.relative_to(repository).as_posix()})" in (repository / "README.md").read_text(
+        encoding="utf-8"
+    )
 
 
 @pytest.mark.parametrize(
