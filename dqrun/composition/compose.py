@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
@@ -17,7 +17,7 @@ from hydra.core.override_parser.types import Override, Quote, QuotedString
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from dqrun.composition.errors import PACKAGED_MAIN, one_line_errors, unknown_method_field
-from dqrun.composition.fields import FREE, list_fields, nearest_field, owners
+from dqrun.composition.fields import Field, list_fields, nearest_field, owners
 from dqrun.composition.groups import config_folders, list_groups
 from dqrun.composition.overrides import Groups, check, parse, split_sweep
 from dqrun.composition.preset_text import require_text
@@ -134,7 +134,7 @@ def load_jobs(overrides: Sequence[str], *, multirun: bool = False, config_dir: s
     load_plugins(plugins)
     folders = config_folders(config_dir)
     groups = list_groups(folders)
-    with hydra_session(folders) as session, one_line_errors(groups):
+    with one_line_errors(groups), hydra_session(folders) as session:
         words = parse(overrides, groups)
         if multirun:
             words = [*parse(_preset_sweep(session, words, groups), groups), *words]
@@ -175,7 +175,7 @@ def _load_job(session: Session, overrides: list[str], groups: Groups, multirun: 
         del tree["hydra"]
     if OmegaConf.get_type(tree) is not RunConfig:
         raise ConfigError(f"{MAIN}.yaml in --config-dir must begin its defaults list with `schema`")
-    _refuse_unknown(tree, frozenset(list_fields({part: OmegaConf.get_type(tree, part) for part in PARTS})))
+    _refuse_unknown(tree, list_fields({part: OmegaConf.get_type(tree, part) for part in PARTS}))
     config = OmegaConf.to_object(tree)
     assert isinstance(config, RunConfig)
     if not set(config.plugins) <= set(plugins):
@@ -185,7 +185,7 @@ def _load_job(session: Session, overrides: list[str], groups: Groups, multirun: 
     return Job(overrides, choices, config)
 
 
-def _refuse_unknown(tree: DictConfig, known: frozenset[str], prefix: str = "", shown: str = "") -> None:
+def _refuse_unknown(tree: DictConfig, known: Mapping[str, Field], prefix: str = "", shown: str = "") -> None:
     """Raises ConfigError for a field that is not in the schema: `+model.foo=1` would be carried along unread."""
     free_keys = any(name.startswith(f"{prefix}*.") for name in known)
     for key in map(str, tree):
@@ -199,7 +199,7 @@ def _refuse_unknown(tree: DictConfig, known: frozenset[str], prefix: str = "", s
             hint = suggestion(near, [near]) if near else ""
             raise ConfigError(f"there is no field '{shown}{key}'{hint}")
         child = tree._get_node(key)
-        if isinstance(child, DictConfig) and name not in FREE:
+        if isinstance(child, DictConfig) and not (name in known and known[name].free):
             _refuse_unknown(child, known, f"{name}.", f"{shown}{key}.")
 
 

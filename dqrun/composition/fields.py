@@ -14,16 +14,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from dqrun.config import RunConfig
-from dqrun.config.parts import PARTS, names_with_fields
-
-_WORDS = {int: "an integer", float: "a number", bool: "true or false", str: "text", types.NoneType: "null"}
-_PLURALS = {int: "integers", float: "numbers", str: "texts"}
+from dqrun.config.field_types import MAPPINGS, SEQUENCES, described, held, is_group, is_text, parts_of
+from dqrun.config.parts import PARTS, names_with_fields, part_type
 
 DICTIONARIES = ("plan.rules",)
 """Fields whose keys are the user's; their values have fields of their own."""
-
-FREE = ("dataset.args",)
-"""Fields whose keys and values are the user's: they are given whole."""
 
 REQUIRED = dataclasses.MISSING
 """Default of a field whose value a preset must give."""
@@ -39,6 +34,10 @@ class Field:
     meaning: str
     nested: bool
     """Whether it holds fields of its own; these follow it."""
+    quoting: str = ""
+    """Which parts of a typed value are text: "text", "text or null", "a list of texts"; "" for none."""
+    free: bool = False
+    """Whether keys and values in it are the user's: it is given whole."""
 
 
 def list_fields(parts: Mapping[str, Any] | None = None) -> dict[str, Field]:
@@ -57,6 +56,7 @@ def list_fields(parts: Mapping[str, Any] | None = None) -> dict[str, Field]:
 def own_fields(part: str, name: str) -> list[Field]:
     """The fields of the dataclass that is registered with a name."""
     own = next(kind.config(name) for kind in PARTS[part].kinds if name in kind)
+    part_type(part, name)  # which refuses a field that no configuration can hold
     return [] if own is None else list(_walk(own, f"{part}.", {}))
 
 
@@ -74,15 +74,26 @@ def _walk(part: type, prefix: str, parts: Mapping[str, Any]) -> Iterator[Field]:
         hint = parts.get(name) or hints[field.name]
         inner, inner_prefix = _nested(hint, name)
         meaning = field.metadata.get("doc", "") or (inner.__doc__ or "" if inner else "")
-        yield Field(name, describe_type(hint), _default(field), meaning, inner is not None)
+        yield Field(
+            name, described(hint), _default(field), meaning, inner is not None, _quoting(hint), _is_free(hint, inner)
+        )
         if inner is not None:
             yield from _walk(inner, inner_prefix, {})
 
 
+def _is_free(hint: typing.Any, inner: type | None) -> bool:
+    """Whether a field holds a mapping of anything."""
+    kind, parts = parts_of(hint)
+    kinds = parts if kind is typing.Union else [hint]
+    return inner is None and any(parts_of(each)[0] in (*MAPPINGS, typing.Any, object) for each in kinds)
+
+
 def _nested(hint: typing.Any, name: str) -> tuple[type | None, str]:
     """The dataclass inside a type hint and the prefix of its fields; (None, "") for a plain value."""
-    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
-        return hint, f"{name}."
+    kind, parts = parts_of(hint)
+    kinds = [part for part in parts if part is not types.NoneType] if kind is typing.Union else [kind]
+    if len(kinds) == 1 and is_group(kinds[0]):
+        return kinds[0], f"{name}."
     if typing.get_origin(hint) is dict and dataclasses.is_dataclass(typing.get_args(hint)[1]):
         return typing.get_args(hint)[1], f"{name}.*."
     return None, ""
@@ -90,20 +101,21 @@ def _nested(hint: typing.Any, name: str) -> tuple[type | None, str]:
 
 def _default(field: dataclasses.Field[typing.Any]) -> object:
     if field.default_factory is not dataclasses.MISSING:
-        return field.default_factory()
-    return REQUIRED if field.default == "???" else field.default
+        return held(field.default_factory())
+    return REQUIRED if field.default == "???" else held(field.default)
 
 
-def describe_type(hint: typing.Any) -> str:
-    """A type hint in words: `int | None` is "an integer or null", `list[int]` "a list of integers"."""
-    if hint in _WORDS:
-        return _WORDS[hint]
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (types.UnionType, typing.Union):
-        return " or ".join(describe_type(argument) for argument in arguments)
-    if origin is list:
-        return f"a list of {_PLURALS[arguments[0]]}"
-    return "a mapping" if origin is dict and typing.Any in arguments else "a group of fields"
+def _quoting(hint: typing.Any) -> str:
+    """Which parts of a typed value are text: "text", "text or null", "a list of texts"; "" for none."""
+    kind, parts = parts_of(hint)
+    if kind is typing.Union and types.NoneType in parts:
+        kinds = [part for part in parts if part is not types.NoneType]
+        return "text or null" if len(kinds) == 1 and is_text(kinds[0]) else ""
+    if kind in SEQUENCES:
+        return "a list of texts" if parts and all(part is ... or is_text(part) for part in parts) else ""
+    if is_text(hint):
+        return "text or null" if None in parts else "text"
+    return ""
 
 
 def schema_name(name: str) -> str:

@@ -26,8 +26,8 @@ def require_text(folders: Sequence[Path], choices: Iterable[tuple[str, str]]) ->
         if not isinstance(tree, DictConfig):
             continue
         for name, value in _numbers(OmegaConf.to_container(tree), _package(path, folders)):
-            kind = list_fields()[schema_name(name)].kind if schema_name(name) in list_fields() else ""
-            if kind.startswith("text"):
+            field = list_fields().get(schema_name(name))
+            if field is not None and field.quoting.startswith("text"):
                 raise ConfigError(f"{name} must be text, got the number {value} in {path}: write it in quotes there")
 
 

@@ -10,7 +10,7 @@ import re
 
 from hydra.core.override_parser.types import Quote, QuotedString
 
-from dqrun.composition.fields import FREE, list_fields, schema_name
+from dqrun.composition.fields import list_fields, schema_name
 
 WHOLE = ("notes",)
 """Text fields whose commas are a part of the text: no sweep is over them."""
@@ -24,7 +24,7 @@ _CLOSING = {"(": ")", "[": "]", "{": "}"}
 def quoted(word: str) -> str:
     """An override with its value in quotes where the field is text or a list of texts; any other word as it is."""
     match = _WORD.fullmatch(word)
-    if match and any(f"{match['name']}.".startswith(f"{name}.") for name in FREE):
+    if match and any(f"{match['name']}.".startswith(f"{name}.") for name in _free_fields()):
         # Hydra takes new keys of a mapping with plus signs alone
         return f"++{word.lstrip('+')}"
     kind = _text_fields().get(schema_name(match["name"])) if match else None
@@ -83,6 +83,10 @@ def _quote(text: str) -> str:
 
 
 def _text_fields() -> dict[str, str]:
-    """The kind of each field that is text or a list of texts, by name."""
-    kinds = ("text", "text or null", "a list of texts")
-    return {field.name: field.kind for field in list_fields().values() if field.kind in kinds}
+    """What is text in each field that is text or a list of texts, by name."""
+    return {field.name: field.quoting for field in list_fields().values() if field.quoting}
+
+
+def _free_fields() -> list[str]:
+    """Names of the fields whose keys are the user's."""
+    return [field.name for field in list_fields().values() if field.free]

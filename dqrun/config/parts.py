@@ -6,17 +6,21 @@ its fields like any other. Such a class is made anew in each process: it is pick
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+import sys
 import typing
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from dqrun import register
 from dqrun.config.dataset import DatasetConfig
+from dqrun.config.field_types import Unholdable, given, held, held_field, held_type
 from dqrun.config.method import MethodConfig
 from dqrun.config.model import ModelConfig
 from dqrun.config.rules import require
-from dqrun.errors import ConfigError
+from dqrun.errors import ConfigError, DqrunError
 from dqrun.register import Registry
 
 DEFAULT_SIZES = {"layers": 2, "hidden": 64}
@@ -53,8 +57,7 @@ def part_type(part: str, name: str) -> type:
         return known.base
     own: Any = kind.config(name)
     if own is not None and issubclass(own, known.base):
-        made: type = own
-        return made
+        return _of_subclass(part, name, own) if kind.entry(name).module else own
     return known.base if own is None and kind is not register.model else _extended(part, name, own)
 
 
@@ -63,7 +66,20 @@ def own_config(part: Any) -> Any:
     own = getattr(type(part), OWN, None)
     if own is None:
         return None
-    return own(**{field.name: getattr(part, field.name) for field in dataclasses.fields(own) if field.init})
+    hints, name = typing.get_type_hints(own, include_extras=True), _part_of(part)
+    fields = [field.name for field in dataclasses.fields(own) if field.init]
+    return own(**{field: given(getattr(part, field), hints[field], f"{name}.{field}") for field in fields})
+
+
+def as_given(part: Any) -> Any:
+    """A part as the code gets it that a plug-in registered: its own fields have the values of their own types."""
+    own = getattr(type(part), OWN, None)
+    if own is None or isinstance(part, own):
+        return part if own is None else own_config(part)
+    found = copy.copy(part)
+    for name, value in vars(own_config(part)).items():
+        setattr(found, name, value)
+    return found
 
 
 def has_field(part: Any, name: str) -> bool:
@@ -111,16 +127,84 @@ def _own_fields(made: type) -> set[str]:
     return set() if own is None else {field.name for field in dataclasses.fields(own)}
 
 
+def _fields(part: str, name: str, own: type) -> list[tuple[str, Any, Any]]:
+    """The fields of a registered dataclass as a configuration holds them, for `make_dataclass`.
+
+    Raises ConfigError, in one line with the plug-in, the field and its type, for a type that none can hold.
+    """
+    where = f"register.{_kind(part, name)}({name!r}{_file(part, name)}): config {own.__name__}"
+    try:
+        hints = typing.get_type_hints(own, include_extras=True)
+    except (NameError, TypeError, AttributeError) as error:
+        raise ConfigError(f"{where} has a field whose type can't be read: {error}") from None
+    fields = []
+    for field in dataclasses.fields(own):
+        if issubclass(own, PARTS[part].base) and field.name == PARTS[part].chooser:
+            continue
+        if field.name == PARTS[part].chooser or not field.init:
+            raise ConfigError(f"register.{part}({name!r}): its config must not have a field {field.name!r}")
+        try:
+            fields.append((field.name, held_type(hints[field.name]), held_field(field)))
+        except (Unholdable, RecursionError) as error:
+            found = error if isinstance(error, Unholdable) else "a type that holds itself"
+            rule = "numbers, text, bool, Literal, Enum, Path, lists, tuples, dicts of text, dataclasses, and | of them"
+            raise ConfigError(f"{where}: field {field.name!r} has type {found}, known are {rule}") from None
+        _require_default(field, hints[field.name], f"{where}: field {field.name!r}")
+    return fields
+
+
+def _require_default(field: dataclasses.Field[Any], hint: Any, where: str) -> None:
+    """Raises ConfigError where a default is not of the field's type."""
+    default = field.default
+    if field.default_factory is not dataclasses.MISSING:
+        default = field.default_factory()
+    if default is not dataclasses.MISSING and default != "???":
+        given(held(default), hint, f"{where}, its default,")
+
+
+def _kind(part: str, name: str) -> str:
+    kind = PARTS[part].kind_of(name)
+    return part if kind is None else kind.kind
+
+
+def _file(part: str, name: str) -> str:
+    """The file of the plug-in that registered a name, for errors."""
+    kind = PARTS[part].kind_of(name)
+    file = getattr(sys.modules.get(kind.entry(name).module if kind else ""), "__file__", None)
+    return f" in {Path(file).name}" if file else ""
+
+
+@cache
+def _of_subclass(part: str, name: str, own: type) -> type:
+    """A registered subclass of a part's class, which is that part; where a configuration can't hold one of its fields,
+    a subclass of it that can, and asks the registered one for everything that it says of itself.
+    """
+    hints = typing.get_type_hints(own, include_extras=True)
+    changed: list[Any] = [field for field in _fields(part, name, own) if field[1] != hints[field[0]]]
+    if not changed:
+        return own
+    asked = {each: _asking(each) for each in ("validate", "validate_in", "columns", "dimensions", "dimensions_in")}
+    namespace = {OWN: own, "__reduce__": _reduced, "effective": _effective, **asked}
+    made = dataclasses.make_dataclass(own.__name__, changed, bases=(own,), namespace=namespace)
+    made.__doc__ = own.__doc__
+    return made
+
+
+def _asking(name: str) -> Any:
+    """A method that calls the registered dataclass's."""
+    return lambda self, *args: getattr(own_config(self), name)(*args)
+
+
+def _effective(self: Any) -> Any:
+    effective = own_config(self).effective()
+    return type(self)(**{field.name: held(getattr(effective, field.name)) for field in dataclasses.fields(self)})
+
+
 @cache
 def _extended(part: str, name: str, own: type | None) -> type:
     """A subclass of a part's class with the fields of `own`, whose rules it checks too."""
     base = PARTS[part].base
-    hints = {} if own is None else typing.get_type_hints(own)
-    fields: list[Any] = []
-    for field in () if own is None else dataclasses.fields(own):
-        if field.name == PARTS[part].chooser or not field.init:
-            raise ConfigError(f"register.{part}({name!r}): its config must not have a field {field.name!r}")
-        fields.append((field.name, hints[field.name], _copied(field)))
+    fields: list[Any] = [] if own is None else _fields(part, name, own)
     whole = part == "model" and name in register.model
     if whole:  # they mean nothing here, and no value would be right
         given = {known for known, _, _ in fields}
@@ -132,14 +216,6 @@ def _extended(part: str, name: str, own: type | None) -> type:
     )
     made.__doc__ = own.__doc__ if own else base.__doc__
     return made
-
-
-def _copied(field: dataclasses.Field[Any]) -> Any:
-    """The same field for another class; one without a default must be given: "???"."""
-    if field.default_factory is not dataclasses.MISSING:
-        return dataclasses.field(default_factory=field.default_factory, metadata=field.metadata)
-    default = "???" if field.default is dataclasses.MISSING else field.default
-    return dataclasses.field(default=default, metadata=field.metadata)
 
 
 def _validate_added(self: Any) -> None:
@@ -169,6 +245,12 @@ def _validate_own(self: Any) -> None:
             config.validate()
     except (ValueError, TypeError) as error:  # of a user's own rule
         raise ConfigError(f"{part}: {' '.join(str(error).split())}") from error
+    except DqrunError:
+        raise
+    except Exception as error:  # a mistake in the user's rules
+        chosen = getattr(self, PARTS[part].chooser)
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ConfigError(f"{part}={chosen}: validate of its config failed: {reason}") from error
 
 
 def _part_of(config: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,8 @@ from dqrun.config.parts import own_config
 from dqrun.config.tasks import is_node_task
 from dqrun.data.packed import PackedGraphs
 from dqrun.data.splits import Split
+from dqrun.errors import DataError, DqrunError
+from dqrun.plugins import place_in_plugin
 
 log = logging.getLogger(__name__)
 
@@ -69,10 +72,8 @@ def load_dataset(dataset: DatasetConfig, data: DataConfig) -> GraphDataset:
     unreadable or not in the expected format.
     """
     # The registry imports it now: a run needs one source only, and PyG's dataset classes take a second to import.
-    given = own_config(dataset) if dataset.source in register.dataset.added() else None
-    loaded = register.dataset.get(dataset.source)(given or dataset, data)
-    if not isinstance(loaded, GraphDataset):
-        loaded = _converted(loaded, dataset)
+    source = register.dataset.get(dataset.source)
+    loaded = _of_plugin(source, dataset, data) if dataset.source in register.dataset.added() else source(dataset, data)
     log.info(
         "data: %s (source %s), %d graphs, %d nodes, %d edges",
         *(loaded.name, dataset.source, loaded.num_graphs, loaded.num_nodes, loaded.num_edges),
@@ -80,13 +81,44 @@ def load_dataset(dataset: DatasetConfig, data: DataConfig) -> GraphDataset:
     return loaded
 
 
-def _converted(loaded: Any, config: DatasetConfig) -> GraphDataset:
-    """What a plug-in gave: a graph of PyG, a list of them, or three lists, the parts train, val and test."""
+def _of_plugin(source: Any, config: DatasetConfig, data: DataConfig) -> GraphDataset:
+    """What a plug-in's function gives, as a dataset; raises DataError for what it raises and for what is none."""
+    name = f"dataset={config.source}"
+    try:
+        loaded = source(own_config(config) or config, data)
+        if isinstance(loaded, Iterator):
+            loaded = list(loaded)
+    except DqrunError:
+        raise
+    except Exception as error:  # whatever the user's code raises
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise DataError(f"{name} can't be loaded{place_in_plugin(error)}: {reason}") from error
+    return loaded if isinstance(loaded, GraphDataset) else _converted(loaded, config, name)
+
+
+def _converted(loaded: Any, config: DatasetConfig, name: str) -> GraphDataset:
+    """A dataset of a graph of PyG, a list of them, or three lists, the parts train, val and test."""
     from dqrun.data.sources.pyg_arrays import arrays_of
 
-    if isinstance(loaded, tuple) and len(loaded) == 3:
-        parts = [list(part) for part in loaded]
+    if isinstance(loaded, tuple) and len(loaded) == 3 and not any(_is_graph(part) for part in loaded):
+        parts = [_graphs(part, name) for part in loaded]
         graphs, sizes = [graph for part in parts for graph in part], [len(part) for part in parts]
     else:
-        graphs, sizes = [loaded] if hasattr(loaded, "edge_index") else list(loaded), []
-    return arrays_of(graphs, config.task, f"dataset={config.source}", sizes).dataset(config.name, config.task)
+        graphs, sizes = [loaded] if _is_graph(loaded) else _graphs(loaded, name), []
+    return arrays_of(graphs, config.task, name, sizes).dataset(config.name, config.task)
+
+
+def _is_graph(value: Any) -> bool:
+    return hasattr(value, "edge_index") and hasattr(value, "num_nodes")
+
+
+def _graphs(given: Any, name: str) -> list[Any]:
+    """A list of graphs; raises DataError for anything else."""
+    listed = hasattr(given, "__iter__") and not isinstance(given, str | bytes | Mapping | Tensor)
+    graphs = list(given) if listed else [given]
+    for i, graph in enumerate(graphs):
+        if not _is_graph(graph):
+            got = f"{type(graph).__name__} as graph {i}" if listed else type(graph).__name__
+            rule = "give a graph of PyG (with edge_index), a list of them, or three lists: train, val, test"
+            raise DataError(f"{name} must {rule}, got {got}")
+    return graphs

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from dqrun import register
 from dqrun.config.method import MethodConfig, fp32_method
+from dqrun.config.parts import as_given
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -175,5 +176,5 @@ def make_method(config: RunConfig, layers: int | None = None) -> Method:
     if config.quant.is_fp32:
         return Method(fp32_method())
     count = config.model.layers if layers is None else layers
-    made: Method = register.method.get(config.method.kind)(config.method.effective(), count)
+    made: Method = register.method.get(config.method.kind)(as_given(config.method.effective()), count)
     return made

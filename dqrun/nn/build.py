@@ -9,7 +9,7 @@ from torch import nn
 
 from dqrun import register
 from dqrun.config import ModelConfig, RunConfig
-from dqrun.config.parts import own_config
+from dqrun.config.parts import as_given, own_config
 from dqrun.config.rules import require
 from dqrun.config.tasks import is_node_task
 from dqrun.errors import ConfigError
@@ -61,7 +61,9 @@ def build_layer(
         edge_channels=edges[0],
         edge_categories=edges[1],
     )
-    return layer_type(config).build(config, place)
+    made = layer_type(config).build(as_given(config), place)
+    require(isinstance(made, Layer), f"model={config.name}", "build a Layer", made)
+    return made
 
 
 def build_encoder(config: ModelConfig, in_channels: int, num_categories: int) -> Linear | Embedding | None:

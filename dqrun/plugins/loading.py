@@ -129,16 +129,23 @@ def _guarded(name: str, load: Callable[[], ModuleType | None]) -> None:
         load()
     except (Exception, SystemExit) as error:  # whatever the user's code raises is told in one line
         reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise ConfigError(f"{FIELD}: {name} can't be imported{_place(error)}: {printable(reason)}") from error
+        raise ConfigError(f"{FIELD}: {name} can't be imported{place_of(error)}: {printable(reason)}") from error
 
 
-def _place(error: BaseException) -> str:
-    """`, file mine.py, line 12`: where in the user's code; "" where none of it ran."""
+def place_of(error: BaseException) -> str:
+    """` (mine.py, line 12)`: where in the user's code an error came from; "" where none of it ran."""
     if isinstance(error, SyntaxError) and error.filename:
         return f" ({error.filename}, line {error.lineno})"
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if not _is_ours(frame.filename)]
     return f" ({own[-1].filename}, line {own[-1].lineno})" if own else ""
+
+
+def place_in_plugin(error: BaseException) -> str:
+    """` in penalty (mine.py, line 12)`: the deepest line of a plug-in that an error went through; "" for none."""
+    files = {getattr(module, "__file__", "") for module in list(sys.modules.values()) if hasattr(module, VERSION)}
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename in files]
+    return f" in {frames[-1].name} ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
 
 
 def _is_ours(file: str) -> bool:

@@ -107,9 +107,17 @@ class QuantPlan:
         """The registered quantiser of `quant.quantizer` where it stands at the point, else the method's."""
         if self.quant.quantizer is not None:
             made: Quantizer | None = register.quantizer.get(self.quant.quantizer)(point, spec)
+            _require_quantizer(f"quant.quantizer={self.quant.quantizer}", made, point)
             if made is not None:
                 return made
-        return method.quantizer(point, spec)
+        found = method.quantizer(point, spec)
+        _require_quantizer(f"hook quantizer of {type(method).__name__}", found, point)
+        return found
+
+
+def _require_quantizer(name: str, made: object, point: Point) -> None:
+    if made is not None and not isinstance(made, Quantizer):
+        raise ConfigError.rule(name, f"give a dqrun.quant.Quantizer or None at {point.name}", made)
 
 
 def _point(

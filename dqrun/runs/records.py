@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
-from dqrun.composition.fields import describe_type
+from dqrun.config.field_types import described
 
 _MAX_BYTES = 1 << 20
 _MAX_NODES = 10_000
@@ -91,7 +91,7 @@ def check_types(record: type, values: object) -> dict[str, Any]:
         else:
             fits = _fits(value, _kinds(hint))
         if not fits:
-            raise ValueError(f"{name} must be {describe_type(hint)}, got {short(value)}")
+            raise ValueError(f"{name} must be {described(hint)}, got {short(value)}")
     return checked
 
 

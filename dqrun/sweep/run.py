@@ -10,6 +10,7 @@ from dqrun.errors import ConfigError
 from dqrun.runs.tracking import require_tool
 from dqrun.sweep.launchers import launcher_for
 from dqrun.sweep.plan import ALL_PARTS, Plan, make_plan
+from dqrun.sweep.registered import require_right_kinds
 from dqrun.sweep.tidying import tidy
 
 
@@ -32,6 +33,7 @@ def run_plan(configs: Sequence[RunConfig], progress: Progress, parts: Sequence[s
     for config in configs:
         require_device(config)
         require_tool(config)
+        require_right_kinds(config)
     launch = launcher_for(configs)
     plan = make_plan(configs, parts)
     folders = list({results.root: results for results in plan.cells.values()}.values())

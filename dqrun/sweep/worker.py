@@ -16,6 +16,7 @@ from dqrun.config import RunConfig
 from dqrun.data.dataset import GraphDataset, load_dataset
 from dqrun.data.fingerprint import fingerprint
 from dqrun.errors import DqrunError, ResultsError, TrialFailed
+from dqrun.plugins import place_in_plugin
 from dqrun.process.cores import use_threads
 from dqrun.process.interrupts import raise_interruption
 from dqrun.process.memory import keep_freed_memory
@@ -135,7 +136,8 @@ class Worker:
             raise_interruption(error)
             if planned.alone and isinstance(error, DqrunError):
                 raise
-            reason = f"{error}" if isinstance(error, DqrunError) else f"{type(error).__name__}: {error}"
+            place = place_in_plugin(error)
+            reason = f"{error}" if isinstance(error, DqrunError) else f"{type(error).__name__}{place}: {error}"
             outcome = failed(planned.config, planned.trial, one_line(reason), traceback.format_exc())
         return self._record(outcome, planned, results, beat.confirm)
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterable
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from dqrun.errors import TrialFailed
+from dqrun.errors import ConfigError, TrialFailed
 from dqrun.graphs import Batch
 from dqrun.methods import Method
 from dqrun.quant import Phase
@@ -23,6 +24,8 @@ from dqrun.training.problem import Problem
 from dqrun.training.seeding import Streams
 from dqrun.training.state import Epoch, Fit, Training, Watcher
 from dqrun.training.tasks import Task
+
+T = TypeVar("T")
 
 
 def fit(model: nn.Module, method: Method, problem: Problem, course: Course, streams: Streams, watcher: Watcher) -> Fit:
@@ -95,19 +98,28 @@ def train_epoch(training: Training, problem: Problem) -> float:
 def train_step(training: Training, batch: Batch, task: Task) -> tuple[Tensor, int]:
     """One step down the gradient of a batch; returns its mean loss, 0-d, and the number of terms of that mean."""
     model, method, clip = training.model, training.method, training.course.train.grad_clip
-    batch = method.before_batch(batch, training.streams)
+    batch = required(method, "before_batch", Batch, method.before_batch(batch, training.streams))
     rows = model(batch.x, batch.graph)
     logits, y = select(rows, batch)
     loss = task.loss(logits, y)
-    for added in (method.penalty(model), method.guidance(batch, rows)):
+    for hook, added in (("penalty", method.penalty(model)), ("guidance", method.guidance(batch, rows))):
         if added is not None:
-            loss = loss + added
+            loss = loss + required(method, hook, Tensor, added)
     training.optimizer.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
     if clip:
         nn.utils.clip_grad_norm_(model.parameters(), clip)
     training.optimizer.step()
     return loss.detach(), task.count(y)
+
+
+def required(method: Method, hook: str, kind: type[T], given: T) -> T:
+    """What a hook gave; raises ConfigError where it is of another kind, or a tensor that is no one number."""
+    if not isinstance(given, kind) or (isinstance(given, Tensor) and given.numel() != 1):
+        wanted = "one number as a tensor, 0-d, or None" if kind is Tensor else f"a {kind.__name__}"
+        got = list(given.shape) if isinstance(given, Tensor) else given
+        raise ConfigError.rule(f"hook {hook} of {type(method).__name__}", f"give {wanted}", got)
+    return given
 
 
 @torch.no_grad()

@@ -57,11 +57,18 @@ def higher_is_better(name: str) -> bool:
 
 def value_of(name: str, metric: Metric) -> float:
     """The value of a metric; raises TrialFailed where it is no number."""
-    value = metric.compute()
+    try:
+        value = metric.compute()
+    except Exception as error:
+        if name not in register.metric.added():
+            raise
+        reason = " ".join(f"{type(error).__name__}: {error}".split())  # whatever the user's code raises
+        raise TrialFailed(f"dataset.metric={name} must give one number, it raised {reason}") from error
     try:
         return float(value)
     except (TypeError, ValueError, RuntimeError):
-        raise TrialFailed(f"dataset.metric={name} must give one number, got {str(value)[:60]}") from None
+        shown = f"a tensor {list(value.shape)}" if isinstance(value, Tensor) else str(value)[:60]
+        raise TrialFailed(f"dataset.metric={name} must give one number, got {shown}") from None
 
 
 class Accuracy:

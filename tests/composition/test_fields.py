@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from dqrun.composition.fields import REQUIRED, describe_type, list_fields, nearest_field, schema_name
+from dqrun.composition.fields import REQUIRED, list_fields, nearest_field, schema_name
+from dqrun.config.field_types import described
 from dqrun.errors import suggestion
 
 
@@ -23,7 +24,7 @@ def test_fields_are_dotted_typed_and_have_defaults() -> None:
     ("hint", "words"), [(int | None, "an integer or null"), (list[str], "a list of texts"), (bool, "true or false")]
 )
 def test_types_in_words(hint: object, words: str) -> None:
-    assert describe_type(hint) == words
+    assert described(hint) == words
 
 
 @pytest.mark.parametrize(

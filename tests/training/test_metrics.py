@@ -172,7 +172,7 @@ def test_a_user_s_metric_decides(own: None) -> None:
     DatasetConfig("a", "tu", "graph_regression", metric="worst").validate()
     with pytest.raises(ConfigError, match=r"dataset\.metric must be a metric that says its direction: .*, got 'vague'"):
         higher_is_better("vague")
-    with pytest.raises(TrialFailed, match=r"dataset\.metric=vague must give one number, got tensor"):
+    with pytest.raises(TrialFailed, match=r"dataset\.metric=vague must give one number, got a tensor"):
         of("vague", logits, y)
 
 

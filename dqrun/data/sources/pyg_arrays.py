@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -24,12 +25,17 @@ def arrays_of(graphs: Sequence[Any], task: str, name: str, sizes: Sequence[int] 
     one kind, for targets that are not those of `task`, and for what `GraphArrays` refuses.
     """
     require(bool(graphs), name, "holds no graphs")
-    for graph in graphs[:1]:
-        edges = getattr(graph, "edge_index", None)
-        require(isinstance(edges, Tensor), name, "must give graphs with an edge_index, homogeneous ones")
+    for graph in graphs:
+        _require_edges(graph, name)
     nodes = [int(graph.num_nodes) for graph in graphs]
     of_nodes = is_node_task(task)
-    y, num_classes = _targets(_stacked(graphs, "y", name), sum(nodes) if of_nodes else len(graphs), task, name, column)
+    members = sum(nodes) if of_nodes else len(graphs)
+    words = _words(graphs, name)
+    class_names: tuple[str, ...] = ()
+    if words is None:
+        y, num_classes = _targets(_stacked(graphs, "y", name), members, task, name, column)
+    else:
+        y, num_classes, class_names = _classes_of_words(words, members, task, name)
     x = _stacked(graphs, "x", name) if getattr(graphs[0], "x", None) is not None else None
     features, category = _features(x, name)
     weight = _stacked(graphs, "edge_weight", name) if getattr(graphs[0], "edge_weight", None) is not None else None
@@ -40,6 +46,7 @@ def arrays_of(graphs: Sequence[Any], task: str, name: str, sizes: Sequence[int] 
         edge_counts=torch.tensor([graph.edge_index.size(1) for graph in graphs]),
         y=y,
         num_classes=num_classes,
+        class_names=class_names,
         x=features,
         category=category,
         edge_weight=None if weight is None else weight.float().reshape(-1),
@@ -57,16 +64,63 @@ def _stacked(graphs: Sequence[Any], field: str, name: str) -> Tensor:
     """A field of all graphs, one after the other; a number counts as one row."""
     values = [getattr(graph, field, None) for graph in graphs]
     require(all(value is not None for value in values), name, f"must give {field} in every graph")
-    tensors = [value if isinstance(value, Tensor) else torch.as_tensor(value) for value in values]
+    tensors = [_tensor(value, field, name) for value in values]
     require(len({each.shape[1:] for each in tensors}) == 1, name, f"must give {field} of one width in every graph")
     return torch.cat([each.reshape(1) if each.dim() == 0 else each for each in tensors])
 
 
+def _require_edges(graph: Any, name: str) -> None:
+    edges = getattr(graph, "edge_index", None)
+    require(isinstance(edges, Tensor), name, "must give graphs with an edge_index, homogeneous ones")
+    assert isinstance(edges, Tensor)
+    fits = edges.dim() == 2 and edges.size(0) == 2 and not edges.is_floating_point() and edges.dtype != torch.bool
+    got = f"{str(edges.dtype).removeprefix('torch.')} {list(edges.shape)}"
+    require(fits, name, f"must give edge_index as integers [2, E], got {got}")
+    require(graph.num_nodes is not None, name, "must give graphs that say their num_nodes, as features or as a number")
+
+
+def _tensor(value: Any, field: str, name: str) -> Tensor:
+    """Numbers as a tensor; raises DataError for anything else."""
+    try:
+        return value if isinstance(value, Tensor) else torch.as_tensor(value)
+    except (TypeError, ValueError, RuntimeError):
+        raise DataError(f"{name}: {field} must be numbers, got {type(value).__name__}") from None
+
+
+def _words(graphs: Sequence[Any], name: str) -> list[str] | None:
+    """Targets that are text, one after the other; None where they are numbers."""
+    given: list[Any] = []
+    for graph in graphs:
+        y = getattr(graph, "y", None)
+        if isinstance(y, Tensor):
+            return None
+        given += y if isinstance(y, list | tuple) else y.tolist() if isinstance(y, np.ndarray) else [y]
+    if not any(isinstance(value, str) for value in given):
+        return None
+    other = next((value for value in given if not isinstance(value, str)), None)
+    require(other is None, name, f"must give y as numbers or as text, not both, got {other!r}")
+    return given
+
+
+def _classes_of_words(words: list[str], members: int, task: str, name: str) -> tuple[Tensor, int, tuple[str, ...]]:
+    """Classes by the order of their names, as in folders: targets, their number, their names."""
+    rule = f"dataset.task={task} wants numbers, labels that are text are those of a classification"
+    require(task.endswith("classification"), name, f"{rule}, got {words[0]!r}")
+    require(len(words) == members, name, _count_hint(task, members, [len(words)]))
+    names = sorted(set(words))
+    require(len(names) > 1, name, f"labels must have at least 2 classes, got only {names[0]!r}")
+    place = {word: i for i, word in enumerate(names)}
+    return torch.tensor([place[word] for word in words]), len(names), tuple(names)
+
+
+def _count_hint(task: str, members: int, shape: list[int]) -> str:
+    other = "graph" if is_node_task(task) else "node"
+    return f"dataset.task={task} wants {members} targets, got {shape}; is it a task of {other}s?"
+
+
 def _targets(y: Tensor, members: int, task: str, name: str, column: int) -> tuple[Tensor, int]:
     """Targets and number of classes as `GraphArrays` has them; unlabelled members (below 0) have class 0."""
-    other = "graph" if is_node_task(task) else "node"
-    hint = f"dataset.task={task} wants {members} targets, got {list(y.shape)}; is it a task of {other}s?"
-    require(y.size(0) == members, name, hint)
+    require(y.size(0) == members, name, _count_hint(task, members, list(y.shape)))
     if task.endswith("multilabel"):
         return y.reshape(members, -1).float(), y.reshape(members, -1).size(1)
     if y.dim() > 1:
@@ -110,8 +164,10 @@ def _parts(
     if not of_nodes or any(getattr(graphs[0], mask, None) is None for mask in MASKS.values()):
         return {}
     masks = {part: _stacked(graphs, mask, name).bool() for part, mask in MASKS.items()}
-    labelled = _stacked(graphs, "y", name)
-    known = labelled.reshape(len(labelled), -1)[:, 0] >= 0
+    known = torch.ones(len(masks["train"]), dtype=torch.bool)
+    if _words(graphs, name) is None:
+        labelled = _stacked(graphs, "y", name)
+        known = labelled.reshape(len(labelled), -1)[:, 0] >= 0
     columns = {part: mask.reshape(len(mask), -1) & known.unsqueeze(1) for part, mask in masks.items()}
     most = max(mask.size(1) for mask in columns.values())  # a part may be the same for all columns
     require(all(mask.size(1) in (1, most) for mask in columns.values()), name, "must have as many masks in each part")
