@@ -248,7 +248,8 @@ def described(hint: Any) -> str:
         if kind is tuple and ... not in parts and parts:
             return f"a list of {len(parts)}: {', '.join(map(described, parts))}"
         return f"a list of {_PLURALS.get(inner[0]) or described(inner[0])}" if inner else "a list"
-    return "a mapping" if kind in MAPPINGS else "a group of fields"
+    of_groups = len(parts) == 2 and is_group(parts[1])
+    return "a mapping" if kind in MAPPINGS and not of_groups else "a group of fields"
 
 
 def is_text(hint: Any) -> bool:
