@@ -32,9 +32,11 @@ from dqrun.kernels.elements import (
 )
 from dqrun.kernels.grid_of_range import Grid
 from dqrun.kernels.noise import NO_NOISE, Noise
-from dqrun.kernels.ops import channels, edges, ranges, rounding, sums
+from dqrun.kernels.ops import channels, derived, edges, ranges, rounding, sums
 from dqrun.kernels.ops import dense as dense_ops
 from dqrun.kernels.ops import rows as row_ops
+from dqrun.kernels.ops.derived import batch_norm, head_scores
+from dqrun.kernels.ops.kept import same_numbers
 from dqrun.kernels.reference import Range
 
 __all__ = [
@@ -44,6 +46,7 @@ __all__ = [
     "Range",
     "Rows",
     "add_self",
+    "batch_norm",
     "channel_range",
     "column_sizes",
     "dropout",
@@ -52,12 +55,14 @@ __all__ = [
     "fake_quantize",
     "fake_quantize_broadcast",
     "fake_quantize_rows",
+    "head_scores",
     "linear",
     "mapped",
     "mapped_messages",
     "message_range",
     "ran",
     "row_extremes",
+    "same_numbers",
     "sample",
     "sample_messages",
     "segment_reduce",
@@ -263,7 +268,7 @@ def add_self(csr: CSR, a: R, x: R, self_weight: Tensor) -> R:
     if isinstance(a, SparseRows):
         assert isinstance(x, SparseRows)
         return cast(R, a.with_values(a.values.index_add(0, sparse.neighbours(csr, x).own, self_weight * x.values)))
-    return cast(R, torch.addcmul(a, self_weight, dense(x)))
+    return cast(R, derived.add_scaled(a, self_weight, dense(x)))
 
 
 def spmm_self(csr: CSR, x: R, self_weight: Tensor) -> R:

@@ -56,8 +56,9 @@ class GATLayer(AttentionLayer):
         """float32 [N, in] -> [N, heads * out], or [N, out] when averaged; `relu`: a ReLU follows."""
         sites = self.sites
         features = product(self.entered(x, graph), sites.weight, self.weight, transposed=True)
-        h = sites.features(features, graph.protected).view(-1, self.heads, self.head_channels)
-        source, target = torch.einsum("nhc,shc->snh", h, sites.attention(self.attention))
+        rounded = sites.features(features, graph.protected)
+        h = kernels.same_numbers(rounded, rounded.view(-1, self.heads, self.head_channels))
+        source, target = kernels.head_scores(h, sites.attention(self.attention))
         logits = self.logits(kernels.edge_add(graph.csr, source, target), graph)
         return self.gathered(h, F.leaky_relu(logits, NEGATIVE_SLOPE), graph, relu)
 

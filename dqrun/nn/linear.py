@@ -10,6 +10,7 @@ from typing import cast
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dqrun import kernels
 from dqrun.errors import ConfigError
 from dqrun.graphs import Rows
 from dqrun.nn.lowering import Into, Lowering, Value
@@ -75,7 +76,7 @@ class BatchNorm(nn.Module):
         if self.training and x.size(0) < 2:
             rule = "put 2 or more nodes into each training batch, which batch norm needs"
             raise ConfigError.rule("train.batch_size", rule, x.size(0))
-        return self.sites.output(self.norm(x), protected, relu=relu)
+        return self.sites.output(kernels.batch_norm(x, self.norm), protected, relu=relu)
 
     def to_torch(self) -> nn.BatchNorm1d:
         """PyTorch's layer with the same weights and statistics."""

@@ -17,11 +17,12 @@ from dqrun.kernels import choice, cpu
 from dqrun.kernels.choice import Backend
 from dqrun.kernels.grid_of_range import Grid
 from dqrun.kernels.operator import Operator
-from dqrun.kernels.ops import channels, dense, edges, ranges, rounding, rows, sums
+from dqrun.kernels.ops import channels, dense, edges, kept, ranges, rounding, rows, sums
+from dqrun.kernels.packing import pack_codes
 
 OPERATORS: dict[str, Operator] = {
     operator.name: operator
-    for module in (channels, dense, edges, ranges, rounding, rows, sums)
+    for module in (channels, dense, edges, kept, ranges, rounding, rows, sums)
     for operator in vars(module).values()
     if isinstance(operator, Operator)
 }
@@ -48,6 +49,7 @@ def arguments(csr: CSR) -> dict[str, list[tuple[Any, ...]]]:
     seen = torch.tensor(-0.1), torch.tensor(5.0), "kthvalue"
     of_rows = x, 3, *Grid(-4, 3, offset="real"), EXACT, "clipped_ends", True, *NOISE
     sparse = torch.tensor([0, 3, 3, N]), torch.tensor([0, 0, 0, 2, 2, 2, 2]), torch.tensor([0, 5, 1])
+    codes, pairs = pack_codes(torch.arange(4 * N) % 8, 4), pack_codes(torch.arange(4 * N) % 4, 2)
     of_channels = torch.rand(N, 1) + 0.2, torch.arange(N, dtype=torch.int32).view(N, 1) % 3, -4, 3
     return {
         "fake_quantize_broadcast": [(x, *of_channels, "ste"), (x, *of_channels, "clipped_ends")],
@@ -62,6 +64,11 @@ def arguments(csr: CSR) -> dict[str, list[tuple[Any, ...]]]:
         ],
         "fake_quantize": [(x, *GRID, None, "ste", False, 1.0, 0, 0), rounded],
         "fake_quantize_cachemask": [(x, *GRID, None, "clipped_ends", False, 1.0, 0, 0), rounded],
+        "fake_quantize_coded": [(x, *GRID, None, "ste", False), rounded[:-3]],
+        "decode": [
+            (*GRID, codes, None, None, False, [N, 4]),
+            (torch.tensor(0.1), torch.tensor(3, dtype=torch.int32), 0, 3, pairs, EXACT, grad[EXACT], True, [N, 4]),
+        ],
         "fake_quantize_cachemask_backward": [(grad, torch.tensor([-559038737])), (normal(40), torch.tensor([5, -9]))],
         "fake_quantize_rows": [(x, 0, *Grid(0, 15), None, "ste", False, 1.0, 0, 0), of_rows],
         "fake_quantize_rows_cachemask": [(heads, 0, *Grid(0, 3), None, "clipped", True, 1.0, 0, 0), of_rows],

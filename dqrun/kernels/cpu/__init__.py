@@ -20,10 +20,16 @@ from dqrun.kernels.cpu.channels import (
     fake_quantize_broadcast_backward,
     fake_quantize_broadcast_scale_backward,
 )
+from dqrun.kernels.cpu.codes import decode
 from dqrun.kernels.cpu.dense import linear, linear_weight_backward
 from dqrun.kernels.cpu.noise import dropout
 from dqrun.kernels.cpu.ranges import message_range, tail_range
-from dqrun.kernels.cpu.rounding import fake_quantize, fake_quantize_cachemask, fake_quantize_cachemask_backward
+from dqrun.kernels.cpu.rounding import (
+    fake_quantize,
+    fake_quantize_cachemask,
+    fake_quantize_cachemask_backward,
+    fake_quantize_coded,
+)
 from dqrun.kernels.cpu.rows import fake_quantize_rows, fake_quantize_rows_cachemask, fake_quantize_sparse_rows
 from dqrun.kernels.cpu.segments import (
     edge_add,
@@ -39,6 +45,7 @@ from dqrun.kernels.noise import NO_NOISE
 __all__ = [
     "channel_range",
     "check",
+    "decode",
     "dropout",
     "edge_add",
     "edge_add_backward",
@@ -50,6 +57,7 @@ __all__ = [
     "fake_quantize_broadcast_scale_backward",
     "fake_quantize_cachemask",
     "fake_quantize_cachemask_backward",
+    "fake_quantize_coded",
     "fake_quantize_rows",
     "fake_quantize_rows_cachemask",
     "fake_quantize_scale_backward",

@@ -9,8 +9,9 @@ from torch import Tensor
 
 from dqrun.kernels import gradients, reference
 from dqrun.kernels.operator import Operator, backward_pass
+from dqrun.kernels.ops.kept import GRID, keep, kept
 from dqrun.kernels.ops.ranges import SEEN, seen_range
-from dqrun.kernels.ops.rounding import GRID, SCALE, X
+from dqrun.kernels.ops.rounding import SCALE, X
 
 
 class _FakeQuantize(torch.autograd.Function):
@@ -20,13 +21,13 @@ class _FakeQuantize(torch.autograd.Function):
     def forward(ctx: Any, *args: Any) -> Tensor:
         x, scale, zero_point, *ctx.ends, ctx.estimator = args
         needs_x = ctx.estimator != "ste" or ctx.needs_input_grad[SCALE]
-        ctx.save_for_backward(x if needs_x else None, scale, zero_point)
+        keep(ctx, x if needs_x else None, scale, zero_point)
         return fake_quantize_broadcast.below(*args)  # type: ignore[no-any-return]
 
     @staticmethod
     @backward_pass
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        args = (grad, *ctx.saved_tensors, *ctx.ends)
+        args = (grad, *kept(ctx), *ctx.ends)
         of_scale = _scale_backward(*args) if ctx.needs_input_grad[SCALE] else None
         return (grad if ctx.estimator == "ste" else _backward(*args, ctx.estimator), of_scale, *[None] * 4)
 

@@ -9,24 +9,25 @@ from torch import Tensor
 
 from dqrun.kernels import reference
 from dqrun.kernels.operator import Operator, backward_pass
+from dqrun.kernels.ops.kept import keep, kept
 
 
 class _Linear(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, relu: bool) -> Tensor:
         y: Tensor = linear.below(x, weight, bias, relu)
-        ctx.save_for_backward(x, weight, y if relu else None)
+        keep(ctx, x if ctx.needs_input_grad[1] else None, weight, y if relu else None)
         return y
 
     @staticmethod
     @backward_pass
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight, y = ctx.saved_tensors
+        x, weight, y = kept(ctx)
         if y is not None:
             grad = torch.ops.aten.threshold_backward(grad, y, 0)
         grad_bias = grad.sum(0) if ctx.needs_input_grad[2] else None
         grad_x = linear.below(grad, weight.t(), None, False) if ctx.needs_input_grad[0] else None
-        return grad_x, _weight_backward(grad, x) if ctx.needs_input_grad[1] else None, grad_bias, None
+        return grad_x, _weight_backward(grad, x) if x is not None else None, grad_bias, None
 
 
 class _Dropout(torch.autograd.Function):

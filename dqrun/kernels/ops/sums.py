@@ -11,7 +11,8 @@ from dqrun.graphs import CSR
 from dqrun.kernels import gradients, reference
 from dqrun.kernels.noise import Noise
 from dqrun.kernels.operator import CSR_PARTS, Operator, backward_pass
-from dqrun.kernels.ops.rounding import GRID, NOISE
+from dqrun.kernels.ops.kept import GRID, keep, kept
+from dqrun.kernels.ops.rounding import NOISE
 
 PARTS = 6  # of a CSR: the last arguments
 X, WEIGHT, SCALE = 0, 1, 2  # the arguments that may have a gradient
@@ -20,13 +21,13 @@ X, WEIGHT, SCALE = 0, 1, 2  # the arguments that may have a gradient
 class _Spmm(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor | None, *csr: Tensor) -> Tensor:
-        ctx.save_for_backward(x if ctx.needs_input_grad[WEIGHT] else None, weight, *csr)
+        keep(ctx, x if ctx.needs_input_grad[WEIGHT] else None, weight, *csr)
         return spmm.below(x, weight, *csr)  # type: ignore[no-any-return]
 
     @staticmethod
     @backward_pass
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight, *csr = ctx.saved_tensors
+        x, weight, *csr = kept(ctx)
         grad_x = _spmm_backward(grad, weight, *csr) if ctx.needs_input_grad[X] else None
         grad_weight = _weight_backward(grad, x, weight, *csr) if ctx.needs_input_grad[WEIGHT] else None
         return (grad_x, grad_weight, *[None] * PARTS)
@@ -35,13 +36,13 @@ class _Spmm(torch.autograd.Function):
 class _SpmmSelf(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, self_weight: Tensor, *csr: Tensor) -> Tensor:
-        ctx.save_for_backward(x, self_weight, *csr)
+        keep(ctx, x, self_weight, *csr)
         return spmm_self.below(x, self_weight, *csr)  # type: ignore[no-any-return]
 
     @staticmethod
     @backward_pass
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        x, self_weight, *csr = ctx.saved_tensors
+        x, self_weight, *csr = kept(ctx)
         grad_x = _self_backward(grad, self_weight, *csr) if ctx.needs_input_grad[X] else None
         return (grad_x, torch.dot(grad.reshape(-1), x.reshape(-1)).view(1), *[None] * PARTS)
 
@@ -55,13 +56,13 @@ class _SpmmQuantized(torch.autograd.Function):
         ctx.rest, ctx.masked = (qmin, qmax), estimator != "ste"
         ctx.estimator, ctx.noise = estimator, (rate, low, high)
         needs_x = ctx.masked or ctx.needs_input_grad[WEIGHT] or ctx.needs_input_grad[SCALE]
-        ctx.save_for_backward(x if needs_x else None, weight, scale, zero_point, protected, *csr)
+        keep(ctx, x if needs_x else None, weight, scale, zero_point, protected, *csr)
         return spmm_quantized.below(*args)  # type: ignore[no-any-return]
 
     @staticmethod
     @backward_pass
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight, scale, zero_point, protected, *csr = ctx.saved_tensors
+        x, weight, scale, zero_point, protected, *csr = kept(ctx)
         grid, noise = (scale, zero_point, *ctx.rest), ctx.noise
         args = (grad, x, weight, *grid, protected, ctx.estimator, *noise, *csr)
         grad_x = grad_weight = grad_scale = None

@@ -1,0 +1,95 @@
+"""Codes of a rounded tensor, packed as `packing` lays them out, and the tensor that they stand for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numba import prange
+from torch import Tensor
+
+from dqrun.kernels.cpu.grids import INFINITY
+from dqrun.kernels.cpu.launch import NO_FLAGS, NO_FLOATS, Array, array, inner, kernel, optional, parts, share
+from dqrun.kernels.cpu.pointers import pointers
+from dqrun.kernels.packing import BLOCK, width_of_codes
+
+NO_CODES = np.empty(0, np.uint8)
+
+
+@inner
+def pack_block(marks: Any, packed: Any, first: int, width: int) -> None:
+    """packed[first:], the bytes of a block = its codes, marks [BLOCK], uint8."""
+    size = BLOCK * width // 8
+    if width == 8:
+        for i in range(size):
+            packed[first + i] = marks[i]
+    elif width == 4:
+        for i in range(size):
+            packed[first + i] = marks[i] | np.uint8(marks[i + size] << np.uint8(4))
+    else:
+        for i in range(size):
+            packed[first + i] = marks[i]
+        for plane in range(1, 8 // width):
+            shift = np.uint8(plane * width)
+            for i in range(size):
+                packed[first + i] |= np.uint8(marks[plane * size + i] << shift)
+
+
+@inner
+def _unpack(packed: Any, y: Any, first: int, last: int, width: int, grid: Any, floor: Any) -> None:
+    """y[first:last] = the numbers of the elements of a block; grid: qmin less the zero point, and the scale."""
+    block, size, (lowest, scale) = first // BLOCK, BLOCK * width // 8, grid
+    mask = np.uint8((1 << width) - 1)
+    for plane in range(8 // width):
+        shift, start = np.uint8(plane * width), block * BLOCK + plane * size
+        code = block * size - start
+        for i in range(start, min(start + size, last)):
+            number = (np.float32(np.uint8(packed[code + i] >> shift) & mask) + lowest) * scale
+            y[i] = floor if number < floor else number
+
+
+@kernel
+def _decode(
+    packed: Array, y: Array, protected: Array, exact: Array, row_width: int, width: int, grid: Any, floor: Any,
+    num_parts: int,
+) -> None:  # fmt: skip
+    """y = the numbers that codes of `width` bits stand for; the rows of `exact` where `protected`."""
+    size = y.size
+    for part in prange(num_parts):
+        start, stop = share(part, num_parts, (size + BLOCK - 1) // BLOCK)
+        packed_at, y_at, protected_at, exact_at = pointers((packed, y, protected, exact))
+        for block in range(start * BLOCK, min(stop * BLOCK, size), BLOCK):
+            _unpack(packed_at, y_at, block, min(block + BLOCK, size), width, grid, floor)
+        if protected.size > 0:
+            first, last = start * BLOCK, min(stop * BLOCK, size)
+            rank = 0
+            for row in range(first // row_width):
+                rank += protected_at[row]
+            for row in range(first // row_width, (last + row_width - 1) // row_width):
+                if protected_at[row]:
+                    shift = (rank - row) * row_width
+                    for i in range(max(first, row * row_width), min(last, (row + 1) * row_width)):
+                        y_at[i] = exact_at[i + shift]
+                    rank += 1
+
+
+def decode(
+    scale: Tensor,
+    zero_point: Tensor,
+    qmin: int,
+    qmax: int,
+    codes: Tensor,
+    protected: Tensor | None,
+    exact: Tensor | None,
+    relu: bool,
+    shape: list[int],
+) -> Tensor:
+    y = torch.empty(shape)
+    if y.numel():
+        grid = np.float32(qmin - zero_point.item()), np.float32(scale.item())
+        rows = optional(protected, NO_FLAGS).view(np.uint8), optional(exact, NO_FLOATS)
+        row_width, floor = y.numel() // y.size(0), np.float32(0) if relu else -INFINITY
+        width = width_of_codes(qmin, qmax)
+        _decode(array(codes), array(y), *rows, row_width, width, grid, floor, parts(y.numel()))
+    return y

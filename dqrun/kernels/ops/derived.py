@@ -1,0 +1,91 @@
+"""torch's own operations whose derivatives keep codes of rounded tensors (see `kept`): results and gradients have the
+bits of torch's."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from dqrun.kernels.operator import backward_pass
+from dqrun.kernels.ops.kept import carries, keep, kept
+
+Gradients = tuple[Tensor | None, ...]
+
+
+class _AddScaled(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, a: Tensor, factor: Tensor, x: Tensor) -> Tensor:
+        keep(ctx, x if ctx.needs_input_grad[1] else None, factor)
+        return torch.addcmul(a, factor, x)
+
+    @staticmethod
+    @backward_pass
+    def backward(ctx: Any, grad: Tensor) -> Gradients:
+        x, factor = kept(ctx)
+        grad_factor = None if x is None else x.mul_(grad).sum_to_size(factor.shape)  # x: a copy of our own
+        return grad, grad_factor, grad * factor if ctx.needs_input_grad[2] else None
+
+
+class _BatchNorm(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, *rest: Any) -> Tensor:
+        running_mean, running_var, momentum, ctx.eps = rest
+        y, mean, inverse = torch.native_batch_norm(x, weight, bias, running_mean, running_var, True, momentum, ctx.eps)
+        keep(ctx, x, weight, running_mean, running_var, mean, inverse)
+        return y
+
+    @staticmethod
+    @backward_pass
+    def backward(ctx: Any, grad: Tensor) -> Gradients:
+        x, *others = kept(ctx)
+        wanted = ctx.needs_input_grad[:3]
+        found = torch.ops.aten.native_batch_norm_backward(grad, x, *others, True, ctx.eps, wanted)
+        return (*found, None, None, None, None)
+
+
+class _HeadScores(torch.autograd.Function):
+    """The backward pass computes the scores again, of which torch derives the gradients."""
+
+    @staticmethod
+    def forward(ctx: Any, h: Tensor, vectors: Tensor) -> Tensor:
+        keep(ctx, h, vectors)
+        return _scores(h, vectors)
+
+    @staticmethod
+    @backward_pass
+    def backward(ctx: Any, grad: Tensor) -> Gradients:
+        found = kept(ctx)
+        with torch.enable_grad():
+            leaves = [x.detach().requires_grad_(wanted) for x, wanted in zip(found, ctx.needs_input_grad, strict=True)]
+            scores = _scores(*leaves)
+        wanted = [leaf for leaf in leaves if leaf.requires_grad]
+        gradients = iter(torch.autograd.grad(scores, wanted, grad))
+        return tuple(next(gradients) if leaf.requires_grad else None for leaf in leaves)
+
+
+def _scores(h: Tensor, vectors: Tensor) -> Tensor:
+    return torch.einsum("nhc,shc->snh", h, vectors)
+
+
+def add_scaled(a: Tensor, factor: Tensor, x: Tensor) -> Tensor:
+    """a + factor * x: a and x of one shape, factor [1]."""
+    derives = carries(x) and torch.is_grad_enabled()
+    return cast(Tensor, _AddScaled.apply(a, factor, x)) if derives else torch.addcmul(a, factor, x)  # type: ignore[no-untyped-call]
+
+
+def batch_norm(x: Tensor, norm: torch.nn.BatchNorm1d) -> Tensor:
+    """What the module makes of float32 x [N, C]."""
+    if not (carries(x) and norm.training and norm.affine and norm.momentum is not None and torch.is_grad_enabled()):
+        return cast(Tensor, norm(x))
+    assert norm.num_batches_tracked is not None
+    norm.num_batches_tracked.add_(1)
+    running = norm.running_mean, norm.running_var, norm.momentum, norm.eps
+    return cast(Tensor, _BatchNorm.apply(x, norm.weight, norm.bias, *running))  # type: ignore[no-untyped-call]
+
+
+def head_scores(h: Tensor, vectors: Tensor) -> Tensor:
+    """h [N, H, C] times vectors [S, H, C], summed over channels: [S, N, H]."""
+    derives = carries(h) and torch.is_grad_enabled()
+    return cast(Tensor, _HeadScores.apply(h, vectors)) if derives else _scores(h, vectors)  # type: ignore[no-untyped-call]
