@@ -26,6 +26,10 @@ def main(argv: Sequence[str]) -> int:
         from dqrun.bench.inference_cli import main as inference
 
         return inference(argv[1:])
+    if argv[:1] == ["scale"]:
+        from dqrun.bench.scale_cli import main as scale
+
+        return scale(argv[1:])
     arguments = build_parser().parse_intermixed_args(argv)
     command.require_rounds(arguments.rounds)
     groups = list(workloads(arguments.overrides))
@@ -52,8 +56,8 @@ def build_parser() -> VerbParser:
         "QAT, interleaved in one process, medians.",
         epilog="example: dqrun bench training dataset=zinc model=gcn,gat,gin threads=2 --json zinc.json",
     )
-    meaning = "training: steps of QAT beside FP32 and BF16 of the peers; inference: see dqrun bench inference --help"
-    parser.add_argument("what", choices=["training", "inference"], help=meaning)
+    meaning = "training: steps of QAT beside FP32 and BF16 of the peers; inference, scale: see their --help"
+    parser.add_argument("what", choices=["training", "inference", "scale"], help=meaning)
     parser.add_argument("overrides", nargs="*", metavar="GROUP=OPTION", help="as for the main job (default: threads)")
     command.add_flags(parser, ROUNDS)
     return parser

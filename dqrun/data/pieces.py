@@ -61,6 +61,12 @@ class Pieces:
             return (*torch.split(nodes[: count - size - 1], size), nodes[count - size - 1 :])
         return torch.split(nodes, size)
 
+    def around(self, count: int, seed: int) -> Batch:
+        """The sample around `count` training nodes, all drawn by a generator that begins at `seed`."""
+        draw = torch.Generator().manual_seed(seed)
+        places = torch.randint(len(self.train), (2 * count,), generator=draw).unique()[:count]
+        return self._neighbourhood(self.train[places], seed)
+
     def _neighbourhood(self, nodes: Tensor, seed: int) -> Batch:
         graph, found = self.parts.sample(nodes, self.loader.fanouts, seed)
         return Batch(graph, self.features.gather(found), self.y[found], torch.arange(len(nodes)))

@@ -191,6 +191,11 @@ class TrialData:
             return self.batches("train")
         return self._pieces.epoch(torch.Generator().manual_seed(0))
 
+    def piece(self, i: int, count: int) -> Batch:
+        """The sample around `count` training nodes that seed i gives, with `loader=neighbor`; made while one waits."""
+        assert self._pieces is not None
+        return self._pieces.around(count, i)
+
     def sample(self, count: int, generator: torch.Generator) -> Batch:
         """One batch of `count` training graphs (all, where there are no more), drawn by a CPU generator.
 
