@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from dqrun.config.rules import doc, require, require_in, require_one_of
 
 LOADERS = ("full", "neighbor", "cluster")
-STORES = ("float32", "int8", "int4")
+STORES = ("float32", "int8", "int4", "int8_column", "int4_column")
 
 
 @dataclass
@@ -33,7 +33,7 @@ class LoaderConfig:
     )
     feature_store: str = doc(
         "how features that the data gives are held: float32 (as they are), int8, int4 (codes with a range for each "
-        "row, read for the nodes of a batch)",
+        "row, read for the nodes of a batch), int8_column, int4_column (a range for each column)",
         "float32",
     )
 

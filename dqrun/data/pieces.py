@@ -62,9 +62,9 @@ class Pieces:
         return torch.split(nodes, size)
 
     def around(self, count: int, seed: int) -> Batch:
-        """The sample around `count` training nodes, all drawn by a generator that begins at `seed`."""
+        """The sample around training nodes, at most `count`, all drawn by a generator that begins at `seed`."""
         draw = torch.Generator().manual_seed(seed)
-        places = torch.randint(len(self.train), (2 * count,), generator=draw).unique()[:count]
+        places = torch.unique(torch.randint(len(self.train), (count,), generator=draw))
         return self._neighbourhood(self.train[places], seed)
 
     def _neighbourhood(self, nodes: Tensor, seed: int) -> Batch:

@@ -1,7 +1,8 @@
-"""Features that are held as codes of 8 or 4 bits, with a range for each row, and made float32 a batch at a time."""
+"""Features that are held as codes of 8 or 4 bits, and made float32 a batch at a time."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from dqrun.data.features import Features, GivenFeatures
 
-BITS = {"int8": 8, "int4": 4}
+BITS = {"int8": 8, "int4": 4, "int8_column": 8, "int4_column": 4}
 ROWS_AT_ONCE = 65_536  # that are converted: features may lie in a file that is larger than memory
 
 
@@ -18,7 +19,8 @@ class StoredRows:
     """Codes c of N rows, which stand for lowest + c * step: `data.features.Features`.
 
     codes: uint8 [N, F], or [N, ceil(F / 2)] with two codes of 4 bits in a byte, the first one in its low half. lowest,
-    step: float32 [N]. A row takes F (F / 2) + 8 bytes in place of 4 F.
+    step: float32, [N, 1] with a range for each row, or [1, F] with one for each column. A row takes F (F / 2) bytes in
+    place of 4 F, and 8 for a range of its own.
     """
 
     codes: Tensor
@@ -29,19 +31,17 @@ class StoredRows:
     num_categories: int = 0
 
     @classmethod
-    def of(cls, x: Tensor, bits: int) -> StoredRows:
-        """Rounds each row of x, float32 [N, F], to the nearest of 2^bits values from its smallest to its largest."""
-        width = x.size(1) if bits == 8 else -(-x.size(1) // 2)
-        codes = torch.empty(len(x), width, dtype=torch.uint8)
-        lowest, step = torch.empty(len(x)), torch.empty(len(x))
-        for first in range(0, len(x), ROWS_AT_ONCE):
-            part = slice(first, first + ROWS_AT_ONCE)
-            rows = x[part]
-            low, high = rows.amin(1), rows.amax(1)
-            size = (high.double() - low.double()).div(2**bits - 1).float()
-            places = (rows - low.unsqueeze(1)) / torch.where(size > 0, size, 1.0).unsqueeze(1)
+    def of(cls, x: Tensor, bits: int, by_column: bool = False) -> StoredRows:
+        """Rounds x, float32 [N, F], to the nearest of 2^bits values from the smallest to the largest of its row or its
+        column.
+        """
+        lowest, highest = _column_range(x) if by_column else _row_range(x)
+        step = (highest.double() - lowest.double()).div(2**bits - 1).float()
+        codes = torch.empty(len(x), x.size(1) if bits == 8 else -(-x.size(1) // 2), dtype=torch.uint8)
+        for part in _parts(x):
+            low, size = (each if by_column else each[part] for each in (lowest, step))
+            places = (x[part] - low) / torch.where(size > 0, size, 1.0)
             codes[part] = _packed(places.round_().clamp_(0, 2**bits - 1).to(torch.uint8), bits)
-            lowest[part], step[part] = low, size
         return cls(codes, lowest, step, x.size(1), bits)
 
     def gather(self, node_index: Tensor) -> Tensor:
@@ -49,8 +49,9 @@ class StoredRows:
         codes = self.codes[node_index]
         if self.bits == 4:
             codes = torch.stack([codes & 15, codes >> 4], dim=2).flatten(1)[:, : self.in_channels]
-        rows = codes.float().mul_(self.step[node_index].unsqueeze(1))
-        return rows.add_(self.lowest[node_index].unsqueeze(1))
+        by_column = self.lowest.size(0) == 1
+        lowest, step = (each if by_column else each[node_index] for each in (self.lowest, self.step))
+        return codes.float().mul_(step).add_(lowest)
 
     @property
     def nbytes(self) -> int:
@@ -62,7 +63,26 @@ def stored(features: Features, store: str) -> Features:
     """The same features, held as `loader.feature_store` says; those that the data does not give stay as they are."""
     if store == "float32" or not isinstance(features, GivenFeatures) or features.in_channels == 0:
         return features
-    return StoredRows.of(features.x, BITS[store])
+    return StoredRows.of(features.x, BITS[store], store.endswith("_column"))
+
+
+def _parts(x: Tensor) -> Iterator[slice]:
+    return (slice(first, first + ROWS_AT_ONCE) for first in range(0, len(x), ROWS_AT_ONCE))
+
+
+def _row_range(x: Tensor) -> tuple[Tensor, Tensor]:
+    """The smallest and the largest value of each row, float32 [N, 1]."""
+    lowest, highest = torch.empty(len(x), 1), torch.empty(len(x), 1)
+    for part in _parts(x):
+        lowest[part], highest[part] = x[part].amin(1, keepdim=True), x[part].amax(1, keepdim=True)
+    return lowest, highest
+
+
+def _column_range(x: Tensor) -> tuple[Tensor, Tensor]:
+    """The same of each column, float32 [1, F]."""
+    ranges = [(x[part].amin(0, keepdim=True), x[part].amax(0, keepdim=True)) for part in _parts(x)]
+    lowest, highest = zip(*ranges, strict=True)
+    return torch.cat(lowest).amin(0, keepdim=True), torch.cat(highest).amax(0, keepdim=True)
 
 
 def _packed(codes: Tensor, bits: int) -> Tensor:

@@ -192,7 +192,7 @@ class TrialData:
         return self._pieces.epoch(torch.Generator().manual_seed(0))
 
     def piece(self, i: int, count: int) -> Batch:
-        """The sample around `count` training nodes that seed i gives, with `loader=neighbor`; made while one waits."""
+        """The sample around at most `count` training nodes that seed i gives, with `loader=neighbor`; made at once."""
         assert self._pieces is not None
         return self._pieces.around(count, i)
 

@@ -124,8 +124,23 @@ def test_stored_rows_are_within_half_a_step(bits: int, width: int, bytes_of_a_ro
     assert torch.equal(rows.gather(torch.tensor([7, 0])), found[[7, 0]])
 
 
+@pytest.mark.parametrize(("bits", "bytes_of_a_row"), [(8, 5), (4, 3)])
+def test_stored_columns_have_a_range_each(bits: int, bytes_of_a_row: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dqrun.data.stored_rows.ROWS_AT_ONCE", 7)
+    x = torch.randn(20, 5) * torch.logspace(-3, 3, 5)
+    x[:, 2] = 2.5
+    rows = StoredRows.of(x, bits, by_column=True)
+    found = rows.gather(torch.arange(20))
+    step = (x.amax(0) - x.amin(0)) / (2**bits - 1)
+    assert bool(((found - x).abs() <= step * 0.5001 + 1e-6 * x.abs()).all())
+    assert torch.equal(found[:, 2], x[:, 2]) and rows.nbytes == 20 * bytes_of_a_row + 5 * 8
+    assert torch.equal(rows.gather(torch.tensor([7, 0])), found[[7, 0]])
+
+
 def test_the_store_holds_features_that_the_data_gives(make: Callable[..., TrialData]) -> None:
     data = make(feature_store="int8")
     assert isinstance(data.features, StoredRows) and stored(data.features, "int4") is data.features
+    by_column = make(feature_store="int4_column").features
+    assert isinstance(by_column, StoredRows) and by_column.bits == 4 and by_column.lowest.shape == (1, 1)
     (batch,) = data.batches("train")
     assert torch.equal(batch.x, torch.arange(50.0).unsqueeze(1))  # type: ignore[arg-type]  # a row of one value is exact
