@@ -8,14 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from dqrun.errors import DataError
-
-_PANDAS = tuple(map(int, pd.__version__.split(".")[:2]))
-EXACT_FLOATS: dict[str, Any] = {} if _PANDAS >= (3, 1) else {"float_precision": "round_trip"}
-"""Makes `pandas.read_csv` round decimal numbers as Python does; from 3.1 on it always does, and says so."""
 
 _CHARACTERS = {"i": b"0123456789+-, \t\n", "f": b"0123456789+-.eE, \t\n", "l": b"01.,na\n"}
 _NUMBER = {
@@ -24,6 +19,14 @@ _NUMBER = {
     "l": re.compile(r"[01](\.0*)?|nan|"),
 }
 _RULE = {"i": "an integer", "f": "a finite number in float32", "l": "0, 1 or empty"}
+
+
+def exact_floats() -> dict[str, Any]:
+    """Options that make `pandas.read_csv` round decimal numbers as Python does; from 3.1 on it always does, and says so
+    where it is told."""
+    import pandas as pd
+
+    return {} if tuple(map(int, pd.__version__.split(".")[:2])) >= (3, 1) else {"float_precision": "round_trip"}
 
 
 def canonical_text(content: bytes) -> bytes:
@@ -56,10 +59,12 @@ def read_numbers(path: Path, text: bytes, kind: str, columns: int | None = None)
 
 def _parsed(text: bytes, kind: str) -> NDArray[Any] | None:
     """All values at once, or None where one of them breaks a rule."""
+    import pandas as pd  # here, not above: a dataset that is in the cache needs none
+
     try:
         frame = pd.read_csv(
             io.BytesIO(text), header=None, skipinitialspace=True, skip_blank_lines=False, quoting=3,
-            dtype=np.int64 if kind == "i" else np.float64, **EXACT_FLOATS,
+            dtype=np.int64 if kind == "i" else np.float64, **exact_floats(),
         )  # fmt: skip
     except (ValueError, OverflowError):  # pandas' parser errors are ValueErrors
         return None

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import astuple, dataclass, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import torch
 from omegaconf import OmegaConf
 
+from dqrun.analysis.text import csv_line
 from dqrun.config import RunConfig
 from dqrun.config.tasks import METRIC_COLUMNS
 from dqrun.data.features import FeatureRule
@@ -128,9 +128,8 @@ def record(outcome: Outcome, config: RunConfig, results: Results, confirm: Calla
     row = outcome.row
     with results.writing(row.run_id) as folder:
         write_config(folder / "config.yaml", config)
-        columns = [column.name for column in fields(Epoch)]
-        history = pd.DataFrame([asdict(epoch) for epoch in outcome.result.history], columns=columns)
-        history.to_csv(folder / "history.csv", index=False, encoding="utf-8")
+        lines = [[column.name for column in fields(Epoch)], *map(astuple, outcome.result.history)]
+        (folder / "history.csv").write_text("".join(map(csv_line, lines)), encoding="utf-8")
         if outcome.log:
             (folder / LOG).write_text(f"{outcome.log.rstrip()}\n", encoding="utf-8", errors="backslashreplace")
         if outcome.model is not None and row.status == "done":

@@ -105,7 +105,7 @@ def train_step(training: Training, batch: Batch, task: Task) -> tuple[Tensor, in
     for hook, added in (("penalty", method.penalty(model)), ("guidance", method.guidance(batch, rows))):
         if added is not None:
             loss = loss + required(method, hook, Tensor, added)
-    training.optimizer.zero_grad(set_to_none=True)
+    training.optimizer.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
     if clip:
         nn.utils.clip_grad_norm_(model.parameters(), clip)

@@ -1,7 +1,8 @@
 """Metrics: each takes the logits and targets of all batches of a part, and gives one number.
 
-torchmetrics computes them, and is imported when the first one is asked for. `Accuracy` and `MeanAbsoluteError` need no
-more than a sum, which every epoch takes: they are done here, so that small graphs do not wait for anything else.
+`Accuracy` and `MeanAbsoluteError` need no more than a sum, which every epoch takes. What each classification records is
+in `confusion.py` and `curves.py`, because importing torchmetrics takes longer than many a training; tests hold both to
+torchmetrics bit for bit. It computes the rest.
 
 A metric that is registered (`register.metric`) is one of
 
@@ -25,9 +26,9 @@ from torch import Tensor
 from dqrun import register
 from dqrun.config.tasks import LOWER_IS_BETTER, METRIC_COLUMNS
 from dqrun.errors import ConfigError, TrialFailed
+from dqrun.training import confusion, curves
 
 Function = Callable[[Tensor, Tensor], Any]
-UNKNOWN = -1  # a label that is not known, where targets are integers
 
 
 class Metric(Protocol):
@@ -127,30 +128,23 @@ class Collected:
 
 def balanced_accuracy(logits: Tensor, y: Tensor) -> float:
     """Mean over the classes that occur of the share of their members that are found (recall)."""
-    from torchmetrics.functional.classification import multiclass_recall
-
-    recalls = multiclass_recall(logits.argmax(-1), y, logits.size(1), average="none", validate_args=False)
-    return float(recalls[torch.bincount(y, minlength=logits.size(1)) > 0].double().mean())
+    counts = confusion.of_classes(logits, y)
+    return float(counts.recall()[counts.right + counts.missed > 0].double().mean())
 
 
 def f1_macro(logits: Tensor, y: Tensor) -> float:
     """Mean F1 over the classes that occur or are predicted; over all labels where there are labels."""
-    return _f1(logits, y, "macro")
+    if y.is_floating_point():
+        scores = confusion.of_labels(logits, y).f1()
+        return confusion.mean_over(scores, torch.ones_like(scores))
+    counts = confusion.of_classes(logits, y)
+    return confusion.mean_over(counts.f1(), counts.occurs())
 
 
 def f1_micro(logits: Tensor, y: Tensor) -> float:
     """F1 of all predictions together; with one class per row it is the accuracy."""
-    return _f1(logits, y, "micro")
-
-
-def _f1(logits: Tensor, y: Tensor, average: str) -> float:
-    from torchmetrics.functional.classification import multiclass_f1_score, multilabel_f1_score
-
-    options: dict[str, Any] = {"average": average, "validate_args": False}
-    if y.is_floating_point():
-        said, known = (logits > 0).long(), y.nan_to_num(nan=UNKNOWN).long()
-        return float(multilabel_f1_score(said, known, y.size(1), ignore_index=UNKNOWN, **options))
-    return float(multiclass_f1_score(logits.argmax(-1), y, logits.size(1), **options))
+    count = confusion.of_labels if y.is_floating_point() else confusion.of_classes
+    return float(count(logits, y).total().f1())
 
 
 def roc_auc(logits: Tensor, y: Tensor) -> float:
@@ -158,26 +152,22 @@ def roc_auc(logits: Tensor, y: Tensor) -> float:
 
     Labels and classes of which the targets have no member, or nothing but members, do not count (as in OGB).
     """
-    from torchmetrics.functional.classification import binary_auroc
-
-    return _mean_over_columns(logits, y, binary_auroc)
+    return _mean_over_columns(logits, y, curves.area_under_roc)
 
 
 def average_precision(logits: Tensor, y: Tensor) -> float:
     """Area under the precision-recall curve (a sum of steps); columns as in `roc_auc`."""
-    from torchmetrics.functional.classification import binary_average_precision
-
-    return _mean_over_columns(logits, y, binary_average_precision)
+    return _mean_over_columns(logits, y, curves.average_precision)
 
 
-def _mean_over_columns(logits: Tensor, y: Tensor, function: Callable[..., Tensor]) -> float:
+def _mean_over_columns(logits: Tensor, y: Tensor, function: Function) -> float:
     """Mean of a function of scores in 0..1 and members (0 or 1), over the columns that have both."""
     values = []
     for scores, members in zip(*_columns(logits.double(), y), strict=True):
         known = ~members.isnan()
         is_member = (members[known] > 0.5).long()
         if 0 < int(is_member.sum()) < is_member.numel():
-            values.append(float(function(scores[known], is_member, validate_args=False)))
+            values.append(function(scores[known], is_member))
     return sum(values) / len(values) if values else math.nan
 
 

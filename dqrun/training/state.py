@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from dqrun.config import TrainConfig
 from dqrun.methods import Method
+from dqrun.training.adam import Adam
 from dqrun.training.beginning import Beginning
 from dqrun.training.course import Course
 from dqrun.training.seeding import Streams
@@ -114,7 +115,7 @@ def make_optimizer(
 ) -> torch.optim.Optimizer:
     """Adam over the method's groups of parameters. `lr`: None stands for `train.lr`."""
     groups = method.parameter_groups(model, train)
-    return torch.optim.Adam(groups, lr=train.lr if lr is None else lr, weight_decay=train.weight_decay)
+    return Adam(groups, lr=train.lr if lr is None else lr, weight_decay=train.weight_decay)
 
 
 def make_scheduler(optimizer: torch.optim.Optimizer, train: TrainConfig) -> Scheduler | None:

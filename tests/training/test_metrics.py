@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import Literal
 
 import numpy as np
 import pytest
 import torch
 import torchmetrics
 from sklearn import metrics as sk
+from torchmetrics.functional import classification as functional
 
 from dqrun import register
 from dqrun.config import DatasetConfig
 from dqrun.errors import ConfigError, TrialFailed
+from dqrun.training import curves
 from dqrun.training.judging import baseline, constant_logits, recorded_metrics
 from dqrun.training.metrics import Collected, higher_is_better, make_metric, value_of
 from dqrun.training.tasks import Task
@@ -51,6 +54,34 @@ def test_classification(classes: int) -> None:
     for name, value in expected.items():
         assert of(name, logits, y) == pytest.approx(value, abs=1e-6), name
         assert of(name, logits, y, (ROWS,)) == pytest.approx(value, abs=1e-6), name
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_counts_and_curves_are_those_of_torchmetrics_bit_for_bit(seed: int) -> None:
+    """Published rows were computed by torchmetrics: not even the last bit may differ."""
+    classes, rows = 2 + seed % 4, 20 + 50 * seed
+    logits, y = (4 * random(seed, rows, classes)).round() / 4, random(seed + 100, rows, classes).argmax(-1)
+    y[y == max(2, classes - 1)] = 0  # a class that may be said and has no member
+    said, options = logits.argmax(-1), {"num_classes": classes, "validate_args": False}
+    for average in ("macro", "micro"):
+        theirs = functional.multiclass_f1_score(said, y, average=average, **options)
+        assert of(f"f1_{average}", logits, y, (rows,)) == float(theirs)
+    recalls = functional.multiclass_recall(said, y, average="none", **options)
+    members = torch.bincount(y, minlength=classes) > 0
+    assert of("balanced_accuracy", logits, y, (rows,)) == float(recalls[members].double().mean())
+    scores, one = logits[:, 0].double().sigmoid(), (y == 0).long()  # rounded logits: many scores are equal
+    assert curves.area_under_roc(scores, one) == float(functional.binary_auroc(scores, one))
+    assert curves.average_precision(scores, one) == float(functional.binary_average_precision(scores, one))
+
+
+@pytest.mark.parametrize("average", ["macro", "micro"])
+def test_f1_of_labels_is_that_of_torchmetrics_bit_for_bit(average: Literal["macro", "micro"]) -> None:
+    logits, y = random(3, ROWS, 5), (random(4, ROWS, 5) > 0).float()
+    y[random(5, ROWS, 5) > 1] = math.nan
+    y[:, 4], logits[:, 4] = 0, -1.0  # a label that is neither there nor said
+    said, known = (logits > 0).long(), y.nan_to_num(nan=-1).long()
+    theirs = functional.multilabel_f1_score(said, known, 5, average=average, ignore_index=-1)
+    assert of(f"f1_{average}", logits, y, (ROWS,)) == float(theirs)
 
 
 def test_balanced_accuracy_leaves_out_classes_without_members() -> None:

@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from dqrun.data.number_text import EXACT_FLOATS, canonical_text, float32
+from dqrun.data.number_text import canonical_text, exact_floats, float32
 from dqrun.data.sources.folder_content import Floats, Ints, first_bad
 from dqrun.errors import DataError
 
@@ -193,7 +193,7 @@ def _block(body: bytes, header: Mapping[str, str], kind: str, dtype: type) -> ND
             warnings.simplefilter("error")  # a first row longer than the header, and numbers that do not fit
             frame = pd.read_csv(
                 io.BytesIO(body), header=None, index_col=False, names=range(len(header)), usecols=places, dtype=dtype,
-                na_filter=False, skipinitialspace=True, quoting=csv.QUOTE_NONE, low_memory=False, **EXACT_FLOATS,
+                na_filter=False, skipinitialspace=True, quoting=csv.QUOTE_NONE, low_memory=False, **exact_floats(),
             )  # fmt: skip
     except (ValueError, OverflowError, Warning):  # pandas' parser errors are ValueErrors
         return None
