@@ -1,8 +1,9 @@
 """What an exported C library takes: bytes for a microcontroller, and time on one core beside the engine and PyG.
 
 `python benchmarks/c_export.py RESULTS_DIR... [--json FILE]`, for runs of `plan=integer`; `benchmarks/tables.py` makes
-the table of docs/howto/c_export.md from the file. Bytes: `arm-none-eabi-size` of the object file for `-mcpu=cortex-m4`
-and `-Os` (text with constants, static memory), for graphs up to the largest of the test data. Time: all test graphs one
+the table of docs/measurements/integer_programs.md from the file. Bytes: `arm-none-eabi-size` of the object file for
+`-mcpu=cortex-m4` and `-Os` (text with constants, static memory), for graphs up to the largest of the test data.
+Time: all test graphs one
 after the other, on one thread, the median of interleaved rounds, in CPU time, which other processes disturb least: C
 (`-O3`, this machine), the Python engine, and the float32 network in PyG's layers. Features are codes for C, floats for
 the others; edges are in order for the engine, not for C.

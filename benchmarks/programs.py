@@ -1,7 +1,7 @@
 """How integer programs of trained runs agree with their networks, and what their files take.
 
 `python benchmarks/programs.py RESULTS_DIR... [--json FILE]`, for runs of `plan=integer`; `benchmarks/tables.py` makes
-the tables of docs/explanation/integer_engine.md from the file.
+the tables of docs/measurements/integer_programs.md from the file.
 
 Parity, on the test data: how many codes differ, and by how much at most, against the float32 network end to end and
 operation by operation (each given the network's codes), and against the network in float64 (attention in float64 too);

@@ -192,12 +192,7 @@ MAKERS = {
 }
 FILES = {"parity": "programs", "sizes": "programs"}
 """Tables whose file has another name than they."""
-PAGES = (
-    "docs/measurements/speed.md",
-    "docs/howto/c_export.md",
-    "docs/explanation/integer_engine.md",
-    "docs/measurements/reproduction.md",
-)
+PAGES = ("docs/measurements/speed.md", "docs/measurements/integer_programs.md", "docs/measurements/reproduction.md")
 
 
 def filled(text: str) -> str:

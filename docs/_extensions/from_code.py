@@ -56,7 +56,7 @@ def columns() -> Iterator[tuple[str, str, str]]:
     ]
     if [name for name, _, _ in found] != list(Row.__dataclass_fields__):
         raise ValueError("the fields of Row could not be read from its source")
-    return iter((name, kind.replace(" | None", ", may be empty"), meaning) for name, kind, meaning in found)
+    return iter((name, kind.replace(" | None", " or empty"), meaning) for name, kind, meaning in found)
 
 
 def _help_of_a_page(prog: str) -> argparse.HelpFormatter:

@@ -78,7 +78,7 @@ class RunConfig:
     kernels: str = doc("auto (compiled where they work), reference (plain torch), cpu (compiled or an error)", "auto")
     rerun: bool = doc("run trials that already have a row again", False)
     plugins: list[str] = doc(
-        "code of your own that is imported first: files (./mine.py), folders with an __init__.py, or modules "
+        "code of your own that is imported first: files (./mine.py), folders with an `__init__.py`, or modules "
         "(my_package.quant); `DQRUN_PLUGINS` adds to it (docs/howto/plugins.md)",
         [],
     )

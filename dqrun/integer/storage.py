@@ -3,7 +3,7 @@
 Nothing in a file is executed, and nothing is taken for granted: fields have the types that the operations declare, and
 what comes out must be a program (`validation`). Weights of up to 4 bits are packed. Numbers per channel are float64 in
 a program; they are written as float32 where that loses nothing (biases and batch norms are float32): a loaded program
-is the saved one, bit by bit. docs/explanation/integer_engine.md describes the format.
+is the saved one, bit by bit. docs/reference/program_format.md describes the format.
 """
 
 from __future__ import annotations

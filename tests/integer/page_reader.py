@@ -1,4 +1,4 @@
-"""A reader and interpreter of program files in numpy, written from docs/explanation/integer_engine.md alone."""
+"""A reader and interpreter of program files in numpy, written from docs/reference/program_format.md alone."""
 
 from __future__ import annotations
 
