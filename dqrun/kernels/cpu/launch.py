@@ -140,9 +140,9 @@ def share(part: int, num_parts: int, total: int) -> tuple[Any, Any]:
 
 
 @inner
-def first_at_least(ascending: Array, value: int) -> int:
-    """The first place of an ascending array that holds at least `value` (its size if none does)."""
-    low, high = 0, ascending.size
+def first_place(ascending: Any, size: int, value: int) -> int:
+    """The first place of ascending numbers, `size` of them, that holds at least `value` (their number if none does)."""
+    low, high = 0, size
     while low < high:
         middle = (low + high) // 2
         if ascending[middle] < value:
@@ -150,3 +150,9 @@ def first_at_least(ascending: Array, value: int) -> int:
         else:
             high = middle
     return low
+
+
+@inner
+def first_at_least(ascending: Array, value: int) -> int:
+    """As `first_place`, of an array."""
+    return first_place(ascending, ascending.size, value)

@@ -11,185 +11,121 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import prange
+import torch
 from torch import Tensor
 
 from dqrun.graphs import CSR
-from dqrun.kernels.cpu.launch import Array, array, first_at_least, inner, kernel, parts, share
+from dqrun.kernels.cpu.launch import first_place, inner, parts, share
+from dqrun.kernels.cpu.task import advance, call, scratch_bytes, task, view
+from dqrun.kernels.cpu.vector import F32x16, F64x16, splat, store
+from dqrun.kernels.integer import reference
 from dqrun.kernels.integer.codes import Codes
-from dqrun.kernels.integer.cpu.finish import (
-    Affine,
-    Residual,
-    Target,
-    finish,
-    finish_rows,
-    no_own,
-    numbers_of,
-    readable,
-    store_rows,
-    target,
-)
+from dqrun.kernels.integer.cpu.epilogues import Sums, finish_of
 from dqrun.kernels.integer.cpu.halves import logit_halves
-from dqrun.kernels.integer.cpu.row_codes import MOST_ROWS, NO_ROWS
-from dqrun.kernels.integer.cpu.vectors import LANES, hold, pointers
-from dqrun.kernels.integer.cpu.weighted import (
-    CHUNK,
-    add_lowest,
-    add_weighted,
-    divide,
-    fill,
-    largest,
-    padded_heads,
-    padded_places,
-    powers,
-    scale_powers,
-)
+from dqrun.kernels.integer.cpu.rows_of_codes import LANES, codes_of
+from dqrun.kernels.integer.cpu.weighted import ATTENTION, CHUNK, add_weighted, divide, find_largest, find_powers
 from dqrun.kernels.integer.epilogue import Epilogue
 
-# codes, bytes of a row, channels, whether packed, zero point, heads, whether they are concatenated, negative slope,
-# numbers of rows with grids of their own, their kind of offset
-Source = tuple[Any, ...]
-# both halves of the logits [N * H + LANES], the head of each place of a sum (int32), edges, places
-Logits = tuple[Any, ...]
-
 
 @inner
-def _sum_edges(at: Any, col: Any, row: int, first: int, last: int, x: Source, y: Logits) -> None:
+def _sum_edges(a: Any, row: int, first: int, last: int, acc: Any, state: Any, p: Any) -> None:
     """The weighted sum over the edges first..last of a row, not yet divided, into acc, and its state (`weighted`)."""
-    acc, state, p, _ = at
-    fill((acc, y[4]))
-    fill((state, 3 * padded_heads(x[5])))
-    largest(y, x, col, row, first, last, state)
+    for place in range(0, a.total, LANES):
+        store(acc, place, splat(F32x16, 0.0))
+    for place in range(0, 3 * a.padded, LANES):
+        store(state, place, splat(F32x16, 0.0))
+    find_largest(a, row, first, last, state)
     for start in range(first, last, CHUNK):
         stop = min(start + CHUNK, last)
-        powers(y, x, col, row, start, stop, state, p)
-        if x[9] != NO_ROWS:
-            scale_powers(x, col, start, stop, p, state)
-        add_weighted(y, x, col, start, stop, p, acc)
+        find_powers(a, row, start, stop, state, p)
+        add_weighted(a, start, stop, p, acc)
 
 
 @inner
-def _finish_row(at: Any, sums: Array, mean: Array, row: int, x: Source, y: Logits, how: Any, waiting: Any) -> None:
-    """Divides by the sum of powers, takes the mean over heads where that is asked, and runs the epilogue.
-
-    sums and mean: the arrays behind their pointers.
-    """
-    acc, state, _, mean_at = at
-    _, width, channels, packed, _, heads, concat, _, _, kind = x
-    high, each = padded_places(width), channels // heads
-    if kind != NO_ROWS:
-        add_lowest(acc, state, y, heads)
-    divide(acc, state, y, heads)
-    if concat:
-        finish_rows(acc, 0, 0, row, 1, 0, width, how, no_own(how), waiting)
-        if packed and width < channels:
-            finish_rows(acc, high, 0, row, 1, width, channels - width, how, no_own(how), waiting)
-    else:
-        _mean(sums, mean, width, channels, heads)
-        finish_rows(mean_at, 0, 0, row, 1, 0, each, how, no_own(how), waiting)
-    store_rows(row, 1, 0, how, waiting)
+def _finish_row(a: Any, row: int, acc: Any, state: Any, sums: Any, rest: Any) -> None:
+    """Divides by the sum of powers, takes the mean over heads where that is asked, and runs the epilogue."""
+    divide(a, acc, state, sums)
+    if not a.concat:
+        _mean(a, sums)
+    call(a.epilogue.finish, (a.epilogue, sums, row, 1, rest))
 
 
 @inner
-def _mean(sums: Array, mean: Array, width: int, channels: int, heads: int) -> None:
-    high, each = padded_places(width), channels // heads
+def _mean(a: Any, sums: Any) -> None:
+    """The means over heads to the first places, in float32; a place is read before it is written."""
+    each = a.x.channels // a.heads
     for c in range(each):
-        mean[c] = np.float32(0)
-        for place in range(c, channels, each):
-            mean[c] += sums[place if place < width else high + place - width]
-        mean[c] /= np.float32(heads)
+        mean = np.float32(0)
+        for channel in range(c, a.x.channels, each):
+            mean += np.float32(sums[channel if channel < a.x.width else a.high + channel - a.x.width])
+        sums[c] = np.float64(mean / np.float32(a.heads))
 
 
-@kernel
-def _attention(
-    rowptr: Array,
-    col: Array,
-    x: Source,
-    y: Logits,
-    affine: Affine,
-    residual: Residual,
-    out: Target,
-    cut: Array,
-    cut_states: Array,
-    cut_rows: Array,
-) -> None:
-    """cut, cut_states and cut_rows [parts, 2, ...] take what parts find for rows that begin or end in another part."""
-    num_rows, num_parts = rowptr.size - 1, cut_rows.size // 2
-    total, heads = cut.size // cut_rows.size, cut_states.size // cut_rows.size
-    for part in prange(num_parts):
-        first, last = share(part, num_parts, col.size)
-        row = first_at_least(rowptr[:num_rows], first)
-        if rowptr[row] > first:
-            row -= 1
-        acc, mean = np.empty(total, np.float32), np.empty(total, np.float32)
-        state, p = np.empty(heads, np.float32), np.empty(CHUNK * heads, np.float32)
-        results, reals = np.empty(total + LANES, np.uint8), np.empty(total + LANES, np.float32)
-        ends = np.empty(3 * MOST_ROWS, np.float32)
-        x_at, y_at, how = pointers(x), pointers(y), (pointers(affine), pointers(residual), pointers(out))
-        at, waiting, col_at = pointers((acc, state, p, mean)), pointers((results, reals, ends)), pointers((col,))[0]
-        cut_rows[2 * part] = cut_rows[2 * part + 1] = -1
-        while row < num_rows and (rowptr[row] < last or part == num_parts - 1):
-            start, stop = max(first, rowptr[row]), min(last, rowptr[row + 1])
-            _sum_edges(at, col_at, row, start, stop, x_at, y_at)
-            if start == rowptr[row] and stop == rowptr[row + 1]:
-                _finish_row(at, acc, mean, row, x_at, y_at, how, waiting)
-            else:
-                slot = 2 * part + (start == rowptr[row])
-                cut_rows[slot] = row
-                cut[slot * total : (slot + 1) * total] = acc
-                cut_states[slot * heads : (slot + 1) * heads] = state
-            row += 1
-        hold((acc, state, p, mean, results, reals, ends))
-    how = (pointers(affine), pointers(residual), pointers(out))
-    _finish_cut_rows(cut, cut_states, cut_rows, pointers(x), pointers(y), y[2], how)
+@task(ATTENTION)
+def _attention(part: int, num_parts: int, a: Any) -> None:
+    first, last = share(part, num_parts, a.num_edges)
+    row = first_place(a.rowptr, a.num_nodes, first)
+    if a.rowptr[row] > first:
+        row -= 1
+    sums = view(F64x16, advance(a.scratch, part * a.between))
+    acc = view(F32x16, advance(sums, a.total))
+    state = advance(acc, a.total)
+    p = advance(state, 3 * a.padded)
+    rest = advance(a.scratch, part * a.between + 12 * a.total + 12 * a.padded + 4 * CHUNK * a.padded)
+    a.cut_rows[2 * part], a.cut_rows[2 * part + 1] = -1, -1
+    while row < a.num_nodes and (a.rowptr[row] < last or part == num_parts - 1):
+        start, stop = max(first, a.rowptr[row]), min(last, a.rowptr[row + 1])
+        if start == a.rowptr[row] and stop == a.rowptr[row + 1]:
+            _sum_edges(a, row, start, stop, acc, state, p)
+            _finish_row(a, row, acc, state, sums, rest)
+        else:
+            slot = 2 * part + (1 if start == a.rowptr[row] else 0)
+            a.cut_rows[slot] = row
+            cut, cut_state = advance(a.cut, slot * a.total), advance(a.cut_states, slot * 3 * a.padded)
+            _sum_edges(a, row, start, stop, cut, cut_state, p)
+        row += 1
 
 
 @inner
-def _merge(acc: Array, state: Array, other: Array, other_state: Array, places: Array) -> None:
-    """Adds another part's sums of a row, both brought to the larger of the largest logits."""
-    heads = state.size // 3
-    ours, theirs = np.empty(heads, np.float32), np.empty(heads, np.float32)
-    for head in range(heads):
+def _merge(a: Any, acc: Any, state: Any, other: Any, other_state: Any) -> None:
+    """Adds another part's sums of a row, both brought to the larger of the largest logits.
+
+    Of each head the factors of both take the place of its largest logit until all places are added.
+    """
+    for c in range(a.total):
+        head = a.places[c]
         top = max(state[head], other_state[head])
-        ours[head], theirs[head] = np.exp(state[head] - top), np.exp(other_state[head] - top)
+        acc[c] = acc[c] * np.exp(state[head] - top) + other[c] * np.exp(other_state[head] - top)
+    for head in range(a.padded):
+        top = max(state[head], other_state[head])
+        ours, theirs = np.exp(state[head] - top), np.exp(other_state[head] - top)
         state[head] = top
-        for place in (heads + head, 2 * heads + head):
-            state[place] = state[place] * ours[head] + other_state[place] * theirs[head]
-    for c in range(places.size):
-        acc[c] = acc[c] * ours[places[c]] + other[c] * theirs[places[c]]
+        for place in (a.padded + head, 2 * a.padded + head):
+            state[place] = state[place] * ours + other_state[place] * theirs
 
 
-@inner
-def _finish_cut_rows(
-    cut: Array, cut_states: Array, cut_rows: Array, x: Source, y: Logits, places: Array, how: Any
-) -> None:
-    """Rows that several parts summed, in order."""
-    total, heads = cut.size // cut_rows.size, cut_states.size // cut_rows.size
-    acc, state, mean = np.empty(total, np.float32), np.empty(heads, np.float32), np.empty(total, np.float32)
-    results, reals = np.empty(total + LANES, np.uint8), np.empty(total + LANES, np.float32)
-    ends = np.empty(3 * MOST_ROWS, np.float32)
-    at, waiting, row = pointers((acc, state, acc, mean)), pointers((results, reals, ends)), -1
-    for slot in range(cut_rows.size):
-        if cut_rows[slot] >= 0:
-            other, other_state = cut[slot * total : (slot + 1) * total], cut_states[slot * heads : (slot + 1) * heads]
-            if cut_rows[slot] == row:
-                _merge(acc, state, other, other_state, places)
-                continue
-            if row >= 0:
-                _finish_row(at, acc, mean, row, x, y, how, waiting)
-            acc[:], state[:] = other, other_state
-            row = cut_rows[slot]
-    if row >= 0:
-        _finish_row(at, acc, mean, row, x, y, how, waiting)
-    hold((acc, state, mean, results, reals, ends))
+@task(ATTENTION)
+def _finish_cut_rows(part: int, num_parts: int, a: Any) -> None:
+    """Rows that several parts summed, in order, each added up in the slot of its first part; run as one part."""
+    sums, rest, at = view(F64x16, a.scratch), advance(a.scratch, 8 * a.total), -1
+    for slot in range(a.slots + 1):
+        row = a.cut_rows[slot] if slot < a.slots else a.num_nodes
+        if row < 0:
+            continue
+        acc, state = advance(a.cut, at * a.total), advance(a.cut_states, at * 3 * a.padded)
+        if at >= 0 and a.cut_rows[at] == row:
+            _merge(a, acc, state, advance(a.cut, slot * a.total), advance(a.cut_states, slot * 3 * a.padded))
+        else:
+            if at >= 0:
+                _finish_row(a, a.cut_rows[at], acc, state, sums, rest)
+            at = slot
 
 
-def _places(h: Codes, heads: int, total: int) -> Array:
+def _places(h: Codes, heads: int, high: int, total: int) -> Tensor:
     """The head of each place of a sum (0 for places that hold nothing)."""
-    width, places = h.data.size(1), np.zeros(total, np.int32)
-    head = np.arange(h.channels, dtype=np.int32) // max(h.channels // heads, 1)
+    width, places = h.data.size(1), torch.zeros(total, dtype=torch.int32)
+    head = torch.arange(h.channels, dtype=torch.int32) // max(h.channels // heads, 1)
     places[:width] = head[:width]
-    high = padded_places(width)
     places[high : high + h.channels - width] = head[width:]
     return places
 
@@ -203,17 +139,41 @@ def attention(
     concat: bool,
     epilogue: Epilogue,
 ) -> Codes | Tensor:
+    if csr.short_col.dtype != torch.int32:  # of more than 2^31 nodes
+        return reference.attention(csr, h, a_source, a_target, negative_slope, concat, epilogue)
     heads, channels = a_source.shape
-    result, out = target(epilogue, csr.num_nodes, h.channels if concat else channels)
+    padded, high = (heads + LANES - 1) // LANES * LANES, (h.data.size(1) + 63) // 64 * 64  # of whole blocks
+    total, second = (2 * high, high) if h.grid.packed else (high, None)
+    outputs = h.channels if concat else channels
+    finish = finish_of(epilogue, csr.num_nodes, outputs, Sums(np.float64, total, second if concat else None))
     if csr.num_nodes and h.channels:
-        width = h.data.size(1)
-        total = (2 if h.grid.packed else 1) * padded_places(width)
-        given = readable(h), width, h.channels, h.grid.packed, h.grid.zero_point, heads, concat, negative_slope
-        x = *given, *numbers_of(h)
-        y = (*logit_halves(h, a_source, a_target), _places(h, heads, total), csr.num_edges, total)
+        source, target = logit_halves(h, a_source, a_target)
         num_parts = parts((csr.num_edges + csr.num_nodes) * h.channels)
-        cut, states = (np.empty(num_parts * 2 * size, np.float32) for size in (total + LANES, 3 * padded_heads(heads)))
-        how = finish(epilogue, h.channels if concat else channels)
-        rows = np.empty(num_parts * 2, np.int64)
-        _attention(array(csr.rowptr), array(csr.short_col), x, y, *how, out, cut, states, rows)
-    return result
+        size = 12 * total + 12 * padded + 4 * CHUNK * padded + finish.scratch
+        scratch, between = scratch_bytes(num_parts, size)
+        arguments = ATTENTION.pack(
+            x=codes_of(h),
+            rowptr=csr.rowptr,
+            col=csr.short_col,
+            num_nodes=csr.num_nodes,
+            num_edges=csr.num_edges,
+            source=source,
+            target=target,
+            heads=heads,
+            padded=padded,
+            concat=concat,
+            slope=negative_slope,
+            places=_places(h, heads, high, total),
+            total=total,
+            high=high,
+            cut=torch.empty(num_parts * 2 * total + LANES),
+            cut_states=torch.empty(num_parts * 6 * padded),
+            cut_rows=torch.empty(num_parts * 2, dtype=torch.int64),
+            slots=2 * num_parts,
+            epilogue=finish.packed,
+            scratch=scratch,
+            between=between,
+        )
+        _attention.run(num_parts, arguments)
+        _finish_cut_rows.run(1, arguments)
+    return finish.result

@@ -5,106 +5,88 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
-from numba import prange
 from torch import Tensor
 
-from dqrun.kernels.cpu.launch import Array, array, inner, kernel, parts, share
+from dqrun.kernels.cpu.launch import inner, parts, share
+from dqrun.kernels.cpu.structure import BYTES, FLOATS, INTEGER, REAL, Structure
+from dqrun.kernels.cpu.task import advance, scratch_bytes, task, view
+from dqrun.kernels.cpu.vector import F32x16, load_first, store_first
 from dqrun.kernels.integer.codes import CodeGrid, Codes, Grid
-from dqrun.kernels.integer.cpu.finish import pack
-from dqrun.kernels.integer.cpu.row_codes import MOST_ROWS, Rule, encode_row, encode_rows, rule_of
-from dqrun.kernels.integer.cpu.vectors import F32, I8, I32, I64, LANES, Builder, Values, hold, make, pointers
-from dqrun.kernels.integer.row_grid import RowGrid
+from dqrun.kernels.integer.cpu.encode import ENDS, MOST_ROWS, RULE, encode, encode_rows, pack_rows, rule_of
+from dqrun.kernels.integer.cpu.rows_of_codes import LANES
 
-FLOATS = ir.VectorType(F32, LANES)
-
-
-def _emit_quantize(b: Builder) -> None:
-    """Arguments: x, start, count, 1 / scale, zero point, largest code, codes, at."""
-    x, start, count, *grid, codes, at = b.args
-    inverse, zero_point, top = (b.splat(b.ir.fptrunc(value, F32), LANES) for value in grid)
-    zero = ir.Constant(FLOATS, [0.0] * LANES)
-
-    def step(index: Any, _: Values) -> Values:
-        place = b.ir.mul(index, I64(LANES))
-        left = b.ir.sub(count, place)
-        v = b.ir.fmul(b.load_some(x, b.ir.add(start, place), FLOATS, left), inverse)
-        v = b.ir.fadd(b.call(f"llvm.rint.v{LANES}f32", FLOATS, [v]), zero_point)
-        v = b.ir.select(b.ir.fcmp_ordered(">", v, zero), v, zero)
-        v = b.ir.select(b.ir.fcmp_ordered("<", v, top), v, top)
-        code = b.ir.trunc(b.ir.fptosi(v, ir.VectorType(I32, LANES)), ir.VectorType(I8, LANES))
-        b.store_some(code, codes, b.ir.add(at, place), left)
-        return []
-
-    b.loop(b.ir.ashr(b.ir.add(count, I64(LANES - 1)), I64(4)), [], step)
-
-
-_quantize_some = make(_emit_quantize)
+QUANTIZE = Structure(
+    "Quantize",
+    x=FLOATS,
+    rows=INTEGER,
+    channels=INTEGER,
+    codes=BYTES,
+    width=INTEGER,  # bytes of a row of codes
+    packed=INTEGER,  # whether two codes share a byte
+    inverse=REAL,  # of the scale,
+    zero_point=REAL,
+    top=REAL,  # and the largest code, of one grid for all rows
+    rule=RULE,  # of rows that get grids of their own
+    numbers=FLOATS,
+    scratch=BYTES,
+    between=INTEGER,  # bytes of scratch of a part
+)
 
 
 @inner
-def _quantize_packed(x: Any, row: int, grid: Any, channels: int, codes: Any, out: Any) -> None:
-    half = (channels + 1) // 2
-    _quantize_some((x, row * channels, channels, *grid, codes, 0))
-    pack((1, codes, 0, channels, out, row * half, half))
+def _encode_some(a: Any, start: int, count: int, codes: Any, at: int) -> None:
+    """The codes of x[start..start + count] to codes[at..]."""
+    inverse, zero, top = np.float32(a.inverse), np.float32(a.zero_point), np.float32(a.top)
+    for place in range(0, count, LANES):
+        v = load_first(F32x16, a.x, start + place, count - place)
+        store_first(codes, at + place, encode(v, inverse, zero, top), count - place)
 
 
-@kernel
-def _quantize(x: Array, channels: int, packed: bool, grid: Any, out: Array, num_parts: int) -> None:
-    for part in prange(num_parts):
-        codes = np.empty(channels + LANES, np.uint8)
-        x_at, codes_at, out_at = pointers((x, codes, out))
-        start, stop = share(part, num_parts, x.size // channels)
-        if packed:
-            for row in range(start, stop):
-                _quantize_packed(x_at, row, grid, channels, codes_at, out_at)
-        else:
-            first = start * channels
-            _quantize_some((x_at, first, stop * channels - first, *grid, out_at, first))
-        hold((codes,))
-
-
-@inner
-def _encode_some(
-    x: Array, row: int, rows: int, channels: int, ends: Any, rule: Rule, numbers: Any, codes: Any, at: int, stride: int
-) -> None:
-    """Rows of x to codes[at..], their numbers to numbers[row..]; reads no more of x than there is."""
-    (x_at,) = pointers((x,))
-    if (row + rows) * channels + LANES <= x.size:
-        encode_rows(x_at, row * channels, rows, channels, channels, ends, rule, numbers, row, codes, at, stride)
+@task(QUANTIZE)
+def _quantize(part: int, num_parts: int, a: Any) -> None:
+    first, last = share(part, num_parts, a.rows)
+    codes = advance(a.scratch, part * a.between)
+    if a.packed:
+        for row in range(first, last):
+            _encode_some(a, row * a.channels, a.channels, codes, 0)
+            pack_rows(codes, 0, a.channels, 1, advance(a.codes, row * a.width))
     else:
-        for r in range(rows):
-            encode_row(x_at, (row + r) * channels, channels, rule, numbers, row + r, codes, at + r * stride)
+        _encode_some(a, first * a.channels, (last - first) * a.channels, a.codes, first * a.channels)
 
 
-@kernel
-def _quantize_rows(
-    x: Array, channels: int, packed: bool, rule: Rule, numbers: Array, out: Array, num_parts: int
-) -> None:
-    half, stride = (channels + 1) // 2, channels + LANES
-    for part in prange(num_parts):
-        codes, ends = np.empty(MOST_ROWS * stride, np.uint8), np.empty(3 * MOST_ROWS, np.float32)
-        codes_at, out_at, numbers_at, rule_at, ends_at = pointers((codes, out, numbers, rule, ends))
-        begin, stop = share(part, num_parts, x.size // channels)
-        for row in range(begin, stop, MOST_ROWS):
-            rows = min(MOST_ROWS, stop - row)
-            if packed:
-                _encode_some(x, row, rows, channels, ends_at, rule_at, numbers_at, codes_at, 0, stride)
-                pack((rows, codes_at, stride, channels, out_at, row * half, half))
-            else:
-                at = row * channels
-                _encode_some(x, row, rows, channels, ends_at, rule_at, numbers_at, out_at, at, channels)
-        hold((codes, ends))
+@task(QUANTIZE)
+def _quantize_rows(part: int, num_parts: int, a: Any) -> None:
+    first, last = share(part, num_parts, a.rows)
+    ends = view(F32x16, advance(a.scratch, part * a.between))
+    waiting = advance(a.scratch, part * a.between + 4 * ENDS)
+    stride = a.channels + LANES if a.packed else a.channels
+    for row in range(first, last, MOST_ROWS):
+        rows, start, out = min(MOST_ROWS, last - row), row * a.channels, advance(a.codes, row * a.width)
+        codes = waiting if a.packed else out
+        encode_rows(a.x, start, a.channels, a.channels, rows, a.rule, ends, advance(a.numbers, 2 * row), codes, stride)
+        if a.packed:
+            pack_rows(codes, stride, a.channels, rows, out)
 
 
 def quantize(x: Tensor, grid: Grid) -> Codes:
     codes = Codes.empty(x.size(0), x.size(1), grid)
-    if x.numel() and isinstance(grid, RowGrid) and codes.numbers is not None:
-        given = array(x), x.size(1), grid.packed, rule_of(grid), array(codes.numbers), array(codes.data)
-        _quantize_rows(*given, parts(x.numel()))
-    elif x.numel():
-        assert isinstance(grid, CodeGrid)
-        inverse = np.float32(1) / np.float32(grid.scale)
-        values = float(inverse), float(grid.zero_point), float(grid.top)
-        _quantize(array(x), x.size(1), grid.packed, values, array(codes.data), parts(x.numel()))
+    if x.numel():
+        num_parts = parts(x.numel())
+        scratch, between = scratch_bytes(num_parts, 4 * ENDS + MOST_ROWS * (x.size(1) + 2 * LANES))
+        arguments = QUANTIZE.pack(
+            x=x.detach().contiguous(),
+            rows=x.size(0),
+            channels=x.size(1),
+            codes=codes.data,
+            width=codes.data.size(1),
+            packed=grid.packed,
+            inverse=np.float32(1) / np.float32(grid.scale) if isinstance(grid, CodeGrid) else 1.0,
+            zero_point=grid.zero_point,
+            top=grid.top,
+            rule=rule_of(grid),
+            numbers=codes.numbers,
+            scratch=scratch,
+            between=between,
+        )
+        (_quantize if isinstance(grid, CodeGrid) else _quantize_rows).run(num_parts, arguments)
     return codes

@@ -1,0 +1,145 @@
+"""Integer kernels of two checkouts, interleaved: `python benchmarks/kernel_versions.py OTHER [--only TEXT]`.
+
+OTHER is a checkout of another commit (`git worktree add`). Each runs in a process of its own, in turns, so that a slow
+moment of the machine meets both. Prints for each kernel the seconds of processor time that its first call takes with an
+empty compile cache, the median milliseconds of processor time of later calls, which other processes disturb less than
+the time on a clock, and the ratio of this checkout to the other. Both make the same codes from the same seed; results
+are compared, but for those of attention, which sums floats. --threads T: 1 without it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+ROUNDS = 25
+NODES, EDGES, CHANNELS, SEGMENTS = 50_000, 500_000, 128, 2_000
+
+
+def operations() -> dict[str, Callable[[], Any]]:
+    """What is timed, by name: the kernels that a program of each network calls."""
+    import torch
+
+    from dqrun.graphs import CSR
+    from dqrun.kernels.integer import CodeGrid, Epilogue, RowGrid, Weight, cpu
+
+    generator = torch.Generator().manual_seed(0)
+    float64: dict[str, Any] = {"dtype": torch.float64, "generator": generator}
+    grids = {"int8": CodeGrid(8, 0.05, 100), "int4": CodeGrid(4, 0.5, 7), "rows8": RowGrid(8), "rows4": RowGrid(4)}
+    x = torch.randn(NODES, CHANNELS, generator=generator)
+    csr = CSR.from_edge_index(torch.randint(0, NODES, (2, EDGES), generator=generator), NODES)
+    weight = Weight(torch.randint(-127, 128, (CHANNELS, CHANNELS), dtype=torch.int8, generator=generator))
+    ptr, one = torch.linspace(0, NODES, SEGMENTS + 1).long(), torch.ones(1, dtype=torch.float64)
+    scale, factor, bias = torch.rand(NODES, **float64), *(torch.randn(CHANNELS, **float64) * 0.01 for _ in range(2))
+    a = {heads: torch.randn(2, heads, CHANNELS // heads, generator=generator) for heads in (1, 8)}
+    found: dict[str, Callable[[], Any]] = {}
+    for name, grid in grids.items():
+        codes = cpu.quantize(x, grid)
+        plain = Epilogue(factor, bias=bias, activation="relu", grid=grid)
+        normal = Epilogue(factor, scale, bias=bias, grid=grid)
+        gained = Epilogue(factor, bias=bias, pre_relu=True, gain=factor, offset=bias, grid=grid)
+        residual, reals = Epilogue(factor, bias=bias, residual=codes, grid=grid), Epilogue(factor, bias=bias)
+        elu = Epilogue(factor, bias=bias, activation="elu", grid=grid)
+        found |= {
+            f"quantize {name}": lambda g=grid: cpu.quantize(x, g),
+            f"linear {name}": lambda c=codes, e=plain: cpu.linear(c, weight, e),
+            f"linear gain {name}": lambda c=codes, e=gained: cpu.linear(c, weight, e),
+            f"linear residual {name}": lambda c=codes, e=residual: cpu.linear(c, weight, e),
+            f"linear elu {name}": lambda c=codes, e=elu: cpu.linear(c, weight, e),
+            f"linear reals {name}": lambda c=codes, e=reals: cpu.linear(c, weight, e),
+            f"linear_pair {name}": lambda c=codes, e=plain: cpu.linear_pair(c, weight, c, weight, one, e),
+            f"aggregate {name}": lambda c=codes, e=normal: cpu.aggregate(csr, c, None, e),
+            f"aggregate own {name}": lambda c=codes, e=plain: cpu.aggregate(csr, c, 1.5, e),
+            f"aggregate_mean {name}": lambda c=codes, e=plain: cpu.aggregate_mean(csr, c, e),
+            f"segment sum {name}": lambda c=codes, e=reals: cpu.segment_reduce(c, ptr, "sum", e),
+            f"segment max {name}": lambda c=codes, e=reals: cpu.segment_reduce(c, ptr, "max", e),
+            f"attention 8 {name}": lambda c=codes, e=plain: cpu.attention(csr, c, *a[8], 0.2, True, e),
+            f"attention 1 {name}": lambda c=codes, e=plain: cpu.attention(csr, c, *a[1], 0.2, True, e),
+        }
+    return found
+
+
+def work(checkout: Path, threads: int) -> None:
+    """A process of one checkout: answers lines on its input, each the name of an operation."""
+    sys.path.insert(0, str(checkout))  # before the one that is installed
+    import torch
+
+    import dqrun
+
+    torch.set_num_threads(threads)
+    known = operations()
+    print(json.dumps([dqrun.__file__, list(known)]), flush=True)
+    for line in sys.stdin:
+        begun, used = time.perf_counter(), time.process_time()
+        result = known[line.strip()]()
+        seconds, used = time.perf_counter() - begun, time.process_time() - used
+        data = result if isinstance(result, torch.Tensor) else result.data
+        print(json.dumps([seconds, used, hashlib.sha256(data.numpy().tobytes()).hexdigest()]), flush=True)
+
+
+class Worker:
+    """The process of a checkout."""
+
+    def __init__(self, checkout: Path, threads: int, cache: str) -> None:
+        environment = os.environ | {"NUMBA_CACHE_DIR": cache}
+        command = [sys.executable, __file__, "--worker", str(checkout), "--threads", str(threads)]
+        pipe = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        self.process: Any = subprocess.Popen(command, cwd=checkout, env=environment, **pipe)  # type: ignore[call-overload]
+        loaded, self.names = json.loads(self.process.stdout.readline())
+        if Path(loaded).parents[1] != checkout:
+            raise SystemExit(f"{checkout} was to be timed, {loaded} was imported")
+
+    def run(self, name: str) -> tuple[float, float, str]:
+        """Seconds, processor seconds and a digest of the result."""
+        self.process.stdin.write(name + "\n")
+        self.process.stdin.flush()
+        seconds, used, digest = json.loads(self.process.stdout.readline())
+        return seconds, used, digest
+
+
+def compare(other: Path, threads: int, only: str) -> None:
+    with tempfile.TemporaryDirectory() as cache:
+        checkouts = Path(__file__).resolve().parents[1], other.resolve()
+        ours, theirs = (Worker(path, threads, f"{cache}/{i}") for i, path in enumerate(checkouts))
+        print(f"{'kernel':24} first call, s   median of {ROUNDS}, ms  ratio")
+        for name in (each for each in ours.names if only in each):
+            first = [worker.run(name) for worker in (ours, theirs)]
+            if first[0][2] != first[1][2] and "attention" not in name:
+                print(f"{name}: the results differ")
+            taken: tuple[list[float], list[float]] = ([], [])
+            for _ in range(ROUNDS):
+                for worker, times in zip((ours, theirs), taken, strict=True):
+                    times.append(worker.run(name)[1] * 1e3)
+            a, b = (statistics.median(times) for times in taken)
+            compiled = f"{first[0][1]:6.2f} {first[1][1]:6.2f}"
+            print(f"{name:24} {compiled}   {a:8.2f} {b:8.2f}  {a / b:5.2f}", flush=True)
+        for worker in (ours, theirs):
+            worker.process.stdin.close()
+            worker.process.wait()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("other", type=Path, nargs="?")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--only", default="")
+    parser.add_argument("--worker", type=Path, help="the checkout of a process that is timed")
+    given = parser.parse_args()
+    if given.worker:
+        work(given.worker, given.threads)
+    else:
+        compare(given.other, given.threads, given.only)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,96 @@
+"""Arguments of kernels by name: numbers, addresses of arrays and further structures, each eight bytes in memory.
+
+A kernel that takes a pointer to them is compiled once, whatever it is called with: numba would compile it again for
+each type of a tuple, and count references to arrays in it.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Any
+
+import numpy as np
+import torch
+from llvmlite import ir
+from numba import types
+from numba.core.typing.templates import AttributeTemplate
+from numba.extending import infer_getattr, lower_getattr_generic, models, register_model
+from torch import Tensor
+
+_Type: Any = types.Type  # untyped in numba
+_Template: Any = AttributeTemplate
+_Model: Any = models.OpaqueModel
+_pointer_to: Any = types.CPointer
+
+INTEGER, REAL = types.int64, types.float64
+BYTES, SIGNED_BYTES, WORDS, INTEGERS = (_pointer_to(t) for t in (types.uint8, types.int8, types.int32, types.int64))
+FLOATS, DOUBLES = _pointer_to(types.float32), _pointer_to(types.float64)
+_DTYPES = {
+    BYTES: torch.uint8,
+    SIGNED_BYTES: torch.int8,
+    WORDS: torch.int32,
+    INTEGERS: torch.int64,
+    FLOATS: torch.float32,
+    DOUBLES: torch.float64,
+}
+
+
+class Packed:
+    """A structure in memory, and what its addresses point to."""
+
+    def __init__(self, content: bytes, held: tuple[Any, ...]) -> None:
+        self.words, self.held = np.frombuffer(content, np.int64), held
+        self.address: int = self.words.__array_interface__["data"][0]
+
+
+class Structure(_Type):  # type: ignore[misc]
+    """A pointer to named fields: INTEGER (flags too), REAL, a pointer as BYTES, or another structure.
+
+    Nothing writes the fields while a kernel runs, so that loops read them once.
+    """
+
+    def __init__(self, name: str, **fields: Any) -> None:
+        self.fields = fields
+        self._format = "".join("d" if kind == REAL else "q" for kind in fields.values())
+        super().__init__(name=f"Structure({name}: {', '.join(fields)})")
+
+    def pack(self, **values: Any) -> Packed:
+        """The fields in memory. Pointers: contiguous tensors, or None for one that is not read."""
+        if values.keys() != self.fields.keys():
+            raise TypeError(f"fields of {self.name}: given or missing {values.keys() ^ self.fields.keys()}")
+        content = [self._word(name, kind, values[name]) for name, kind in self.fields.items()]
+        return Packed(struct.pack(self._format, *content), tuple(values.values()))
+
+    def _word(self, name: str, kind: Any, value: Any) -> int | float:
+        if value is None:
+            return 0
+        if isinstance(value, Packed):
+            return value.address
+        if isinstance(value, Tensor):
+            if value.dtype != _DTYPES.get(kind) or not value.is_contiguous():
+                raise TypeError(f"{name} takes contiguous memory of {kind}, got {value.dtype}")
+            return value.data_ptr()
+        return float(value) if kind == REAL else int(value)
+
+
+@register_model(Structure)
+class _PointerModel(_Model):  # type: ignore[misc]
+    pass
+
+
+@infer_getattr
+class _Fields(_Template):  # type: ignore[misc]
+    key = Structure
+
+    def generic_resolve(self, structure: Structure, name: str) -> Any:
+        return structure.fields.get(name)
+
+
+@lower_getattr_generic(Structure)
+def _field(context: Any, builder: Any, structure: Structure, value: Any, name: str) -> Any:
+    kind, word = context.get_value_type(structure.fields[name]), ir.IntType(64)
+    words = builder.bitcast(value, word.as_pointer())
+    place = builder.gep(words, [word(list(structure.fields).index(name))])
+    found = builder.load(builder.bitcast(place, kind.as_pointer()), align=8)
+    found.set_metadata("invariant.load", builder.module.add_metadata([]))
+    return found

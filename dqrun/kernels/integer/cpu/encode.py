@@ -1,0 +1,179 @@
+"""Rows with grids of their own: a row's extremes, its scale and offset, and its codes, in float32 as in training.
+
+The operations are those of `grid_of_range.Grid`, one by one, for LANES rows at a time.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from dqrun.kernels.cpu.launch import inner
+from dqrun.kernels.cpu.structure import INTEGER, REAL, Packed, Structure
+from dqrun.kernels.cpu.vector import (
+    F32x16,
+    I32x16,
+    U8x16,
+    cast_bits,
+    convert,
+    high_half,
+    highest_lane,
+    interleave,
+    lanes_below,
+    load,
+    load_first,
+    low_half,
+    lowest_lane,
+    maximum,
+    minimum,
+    rint,
+    splat,
+    store,
+    store_first,
+    where,
+)
+from dqrun.kernels.grid_of_range import MOST_RANGES_AWAY, SMALLEST_SCALE
+from dqrun.kernels.integer.codes import Grid
+from dqrun.kernels.integer.cpu.rows_of_codes import INSIDE, INTEGRAL, KINDS, LANES, NO_ROWS, REAL_OFFSET, SYMMETRIC
+from dqrun.kernels.integer.row_grid import LARGEST_VALUE, RowGrid
+
+MOST_ROWS = 32  # that are encoded together
+ENDS = 3 * MOST_ROWS  # float32 of scratch
+LEAST, MOST, AWAY = np.float32(SMALLEST_SCALE), np.float32(LARGEST_VALUE), np.float32(MOST_RANGES_AWAY)
+ZERO, ONE, TWO = np.float32(0), np.float32(1), np.float32(2)
+MANTISSA, EXPONENT = 0x7FFFFF, -0x800000  # bits of a float32
+
+RULE = Structure(
+    "Rule",
+    kind=INTEGER,  # of offsets; NO_ROWS: rows get no grids
+    power_of_two=INTEGER,  # whether scales are
+    factor=REAL,  # 1 + headroom
+    top=REAL,  # the largest code
+    half=REAL,  # the code of 0 on a symmetric grid
+    share=REAL,  # of the range; 0: all of it, as it is
+)
+
+
+def rule_of(grid: Grid | None) -> Packed:
+    """How numbers and codes follow from a row's extremes."""
+    if not isinstance(grid, RowGrid):
+        return RULE.pack(kind=NO_ROWS, power_of_two=0, factor=1, top=0, half=0, share=0)
+    half = grid.top // 2 * grid.spare
+    factor, share = 1.0 + grid.headroom, grid.share or 0.0
+    kind, power = KINDS[grid.offset], grid.power_of_two
+    return RULE.pack(kind=kind, power_of_two=power, factor=factor, top=grid.top, half=half, share=share)
+
+
+@inner
+def encode_rows(
+    x: Any, start: int, stride: int, count: int, rows: int, rule: Any, ends: Any, numbers: Any, codes: Any, width: int
+) -> None:
+    """Scales and offsets to numbers, codes to codes[r * width..], of rows r of x, up to MOST_ROWS.
+
+    Row r is x[start + r * stride..], `count` >= 1 float32; nothing behind it is read. ends: scratch, float32 [ENDS].
+    """
+    _find_ends(x, start, stride, count, rows, ends)
+    for place in range(0, rows, LANES):
+        _find_numbers(rule, ends, place, numbers, rows - place)
+    _find_codes(x, start, stride, count, rows, np.float32(rule.top), ends, codes, width)
+
+
+@inner
+def _find_ends(x: Any, start: int, stride: int, count: int, rows: int, ends: Any) -> None:
+    """ends[r] and ends[MOST_ROWS + r]: least and largest of row r."""
+    left = count % LANES
+    for r in range(rows):
+        begin = start + r * stride
+        first = splat(F32x16, x[begin])
+        low, high = first, first
+        for place in range(begin, begin + count - left, LANES):
+            v = load(F32x16, x, place)
+            low, high = minimum(v, low), maximum(v, high)
+        if left:
+            v = where(lanes_below(F32x16, left), load_first(F32x16, x, begin + count - left, left), first)
+            low, high = minimum(v, low), maximum(v, high)
+        ends[r], ends[MOST_ROWS + r] = lowest_lane(low), highest_lane(high)
+
+
+@inner
+def _find_numbers(rule: Any, ends: Any, place: int, numbers: Any, rows: int) -> None:
+    """Of LANES rows from `place` on, `rows` of which there are; ends become what `_find_codes` reads."""
+    low = minimum(maximum(load(F32x16, ends, place), -MOST), MOST)
+    high = minimum(maximum(load(F32x16, ends, place + MOST_ROWS), -MOST), MOST)
+    if rule.share > 0.0:
+        reach, middle = (high - low) / TWO * np.float32(rule.share), (low + high) / TWO
+        low, high = middle - reach, middle + reach
+    if rule.kind == INSIDE or rule.kind == SYMMETRIC:
+        low, high = minimum(low, ZERO), maximum(high, ZERO)
+    low, high = low * np.float32(rule.factor), high * np.float32(rule.factor)
+    scale = _scale(rule, low, high)
+    if rule.power_of_two:  # the least one that is not below: scales are normal numbers
+        scale = cast_bits(F32x16, (cast_bits(I32x16, scale) + MANTISSA) & EXPONENT)
+    inverse = ONE / scale
+    shift, code = _offset(rule, low, scale, inverse)
+    store(ends, place, shift)
+    store(ends, place + MOST_ROWS, inverse)
+    store(ends, place + 2 * MOST_ROWS, code)
+    offset = where(rule.kind == REAL_OFFSET, low, ZERO - code)
+    store_first(numbers, 2 * place, interleave(low_half(scale), low_half(offset)), 2 * rows)
+    if rows > LANES // 2:
+        left = 2 * rows - LANES
+        store_first(numbers, 2 * place + LANES, interleave(high_half(scale), high_half(offset)), left)
+
+
+@inner
+def _scale(rule: Any, low: Any, high: Any) -> Any:
+    top, half = np.float32(rule.top), np.float32(rule.half)
+    size = maximum(ZERO - low, high)
+    if rule.kind == SYMMETRIC:
+        span = where(rule.half > 0.0, size, high) / (half if rule.half > 0.0 else top)
+    elif rule.kind == INTEGRAL:
+        span = maximum(high - low, size / AWAY) / top
+    else:
+        span = (high - low) / top
+    return maximum(span, LEAST)
+
+
+@inner
+def _offset(rule: Any, low: Any, scale: Any, inverse: Any) -> tuple[Any, Any]:
+    """What is taken from numbers before they are divided by the scale, and the code of 0."""
+    none = splat(F32x16, ZERO)
+    if rule.kind == REAL_OFFSET:
+        return low, none
+    if rule.kind == INTEGRAL:
+        return none, ZERO - rint(low * inverse)
+    if rule.kind == INSIDE:
+        return none, minimum(maximum(ZERO - rint(low / scale), ZERO), np.float32(rule.top))
+    return none, splat(F32x16, np.float32(rule.half))
+
+
+@inner
+def encode(v: Any, inverse: Any, zero: Any, top: Any) -> Any:
+    """The codes of F32x16 numbers, U8x16: clamp(rint(v * inverse) + zero, 0, top)."""
+    code = minimum(maximum(rint(v * inverse) + zero, ZERO), top)
+    return convert(U8x16, convert(I32x16, code))
+
+
+@inner
+def _find_codes(
+    x: Any, start: int, stride: int, count: int, rows: int, top: Any, ends: Any, codes: Any, width: int
+) -> None:
+    for r in range(rows):
+        shift, inverse, zero = ends[r], ends[MOST_ROWS + r], ends[2 * MOST_ROWS + r]
+        for place in range(0, count, LANES):
+            left = count - place
+            v = load_first(F32x16, x, start + r * stride + place, left) - shift
+            store_first(codes, r * width + place, encode(v, inverse, zero, top), left)
+
+
+@inner
+def pack_rows(codes: Any, stride: int, channels: int, rows: int, out: Any) -> None:
+    """Codes of rows, one in a byte, two in a byte: channel c beside c + ceil(channels / 2)."""
+    half = (channels + 1) // 2
+    for r in range(rows):
+        if channels % 2:
+            codes[r * stride + channels] = np.uint8(0)  # what an odd number leaves in the last byte
+        for place in range(0, half, LANES):
+            low, high = load(U8x16, codes, r * stride + place), load(U8x16, codes, r * stride + half + place)
+            store_first(out, r * half + place, low | (high << 4), half - place)

@@ -1,0 +1,107 @@
+"""An `Epilogue` and its result as kernels take them: `finishing.EPILOGUE`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from dqrun.kernels.cpu.structure import Packed
+from dqrun.kernels.integer.codes import CodeGrid, Codes
+from dqrun.kernels.integer.cpu.encode import rule_of
+from dqrun.kernels.integer.cpu.finishing import ALL, EPILOGUE, GAIN, OWN, PLAIN, ROUTINES, TERM, scratch_size
+from dqrun.kernels.integer.cpu.rows_of_codes import LANES, codes_of
+from dqrun.kernels.integer.epilogue import Epilogue
+
+
+@dataclass(frozen=True)
+class Sums:
+    """How the sums of rows lie that a kernel hands to its epilogue, see `finishing`.
+
+    `dtype`: np.int32 or np.float64. `second`: None where all channels lie one behind the other, else how far behind the
+    first half of the channels, ceil(channels / 2), the second one begins. `own`: codes of the row itself that are added
+    to its sums, times `own_weight`.
+    """
+
+    dtype: Any
+    stride: int
+    second: int | None = None
+    own: Codes | None = None
+    own_weight: float = 0.0
+
+
+@dataclass(frozen=True)
+class Finish:
+    """`result` is filled in by a kernel that gets `packed`; each of its parts needs `scratch` bytes."""
+
+    result: Codes | Tensor
+    packed: Packed
+    scratch: int
+
+
+def finish_of(epilogue: Epilogue, num_rows: int, channels: int, sums: Sums) -> Finish:
+    """What becomes of sums [num_rows, channels]."""
+    e, grid = epilogue.folded, epilogue.grid
+    result = torch.empty(num_rows, channels) if grid is None else Codes.empty(num_rows, channels, grid)
+    low, high = (0.0 if relu else -np.inf for relu in (e.pre_relu, e.activation == "relu"))
+    has_gain, half = e.gain is not None, (channels + 1) // 2
+    packed = [codes for codes in (sums.own, e.residual) if codes is not None and codes.grid.packed]
+    halves = sums.second is not None or bool(packed)
+    zero_point = grid.zero_point if isinstance(grid, CodeGrid) else 0
+    relu = e.residual is None and (high == 0.0 or (low == 0.0 and not has_gain))
+    values = EPILOGUE.pack(
+        finish=ROUTINES[epilogue.in_steps][sums.dtype].address,
+        channels=channels,
+        half=half if halves else channels,
+        stride=sums.stride,
+        second=half if sums.second is None else sums.second,
+        has=_has(e, epilogue, sums.own is not None),
+        multiplier=_vector(e.multiplier, channels),
+        bias=_vector(e.bias if e.bias is not None else torch.zeros(1, dtype=torch.float64), channels),
+        gain=_vector(e.gain, channels),
+        offset=_vector(e.offset, channels),
+        channel_term=_vector(e.channel_term, channels),
+        row_scale=None if e.row_scale is None else e.row_scale.contiguous(),
+        row_term=None if e.row_term is None else e.row_term.contiguous(),
+        has_scale=e.row_scale is not None,
+        has_gain=has_gain,
+        has_term=e.row_term is not None,
+        has_elu=e.activation == "elu",
+        low=low if has_gain else max(low, high),
+        high=high,
+        own=codes_of(sums.own),
+        own_weight=sums.own_weight,
+        residual=codes_of(e.residual),
+        residual_step=epilogue.residual_step,
+        reals=result if isinstance(result, Tensor) else None,
+        codes=result.data if isinstance(result, Codes) else None,
+        width=result.data.size(1) if isinstance(result, Codes) else 0,
+        packed=grid is not None and grid.packed,
+        inverse=1 / grid.scale if isinstance(grid, CodeGrid) else 1.0,
+        zero_point=zero_point,
+        top=0 if grid is None else grid.top,
+        floor=0 if relu else -zero_point,
+        rule=rule_of(grid),
+        numbers=result.numbers if isinstance(result, Codes) else None,
+    )
+    return Finish(result, values, scratch_size(sums.stride))
+
+
+def _has(e: Epilogue, given: Epilogue, has_own: bool) -> int:
+    """The loop that does what there is, and as little else as there is one for."""
+    coded = isinstance(e.grid, CodeGrid) and not given.in_steps
+    if e.activation == "elu" or e.residual is not None or coded:
+        return ALL
+    there = [e.gain is not None, has_own, e.row_term is not None]
+    if sum(there) > 1 or (e.gain is not None and e.activation == "relu" and not given.in_steps):
+        return ALL
+    return GAIN if there[0] else OWN if there[1] else TERM if there[2] else PLAIN
+
+
+def _vector(value: Tensor | None, channels: int) -> Tensor | None:
+    """A number per channel, with LANES more behind them that are read."""
+    return None if value is None else F.pad(value.expand(channels), (0, LANES)).contiguous()

@@ -1,0 +1,234 @@
+"""What follows sums (`Epilogue`), compiled: once for int32 and once for float64 sums, whatever kernel made them.
+
+A kernel calls `call(e.finish, (e, sums, row, rows, scratch))`, e an `EPILOGUE`, when the sums of up to MOST_ROWS rows
+wait in the cache. The sums of row r begin at r * e.stride; those of the second half of the channels, of packed codes,
+at e.second behind. LANES places more can be read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from dqrun.kernels.cpu.launch import inner
+from dqrun.kernels.cpu.structure import BYTES, DOUBLES, FLOATS, INTEGER, REAL, WORDS, Structure
+from dqrun.kernels.cpu.task import Routine, advance, routine, view
+from dqrun.kernels.cpu.vector import (
+    F32x16,
+    F64x16,
+    I32x16,
+    I64x16,
+    U8x16,
+    cast_bits,
+    convert,
+    load,
+    maximum,
+    minimum,
+    nearest,
+    rint,
+    splat,
+    store_first,
+    where,
+)
+from dqrun.kernels.integer.cpu.encode import ENDS, MOST_ROWS, RULE, encode_rows, pack_rows
+from dqrun.kernels.integer.cpu.rows_of_codes import CODES, LANES, NO_ROWS, centred, step_and_lowest
+from dqrun.kernels.integer.reference import EXP_TERMS, LN2_HIGH, LN2_LOW, LOG2_E, LOWEST_EXPONENT
+
+PLAIN, OWN, GAIN, TERM, ALL = range(5)  # what there is beside factors and a bias: one thing, or any
+
+EPILOGUE = Structure(
+    "Epilogue",
+    finish=INTEGER,  # the address of the routine
+    channels=INTEGER,
+    half=INTEGER,  # channels up to where the codes of a second half begin; all of them if nothing is packed
+    stride=INTEGER,
+    second=INTEGER,
+    has=INTEGER,  # PLAIN .. ALL
+    multiplier=DOUBLES,
+    bias=DOUBLES,
+    gain=DOUBLES,
+    offset=DOUBLES,
+    channel_term=DOUBLES,  # each with LANES more than there are channels
+    row_scale=DOUBLES,
+    row_term=DOUBLES,
+    has_scale=INTEGER,
+    has_gain=INTEGER,
+    has_term=INTEGER,
+    has_elu=INTEGER,
+    low=REAL,  # the floor before the gain, and the one behind it
+    high=REAL,
+    own=CODES,  # of the row itself, added to its sums times own_weight
+    own_weight=REAL,
+    residual=CODES,
+    residual_step=REAL,
+    reals=FLOATS,  # where results go: real numbers,
+    codes=BYTES,  # or codes
+    width=INTEGER,  # bytes of a row of codes
+    packed=INTEGER,  # whether two codes share a byte
+    inverse=REAL,  # of the scale of the codes
+    zero_point=REAL,
+    top=REAL,  # the largest code
+    floor=INTEGER,  # the least code less the zero point
+    rule=RULE,  # of rows that get grids of their own
+    numbers=FLOATS,
+)
+
+
+@inner
+def _elu(v: Any) -> Any:
+    """`reference.exp` where v is negative, less 1."""
+    below = maximum(minimum(v, 0.0), LOWEST_EXPONENT)
+    n = rint(below * LOG2_E)
+    r = (below - n * LN2_HIGH) - n * LN2_LOW
+    p = splat(F64x16, EXP_TERMS[0])
+    for term in EXP_TERMS[1:]:
+        p = p * r + term
+    power = cast_bits(F64x16, (convert(I64x16, n) + 1023) << 52)
+    return where(v > 0.0, v, p * power - 1.0)
+
+
+def _values(kind: Any, has: int, in_steps: bool) -> Callable[..., Any]:
+    """The function from LANES sums to values, line by line as `Epilogue` states it; `has`: what is compiled in.
+
+    A ReLU that nothing follows is part of the clamp of values in steps.
+    """
+    own, gain, term, everything = (has in (each, ALL) for each in (OWN, GAIN, TERM, ALL))
+
+    @inner
+    def values(e: Any, sums: Any, at: int, row: int, factors: Any, channel: int, half: int) -> Any:
+        scale, row_term, (own_step, own_low), (step, lowest) = factors
+        v = convert(F64x16, load(kind, sums, at))
+        if own and e.own.mask != 0:
+            mine = centred(e.own, row, channel, half)
+            v = v + (mine if in_steps else mine * own_step + own_low) * e.own_weight
+        v = v * scale
+        if term and e.has_term:
+            v = v + load(F64x16, e.channel_term, channel) * row_term
+        v = v * load(F64x16, e.multiplier, channel) + load(F64x16, e.bias, channel)
+        if gain or not in_steps:
+            v = maximum(v, e.low)
+        if gain and e.has_gain:
+            v = v * load(F64x16, e.gain, channel) + load(F64x16, e.offset, channel)
+        if everything:
+            v = maximum(v, e.high)
+            if e.has_elu:
+                v = _elu(v)
+            if e.residual.mask != 0:
+                v = v + (centred(e.residual, row, channel, half) * step + lowest)
+        return v
+
+    return values
+
+
+def _loop(kind: Any, has: int, in_steps: bool) -> Callable[..., None]:
+    """The loop over rows and channels, for one choice of what there is to do."""
+    values = _values(kind, has, in_steps)
+    store_values = _store_steps if in_steps else _store_any if has == ALL else _store_reals
+
+    @inner
+    def loop(e: Any, sums: Any, row: int, rows: int, scratch: Any) -> None:
+        for piece in range(2 if e.half < e.channels else 1):
+            first, last = (e.half, e.channels) if piece else (0, e.half)
+            for r in range(rows):
+                scale = e.row_scale[row + r] if e.has_scale else 1.0
+                term = e.row_term[row + r] if e.has_term else 0.0
+                own, residual = step_and_lowest(e.own, row + r, 1.0), (1.0, 0.0)
+                if e.residual.mask != 0:
+                    residual = step_and_lowest(e.residual, row + r, e.residual_step)
+                factors = (scale, term, own, residual)
+                start = r * e.stride + (e.second - first if piece else 0)
+                for channel in range(first, last, LANES):
+                    v = values(e, sums, start + channel, row + r, factors, channel, first)
+                    store_values(e, v, row, r, channel, last - channel, scratch)
+
+    return loop
+
+
+@inner
+def _store_code(e: Any, code: Any, row: int, r: int, channel: int, left: int, scratch: Any) -> None:
+    """Codes of packed rows wait in the scratch memory."""
+    if e.packed:
+        store_first(scratch, r * e.stride + channel, code, left)
+    else:
+        store_first(e.codes, (row + r) * e.width + channel, code, left)
+
+
+@inner
+def _store_steps(e: Any, v: Any, row: int, r: int, channel: int, left: int, scratch: Any) -> None:
+    """Values in steps of the grid: clamped from above as float64, so that all fit, from below as int32."""
+    code = maximum(nearest(minimum(v, e.top - e.zero_point)), e.floor)
+    _store_code(e, convert(U8x16, code + int(e.zero_point)), row, r, channel, left, scratch)
+
+
+@inner
+def _store_reals(e: Any, v: Any, row: int, r: int, channel: int, left: int, scratch: Any) -> None:
+    """Numbers of rows that get grids of their own wait in the scratch memory."""
+    if e.rule.kind != NO_ROWS:
+        reals = view(F32x16, advance(scratch, reals_at(e.stride)))
+        store_first(reals, r * e.stride + channel, convert(F32x16, v), left)
+    else:
+        store_first(e.reals, (row + r) * e.channels + channel, convert(F32x16, v), left)
+
+
+@inner
+def _store_any(e: Any, v: Any, row: int, r: int, channel: int, left: int, scratch: Any) -> None:
+    """As `_store_reals`, or the codes of real numbers on one grid."""
+    if e.rule.kind == NO_ROWS and e.width:
+        code = minimum(maximum(rint(v * e.inverse) + e.zero_point, 0.0), e.top)
+        _store_code(e, convert(U8x16, convert(I32x16, code)), row, r, channel, left, scratch)
+    else:
+        _store_reals(e, v, row, r, channel, left, scratch)
+
+
+@inner
+def reals_at(stride: int) -> int:
+    """Where real numbers wait in the scratch memory, behind codes; all of whole cache lines."""
+    return (MOST_ROWS * stride + 191) // 64 * 64
+
+
+def scratch_size(stride: int) -> int:
+    """Bytes of scratch memory of a part: codes, real numbers and what `encode_rows` needs."""
+    return (MOST_ROWS * stride + 191) // 64 * 64 + 4 * (MOST_ROWS * stride + 2 * LANES + ENDS)
+
+
+@inner
+def _encode(e: Any, row: int, rows: int, scratch: Any) -> None:
+    reals = view(F32x16, advance(scratch, reals_at(e.stride)))
+    ends, numbers = advance(reals, MOST_ROWS * e.stride + 2 * LANES), advance(e.numbers, 2 * row)
+    codes = scratch if e.packed else advance(e.codes, row * e.width)
+    between = e.stride if e.packed else e.width
+    encode_rows(reals, 0, e.stride, e.channels, rows, e.rule, ends, numbers, codes, between)
+
+
+def _routine(sums_kind: Any, kind: Any, in_steps: bool) -> Routine:
+    plain, own, gain, term, everything = (_loop(kind, has, in_steps) for has in (PLAIN, OWN, GAIN, TERM, ALL))
+
+    @routine(EPILOGUE, sums_kind, INTEGER, INTEGER, BYTES)
+    def finish(e: Any, sums: Any, row: int, rows: int, scratch: Any) -> None:
+        if e.has == PLAIN:
+            plain(e, sums, row, rows, scratch)
+        elif e.has == OWN:
+            own(e, sums, row, rows, scratch)
+        elif e.has == GAIN:
+            gain(e, sums, row, rows, scratch)
+        elif e.has == TERM:
+            if not in_steps:
+                term(e, sums, row, rows, scratch)
+        else:
+            everything(e, sums, row, rows, scratch)
+        if not in_steps and e.rule.kind != NO_ROWS:
+            _encode(e, row, rows, scratch)
+        if e.packed:
+            pack_rows(scratch, e.stride, e.channels, rows, advance(e.codes, row * e.width))
+
+    return finish
+
+
+def _both(in_steps: bool) -> dict[Any, Routine]:
+    return {np.int32: _routine(WORDS, I32x16, in_steps), np.float64: _routine(DOUBLES, F64x16, in_steps)}
+
+
+ROUTINES = {in_steps: _both(in_steps) for in_steps in (True, False)}
+"""By whether values are in steps of a grid, and the type of sums."""

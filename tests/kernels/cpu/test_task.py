@@ -1,0 +1,53 @@
+"""Tasks: parts of work that get arguments by name, and routines that compiled code calls by address."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from dqrun.kernels.cpu.launch import share
+from dqrun.kernels.cpu.structure import BYTES, DOUBLES, FLOATS, INTEGER, REAL, Structure
+from dqrun.kernels.cpu.task import advance, call, routine, scratch_bytes, task, view
+from dqrun.kernels.cpu.vector import F32x16
+
+SCALE = Structure("Scale", factor=REAL, routine=INTEGER)
+WORK = Structure("Work", x=FLOATS, y=FLOATS, size=INTEGER, scale=SCALE, scratch=BYTES, between=INTEGER)
+
+
+@routine(SCALE, FLOATS, INTEGER)
+def multiply(s: Any, x: Any, count: int) -> None:
+    for i in range(count):
+        x[i] = x[i] * s.factor
+
+
+@task(WORK)
+def scaled(part: int, num_parts: int, a: Any) -> None:
+    """y = factor * x, through the scratch memory of the part."""
+    first, last = share(part, num_parts, a.size)
+    own = view(F32x16, advance(a.scratch, part * a.between))
+    for i in range(first, last):
+        own[i - first] = a.x[i]
+    call(a.scale.routine, (a.scale, own, last - first))
+    for i in range(first, last):
+        a.y[i] = own[i - first]
+
+
+@pytest.mark.parametrize("num_parts", [1, 3])
+def test_parts_of_a_task(num_parts: int) -> None:
+    x, y = torch.arange(100, dtype=torch.float32), torch.zeros(100)
+    scratch, between = scratch_bytes(num_parts, 400)
+    scale = SCALE.pack(factor=2.5, routine=multiply.address)
+    scaled.run(num_parts, WORK.pack(x=x, y=y, size=100, scale=scale, scratch=scratch, between=between))
+    assert torch.equal(y, x * 2.5)
+
+
+def test_fields_are_given_by_their_names_and_types() -> None:
+    structure = Structure("Test", x=DOUBLES, count=INTEGER)
+    with pytest.raises(TypeError, match=r"given or missing .*'count'"):
+        structure.pack(x=None)
+    with pytest.raises(TypeError, match="x takes contiguous memory of float64"):
+        structure.pack(x=torch.zeros(3), count=3)
+    with pytest.raises(TypeError, match="x takes contiguous memory"):
+        structure.pack(x=torch.zeros(3, 3, dtype=torch.float64).T[:, :2], count=3)
