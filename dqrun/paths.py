@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def user_path(text: str | Path) -> Path:
-    """The path with `~` and `~user` replaced by home folders; `~nobody` without a home stays as it is."""
+    """The path with `~` and `~user` replaced by home folders; a user without a home folder stays as typed."""
     return Path(os.path.expanduser(text))
 
 

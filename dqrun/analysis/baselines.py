@@ -1,4 +1,4 @@
-"""Whether a result is better than a prediction that looks at no input: the line which tables say where it is not."""
+"""Whether a result is better than a constant prediction, and the line that tables print where it is not."""
 
 from __future__ import annotations
 

@@ -86,7 +86,7 @@ def compose(
 
 
 def _words(group: str, value: Words | QuantConfig | MethodConfig | PlanConfig) -> list[str]:
-    """The overrides that a value stands for. Presets of methods look at widths, so that those of an object are told."""
+    """The overrides that a value stands for. Presets of methods depend on widths, which an object gives as well."""
     if isinstance(value, QuantConfig):
         return [f"quant.{name}={'null' if width is None else width}" for name, width in vars(value).items()]
     if isinstance(value, MethodConfig | PlanConfig):
@@ -126,7 +126,7 @@ class _Draw:
 
 @contextmanager
 def calibrating(model: nn.Module) -> Iterator[nn.Module]:
-    """Within the block the quantisers of a network observe what passes and round nothing; afterwards they round.
+    """Within the block the quantisers of a network observe values and do not round; afterwards they round.
 
     Post-training quantisation: let a few batches of training data pass, in evaluation mode and without gradients.
     """

@@ -1,4 +1,4 @@
-"""`dqrun.results` and `dqrun.load_model`: what trials left."""
+"""`dqrun.results` and `dqrun.load_model`: the rows and the networks of trials."""
 
 from __future__ import annotations
 

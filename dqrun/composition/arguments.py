@@ -1,4 +1,4 @@
-"""The argument parser of verbs: mistakes are told in one line, as everywhere in dqrun."""
+"""The argument parser of verbs: a mistake is an error of one line, as everywhere in dqrun."""
 
 import argparse
 from typing import Any, NoReturn

@@ -11,7 +11,7 @@ SIMILAR = {"node": "cora", "graph": "tu", "graph_regression": "zinc"}
 
 
 def advice_on(jobs: Sequence[Job], groups: Mapping[str, Sequence[str]]) -> list[str]:
-    """What the user is told before the jobs of a command run: fields that were left out, recipes that may suit."""
+    """Advice before the jobs of a command run: fields that were left out, recipes that may suit."""
     lines = [line for job in jobs for line in (*job.left_out, recipe_advice(job, groups))]
     return [line for line in dict.fromkeys(lines) if line]
 

@@ -89,7 +89,7 @@ class QuantConfig:
 
     @property
     def effective(self) -> Self:
-        """The same without choices that mean nothing: grids of what stays in FP32, options of ranges that are not."""
+        """The same without fields that have no effect: grids of FP32 tensors, options of ranges that are not used."""
         weights = "tensor" if self.weight_bits is None else self.weight_granularity
         made = replace(self, weight_granularity=weights)
         if not self.has_row_ranges:

@@ -130,7 +130,7 @@ class TrainConfig:
         replace(self, **self.fine_tune.changes)._validate_steps("train.fine_tune")
 
     def _validate_steps(self, name: str) -> None:
-        """The rules of what `fine_tune` may change."""
+        """The rules of the fields of `fine_tune`."""
         require(self.epochs >= 1, f"{name}.epochs", "be >= 1", self.epochs)
         require(0 < self.lr < math.inf, f"{name}.lr", "be > 0 and finite", self.lr)
         require(0 <= self.weight_decay < math.inf, f"{name}.weight_decay", "be >= 0 and finite", self.weight_decay)

@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 TEXT = (".txt", ".index")
 
 SILENT = 2.0
-"""Seconds of waiting for another process before a person is told."""
+"""Seconds of waiting for another process before a line says so."""
 LONGEST = 3600.0
 """Seconds after which waiting ends with an error: a download of the largest dataset takes minutes."""
 

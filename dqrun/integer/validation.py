@@ -72,7 +72,7 @@ class Kind:
 
     @property
     def largest(self) -> float:
-        """A bound of what a code stands for, less its zero point: in steps of a `CodeGrid`, else in real numbers."""
+        """A bound of a value less its zero point: in steps of a `CodeGrid`, else in real numbers."""
         if isinstance(self.grid, RowGrid):
             return LARGEST_OF_ROW
         return 0.0 if self.grid is None else float(self.grid.top)
@@ -193,7 +193,7 @@ def _(operation: LinearPair, source: Kind) -> None:
 
 
 def _check_second(operation: LinearPair | DynamicAttention, source: Kind, second: Kind) -> None:
-    """The rules of the second value of an operation, and of what belongs to it."""
+    """The rules of the second value of an operation, and of its parameters."""
     name = operation.target
     _require(second.per_graph == source.per_graph, f"{name}.second", f"have the rows of {operation.source}", "others")
     if isinstance(operation, DynamicAttention):

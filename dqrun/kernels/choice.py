@@ -60,7 +60,7 @@ _ran: ContextVar[Ran | None] = ContextVar("dqrun_kernels_ran", default=None)
 
 @contextmanager
 def use(name: str) -> Iterator[None]:
-    """Versions of the operators inside the `with` block (and of the backward pass of what it computes).
+    """Versions of the operators inside the `with` block, and in the backward pass of its results.
 
     "auto": compiled for float32 tensors (and codes) on the CPU where numba works, else the reference; "reference":
     plain torch; "cpu": as auto, but an error where numba does not work (ConfigError) or a compiled version fails (its

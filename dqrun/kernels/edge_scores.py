@@ -1,4 +1,4 @@
-"""`edge_scores`: the logits of GATv2, a sum over channels of what stands on each edge.
+"""`edge_scores`: the logits of GATv2, a sum over channels for each edge.
 
 Plain torch in blocks of edges: forward and backward pass make the [E, H, C] tensor of both ends' sums block by block,
 and the backward pass makes it again, so that it is never in memory whole.

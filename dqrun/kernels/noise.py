@@ -17,4 +17,4 @@ class Noise(NamedTuple):
 
 
 NO_NOISE = Noise(1.0, 0, 0)
-"""How an operator is told that there is none."""
+"""The argument of an operator that stands for no noise."""

@@ -27,15 +27,15 @@ class Stage:
     `epochs`: how many it has, >= 0. `phase`: what the quantisers do in them. A stage of `Phase.CALIBRATE` has no
     epochs: the training data pass once, in evaluation mode, and the quantisers observe.
 
-    `kept`: whether one of its epochs may be the one that is kept. Others do not count for early stopping and for a
-    plateau of the learning rate either: their losses are those of another network.
+    `kept`: whether one of its epochs may be the one that is kept. Epochs of other stages do not enter early stopping or
+    a plateau of the learning rate either, because their losses are those of a network in another state.
 
     `trained`: globs of the parameters that are trained, as in `plan.rules`; None: all. `restarts`: the optimiser's
     averages and the learning rate's schedule begin anew with this stage, with the rate `lr` (None: `train.lr`).
 
     `anew`: the whole training begins anew with this stage, with the initial parameters, buffers and random streams, as
-    if the stages before had not been. Only what these globs name, in the network's state, stays: what a search has
-    found. None: it goes on.
+    if there were no earlier stages. Only the tensors of the network's state that these globs name stay: what a search
+    has found. None: it goes on.
     """
 
     name: str
@@ -56,21 +56,21 @@ class Method:
     each epoch, in it `before_batch`, `penalty` and `guidance` in each step; `after_training` at the end. Modules of
     methods import torch inside hooks only.
 
-    A method keeps nothing of a training: what it learns is in the network's parameters and buffers, so that
-    checkpoints hold it.
+    A method stores nothing of a training in itself. What it learns is in the network's parameters and buffers, so that
+    checkpoints contain it.
     """
 
     learns_widths: ClassVar[bool] = False
-    """Whether widths are a result of training or of data: a configuration alone does not say them."""
+    """Whether training or data determine widths, so that the configuration alone does not."""
 
     def __init__(self, config: MethodConfig, layers: int = 1) -> None:
         """`config`: of the class that is registered with the method. `layers`: message-passing layers."""
         self.config, self.layers = config, layers
 
     def quantizer(self, point: Point, spec: QuantSpec) -> Quantizer | None:
-        """What stands at a quantisation point, or None: the point stays in FP32.
+        """The quantiser of a quantisation point, or None: the point stays in FP32.
 
-        `spec`: which grid the plan and `quant.*` ask for. Points that the plan leaves in FP32 are not asked for.
+        `spec`: the grid that the plan and `quant.*` give. Not called for points that the plan leaves in FP32.
         """
         from dqrun.quant import Quantizer
 
@@ -81,7 +81,7 @@ class Method:
         return Quantizer(*parts, protects=self.protects(point), name=point.name)
 
     def one_bit(self, point: Point, spec: QuantSpec) -> Quantizer | None:
-        """What stands at a point of 1 bit: the sign, times mean|x| of each row or of what shares a weight's scale."""
+        """The quantiser of a point of 1 bit: the sign times mean|x|, over each row or over the weights of one scale."""
         from dqrun.quant.estimators import Clipped, SignEstimator
         from dqrun.quant.one_bit import one_bit_quantizer
 
@@ -95,8 +95,8 @@ class Method:
         """Changes the quantisers of a network when all are in place."""
 
     def scales(self, point: Point, spec: QuantSpec) -> ScaleProvider:
-        """Where the scales of a point come from: its rows themselves where `quant.activation_granularity` says so, else
-        the range that `observer` or `weight_observer` sees."""
+        """The provider of a point's scales: ranges of its rows if `quant.activation_granularity` says so, else the
+        range that `observer` or `weight_observer` observes."""
         from dqrun.quant import RangeObserver, RowRange
 
         if spec.granularity.per_row:
@@ -125,8 +125,8 @@ class Method:
     def parameter_groups(self, model: nn.Module, train: TrainConfig) -> list[dict[str, Any]]:
         """The groups of parameters that the optimiser gets, with their options.
 
-        Weight decay draws parameters to zero. That is wrong for those of quantisers, such as the logarithm of a scale,
-        which would go to 1.
+        Parameters of quantisers have no weight decay: it would move, for example, the logarithm of a scale to 0, and
+        the scale to 1.
         """
         from dqrun.quant.plan import split_parameters
 
@@ -135,13 +135,13 @@ class Method:
         return [{"params": own}, *quantizers]
 
     def before_training(self, model: nn.Module) -> None:
-        """Sees the network before its first step, also where a training goes on from a checkpoint that is read next."""
+        """Called with the network before its first step, and before a checkpoint is read when a training continues."""
 
     def before_epoch(self, model: nn.Module, epoch: int, stage: Stage) -> None:
         """Prepares an epoch, counted from 1, in the first of its stage and in all others.
 
-        A training that goes on from a checkpoint calls it for the epochs that are left: what it does must follow from
-        its arguments and the network's parameters and buffers.
+        A training that continues from a checkpoint calls it for the remaining epochs only. Its effect must therefore
+        depend on its arguments and on the network's parameters and buffers alone.
         """
 
     def before_batch(self, batch: Batch, streams: Streams) -> Batch:
@@ -149,22 +149,22 @@ class Method:
         return batch
 
     def penalty(self, model: nn.Module) -> Tensor | None:
-        """What is added to the loss of a step, 0-d, or None: nothing."""
+        """A term of the loss of a step, 0-d, or None for no term."""
         return None
 
     def guidance(self, batch: Batch, logits: Tensor) -> Tensor | None:
-        """What is added to the loss of a step because of what it gave, 0-d, or None: nothing.
+        """A term of the loss of a step that depends on its logits, 0-d, or None for no term.
 
         `batch`: as the step got it; `logits`: float32, a row for each of its nodes or graphs, with their gradient.
         """
         return None
 
     def calibration_data(self, model: nn.Module, problem: Problem) -> Iterable[Batch]:
-        """What passes through the network in a stage that calibrates."""
+        """The batches that pass through the network in a stage that calibrates."""
         return problem.ordered()
 
     def after_training(self, model: nn.Module, problem: Problem) -> None:
-        """Ends a training: `model` is in the state that validation chose."""
+        """Called after a training, with `model` in the state that validation chose."""
 
 
 def make_method(config: RunConfig, layers: int | None = None) -> Method:

@@ -1,4 +1,4 @@
-"""Layers and networks, each written once. They declare sites and know nothing of methods or data.
+"""Layers and networks, each written once. They declare sites and do not depend on methods or data.
 
 A layer is one file and one name in `dqrun.register`: its equation, its sites, how it is built, its operations (`lower`:
 for integer programs and costs) and its layer of PyG.

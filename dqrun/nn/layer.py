@@ -82,12 +82,12 @@ class Layer(nn.Module):
 
     @property
     def aggregate_site(self) -> Site:
-        """The site of what has been summed over edges, before anything else is done to it."""
+        """The site of the sum over edges, before any further operation."""
         return self.sites.aggregate
 
     @property
     def aggregate_channels(self) -> int:
-        """Numbers in a row of what has been summed."""
+        """Number of elements in a row of the sum."""
         return self.out_channels
 
     def watch_aggregate(self, keep: Callable[[Tensor], Any]) -> RemovableHandle:

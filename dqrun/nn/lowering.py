@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from dqrun.nn.linear import BatchNorm
 
 LOGITS = "logits"
-"""The name of what leaves a network."""
+"""The name of the output of a network."""
 
 Rows = Literal["node", "edge", "graph"]
 """What a value has a row for."""

@@ -79,7 +79,7 @@ class GNN(nn.Module):
         self.activation, self.residual, self.readout = activation, residual, readout
         self.head = head
         self.degree_readers: list[DegreeRange] = []
-        """Quantisers that are told the in-degrees of each graph."""
+        """Quantisers that need the in-degrees of each graph."""
         signs = nonnegative_states or [False] * (self.num_hidden + 1)
         self.states = nn.ModuleList(
             Site(nonnegative=sign, fp32_by_default=True, scalars=scalar_features and i == 0)
@@ -135,7 +135,7 @@ class GNN(nn.Module):
         return self._state(i + 1, self._hidden(i, x, graph.layer(i)), graph)
 
     def classify(self, states: Rows, graph: Graph) -> Tensor:
-        """Logits of what `embed` gives: by the last layer in node tasks, by the head (if there is one) in others."""
+        """Logits from the result of `embed`: by the last layer in node tasks, else by the head (if there is one)."""
         if self.readout is None:
             self._tell_degrees(graph)
             logits: Tensor = self.layers[-1](states, graph.layer(self.num_hidden))

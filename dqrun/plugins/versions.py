@@ -1,4 +1,4 @@
-"""The versions of the plug-ins that a run uses: a part of what tells its results apart."""
+"""The versions of the plug-ins that a run uses: they are a part of the identity of its results."""
 
 from __future__ import annotations
 

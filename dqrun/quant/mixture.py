@@ -20,7 +20,7 @@ SEARCHED = -1
 
 
 class Mixture(Quantizer):
-    """While a search goes on, gives sum_k p_k Q_k(x) of its candidates Q_k, p = softmax(preference).
+    """During a search, gives sum_k p_k Q_k(x) of its candidates Q_k, p = softmax(preference).
 
     With `temperature` the weights of a training step are p = softmax((preference + g) / temperature), g of the Gumbel
     distribution (Jang et al., ICLR 2017), drawn by `generator` (of the CPU); evaluation takes the preferred candidate.
@@ -52,7 +52,7 @@ class Mixture(Quantizer):
 
     @property
     def searched(self) -> bool:
-        """Whether the search goes on; reads the device once after a state was loaded."""
+        """Whether the search continues; reads the device once after a state was loaded."""
         if self._choice is None:
             self._choice = int(self.chosen)
         return self._choice == SEARCHED

@@ -131,7 +131,7 @@ class Quantizer(nn.Module):
         return cast("Quantizable[T]", replace(values, x=self.centring(values.x)))
 
     def _flipped(self, x: Tensor, flip: Flip) -> Tensor:
-        """`flipped` of what has entered."""
+        """`flipped`, applied to the input."""
         return self.rounding.flipped(x, self.scales(Values(x)), flip)
 
     def _rounded(self, tensor: Quantizable[T]) -> T:

@@ -58,7 +58,7 @@ class Site(nn.Module):
 
     @property
     def idle(self) -> bool:
-        """Whether the tensor passes unchanged now: without a quantiser, or with one that is told to do nothing.
+        """Whether the tensor passes unchanged now: without a quantiser, or with one that is switched off.
 
         A layer that has a faster way for exact tensors must ask this, so that training before post-training
         quantisation gives the bits of FP32 training.

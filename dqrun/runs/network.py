@@ -111,7 +111,7 @@ class TrainedNetwork(nn.Module):
             return self.network.embed(sparse_if_few(x) if sparse else x, graph)
 
     def classify(self, states: Rows, graph: Graph) -> Tensor:
-        """Logits of what `embed` gives."""
+        """Logits from the result of `embed`."""
         with kernels.use(self.config.kernels):
             return self.network.classify(states, graph)
 

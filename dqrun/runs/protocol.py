@@ -95,7 +95,7 @@ def warm_start_of(config: RunConfig) -> RunConfig | None:
 
 
 def cell_hash(config: RunConfig, fingerprint: str = "") -> str:
-    """Hash of what determines a run's results apart from seed and fold: trials that share it make one mean.
+    """Hash of all that determines results, without seed and fold: trials with the same hash make one mean.
 
     `fingerprint`: of the contents of a user's own dataset.
     """

@@ -36,7 +36,7 @@ class Tool(Protocol):
 
 
 class Tracker:
-    """Passes a trial's epochs and row to a tool (None: to nobody)."""
+    """Passes a trial's epochs and row to a tool (None: to no tool)."""
 
     def __init__(self, open_tool: Callable[[], Tool] | None, warn: Callable[[str], None]) -> None:
         self._warn = warn

@@ -85,7 +85,7 @@ def _require_metric(name: str) -> None:
 
 
 def _called(name: str, call: Any) -> Any:
-    """What a plug-in's code gives; whatever it raises is told in one line."""
+    """The result of a plug-in's code; any exception becomes an error of one line."""
     try:
         return call()
     except DqrunError as error:

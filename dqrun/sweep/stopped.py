@@ -1,4 +1,4 @@
-"""What is said of trials that an interruption stopped: the last epoch, and where training goes on."""
+"""The message about interrupted trials: the last epoch, and where training will continue."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Training checkpoints: an interrupted trial goes on where it stopped and gives the bits it would have given.
+"""Training checkpoints: an interrupted trial continues with the bits of an uninterrupted one.
 
 The state at the end of a training is such a checkpoint too. Where `train.keep_state` keeps it in the run's folder, a
 trial of more epochs goes on from there where only the last stage of its course is longer. No schedule and no draw
@@ -37,7 +37,7 @@ PARTS = {
 
 @dataclass(frozen=True)
 class Identity:
-    """What must agree between the training that wrote a checkpoint and the one that goes on from it."""
+    """What must be equal in the training that wrote a checkpoint and in the training that continues from it."""
 
     config_hash: str
     dqrun_version: str

@@ -26,7 +26,7 @@ def recorded_metrics(task: Task, rows: Collected, decided: float) -> dict[str, f
 
 
 def baseline(task: Task, train_y: Tensor, test_y: Tensor, width: int) -> float | None:
-    """The metric that decides, reached on targets by a prediction which looks at no input.
+    """The deciding metric of the best constant prediction, evaluated on targets.
 
     It is the commonest class, the share of each label, the median (`mae`) or the mean of the training targets. None
     where the metric is not defined for it. `train_y`, `test_y`: targets as in `Batch.y`; `width`: number of logits.

@@ -68,7 +68,7 @@ def fit(model: nn.Module, method: Method, problem: Problem, course: Course, stre
 
 
 def begin_epoch(training: Training, problem: Problem, number: int, first: int) -> None:
-    """Brings network and optimiser to where the epoch's stage wants them. `first`: epoch of this process."""
+    """Sets network and optimiser as the epoch's stage requires. `first`: the first epoch of this process."""
     course, model = training.course, training.model
     stage = course.stage(number)
     if course.calibrates_before(number):

@@ -92,7 +92,7 @@ class Watcher:
 
 @dataclass(frozen=True)
 class Reporting(Watcher):
-    """A watcher, and a function that hears of each epoch."""
+    """A watcher, and a function that is called after each epoch."""
 
     listener: Callable[[Epoch], None]
     watcher: Watcher

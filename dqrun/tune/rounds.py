@@ -23,7 +23,7 @@ from dqrun.sweep.locks import LockFault, LockFile, read_owner
 
 FORMAT = "dqrun-round-1"
 POLL = 0.2
-"""Seconds between two looks at the lock of another process that asks."""
+"""Seconds between two checks of a lock that another process holds."""
 _NAME = re.compile(r"round-(\d{4,})-([1-9]\d*)\.json", re.ASCII)
 
 Settings = dict[str, float]

@@ -38,7 +38,7 @@ class Tried:
 
 
 class Search:
-    """A study over one configuration. Equal configuration, space and protocol: the same study, which goes on."""
+    """A study over one configuration. Equal configuration, space and protocol make the same study, which continues."""
 
     def __init__(
         self, job: Job, space: Sequence[Dimension], budget: int, folder: Path, bits_weight: float = 0.0
@@ -107,7 +107,7 @@ class Search:
         return new
 
     def _range(self, dimension: Dimension) -> Any:
-        """A dimension as Optuna wants it."""
+        """A dimension as a distribution of Optuna."""
         known = self._optuna.distributions
         if dimension.whole:
             return known.IntDistribution(int(dimension.low), int(dimension.high))

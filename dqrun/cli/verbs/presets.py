@@ -14,7 +14,7 @@ from dqrun.composition.groups import config_folder, list_groups
 from dqrun.errors import ConfigError
 
 NAMED = ("dataset", "model", "method", "plan")
-"""Groups whose options are told by the field `name`."""
+"""Groups whose options are identified by the field `name`."""
 
 WHICH_DATA = ("name", "path", "task")
 """Fields of a dataset that say which one it is, where one option stands for many."""

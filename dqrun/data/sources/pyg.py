@@ -188,7 +188,7 @@ class _Source:
         return self._guarded(made, **given, **self.config.args, **split)
 
     def _guarded(self, call: Any, *args: Any, **kwargs: Any) -> Any:
-        """Calls code of the class; whatever it raises is told in one line."""
+        """Calls code of the class; any exception becomes an error of one line."""
         try:
             with quiet(), _tensors_only(), _seeded(self.config.transform_seed):
                 return call(*args, **kwargs)

@@ -12,7 +12,7 @@ from dqrun.kernels.integer import CodeGrid
 MOST_DEGREE = 1024
 """Degrees up to which the table of d^-1/2 goes, where no other number is asked for: 4 bytes each."""
 MOST = 2**24
-"""Nodes and edges: beyond, neither static memory nor int32 positions are what one wants."""
+"""The most nodes and edges: larger graphs need too much static memory, and positions beyond int32."""
 
 
 @dataclass(frozen=True)
