@@ -1,8 +1,8 @@
 """Crafted data files: `python benchmarks/attacks/data.py [--count N] [--seed S]`.
 
-Small datasets of every source and format (raw files of Planetoid, TU, ZINC and superpixels, caches, folders with CSV or
-NPZ, tensors for `dqrun predict`) are damaged: text by odd values, lines and line ends, binary files by bits, cuts and
-insertions, archives by absurd headers and bombs, pickles by calls of functions.
+Small datasets of every source and format (raw files of Planetoid, TU, ZINC, superpixels and OGB, caches, folders with
+CSV or NPZ, tensors for `dqrun predict`) are damaged: text by odd values, lines and line ends, in gzip as well, binary
+files by bits, cuts and insertions, archives by absurd headers and bombs, pickles by calls of functions.
 
 A failure is: a planted call that ran, a signal, a hang, memory beyond the bound, an error that is no single printable
 line of dqrun's own, and data that were taken although a second, slow reader (`data_reference.py`) reads something else.
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import base64
 import builtins
+import gzip
 import io
 import json
 import logging
@@ -51,6 +52,11 @@ SOURCES: dict[str, tuple[dict[str, Any], Callable[[Files], reference.Facts]]] = 
     "graph_tables": ({"name": "mine", "source": "folder", "task": GRAPHS}, reference.tables),
     "node_tables": ({"name": "mine", "source": "folder", "task": NODES}, reference.tables),
     "archive": ({"name": "mine", "source": "folder", "task": GRAPHS}, reference.archive),
+    "weighted_archive": ({"name": "mine", "source": "folder", "task": GRAPHS}, reference.archive),
+    "ogb_molecules": ({"name": "ogbg-molclintox", "source": "ogb", "task": "graph_multilabel"}, reference.ogb_text),
+    "ogb_numbers": ({"name": "ogbg-molesol", "source": "ogb", "task": "graph_regression"}, reference.ogb_text),
+    "ogb_nodes": ({"name": "ogbn-arxiv", "source": "ogb", "task": NODES}, reference.ogb_text),
+    "ogb_arrays": ({"name": "ogbn-papers100M", "source": "ogb", "task": NODES}, reference.ogb_arrays),
 }
 WORDS = (
     "nan", "inf", "1e39", "-1e400", "True", "1_0", "\x00", "é", "\u0661", "9" * 30, "", "-1", "0x1F", "1.0", "1e3",
@@ -71,7 +77,7 @@ def cases() -> list[tuple[str, Files]]:
     found = [(kind, getattr(samples, kind)()) for kind in SOURCES]
     found += [("archive", samples.archive(compressed=True))]
     found += [("tensors", files) for files in samples.tensors()]
-    for kind in ("tu", "planetoid"):
+    for kind in ("tu", "planetoid", "ogb_molecules", "ogb_nodes"):
         with tempfile.TemporaryDirectory() as folder:
             files = dict(found)[kind]
             write(Path(folder), files)
@@ -89,10 +95,18 @@ def crafted(count: int, seed: int) -> Iterator[bytes]:
         names = [name for name in files if "cache" not in kind or name.endswith(".safetensors")]
         name = random_.choice(names)
         content = files[name]
-        text = name.endswith((".txt", ".csv", ".index"))
-        changed = damage_text(content, random_) if text else damage_binary(name, content, random_)
+        changed = damaged(name, content, random_)
         packed = {path: base64.b64encode(data).decode() for path, data in (files | {name: changed}).items()}
         yield json.dumps({"kind": kind, "changed": name, "whole": number % len(cases()), "files": packed}).encode()
+
+
+def damaged(name: str, content: bytes, random_: random.Random) -> bytes:
+    """The content of a file, damaged as its format allows."""
+    if name.endswith((".txt", ".csv", ".index")):
+        return damage_text(content, random_)
+    if name.endswith(".gz") and random_.random() < 0.8:
+        return gzip.compress(damage_text(gzip.decompress(content), random_), mtime=0)
+    return damage_binary(name, content, random_)
 
 
 def damage_text(content: bytes, random_: random.Random) -> bytes:
@@ -140,7 +154,9 @@ def damage_binary(name: str, content: bytes, random_: random.Random) -> bytes:
         lambda: samples.saved(random_.choice((Planted(), [[{"x": Planted()}] * 2] * 3)), random_.random() < 0.5),
     ]
     if name.endswith(".npz"):
-        ways += [lambda: absurd_archive(random_)] * 6
+        ways += [lambda: absurd_archive(content, random_)] * 6
+    if name.endswith(".gz"):
+        ways += [lambda: content + content, lambda: content + b"more", gzip_bomb]
     if name.endswith(("pickle", "x", "y", "graph")):
         ways += [lambda: hostile_pickle(random_)] * 4
     if content[:2] == b"PK":
@@ -148,10 +164,20 @@ def damage_binary(name: str, content: bytes, random_: random.Random) -> bytes:
     return random_.choice(ways)()
 
 
-def absurd_archive(random_: random.Random) -> bytes:
-    """An archive whose arrays are not what their headers say, or are objects."""
-    arrays = samples.arrays()
+@cache
+def gzip_bomb() -> bytes:
+    """A megabyte that becomes more than a gigabyte."""
+    part = gzip.compress(bytes(2**26), mtime=0)
+    return part * 17
+
+
+def absurd_archive(content: bytes, random_: random.Random) -> bytes:
+    """An archive whose arrays are not what their headers say, of other types or shapes, or objects."""
+    with np.load(io.BytesIO(content)) as file:
+        arrays = dict(file)
     name = random_.choice(list(arrays))
+    if random_.random() < 0.4:
+        return samples.archived(arrays | {name: odd_array(arrays[name], random_)})
     kind = random_.choice(("<i8", "<f8", "|O", "<U3", "<c16", ">i8", "<f2", "|b1", "<i4", "|V8"))
     shape = random_.choice(((2**40,), (2, 2**35), (-1,), (0,), (0, 2**62), (2, 5), (5, 2), (), (5,), (2**31, 2**31)))
     header = f"{{'descr': '{kind}', 'fortran_order': {random_.random() < 0.5}, 'shape': {shape}, }}"
@@ -166,6 +192,23 @@ def absurd_archive(random_: random.Random) -> bytes:
         if random_.random() < 0.1:
             archive.writestr("train.npy", bytes(2**31 - 2))
     return stream.getvalue()
+
+
+def odd_array(array: np.ndarray, random_: random.Random) -> np.ndarray:
+    """The array with another type, shape, length or value."""
+    if not array.size:
+        return np.zeros((3, 0), array.dtype)
+    flat = array.astype(random_.choice((array.dtype, np.float64, np.int64))).reshape(-1).copy()
+    if flat.dtype.kind == "f":
+        flat[random_.randrange(flat.size)] = random_.choice((np.nan, np.inf, -np.inf, 1e39, -1.0, 0.5, 2.0**40, -0.0))
+    else:
+        flat[random_.randrange(flat.size)] = random_.choice((-1, 2**31, 2**62, -(2**63), 0, 100_000))
+    changed = flat.reshape(array.shape)
+    return random_.choice(
+        (changed, changed, changed, array[..., None], array.reshape(-1), array[:0], array[:-1], array[None],
+         array.astype(np.int8), array.astype(np.float16), array.astype(bool), np.array(array.flat[0]),
+         np.concatenate([array, array]), array.astype(">f8"), np.asfortranarray(array), array.T.copy())
+    )  # fmt: skip
 
 
 def hostile_pickle(random_: random.Random) -> bytes:
@@ -217,15 +260,22 @@ def load_source(kind: str, root: Path) -> GraphDataset:
 def said(dataset: GraphDataset) -> reference.Facts:
     """A dataset in the form of the reference."""
     packed = dataset.packed
-    ptr, edge_ptr = packed.node_ptr.tolist(), packed.edge_ptr.tolist()
-    pairs = list(zip(packed.edges.col.tolist(), packed.edges.row.tolist(), strict=True))
+    kept = packed.edges
+    carried = [part.view(len(part), -1).T for part in (kept.edge_weight, kept.edge_attr) if part is not None]
+    columns = [kept.col.tolist(), kept.row.tolist(), *(column for part in carried for column in part.tolist())]
+    edges = list(zip(*columns, strict=True))
     x = dataset.x if dataset.x is not None else dataset.category
-    return {
+    found = {
         "sizes": packed.node_ptr.diff().tolist(),
-        "edges": [sorted(pairs[start:stop]) for start, stop in pairwise(edge_ptr)],
-        "y": dataset.y.tolist() if len(ptr) else [],
+        "edges": [sorted(edges[start:stop]) for start, stop in pairwise(packed.edge_ptr.tolist())],
+        "y": [None if value != value else value for value in dataset.y.flatten().tolist()],
         "x": None if x is None else x.float().view(dataset.num_nodes, -1).tolist(),
     }
+    if dataset.official is not None:
+        found["parts"] = [
+            part.tolist() for part in (dataset.official.train, dataset.official.val, dataset.official.test)
+        ]
+    return found
 
 
 def judge(path: Path) -> str:
@@ -253,7 +303,7 @@ def judge(path: Path) -> str:
     except Exception:  # another part of the file is damaged, which dqrun has no use for
         expected = slowly(*cases()[case["whole"]])
     found = said(dataset)
-    differ = [name for name in found if found[name] != expected[name]]
+    differ = [name for name in expected if found[name] != expected[name]]
     return "ran" if not differ else f"different: {case['changed']} was taken with other {', '.join(differ)}"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import pickle
 from collections.abc import Sequence
@@ -16,22 +17,26 @@ from torch_geometric.data import Batch, Data
 from torch_geometric.data.data import DataEdgeAttr, DataTensorAttr
 from torch_geometric.data.storage import GlobalStorage
 
-Facts = dict[str, Any]  # sizes, edges of each graph (sorted pairs), y, x (float32 as Python numbers) or None
+Facts = dict[str, Any]
+"""sizes, edges of each graph (sorted tuples: the two ends, then what the edge carries), y (None: not known), x (float32
+as Python numbers) or None, and, of OGB, the parts of the split.
+"""
 
 
-def facts(node_graph: Sequence[int], edges: Sequence[tuple[int, int]], y: Sequence[Any], x: Any) -> Facts:
-    """`node_graph`: graph of each node; `edges`: between nodes, as numbered there."""
+def facts(node_graph: Sequence[int], edges: Sequence[tuple[Any, ...]], y: Sequence[Any], x: Any) -> Facts:
+    """`node_graph`: graph of each node; `edges`: between nodes, as numbered there, and what they carry."""
     graphs = max(node_graph) + 1
     order = sorted(range(len(node_graph)), key=lambda node: (node_graph[node], node))
     first = {graph: order.index(next(n for n in order if node_graph[n] == graph)) for graph in set(node_graph)}
     local = {node: place - first[node_graph[node]] for place, node in enumerate(order)}
-    found: list[list[tuple[int, int]]] = [[] for _ in range(graphs)]
-    for source, target in edges:
-        found[node_graph[source]].append((local[source], local[target]))
+    found: list[list[tuple[Any, ...]]] = [[] for _ in range(graphs)]
+    for source, target, *carried in edges:
+        numbers = (float(np.float32(value)) for value in carried)
+        found[node_graph[source]].append((local[source], local[target], *numbers))
     return {
         "sizes": [sum(graph == each for each in node_graph) for graph in range(graphs)],
         "edges": [sorted(each) for each in found],
-        "y": [float(np.float32(value)) for value in y],
+        "y": [None if value is None else float(np.float32(value)) for value in y],
         "x": None if x is None else [[float(np.float32(value)) for value in x[node]] for node in order],
     }
 
@@ -44,19 +49,33 @@ def numbers(content: bytes, kind: type) -> list[list[Any]]:
 def tu(files: dict[str, bytes]) -> Facts:
     part = {path.split("TOY_")[-1].removesuffix(".txt"): content for path, content in files.items()}
     node_graph = [row[0] - 1 for row in numbers(part["graph_indicator"], int)]
-    edges = {(a - 1, b - 1) for a, b in numbers(part["A"], int) if a != b}
+    carried = features(part, "edge", len(numbers(part["A"], int)))
+    edges: dict[tuple[int, int], list[float]] = {}
+    for (a, b), row in zip(numbers(part["A"], int), carried, strict=True):
+        if a != b:
+            before = edges.get((a - 1, b - 1), [0.0] * len(row))
+            edges[a - 1, b - 1] = [
+                float(np.float32(old) + np.float32(new)) for old, new in zip(before, row, strict=True)
+            ]
     raw = [row[0] for row in numbers(part["graph_labels"], int)]
-    rows: list[list[float]] = [[] for _ in node_graph]
-    if "node_attributes" in part:
-        rows = [row + values for row, values in zip(rows, numbers(part["node_attributes"], float), strict=True)]
-    if "node_labels" in part:
-        columns = zip(*numbers(part["node_labels"], int), strict=True)
+    rows = features(part, "node", len(node_graph))
+    found = [(*ends, *row) for ends, row in sorted(edges.items())]
+    return facts(node_graph, found, [sorted(set(raw)).index(label) for label in raw], rows if rows[0] else None)
+
+
+def features(part: dict[str, bytes], what: str, count: int) -> list[list[float]]:
+    """Attributes, then labels as zeros and ones, of nodes or edges; a row for each."""
+    rows: list[list[float]] = [[] for _ in range(count)]
+    if f"{what}_attributes" in part:
+        rows = [row + values for row, values in zip(rows, numbers(part[f"{what}_attributes"], float), strict=True)]
+    if f"{what}_labels" in part:
+        columns = zip(*numbers(part[f"{what}_labels"], int), strict=True)
         for column in columns:
             low, high = min(column), max(column)
             rows = [
                 row + [float(v == label) for v in range(low, high + 1)] for row, label in zip(rows, column, strict=True)
             ]
-    return facts(node_graph, sorted(edges), [sorted(set(raw)).index(label) for label in raw], rows if rows[0] else None)
+    return rows
 
 
 class Honest(pickle.Unpickler):
@@ -87,7 +106,7 @@ def joined(graphs: Sequence[tuple[int, Any, float, Any]]) -> Facts:
     """Graphs as (nodes, edges, y, x rows)."""
     node_graph, edges, x = [], [], []
     for number, (nodes, pairs, _, rows) in enumerate(graphs):
-        edges += [(a + len(node_graph), b + len(node_graph)) for a, b in pairs]
+        edges += [(a + len(node_graph), b + len(node_graph), *carried) for a, b, *carried in pairs]
         node_graph += [number] * nodes
         x += rows
     return facts(node_graph, edges, [y for _, _, y, _ in graphs], x)
@@ -99,7 +118,7 @@ def zinc(files: dict[str, bytes]) -> Facts:
         molecules = Honest(io.BytesIO(files[f"ZINC/raw/{part}.pickle"])).load()
         for number in numbers(files[f"ZINC/raw/{part}.index"], int)[0]:
             each = molecules[number]
-            pairs = each["bond_type"].nonzero().tolist()
+            pairs = [(a, b, int(each["bond_type"][a, b])) for a, b in each["bond_type"].nonzero().tolist()]
             types = [[float(kind)] for kind in each["atom_type"].tolist()]
             graphs.append((len(types), pairs, float(each["logP_SA_cycle_normalized"]), types))
     return joined(graphs)
@@ -138,7 +157,10 @@ def tables(files: dict[str, bytes]) -> Facts:
     x = [
         [float(word) for name, word in row.items() if name not in ("graph", "node", "label", "split")] for row in nodes
     ]
-    pairs = [(source, target) for source, target in ends]
+    carried = [[row["weight"]] if "weight" in row else [] for row in edges]
+    for row, words in zip(edges, carried, strict=True):
+        words += [word for name, word in row.items() if name not in ("graph", "source", "target", "weight")]
+    pairs = [(*pair, *map(float, words)) for pair, words in zip(ends, carried, strict=True)]
     return facts([graph for graph, _ in key], pairs, [whole(row["label"]) for row in labelled], x if x[0] else None)
 
 
@@ -146,9 +168,74 @@ def archive(files: dict[str, bytes]) -> Facts:
     with np.load(io.BytesIO(files["mine/data.npz"]), allow_pickle=False) as found:
         content = dict(found)
     x = content["x"].tolist() if "x" in content else None
-    return facts(
-        content["batch"].tolist(), list(zip(*content["edge_index"].tolist(), strict=True)), content["y"].tolist(), x
-    )
+    edges = content["edge_index"].tolist()
+    for name in ("edge_weight", "edge_attr"):
+        if name in content:
+            edges += content[name].reshape(len(edges[0]), -1).T.tolist()
+    return facts(content["batch"].tolist(), list(zip(*edges, strict=True)), content["y"].tolist(), x)
+
+
+def cells(content: bytes) -> list[list[str]]:
+    """The words of each line of a text in gzip."""
+    text = gzip.decompress(content).decode("utf-8-sig").replace("\r\n", "\n").rstrip(" \t")
+    lines = text.removesuffix("\n").split("\n")
+    return [[word.strip(" \t") for word in line.split(",")] for line in lines]
+
+
+def ogb_text(files: dict[str, bytes]) -> Facts:
+    """Text of OGB: molecules (one direction of each edge, labels with gaps or numbers) and one graph of classes."""
+    part = {path.split("/")[-1].removesuffix(".csv.gz"): content for path, content in files.items()}
+    number = {name: [int(row[0]) for row in solid(part[name])] for name in ("num-node-list", "num-edge-list")}
+    of_nodes, x = "node-label" in part, [[float(word) for word in row] for row in solid(part["node-feat"])]
+    ends = [[int(word) for word in row] for row in solid(part["edge"])]
+    carried = [[int(word) for word in row] for row in solid(part["edge-feat"])] if "edge-feat" in part else None
+    labels = cells(part["node-label"] if of_nodes else part["graph-label"])
+    if not of_nodes and len(labels[0]) == 1:
+        labels = solid(part["graph-label"])
+    y = [None if word in ("", "nan") else float(word) for row in labels for word in row]
+    pairs = [(*pair, *(carried[place] if carried else ())) for place, pair in enumerate(ends)]
+    assert carried is None or len(carried) == len(ends)
+    split = [[int(row[0]) for row in solid(part[name])] for name in ("train", "valid", "test")]
+    return of_runs(number["num-node-list"], number["num-edge-list"], pairs, y, x, not of_nodes) | {"parts": split}
+
+
+def solid(content: bytes) -> list[list[str]]:
+    """The words of each line of a text in gzip that ends with its last line that is not empty."""
+    return [[word.strip(" \t") for word in line.split(",")] for line in _stripped(content).split("\n")]
+
+
+def _stripped(content: bytes) -> str:
+    return gzip.decompress(content).decode("utf-8-sig").replace("\r\n", "\n").rstrip("\n \t")
+
+
+def of_runs(nodes: list[int], edges: list[int], pairs: list[Any], y: list[Any], x: Any, both: bool) -> Facts:
+    """Graphs one after the other, their edges counted from the first node of each; `both`: edges of both directions."""
+    assert sum(nodes) == len(x) and sum(edges) == len(pairs) and min(nodes) >= 0 and min(edges) >= 0
+    node_graph = [graph for graph, size in enumerate(nodes) for _ in range(size)]
+    edge_graph = [graph for graph, size in enumerate(edges) for _ in range(size)]
+    found = []
+    for graph, (source, target, *carried) in zip(edge_graph, pairs, strict=True):
+        first = sum(nodes[:graph])
+        assert 0 <= source < nodes[graph] and 0 <= target < nodes[graph]
+        found.append((first + source, first + target, *carried))
+        if both:
+            found.append((first + target, first + source, *carried))
+    return facts(node_graph, found, y, x)
+
+
+def ogb_arrays(files: dict[str, bytes]) -> Facts:
+    """NPZ of OGB: one graph; a class that is not known counts as 0."""
+    part = {path.split("/")[-1]: content for path, content in files.items()}
+    with np.load(io.BytesIO(part["data.npz"]), allow_pickle=False) as data:
+        edges = list(zip(*data["edge_index"].tolist(), strict=True))
+        sizes = [[int(v) for v in data[f"num_{what}_list"].reshape(-1)] for what in ("nodes", "edges")]
+        x = data["node_feat"].astype(np.float64).tolist()
+    with np.load(io.BytesIO(part["node-label.npz"]), allow_pickle=False) as file:
+        label = file["node_label"].reshape(-1).tolist()
+    split = [[int(row[0]) for row in solid(part[f"{name}.csv.gz"])] for name in ("train", "valid", "test")]
+    assert all(label[node] == label[node] for each in split for node in each)
+    y = [0 if value != value else value for value in label]
+    return of_runs(*sizes, edges, y, x, both=False) | {"parts": split}
 
 
 def tensors(files: dict[str, bytes]) -> Facts:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import pickle
 from collections import defaultdict
@@ -16,7 +17,7 @@ Files = dict[str, bytes]
 
 
 def tu() -> Files:
-    """TOY: paths of 3..8 nodes with attributes and labels."""
+    """TOY: paths of 3..8 nodes with attributes and labels, of edges too."""
     edges, owner, labels, attributes, first = "", "", "", "", 1
     for graph in range(6):
         size = 3 + graph
@@ -27,7 +28,10 @@ def tu() -> Files:
         first += size
     targets = "".join(f"{1 if graph % 2 else -1}\n" for graph in range(6))
     parts = {"A": edges, "graph_indicator": owner, "graph_labels": targets, "node_labels": labels}
-    parts["node_attributes"] = attributes
+    parts |= {"node_attributes": attributes, "edge_attributes": "", "edge_labels": ""}
+    for number, _ in enumerate(edges.splitlines()):
+        parts["edge_attributes"] += f"{number / 3:.3f}\n"
+        parts["edge_labels"] += f"{1 + number % 3}\n"
     return {f"TOY/raw/TOY_{part}.txt": text.encode() for part, text in parts.items()}
 
 
@@ -67,6 +71,75 @@ def zinc() -> Files:
     return files
 
 
+def zipped(name: str, texts: dict[str, str]) -> Files:
+    """The files of a set of OGB that has its arrays as text."""
+    return {f"ogb/{name}/{path}.csv.gz": gzip.compress(text.encode(), mtime=0) for path, text in texts.items()}
+
+
+def parts(split: str, train: str, valid: str, test: str) -> dict[str, str]:
+    """The files of a split of OGB, without their suffix."""
+    return {f"split/{split}/{name}": ids for name, ids in (("train", train), ("valid", valid), ("test", test))}
+
+
+def ogb_molecules() -> Files:
+    """Chains of 2..4 atoms, one direction of each bond, in the format of ogbg-molclintox; one label is not known."""
+    sizes = (2, 3, 4, 3, 2, 4)
+    nodes = [(graph, atom) for graph, size in enumerate(sizes) for atom in range(size)]
+    bonds = [(graph, atom) for graph, atom in nodes if atom + 1 < sizes[graph]]
+    texts = {
+        "raw/num-node-list": "".join(f"{size}\n" for size in sizes),
+        "raw/num-edge-list": "".join(f"{size - 1}\n" for size in sizes),
+        "raw/node-feat": "".join(f"{5 + atom},{graph},0\n" for graph, atom in nodes),
+        "raw/edge": "".join(f"{atom},{atom + 1}\n" for _, atom in bonds),
+        "raw/edge-feat": "".join(f"{atom % 2},{graph % 3}\n" for graph, atom in bonds),
+        "raw/graph-label": "1,0\n0,1\n,1\n1,1\n0,0\n1,0\n",
+    }
+    return zipped("ogbg_molclintox", texts | parts("scaffold", "0\n2\n5\n", "1\n", "4\n3\n"))
+
+
+def ogb_numbers() -> Files:
+    """Single atoms and pairs of them, in the format of ogbg-molesol."""
+    texts = {
+        "raw/num-node-list": "1\n2\n1\n2\n",
+        "raw/num-edge-list": "0\n1\n0\n1\n",
+        "raw/node-feat": "".join(f"{atom},{atom // 2}\n" for atom in range(6)),
+        "raw/edge": "0,1\n1,0\n",
+        "raw/edge-feat": "3\n1\n",
+        "raw/graph-label": "-0.77\n-3.3\n2.0e-1\n-7.87\n",
+    }
+    return zipped("ogbg_molesol", texts | parts("scaffold", "3\n0\n", "1\n", "2\n"))
+
+
+def ogb_nodes() -> Files:
+    """A ring of 7 nodes in the format of ogbn-arxiv."""
+    texts = {
+        "raw/num-node-list": "7\n",
+        "raw/num-edge-list": "7\n",
+        "raw/node-feat": "".join(f"{node / 7:.6f},-{node}e-1\n" for node in range(7)),
+        "raw/edge": "".join(f"{node},{(node + 1) % 7}\n" for node in range(7)),
+        "raw/node-label": "".join(f"{node % 3}\n" for node in range(7)),
+    }
+    return zipped("ogbn_arxiv", texts | parts("time", "0\n1\n2\n", "4\n", "3\n5\n6\n"))
+
+
+def ogb_arrays() -> Files:
+    """A ring of 5 nodes in the format of ogbn-papers100M; one class is not known."""
+    ids = np.arange(5)
+    data = {
+        "edge_index": np.stack([ids, (ids + 1) % 5]),
+        "num_nodes_list": np.array([5]),
+        "num_edges_list": np.array([5]),
+        "node_feat": np.linspace(-1, 1, 10, dtype=np.float16).reshape(5, 2),
+    }
+    label = {"node_label": np.array([[0], [1], [np.nan], [2], [1]], np.float32)}
+    top = "ogb/ogbn_papers100M"
+    return {
+        f"{top}/raw/data.npz": archived(data),
+        f"{top}/raw/node-label.npz": archived(label),
+        **zipped("ogbn_papers100M", parts("time", "0\n3\n", "1\n", "4\n")),
+    }
+
+
 def ring(nodes: int) -> dict[str, torch.Tensor]:
     ids = torch.arange(nodes)
     x = torch.linspace(0, 1, nodes).unsqueeze(1)
@@ -102,8 +175,9 @@ def graph_tables() -> Files:
 
 def node_tables() -> Files:
     nodes = "".join(f"{7 * node},{node % 3},{node / 3:.9f}\n" for node in range(9))
-    edges = "".join(f"{7 * node},{7 * ((node + 1) % 9)}\n" for node in range(9))
-    return {"mine/nodes.csv": f"node,label,a\n{nodes}".encode(), "mine/edges.csv": f"source,target\n{edges}".encode()}
+    edges = "".join(f"{7 * node},{7 * ((node + 1) % 9)},{node / 4},-{node}e-2\n" for node in range(9))
+    tables = {"nodes": f"node,label,a\n{nodes}", "edges": f"source,target,weight,b\n{edges}"}
+    return {f"mine/{name}.csv": text.encode() for name, text in tables.items()}
 
 
 def arrays() -> dict[str, np.ndarray]:
@@ -112,10 +186,21 @@ def arrays() -> dict[str, np.ndarray]:
     return {"edge_index": edges, "batch": batch, "y": np.array([1, 0]), "x": np.linspace(-1, 1, 10).reshape(5, 2)}
 
 
-def archive(content: dict[str, np.ndarray] | None = None, compressed: bool = False) -> Files:
+def archived(content: dict[str, np.ndarray], compressed: bool = False) -> bytes:
+    """An NPZ file."""
     stream = io.BytesIO()
-    (np.savez_compressed if compressed else np.savez)(stream, **(arrays() if content is None else content))
-    return {"mine/data.npz": stream.getvalue()}
+    (np.savez_compressed if compressed else np.savez)(stream, **content)
+    return stream.getvalue()
+
+
+def archive(compressed: bool = False) -> Files:
+    return {"mine/data.npz": archived(arrays(), compressed)}
+
+
+def weighted_archive() -> Files:
+    """The same with weights and features of edges."""
+    edges = {"edge_weight": np.array([0.5, 1, 0, 2, 3]), "edge_attr": np.arange(10).reshape(5, 2) / 4}
+    return {"mine/data.npz": archived(arrays() | edges)}
 
 
 def tensors() -> list[Files]:

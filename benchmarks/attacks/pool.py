@@ -16,6 +16,7 @@ import select
 import subprocess
 import sys
 import tempfile
+import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -24,7 +25,8 @@ from pathlib import Path
 import torch
 
 HARMLESS = ("refused", "ran")
-PATIENCE = 120  # seconds for one file
+PREPARING, PATIENCE = 600, 60  # seconds of the processor for the first imports and compilations, and for one file
+WAITING = 3600  # seconds of the clock: for a process that waits for ever
 MEMORY = 3 * 2**30  # bytes of address space beyond what the worker has when it begins
 M_PERTURB = -6
 
@@ -76,24 +78,32 @@ class Worker:
             self.process = subprocess.Popen(
                 [sys.executable, self.script, "--serve"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
             )
-            ready = self._answer()
+            ready = self._answer(PREPARING)
             assert ready == "ready", ready
         assert self.process.stdin is not None
         self.process.stdin.write(f"{path}\n".encode())
         self.process.stdin.flush()
-        return self._answer()
+        return self._answer(PATIENCE)
 
-    def _answer(self) -> str:
+    def _answer(self, patience: int) -> str:
         assert self.process is not None and self.process.stdout is not None
-        if not select.select([self.process.stdout], [], [], PATIENCE)[0]:
-            self.close()
-            return f"hung for {PATIENCE} s"
+        began, used = time.monotonic(), self._processor_time()
+        while not select.select([self.process.stdout], [], [], 1.0)[0]:
+            if self._processor_time() - used > patience or time.monotonic() - began > WAITING:
+                self.close()
+                return f"hung for {patience} s"
         line = self.process.stdout.readline()
         if line:
             return str(json.loads(line))
         code = self.process.wait()
         self.process = None
         return f"signal {-code}" if code < 0 else f"exit {code}"
+
+    def _processor_time(self) -> float:
+        """Seconds that the process has computed."""
+        assert self.process is not None
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def close(self) -> None:
         if self.process is not None:
