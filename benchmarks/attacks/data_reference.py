@@ -189,9 +189,8 @@ def ogb_text(files: dict[str, bytes]) -> Facts:
     of_nodes, x = "node-label" in part, [[float(word) for word in row] for row in solid(part["node-feat"])]
     ends = [[int(word) for word in row] for row in solid(part["edge"])]
     carried = [[int(word) for word in row] for row in solid(part["edge-feat"])] if "edge-feat" in part else None
-    labels = cells(part["node-label"] if of_nodes else part["graph-label"])
-    if not of_nodes and len(labels[0]) == 1:
-        labels = solid(part["graph-label"])
+    label = part["node-label" if of_nodes else "graph-label"]
+    labels = solid(label) if len(solid(label)[0]) == 1 else cells(label)  # an empty line is no label that is not known
     y = [None if word in ("", "nan") else float(word) for row in labels for word in row]
     pairs = [(*pair, *(carried[place] if carried else ())) for place, pair in enumerate(ends)]
     assert carried is None or len(carried) == len(ends)

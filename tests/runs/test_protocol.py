@@ -1,6 +1,6 @@
 """Trials and the hashes that tell them apart."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 
@@ -8,6 +8,7 @@ from dqrun.composition.compose import load_configs
 from dqrun.config import (
     DatasetConfig,
     FineTuneConfig,
+    LoaderConfig,
     ModelConfig,
     ObserverConfig,
     PlanConfig,
@@ -20,7 +21,7 @@ from dqrun.config import (
 )
 from dqrun.methods.dq import DegreeQuantConfig
 from dqrun.methods.naive import NaiveConfig
-from dqrun.runs.protocol import Trial, canonical, cell_hash, run_id, trial_hash, trials, warm_start_of
+from dqrun.runs.protocol import Trial, canonical, cell_hash, identity, run_id, trial_hash, trials, warm_start_of
 
 SEEDS = ProtocolConfig(name="seeds", trials=3, first_seed=5)
 CONFIG = RunConfig(
@@ -105,6 +106,15 @@ def test_what_leaves_a_result_alone_leaves_its_hash_alone(change: dict[str, obje
 )
 def test_what_determines_a_result_changes_its_hash(change: dict[str, object]) -> None:
     assert cell_hash(replace(CONFIG, **change)) != cell_hash(CONFIG)
+
+
+def test_a_loader_counts_where_one_graph_is_cut_and_not_where_it_is_the_one_batch() -> None:
+    nodes = replace(CONFIG, dataset=replace(CONFIG.dataset, task="node_classification"))
+    cut = LoaderConfig(name="neighbor", fanouts=[5, 5], batch_size=32)
+    assert "loader" not in identity(nodes)
+    assert identity(replace(nodes, loader=cut))["loader"] == asdict(cut)
+    assert cell_hash(replace(nodes, loader=cut)) != cell_hash(nodes)
+    assert cell_hash(replace(CONFIG, loader=cut)) == cell_hash(CONFIG)
 
 
 def test_epochs_of_observed_steps_count_where_steps_are_learned() -> None:

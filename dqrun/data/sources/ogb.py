@@ -21,7 +21,7 @@ from dqrun.data.archives import gunzip, member_bytes, open_archive, read_npy
 from dqrun.data.arrays import GraphArrays
 from dqrun.data.dataset import GraphDataset
 from dqrun.data.downloads import of_archive
-from dqrun.data.number_text import canonical_text, read_numbers
+from dqrun.data.number_text import canonical_text, float32, read_numbers
 from dqrun.data.raw_files import RawContent, RawFiles, load_raw, unreadable
 from dqrun.errors import DataError
 
@@ -62,8 +62,8 @@ def parse(raw: RawContent, known: OgbSet) -> GraphArrays:
     if known.both_ways:
         edge = np.stack([edge, edge[:, ::-1]], axis=1).reshape(-1, 2)
         edge_feat = None if edge_feat is None else np.repeat(edge_feat, 2, axis=0)
-    y, num_classes = _targets(raw, read.label, known)
     train, val, test = (_part(raw, f"split/{known.split}/{file}.csv.gz") for file in SPLIT_FILES)
+    y, num_classes = _targets(raw, read.label, known, torch.cat([train, val, test]))
     nodes = None if read.node_feat is None else torch.from_numpy(read.node_feat)
     categories = nodes is not None and not nodes.is_floating_point()
     return GraphArrays(
@@ -94,15 +94,26 @@ class _Arrays:
 
 
 def _check_sizes(raw: RawContent, read: _Arrays, known: OgbSet) -> None:
-    num_nodes, num_graphs = int(read.node_counts.sum()), len(read.node_counts)
+    """Raises DataError for arrays of other lengths than the counts say, and edges to nodes that are not there."""
+    nodes, edges = read.node_counts, read.edge_counts
+    if len(nodes) != len(edges) or not len(nodes) or min(int(nodes.min()), int(edges.min())) < 0:
+        raise DataError(f"{raw.folder}: numbers of nodes and of edges must be >= 0, one of each for every graph")
+    if is_node_task(known.task) and len(nodes) != 1:
+        raise DataError(f"{raw.folder}: must hold one graph, got {len(nodes)}")
+    num_nodes, num_edges = sum(nodes.tolist()), sum(edges.tolist())  # of Python: they can't overflow
     sizes = (
-        ("labels", read.label, num_nodes if is_node_task(known.task) else num_graphs),
+        ("labels", read.label, num_nodes if is_node_task(known.task) else len(nodes)),
         ("node features", read.node_feat, num_nodes),
+        ("edges", read.edge, num_edges),
         ("edge features", read.edge_feat, len(read.edge)),
     )
     for name, values, count in sizes:
         if values is not None and len(values) != count:
             raise DataError(f"{raw.folder}: must have {count} rows of {name}, got {len(values)}")
+    limit = nodes if len(nodes) == 1 else np.repeat(nodes, edges)[:, None]  # papers100M has 1.6 billion edges
+    if read.edge.size and (int(read.edge.min()) < 0 or bool((read.edge >= limit).any())):
+        row = int(np.flatnonzero(((read.edge < 0) | (read.edge >= limit)).any(axis=1))[0])
+        raise DataError(f"{raw.folder}: edge {row + 1} must join nodes of its graph, got {read.edge[row].tolist()}")
 
 
 def _read_text(raw: RawContent, known: OgbSet) -> _Arrays:
@@ -141,19 +152,31 @@ def _table(raw: RawContent, name: str, kind: str, columns: int | None = None) ->
 
 def _read_binary(raw: RawContent, known: OgbSet) -> _Arrays:
     level = known.task.partition("_")[0]
-    arrays = _archive(raw, "raw/data.npz", ("edge_index", "num_nodes_list", "num_edges_list", "node_feat"))
-    label = _archive(raw, f"raw/{level}-label.npz", (f"{level}_label",))[f"{level}_label"]
+    data, labels = "raw/data.npz", f"raw/{level}-label.npz"
+    arrays = _archive(raw, data, ("edge_index", "num_nodes_list", "num_edges_list", "node_feat"))
+    label = _archive(raw, labels, (f"{level}_label",))[f"{level}_label"]
     edge = arrays["edge_index"]
-    if edge.ndim != 2 or edge.shape[0] != 2 or edge.dtype.kind not in "iu":
-        rule = "edge_index must hold integers [2, E]"
-        raise DataError(f"{raw.path('raw/data.npz')}: {rule}, got {edge.dtype} {list(edge.shape)}")
+    _require(edge, "iu", edge.ndim == 2 and len(edge) == 2, f"{raw.path(data)}: edge_index must hold integers [2, E]")
+    for name in ("num_nodes_list", "num_edges_list"):
+        _require(arrays[name], "iu", arrays[name].ndim > 0, f"{raw.path(data)}: {name} must hold integers [G]")
+    x, rule = arrays["node_feat"], "must hold finite numbers of float32 [N, F]"
+    rounded = float32(x) if x.dtype.kind == "f" else None
+    shaped = x.ndim == 2 and x.shape[1] > 0 and rounded is not None
+    _require(x, "f", shaped, f"{raw.path(data)}: node_feat {rule}")
+    shaped = label.ndim > 0 and label.size == len(label) * known.targets
+    _require(label, "iuf", shaped, f"{raw.path(labels)}: {level}_label must hold numbers [N, {known.targets}]")
     return _Arrays(
         edge=edge.T.astype(np.int64),
         node_counts=arrays["num_nodes_list"].reshape(-1).astype(np.int64),
         edge_counts=arrays["num_edges_list"].reshape(-1).astype(np.int64),
         label=label.reshape(-1, known.targets),
-        node_feat=arrays["node_feat"].astype(np.float32),
+        node_feat=rounded,
     )
+
+
+def _require(array: NDArray[Any], kinds: str, shaped: bool, rule: str) -> None:
+    if array.dtype.kind not in kinds or not shaped:
+        raise DataError(f"{rule}, got {array.dtype} {list(array.shape)}")
 
 
 def _archive(raw: RawContent, name: str, wanted: tuple[str, ...]) -> dict[str, NDArray[Any]]:
@@ -165,19 +188,25 @@ def _archive(raw: RawContent, name: str, wanted: tuple[str, ...]) -> dict[str, N
         raise unreadable(raw.path(name), error) from None
 
 
-def _targets(raw: RawContent, label: NDArray[Any], known: OgbSet) -> tuple[Tensor, int]:
-    """Targets as `GraphArrays.y`, and the number of classes or labels. A class that is not known (nan) becomes 0: such
-    nodes are in no part of the split.
+def _targets(raw: RawContent, label: NDArray[Any], known: OgbSet, used: Tensor) -> tuple[Tensor, int]:
+    """Targets as `GraphArrays.y`, and the number of classes or labels. `used`: ids of all parts of the split.
+
+    A class that is not known (nan) becomes 0, which no node of a part may have.
     """
     kind = kind_of(known.task)
     if kind == "multilabel":
         return torch.from_numpy(label), known.targets
     if kind == "regression":
         return torch.from_numpy(label[:, 0].copy()), 0
-    given = label[:, 0] if label.dtype.kind in "iu" else np.nan_to_num(label[:, 0], nan=0.0)
-    y = given.astype(np.int64)
-    if (y != given).any() or int(y.min()) < 0 or int(y.max()) >= MOST_CATEGORIES:
-        raise DataError(f"{raw.folder}: labels must be classes in 0..{MOST_CATEGORIES - 1}")
+    given, missing = label[:, 0], np.isnan(label[:, 0])
+    known_ones = np.where(missing, 0, given)
+    rule = f"{raw.folder}: labels must be classes in 0..{MOST_CATEGORIES - 1}"
+    if not given.size or not ((known_ones >= 0) & (known_ones < MOST_CATEGORIES)).all() or (known_ones % 1).any():
+        raise DataError(rule)
+    inside = used[(used >= 0) & (used < len(missing))].numpy()  # others are refused with the split
+    if missing[inside].any():
+        raise DataError(f"{rule}, and known for the split's nodes: node {inside[missing[inside]][0]} has none")
+    y = known_ones.astype(np.int64)
     return torch.from_numpy(y), int(y.max()) + 1
 
 

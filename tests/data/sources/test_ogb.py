@@ -8,6 +8,7 @@ import urllib.request
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -103,17 +104,57 @@ def test_citations_keep_their_direction(load: Load) -> None:
     )
 
 
+def write_papers(folder: Path, train: str = "0\n", **changes: object) -> None:
+    """Arrays of 4 nodes, of which the last one has no class."""
+    split = {"split/time/train.csv.gz": train, "split/time/valid.csv.gz": "1\n", "split/time/test.csv.gz": "2\n"}
+    write(folder, split)
+    (folder / "raw").mkdir()
+    arrays = {
+        "edge_index": [[0, 0, 3], [1, 2, 1]], "num_nodes_list": [4], "num_edges_list": [3],
+        "node_feat": np.ones((4, 2), np.float16), "node_year": np.zeros((4, 1)),
+        "node_label": np.array([[0], [2], [1], [np.nan]], np.float32),
+    } | changes  # fmt: skip
+    np.savez(folder / "raw" / "node-label.npz", node_label=arrays.pop("node_label"))
+    np.savez(folder / "raw" / "data.npz", **arrays)
+
+
 def test_arrays_of_papers100M_hold_the_same_and_unknown_classes_are_in_no_part(load: Load, cache: Path) -> None:
-    raw = cache / "ogb" / "ogbn_papers100M" / "raw"
-    write(raw.parent, {name: text for name, text in PAPERS.items() if "split" in name})
-    raw.mkdir()
-    np.savez(
-        raw / "data.npz", edge_index=np.array([[0, 0, 3], [1, 2, 1]]), num_nodes_list=[4], num_edges_list=[3],
-        node_feat=np.ones((4, 2), np.float32), node_year=np.zeros((4, 1)),
-    )  # fmt: skip
-    np.savez(raw / "node-label.npz", node_label=np.array([[0], [2], [1], [np.nan]], np.float32))
+    write_papers(cache / "ogb" / "ogbn_papers100M")
     dataset = load("ogbn-papers100M")
     assert (dataset.y.tolist(), dataset.num_classes, dataset.num_edges) == ([0, 2, 1, 0], 3, 3)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"train": "0\n3\n"}, r"known for the split's nodes: node 3 has none"),
+        ({"node_label": np.array([[0], [np.inf], [1], [2]])}, r"labels must be classes in 0\.\.9999"),
+        ({"node_label": np.array([[0], [0.5], [1], [2]])}, r"labels must be classes in 0\.\.9999"),
+        ({"node_label": np.array([[0], [-1], [1], [2]])}, r"labels must be classes in 0\.\.9999"),
+        (
+            {"node_label": np.ones((4, 2))},
+            r"node-label\.npz: node_label must hold numbers \[N, 1\], got float64 \[4, 2\]",
+        ),
+        ({"node_label": np.ones((4, 1), bool)}, r"node_label must hold numbers \[N, 1\], got bool"),
+        (
+            {"node_feat": np.ones(4)},
+            r"data\.npz: node_feat must hold finite numbers of float32 \[N, F\], got float64 \[4\]",
+        ),
+        ({"node_feat": np.ones((4, 0))}, r"node_feat must hold finite numbers"),
+        ({"node_feat": np.full((4, 2), 1e39)}, r"node_feat must hold finite numbers"),
+        ({"node_feat": np.ones((4, 2), np.int64)}, r"node_feat must hold finite numbers"),
+        ({"num_nodes_list": [4.4]}, r"num_nodes_list must hold integers \[G\], got float64 \[1\]"),
+        ({"num_edges_list": 3}, r"num_edges_list must hold integers \[G\], got int64 \[\]"),
+        ({"edge_index": [0, 1]}, r"edge_index must hold integers \[2, E\], got int64 \[2\]"),
+        ({"edge_index": [[0.0, 0, 3], [1, 2, 1]]}, r"edge_index must hold integers"),
+        ({"num_nodes_list": [2, 2], "num_edges_list": [1, 2]}, "must hold one graph, got 2"),
+    ],
+)
+def test_a_broken_array_is_named(changes: dict[str, Any], told: str, load: Load, cache: Path) -> None:
+    write_papers(cache / "ogb" / "ogbn_papers100M", **changes)
+    with pytest.raises(DataError, match=told) as error:
+        load("ogbn-papers100M")
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(
@@ -125,7 +166,12 @@ def test_arrays_of_papers100M_hold_the_same_and_unknown_classes_are_in_no_part(l
         ("raw/node-feat.csv.gz", "5,0\n" * 6, "must have 7 rows of node features, got 6"),
         ("raw/edge-feat.csv.gz", "0\n0\n0\n-1\n", r"edge-feat\.csv\.gz: line 4: must hold categories in 0\.\.9999"),
         ("split/scaffold/test.csv.gz", "7\n", "ids of parts"),
-        ("raw/num-edge-list.csv.gz", "1\n1\n1\n", "8 edges were given for counts that add up to 6"),
+        ("raw/num-edge-list.csv.gz", "1\n1\n1\n", "must have 3 rows of edges, got 4"),
+        ("raw/num-edge-list.csv.gz", "1\n3\n", "must be >= 0, one of each for every graph"),
+        ("raw/num-edge-list.csv.gz", "-1\n4\n1\n", "must be >= 0, one of each for every graph"),
+        ("raw/num-node-list.csv.gz", "4\n-1\n4\n", "must be >= 0, one of each for every graph"),
+        ("raw/edge.csv.gz", "0,1\n0,1\n1,3\n0,1\n", r"edge 3 must join nodes of its graph, got \[1, 3\]"),
+        ("raw/edge.csv.gz", "0,1\n0,-1\n1,2\n0,1\n", r"edge 2 must join nodes of its graph, got \[0, -1\]"),
     ],
 )
 def test_a_broken_file_is_named(file: str, text: str, told: str, load: Load) -> None:
