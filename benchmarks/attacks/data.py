@@ -261,7 +261,7 @@ def said(dataset: GraphDataset) -> reference.Facts:
     """A dataset in the form of the reference."""
     packed = dataset.packed
     kept = packed.edges
-    carried = [part.view(len(part), -1).T for part in (kept.edge_weight, kept.edge_attr) if part is not None]
+    carried = [part.view(len(part), -1).T for part in (packed.edge_weight, packed.edge_attr) if part is not None]
     columns = [kept.col.tolist(), kept.row.tolist(), *(column for part in carried for column in part.tolist())]
     edges = list(zip(*columns, strict=True))
     x = dataset.x if dataset.x is not None else dataset.category
