@@ -11,19 +11,23 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
+from numba.core import event as events_of_numba
 from torch.profiler import ProfilerActivity, profile
 
 from dqrun.bench.progress import Tick
 from dqrun.process.cores import use_threads
 
+_events: Any = events_of_numba  # untyped in numba
 Step = Callable[[int], object]  # runs round i once
+MOST_TRIES = 10  # to find a run that compiles nothing
 
 
 def interleaved(steps: Sequence[Step], rounds: int, warmup: int = 2, tick: Tick = lambda: None) -> list[list[float]]:
     """Seconds of each round of each step; every round runs all steps, so that what slows the machine slows all.
 
     The order within a round turns with the round: no step always follows the same one. `tick` is called after each run
-    that is timed.
+    that is timed. A run in which a kernel was compiled, or read from the compile cache, is done again, so that none of
+    these seconds are among those that are returned.
     """
     for step in steps:
         for i in range(warmup):
@@ -32,11 +36,33 @@ def interleaved(steps: Sequence[Step], rounds: int, warmup: int = 2, tick: Tick 
     for i in range(rounds):
         for j in range(len(steps)):
             which = (i + j) % len(steps)
-            started = time.perf_counter()
-            steps[which](i)
-            seconds[which].append(time.perf_counter() - started)
+            seconds[which].append(_seconds(steps[which], i))
             tick()
     return seconds
+
+
+def _seconds(step: Step, i: int) -> float:
+    """Of a run that compiled nothing; of the last one where MOST_TRIES runs all did."""
+    taken = 0.0
+    for _ in range(MOST_TRIES):
+        with _compilations() as compiled:
+            started = time.perf_counter()
+            step(i)
+            taken = time.perf_counter() - started
+        if not compiled.buffer:
+            break
+    return taken
+
+
+@contextlib.contextmanager
+def _compilations() -> Iterator[Any]:
+    """A listener with an event for each time that numba compiled, or read, a kernel within the block."""
+    listener = _events.RecordingListener()
+    _events.register("numba:compiler_lock", listener)
+    try:
+        yield listener
+    finally:
+        _events.unregister("numba:compiler_lock", listener)
 
 
 def medians(seconds: Sequence[Sequence[float]]) -> list[float]:

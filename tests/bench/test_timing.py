@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numba
 import pytest
 import torch
 
@@ -48,3 +51,30 @@ def test_shares_sum_to_one_and_name_kernels_with_their_backward() -> None:
     assert not any("Backward" in name or "backward" in name for name in found if "quantize" in name)
     *measured, other = found.values()
     assert measured == sorted(measured, reverse=True) and other >= 0
+
+
+def test_a_run_that_compiles_is_not_timed() -> None:
+    """The second round meets a type that the function was not compiled for yet."""
+    compiled: Any = numba.njit(lambda x: x + 1)
+    values: list[Any] = [1, 1.0, 1j]
+    calls: list[int] = []
+
+    def step(i: int) -> None:
+        compiled(values[i])
+        calls.append(i)
+
+    (seconds,) = timing.interleaved([step], 3, warmup=1)
+    assert calls == [0, 0, 1, 1, 2, 2]
+    assert len(seconds) == 3
+
+
+def test_a_step_that_always_compiles_ends() -> None:
+    runs: list[int] = []
+
+    def step(i: int) -> None:
+        compile_function: Any = numba.njit
+        compile_function(lambda x: x + 1)(1)
+        runs.append(i)
+
+    assert len(timing.interleaved([step], 1, warmup=0)[0]) == 1
+    assert len(runs) == timing.MOST_TRIES
