@@ -55,6 +55,8 @@ NOT_RUN = {
     "dqrun bench inference graph=powerlaw": "it writes published figures; docs/measurements says when it ran",
     "dqrun publish RESULTS": "the words stand for what a reader has; tests/analysis/test_publish_verb.py runs it",
     "python -m sphinx": "tests/test_site.py runs it",
+    "pre-commit install": "it changes the checkout",
+    ".ci/run": "it runs the whole test suite in a new environment",
     "pytest": "the test suite is run by .ci/run",
     "ruff": "the checks are run by .ci/run",
 }
