@@ -42,20 +42,20 @@ class Row:
     fold: int | None
     epochs: int  # trained
     best_epoch: int | None  # chosen by validation, counted from 1
-    metric: str  # that decides: train_metric and the like are of it; accuracy (fraction), mae (target's unit), ...
+    metric: str  # the deciding one, of train_metric, val_metric, test_metric: accuracy, mae, ...
     higher_is_better: bool
-    train_metric: float | None  # at the chosen epoch, quantised as at test time
+    train_metric: float | None  # at the chosen epoch, with all quantisers active
     val_metric: float | None
     test_metric: float | None  # read once
     status: str  # done, failed
     reason: str  # of the failure
     seconds: float  # wall time of training and of evaluation, without setup_seconds
     seconds_per_epoch: float | None  # median over the epochs, validation included
-    peak_bytes: int | None  # most memory in use in the trial; empty where the system can't tell
+    peak_bytes: int | None  # most memory in use in the trial; empty where it was not measured
     parameters: int | None  # number of trained parameters
     device: str
     threads: int
-    config_hash: str  # of what determines the result, seed and fold included
+    config_hash: str  # hash of all that determines the result, with seed and fold
     git_revision: str  # of dqrun, empty for an installed wheel
     dqrun_version: str  # and of the plug-ins that the trial used, by name
     torch_version: str
@@ -63,10 +63,10 @@ class Row:
     finished_utc: str  # ISO 8601
     log: str = ""  # of a failed trial: the file under the results folder that tells more
     test_metric_integer: float | None = None  # test_metric of the integer program; empty: not asked for
-    integer_agreement: float | None = None  # share of its test predictions that the network, in float64, has too
-    integer_agreement_float32: float | None = None  # the same of the network in float32, as it was trained
+    integer_agreement: float | None = None  # share of equal predictions on test data, network in float64
+    integer_agreement_float32: float | None = None  # the same, network in float32, as it was trained
     baseline: float | None = None  # test_metric of the best constant prediction; empty: not defined
-    accuracy: float | None = None  # this and the next eight: of the test part, where they fit the task
+    accuracy: float | None = None  # this and the next eight: on test data, where they fit the task
     balanced_accuracy: float | None = None
     f1_macro: float | None = None
     f1_micro: float | None = None
@@ -78,14 +78,14 @@ class Row:
     average_bits: float | None = None  # mean width of the activations that operations read; empty: not known
     model_bytes: float | None = None  # parameters, at their widths
     bit_operations: float | None = None  # of a forward pass over the mean graph: MACs x mean width of the operands
-    search_epochs: int | None = None  # of `epochs`, those that searched widths before training began anew; empty: none
+    search_epochs: int | None = None  # part of `epochs` that searched widths before training began anew; empty: none
     search_seconds: float | None = None  # of `seconds`
-    started_from: str = ""  # run_id of the FP32 trial whose parameters training began with; empty: drawn from the seed
+    started_from: str = ""  # run_id of the FP32 trial of a warm start; empty: weights drawn from the seed
     processor: str = ""  # name of the CPU's model; empty: the system does not say
-    kernels: str = ""  # that ran: cpu (compiled), reference (plain torch), mixed
-    setup_seconds: float | None = None  # the trial's wall time apart from `seconds`: data, compilation, warm-up
+    kernels: str = ""  # kernels that ran: cpu (compiled), reference (plain torch), mixed
+    setup_seconds: float | None = None  # other wall time of the trial: data, compilation, warm-up
     data_fingerprint: str = ""  # of the content of the data
-    cell_hash: str  # of the configuration and the data, without seed and fold
+    cell_hash: str  # hash of the configuration and the data, without seed and fold
     layers: int | None = None  # this and what follows: hyper-parameters, see HYPERPARAMETERS
     hidden: int | None = None
     heads: int | None = None

@@ -21,8 +21,8 @@ from dqrun.training.tasks import Task
 
 @dataclass(frozen=True)
 class IntegerResult:
-    """Columns of a row: the metric that the program reaches, and the shares of its predictions that the fake-quantised
-    network has too, in float64 (the judge of parity) and in float32, as it was trained."""
+    """Columns of a row: the program's test metric, and its agreement with the fake-quantised network's predictions,
+    the network computed in float64 and in float32, as it was trained."""
 
     test_metric_integer: float
     integer_agreement: float
