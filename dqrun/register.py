@@ -65,7 +65,7 @@ class Registry:
         return register
 
     def get(self, name: str) -> Any:
-        """What is registered under `name`, imported now if it is built in.
+        """The object registered under `name`; a built-in one is imported now.
 
         Raises ConfigError with the field, the known names and the nearest one for an unknown name.
         """

@@ -48,7 +48,7 @@ class DataConfig:
 
 @dataclass
 class DatasetConfig:
-    """What is learned from (`dataset.*`)."""
+    """The data to learn from (`dataset.*`)."""
 
     name: str = doc("name of the dataset, as its source spells it (TUDataset name, Planetoid name, ...)")
     source: str = doc(f"reader of the dataset: {', '.join(register.dataset.names())}")

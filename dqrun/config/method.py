@@ -1,4 +1,4 @@
-"""What all methods have in common: `MethodConfig`, of which each method's own configuration is a subclass."""
+"""Fields of all methods: `MethodConfig`, of which each method's own configuration is a subclass."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ class MethodConfig:
         return self
 
     def columns(self) -> dict[str, Any]:
-        """What a row says of the method's settings: values for columns of `Row`."""
+        """The method's values for columns of `Row`."""
         return {"method": self.name, "estimator": self.estimator, "observer": self.observer.label}
 
     def dimensions_in(self, run: RunConfig) -> list[Dimension]:
@@ -113,7 +113,7 @@ class MethodConfig:
         return self.dimensions()
 
     def dimensions(self) -> list[Dimension]:
-        """What `dqrun tune` may vary, with ranges around the present values."""
+        """Fields that `dqrun tune` may vary, with ranges around the present values."""
         tails = [name for name in OBSERVERS if getattr(self, name).tail]
         averages = [name for name in OBSERVERS if getattr(self, name).update == "ema"]
         found = []

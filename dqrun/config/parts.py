@@ -24,7 +24,7 @@ from dqrun.errors import ConfigError, DqrunError
 from dqrun.register import Registry
 
 DEFAULT_SIZES = {"layers": 2, "hidden": 64}
-"""Of a network whose layers a plug-in registered."""
+"""Default sizes of a network whose layers a plug-in registered."""
 OWN = "__own_config__"
 """Attribute of an extended class: the registered dataclass."""
 
@@ -112,7 +112,7 @@ def names_with_fields() -> list[tuple[str, str]]:
 
 
 def node_of(part: str, name: str) -> Any:
-    """What the option `part=name` sets, as an instance of its class; a field that has no default is "???"."""
+    """The values of the option `part=name`, as an instance of its class; a field that has no default is "???"."""
     settings: dict[str, Any] = {"name": name} | ({} if part == "model" else {PARTS[part].chooser: name})
     made = part_type(part, name)
     if part == "model" and name in register.layer:

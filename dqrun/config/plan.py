@@ -9,7 +9,7 @@ from dqrun.config.rules import doc, require, require_name
 
 @dataclass
 class SiteRule:
-    """What a plan says of the sites that a glob matches; null keeps what earlier rules said."""
+    """A rule of a plan for the sites that a glob matches; null keeps the value of earlier rules."""
 
     fp32: bool | None = doc("true: left in FP32; false: quantised", None)
     bits: int | None = doc("width, 1..8; null: quant's", None)

@@ -14,7 +14,7 @@ _PLAIN = (str, int, float, bool, type(None))
 
 @dataclass
 class PygConfig:
-    """Of a dataset class in the manner of PyG."""
+    """Fields of a dataset class in the manner of PyG."""
 
     target: str | None = doc("source=pyg: dotted path of the class, e.g. torch_geometric.datasets.Airports", None)
     args: dict[str, Any] = doc("source=pyg: arguments of the class, e.g. {name: usa}; dqrun chooses the folder", {})

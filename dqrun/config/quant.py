@@ -80,7 +80,7 @@ class QuantConfig:
         return "-".join(part for part in (widths, weights, *self._row_label(), self.quantizer) if part)
 
     def _row_label(self) -> list[str]:
-        """What the label says of ranges of rows."""
+        """The part of the label about ranges of rows."""
         if not self.has_row_ranges:
             return []
         kind = "row" if self.activation_granularity == "row" else f"group{self.group_size}"

@@ -1,4 +1,4 @@
-"""What can be predicted, and by which metrics it can be judged. Imports no torch: a command line is checked with it."""
+"""Tasks, and the metrics of each. Imports no torch, because checks of a command line need it."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ class ScheduleConfig:
 
 @dataclass
 class FineTuneConfig:
-    """What a warm start changes in `train` (`train.fine_tune.*`); the FP32 trial has the values of `train`."""
+    """Values of `train` after a warm start (`train.fine_tune.*`); the FP32 trial has the values of `train`."""
 
     epochs: int | None = doc("largest number of epochs, >= 1; null: train.epochs", None)
     lr: float | None = doc("learning rate, > 0; null: train.lr", None)

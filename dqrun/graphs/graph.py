@@ -70,7 +70,7 @@ class Graph:
 
     @cached_property
     def sum_weight(self) -> Tensor | None:
-        """What each message of a sum is multiplied by, float32 [E]: its weight, times `sum_scale` of its target where
+        """The factor of each message of a sum, float32 [E]: its weight, times `sum_scale` of its target where
         it is no self-loop; None: 1.
         """
         if self.sum_scale is None:

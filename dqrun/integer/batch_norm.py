@@ -1,4 +1,4 @@
-"""What a batch norm is in a program: a float32 factor and offset per channel."""
+"""A batch norm in a program: a float32 factor and offset per channel."""
 
 from __future__ import annotations
 

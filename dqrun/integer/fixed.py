@@ -52,7 +52,7 @@ class FixedOperation:
         return _run(self.operation, self, values, graph)
 
     def finish(self, values: Values, acc: Tensor, second: Tensor | None, rows: RowFactor | None) -> Value:
-        """What the epilogue makes of sums int64 [N, C]."""
+        """The result of the epilogue for sums int64 [N, C]."""
         name = getattr(self.operation, "residual", "")
         assert self.epilogue is not None
         return self.epilogue.finish(acc, second, rows, codes(values, name) if name else None)

@@ -151,7 +151,7 @@ class ProgramLowering(Refusals):
         return super().readout(x, mode, into)
 
     def _scale(self, x: Value) -> float:
-        """What a step of the codes of x is worth; 1 where each row has a scale, which comes with the codes."""
+        """The value of a step of the codes of x; 1 where each row has a scale, which comes with the codes."""
         grid = self.sites.grid(x.site)
         return grid.scale if isinstance(grid, CodeGrid) else 1.0
 
@@ -165,7 +165,7 @@ def _residual(into: Into) -> str:
 
 
 def make_epilogue(scale: float | Tensor, into: Into, grid: Grid | None) -> Epilogue:
-    """What follows integer sums in steps of `scale` (one, or float64 [C]), up to codes of `grid` (None: float32).
+    """Operations after integer sums in steps of `scale` (one, or float64 [C]), up to codes of `grid` (None: float32).
 
     The bias becomes a part of a batch norm's offset, unless a ReLU stands between.
     """

@@ -65,13 +65,13 @@ class Program:
 
     @property
     def logit_scale(self) -> float:
-        """What one unit of the logits of `trace` is worth: a power of two with epilogue=fixed, else 1."""
+        """The value of one unit of the logits of `trace`: a power of two with epilogue=fixed, else 1."""
         last = self.steps[-1]
         return last.epilogue.scale if isinstance(last, FixedOperation) and last.epilogue is not None else 1.0
 
     @cached_property
     def signature(self) -> Signature:
-        """What the program takes and gives."""
+        """Inputs and outputs of the program."""
         return validate(self.operations)
 
     def __call__(

@@ -10,7 +10,7 @@ LARGEST_SUM = 2**31 - 1
 
 @dataclass(frozen=True)
 class Signature:
-    """What a program takes and gives; `validation.validate` derives it, no file says it.
+    """Inputs and outputs of a program; `validation.validate` derives them, they are not in the file.
 
     `in_channels`: width of float features, or 0; `num_categories`: of integer features, or 0. `graph_level`: a row of
     logits per graph, else per node. `degree_limit`, `size_limit`: edges into a node and nodes of a graph up to which no

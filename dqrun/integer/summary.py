@@ -1,4 +1,4 @@
-"""What a program costs: widths, bytes, multiply-accumulates (MACs) and bit-operations of each operation."""
+"""Costs of a program: widths, bytes, multiply-accumulates (MACs) and bit-operations of each operation."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def summarise(program: Program, num_nodes: int, num_edges: int, num_graphs: int)
 
 
 def in_floats(program: Program) -> list[str]:
-    """What is not integer, from first to last: what is computed, in which type, and for which results.
+    """Computations that are not integer, in order: the quantity, in which type, and for which results.
 
     All else is sums and products of codes in int32, and copies of codes.
     """

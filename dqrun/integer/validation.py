@@ -1,4 +1,4 @@
-"""What a program must be before any kernel runs. Kernels trust what stands here: they check no size and no index.
+"""Rules that a program must obey before any kernel runs. Kernels rely on them: they check no size and no index.
 
 A program is a list of operations. Each gives a value under a name of its own; it reads `x` or values that stand before
 it. What is known of a value is its `Kind`: a row per node or per graph, how many channels, and the grid of its codes.

@@ -50,9 +50,9 @@ class Backend:
 
 CHOICES = ("auto", "reference", "cpu")
 FLOATING = (Backend("cpu", "dqrun.kernels.cpu", (torch.float32,), "numba"),)
-"""Of the operators of training. A further device is a further entry."""
+"""Versions of the operators of training, by device."""
 INTEGER = (Backend("cpu", "dqrun.kernels.integer.cpu", (torch.float32, torch.uint8), "numba"),)
-"""Of the operators of integer programs."""
+"""Versions of the operators of integer programs, by device."""
 
 _choice: ContextVar[str] = ContextVar("dqrun_kernels", default="auto")
 _ran: ContextVar[Ran | None] = ContextVar("dqrun_kernels_ran", default=None)
@@ -84,7 +84,7 @@ def no_reference() -> AbstractContextManager[None]:
 
 @contextmanager
 def ran() -> Iterator[Ran]:
-    """What operators inside the `with` block really run, told by the `Ran` that it gives, then and later."""
+    """Records which versions of operators run inside the `with` block, in the `Ran` that it yields."""
     outer, inside = _ran.get(), Ran()
     token = _ran.set(inside)
     try:

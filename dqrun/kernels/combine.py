@@ -19,7 +19,7 @@ def values_of(x: Rows) -> Tensor:
 
 
 def with_values(x: R, values: Tensor) -> R:
-    """What `values_of` took apart, with other numbers of the same shape."""
+    """The object that `values_of` took apart, with other numbers of the same shape."""
     return cast(R, x.with_values(values) if isinstance(x, SparseRows) else values)
 
 

@@ -1,4 +1,4 @@
-"""What has no operator of its own: any function of each element of rows, or of each message of a graph's edges."""
+"""Functions without an operator: any function of each element of rows, or of each message of edges."""
 
 from __future__ import annotations
 

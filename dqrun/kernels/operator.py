@@ -102,7 +102,7 @@ class Operator:
             return self.overload(*args)
 
     def _differentiable(self, *args: Any) -> Any:
-        """What the dispatcher calls for tensors of autograd."""
+        """The function that the dispatcher calls for tensors with gradients."""
         if not self._needs_derivative(args):
             return self.below(*args)
         if self._is_compiled(args[0]):

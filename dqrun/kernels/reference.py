@@ -247,7 +247,7 @@ def message_range(
 
 
 def messages(csr: CSR, x: Tensor, weight: Tensor | None) -> Tensor:
-    """What each edge carries: [E, F], or [E, H, C]."""
+    """The message of each edge: [E, F], or [E, H, C]."""
     gathered = x.index_select(0, csr.col)
     return gathered if weight is None else gathered * weight.unsqueeze(-1)
 

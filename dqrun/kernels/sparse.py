@@ -76,7 +76,7 @@ def _neighbours(csr: CSR, where: Sparsity) -> Neighbours:
 
 
 def of_values(x: SparseRows, of_row: Tensor | None) -> Tensor | None:
-    """What holds for each row, [N], for each value, [K]."""
+    """The values of each row, [N], repeated for each stored value, [K]."""
     return None if of_row is None else of_row[x.where.places.row]
 
 

@@ -86,7 +86,7 @@ class Coefficients(Values[Tensor]):
 
 
 def rounded_coefficients(site: Site, csr: CSR, alpha: Tensor) -> Tensor:
-    """What leaves the site `coefficient`, float32 [E, H]."""
+    """The output of the site `coefficient`, float32 [E, H]."""
     if site.quantizer is None or site.quantizer.spec.bits > 1:
         return site(alpha)
     return site.quantizer.quantize(Coefficients(alpha, csr=csr))

@@ -1,4 +1,4 @@
-"""What a network costs: model size, mean width and bit-operations, from the operations that it writes down.
+"""Costs of a network: model size, mean width and bit-operations, counted from its list of operations.
 
 These are the operations of its integer program, where it has one (`nn.lowering`). What each costs is `kernels.work`,
 which programs ask too: a network and its program cost the same. A site that is FP32 has width 32.
@@ -33,7 +33,7 @@ class Size:
 
 @dataclass(frozen=True)
 class Costs:
-    """Of one forward pass; see `costs`."""
+    """Costs of one forward pass; see `costs`."""
 
     model_bytes: float  # parameters: quantised ones at their width, the others in FP32
     mean_bits: float  # of all values that are operands, weights and activations, each counted once

@@ -23,7 +23,7 @@ SAME_LABEL = 0.8
 """Share of the edges of a node task that connect nodes of one label."""
 RATE = 0.1
 SPREAD = 4.0
-"""Of the logarithms of features that sum to 1: few of a row are large, as in a bag of words."""
+"""Standard deviation of the logarithms of features that sum to 1: few of a row are large, as in a bag of words."""
 
 
 class Made(Protocol):
@@ -38,7 +38,7 @@ class Made(Protocol):
 
 @dataclass(frozen=True)
 class Sizes:
-    """What a network takes and gives: width of float features or number of categories, number of outputs.
+    """Inputs and outputs of a network: width of float features or number of categories, number of outputs.
 
     `graph_level`: one output row for each graph, else for each node. `classes`: whether outputs are logits of classes.
     """

@@ -20,14 +20,14 @@ LOGITS = "logits"
 """The name of the output of a network."""
 
 Rows = Literal["node", "edge", "graph"]
-"""What a value has a row for."""
+"""The objects for which a value has a row each."""
 
 
 @dataclass(frozen=True)
 class Value:
-    """A tensor between two operations, [N, channels]; `rows`: what it has a row for.
+    """A tensor between two operations, [N, channels]; `rows`: nodes, edges or graphs have a row each.
 
-    `site`: whose values it holds. `passed`: further sites that it has passed since, which an integer program has not.
+    `site`: the site whose values it holds. `passed`: sites after it, which an integer program does not have.
     """
 
     site: str
@@ -38,7 +38,7 @@ class Value:
 
 @dataclass(frozen=True)
 class Into:
-    """What follows an operation, up to the value of the site `target` (`LOGITS`: float32).
+    """The computation after an operation, up to the value of the site `target` (`LOGITS`: float32).
 
     In this order: `bias` [C] is added; `inner`, a batch norm behind a ReLU; `norm`, a batch norm; the activation (none,
     relu, elu); `residual`, a value, is added.
@@ -70,7 +70,7 @@ class Lowering:
         return inner
 
     def into(self, site: str) -> Into:
-        """That a result is the value of a site of this part, and that nothing stands between."""
+        """States that a result is the value of a site of this part, without an operation in between."""
         return Into(self.prefix + site)
 
     def passed(self, x: Value, *sites: str) -> Value:
@@ -78,7 +78,7 @@ class Lowering:
         return replace(x, passed=(*x.passed, *(self.prefix + site for site in sites)))
 
     def result(self, into: Into, channels: int, rows: Rows = "node") -> Value:
-        """What an operation makes."""
+        """The result of an operation."""
         return Value(into.target, channels, rows)
 
     def features(self, channels: int, into: Into) -> Value:

@@ -116,7 +116,7 @@ class GNN(nn.Module):
         return self.classify(self.embed(x, graph), graph)
 
     def embed(self, x: Rows, graph: Graph) -> Rows:
-        """What logits are made of: the last node states [N, H] or, with a readout, the pooled ones [G, H]."""
+        """The states before the logits: the last of nodes [N, H] or, with a readout, the pooled ones [G, H]."""
         x = self.enter(x, graph)
         for i in range(self.num_hidden):
             x = self.step(i, x, graph)
@@ -190,7 +190,7 @@ class GNN(nn.Module):
         return encoder.lower(part, to.features(encoder.weight.size(1), part.into("input")), state)
 
     def _following(self, i: int, x: Value) -> Into:
-        """What follows layer i, which reads x."""
+        """The operations after layer i, which reads x."""
         if i == self.num_hidden:
             return Into(LOGITS)
         norm = None if self.norms is None else self.norms[i]

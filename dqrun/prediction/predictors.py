@@ -1,4 +1,4 @@
-"""What `dqrun predict` and `dqrun bench inference` run: an integer program, or the network of a run.
+"""Predictors of `dqrun predict` and `dqrun bench inference`: an integer program, or the network of a run.
 
 No Hydra, no training code for a program.
 """

@@ -199,7 +199,7 @@ _DAMAGES = (
     KeyError,
     TypeError,
 )
-"""What reading a damaged checkpoint raises, in the file, in torch or in what is restored."""
+"""Exceptions from reading a damaged checkpoint: from the file, from torch or from restoring the state."""
 
 
 def _short(error: Exception) -> str:
@@ -208,7 +208,7 @@ def _short(error: Exception) -> str:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """What was kept; torch itself does not look at the checksums that it writes."""
+    """The saved state; torch itself does not check the checksums that it writes."""
     with path.open("rb") as file:
         with zipfile.ZipFile(file) as archive:
             damaged = archive.testzip()

@@ -21,7 +21,7 @@ class Counts:
     missed: Tensor
 
     def total(self) -> Counts:
-        """Of all classes together, each int64 [1]."""
+        """Counts of all classes together, each int64 [1]."""
         return Counts(*(count.sum(0, keepdim=True) for count in (self.right, self.wrong, self.missed)))
 
     def recall(self) -> Tensor:

@@ -1,4 +1,4 @@
-"""What a trial's row says of costs: of the trained network, and of the search for its widths."""
+"""Columns of a row on costs: of the trained network, and of the search for its widths."""
 
 from __future__ import annotations
 

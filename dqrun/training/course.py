@@ -14,7 +14,7 @@ from dqrun.quant import Phase
 
 
 class Judged(Protocol):
-    """What a course reads of an epoch."""
+    """The values of an epoch that a course reads."""
 
     @property
     def epoch(self) -> int:

@@ -40,7 +40,7 @@ def pass_in_blocks(model: GNN, features: Rows, graph: Graph, block: int) -> Tens
 
 
 def _layer(model: GNN, i: int, states: Rows, parts: Parts, block: int) -> Tensor:
-    """What leaves layer i, from what enters it (the features, for the first one)."""
+    """The output of layer i, from its input (for the first layer the features)."""
     made: Tensor | None = None
     for first in range(0, parts.graph.num_nodes, block):
         last = min(first + block, parts.graph.num_nodes)

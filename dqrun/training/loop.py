@@ -114,7 +114,7 @@ def train_step(training: Training, batch: Batch, task: Task) -> tuple[Tensor, in
 
 
 def required(method: Method, hook: str, kind: type[T], given: T) -> T:
-    """What a hook gave; raises ConfigError where it is of another kind, or a tensor that is no one number."""
+    """The result of a hook; raises ConfigError for another type, or for a tensor with several elements."""
     if not isinstance(given, kind) or (isinstance(given, Tensor) and given.numel() != 1):
         wanted = "one number as a tensor, 0-d, or None" if kind is Tensor else f"a {kind.__name__}"
         got = list(given.shape) if isinstance(given, Tensor) else given

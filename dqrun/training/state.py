@@ -1,4 +1,4 @@
-"""What a training has done so far and what its next epoch depends on: `Epoch`, `Fit`, `Training`; who watches it."""
+"""The history of a training, and all that its next epoch depends on: `Epoch`, `Fit`, `Training`, watchers."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Epoch:
 
 @dataclass
 class Fit:
-    """What training gave: its history and the state (parameters, buffers) of the epoch that validation chose."""
+    """The result of training: its history and the state (parameters, buffers) of the epoch that validation chose."""
 
     history: list[Epoch] = field(default_factory=list)
     best: Epoch | None = None

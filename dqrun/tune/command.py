@@ -24,7 +24,7 @@ from dqrun.tune.space import space_of
 from dqrun.tune.study import Search, Tried
 
 PARTS = ("train", "val")
-"""What a search evaluates: never the test data."""
+"""The parts of the data that a search evaluates: never the test data."""
 
 
 class SearchProgress(Progress):

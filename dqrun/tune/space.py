@@ -1,4 +1,4 @@
-"""What a search varies: the settings that a configuration has, and their ranges around its defaults."""
+"""The space of a search: settings that a configuration has, and their ranges around its defaults."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ class Search:
 
     @property
     def objective(self) -> str:
-        """What is optimised: the metric, or it and the price of its bits."""
+        """The objective: the metric, with the price of its bits where bits have one."""
         price = f" {'-' if self.task.higher_is_better else '+'} {self.bits_weight:g} average_bits"
         return self.task.metric + (price if self.bits_weight else "")
 

@@ -33,7 +33,7 @@ class Array:
         return "".join(f"[{size}]" for size in self.shape)
 
     def lines(self) -> Iterator[str]:
-        """What stands between the outer braces."""
+        """The text between the outer braces."""
         rows = self.values.view(1, -1) if len(self.shape) == 1 else self.values
         for row in rows.tolist():
             text = textwrap.fill(", ".join(map(str, row)), WIDTH, initial_indent="    ", subsequent_indent="    ")

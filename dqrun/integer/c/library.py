@@ -1,4 +1,4 @@
-"""What a C library consists of: sizes, buffers and the functions of its operations, ready for the templates."""
+"""The parts of a C library: sizes, buffers and the functions of its operations, ready for the templates."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Buffer:
 
     @property
     def macro(self) -> str:
-        """What the names of its sizes begin with."""
+        """The prefix of the names of its sizes."""
         return self.name.upper()
 
 
@@ -137,7 +137,7 @@ class Needs:
 
     @classmethod
     def of(cls, steps: Sequence[Step]) -> Needs:
-        """What these steps need."""
+        """The functions that these steps need."""
         ends = [step.finish for step in steps if step.finish is not None]
         read = [end.residual for end in ends if end.residual is not None]
         read += [step.source for step in steps if step.kind == "attention" or reads_each_code(step)]

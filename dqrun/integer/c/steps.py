@@ -32,7 +32,7 @@ Buffers = Mapping[str, Buffer]
 
 @dataclass(frozen=True)
 class Place:
-    """What a step is made from: its operation's numbers, all buffers by site, and its constants."""
+    """The parts of a step: its operation's numbers, all buffers by site, and its constants."""
 
     fixed: FixedOperation
     buffers: Buffers

@@ -176,7 +176,7 @@ class Library:
 
     @property
     def needs(self) -> Needs:
-        """What the functions of this library call."""
+        """Functions that the functions of this library call."""
         return Needs.of(self.steps)
 
     @property
