@@ -48,7 +48,7 @@ def quantize(
     """
     import torch
 
-    from dqrun.methods import make_method
+    from dqrun.methods import Method, make_method
     from dqrun.quant import QuantPlan
     from dqrun.swap import swap
 
@@ -64,7 +64,8 @@ def quantize(
         raise ConfigError.rule("method", rule, config.method.name)
     QuantPlan(config.quant, config.plan).apply(swapped.view, chosen)
     chosen.arrange(swapped.view)
-    swapped.forward_pass.draw = _Draw(chosen)
+    if type(chosen).before_batch is not Method.before_batch:
+        swapped.forward_pass.draw = _Draw(chosen)
     return swapped.model
 
 

@@ -7,6 +7,7 @@ from typing import Self
 
 from dqrun import register
 from dqrun.config.rules import doc, require, require_one_of
+from dqrun.errors import ConfigError
 
 WEIGHT_GRANULARITIES = ("tensor", "channel")
 ACTIVATION_GRANULARITIES = ("tensor", "row", "group")
@@ -25,7 +26,9 @@ class QuantConfig:
     symmetric_weights: bool = doc("weights on a grid with zero point 0 (else affine)", False)
     symmetric_activations: bool = doc("activations on a grid with zero point 0 (else affine)", False)
     weight_granularity: str = doc(
-        "what has a scale of its own: tensor (a whole weight), channel (each output channel of a weight)", "tensor"
+        "what has a scale of its own: tensor (a whole weight), channel (each output channel of a weight); no groups of "
+        "inputs: an integer program has one scale for each sum of products",
+        "tensor",
     )
     activation_granularity: str = doc(
         "what has a range of its own: tensor (observed in training), row (each node, from its own row in training and "
@@ -47,6 +50,11 @@ class QuantConfig:
         for name in ("bits", "weight_bits", "activation_bits"):
             bits = getattr(self, name)
             require(bits is None or 1 <= bits <= 8, f"quant.{name}", "be in 1..8 or null", bits)
+        if self.weight_granularity == "group":  # what activations have
+            rule = (
+                "be tensor or channel: a sum of integer products has one scale, groups of its inputs would need several"
+            )
+            raise ConfigError.rule("quant.weight_granularity", rule, "group")
         require_one_of("quant.weight_granularity", self.weight_granularity, WEIGHT_GRANULARITIES)
         require_one_of("quant.activation_granularity", self.activation_granularity, ACTIVATION_GRANULARITIES)
         require_one_of("quant.row_offset", self.row_offset, ROW_OFFSETS)

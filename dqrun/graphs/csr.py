@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import torch
 from torch import Tensor
+
+from dqrun.graphs.once import once
 
 MOST_SHORT = 2**31
 """So many sources have numbers that int32 holds."""
@@ -61,12 +62,12 @@ class CSR:
     def num_edges(self) -> int:
         return self.col.numel()
 
-    @cached_property
+    @once
     def edge_index(self) -> Tensor:
         """PyG's form, int64 [2, E]: row 0 the sources, row 1 the targets, ascending; the same object each time."""
         return torch.stack([self.col, self.row])
 
-    @cached_property
+    @once
     def short_col(self) -> Tensor:
         """`col` as int32 where it fits, else as it is: the fewer bytes for kernels that do little else for an edge."""
         return self.col.to(torch.int32) if self.t_rowptr.numel() - 1 <= MOST_SHORT else self.col
@@ -76,18 +77,18 @@ class CSR:
         """Number of edges that enter each node, int64 [N]."""
         return self.rowptr.diff()
 
-    @cached_property
+    @once
     def out_degree(self) -> Tensor:
         """Number of edges that leave each node, int64 [N]."""
         return self.t_rowptr.diff()
 
-    @cached_property
+    @once
     def inverse_sqrt_degree(self) -> Tensor:
         """d^-1/2 of each node's in-degree, float32 [N]; 0 without edges (PyG's gcn_norm)."""
         degree = self.in_degree.to(torch.float32)
         return torch.where(degree > 0, degree.rsqrt(), 0.0)
 
-    @cached_property
+    @once
     def symmetric_weight(self) -> Tensor:
         """d_i^-1/2 d_j^-1/2 of each edge from j to i, float32 [E]."""
         d = self.inverse_sqrt_degree
@@ -107,19 +108,19 @@ class InEdges(CSR):
         object.__setattr__(self, "rowptr", rowptr)
         object.__setattr__(self, "col", col)
 
-    @cached_property
+    @once
     def row(self) -> Tensor:
         return torch.arange(self.num_nodes).repeat_interleave(self.in_degree, output_size=self.num_edges)
 
-    @cached_property
+    @once
     def t_edge(self) -> Tensor:
         return torch.sort(self.col, stable=True).indices
 
-    @cached_property
+    @once
     def t_col(self) -> Tensor:
         return self.row[self.t_edge]
 
-    @cached_property
+    @once
     def t_rowptr(self) -> Tensor:
         return _pointer(self.col, self.num_nodes)
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from dqrun.graphs.csr import CSR
+from dqrun.graphs.once import once
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Graph:
         """Number of edges that enter each node, in the whole graph where this is a part of one: int64 [N]."""
         return self.csr.in_degree if self.whole_in_degree is None else self.whole_in_degree
 
-    @cached_property
+    @once
     def inverse_sqrt_degree(self) -> Tensor:
         """d^-1/2 of each node, float32 [N], d the sum of the weights of its incoming edges; 0 where that is 0.
 
@@ -68,7 +68,7 @@ class Graph:
         degree = self.edge_weight.new_zeros(self.num_nodes).index_add_(0, self.csr.row, self.edge_weight)
         return torch.where(degree > 0, degree.rsqrt(), 0.0)
 
-    @cached_property
+    @once
     def sum_weight(self) -> Tensor | None:
         """The factor of each message of a sum, float32 [E]: its weight, times `sum_scale` of its target where
         it is no self-loop; None: 1.
@@ -79,7 +79,7 @@ class Graph:
         scale = torch.where(row == col, 1.0, self.sum_scale[row])
         return scale if self.edge_weight is None else scale * self.edge_weight
 
-    @cached_property
+    @once
     def symmetric_weight(self) -> Tensor:
         """d_i^-1/2 w_ij d_j^-1/2 of each edge from j to i, float32 [E], w_ij as `sum_weight`; without weights 1."""
         weight, d = self.sum_weight, self.inverse_sqrt_degree

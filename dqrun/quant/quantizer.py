@@ -139,8 +139,8 @@ class Quantizer(nn.Module):
         return self.scales.rounded(tensor, self.rounding)
 
     def _require_scales(self) -> None:
-        """Once per evaluation, not per call: reading a range synchronises a GPU."""
-        if not self._checked:
+        """Once per evaluation, not per call: reading a range synchronises a GPU, and torch.compile can't follow it."""
+        if not self._checked and not torch.compiler.is_compiling():
             if not self.scales.ready:
                 why = self._if_empty or "it was evaluated before training"
                 raise TrialFailed(f"{self.name} cannot be quantised: no value was observed there, because {why}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from dqrun.errors import DataError
@@ -12,6 +13,7 @@ from dqrun.nn.layer import Layer
 from dqrun.nn.linear import BatchNorm, Linear
 from dqrun.nn.lowering import Into, Lowering, Value
 from dqrun.quant import Site
+from dqrun.swap.compiled import compiled_graph
 from dqrun.swap.passes import ForwardPass
 from dqrun.swap.structures import build
 
@@ -60,8 +62,12 @@ class SwappedConv(nn.Module):
 
     def _graph(self, edge_index: Tensor, num_nodes: int, weight: Tensor | None, attr: Tensor | None) -> Graph:
         """Without edge data it is kept for the next call."""
-        if weight is None and attr is None:
-            graph = self._pass.structures.graph(edge_index, num_nodes, self.self_loops)
+        known = self._pass.structures
+        plain = weight is None and attr is None and self._pass.has_masks(num_nodes, self.training)
+        if plain and torch.compiler.is_compiling() and known.own_loops is not None:
+            graph = compiled_graph(edge_index, num_nodes, self.self_loops, known.own_loops)
+        elif weight is None and attr is None:
+            graph = known.graph(edge_index, num_nodes, self.self_loops)
         else:
             graph = build(edge_index, num_nodes, self.self_loops, weight, attr, self.loop_weight)
         return self._pass.masked(graph, edge_index, self.index, self.training)

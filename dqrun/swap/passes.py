@@ -43,10 +43,16 @@ class ForwardPass:
         if self._inside > 1:  # a network inside of a network
             return
         self._forget()
+        if model.training and self.draw is not None:
+            self._draw_first(model, args, kwargs)
+
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    def _draw_first(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Draws the masks of a pass, outside of compiled graphs: a method may do anything for them."""
         found = _arguments(model, args, kwargs)
         self._batch = found.get("batch")
         x, edge_index = found.get("x"), found.get("edge_index")
-        if model.training and self.draw is not None and x is not None and edge_index is not None:
+        if x is not None and edge_index is not None:
             self._draw(self.structures.graph(edge_index, x.size(0), self.first_self_loops), edge_index)
 
     def end(self) -> None:
@@ -54,6 +60,10 @@ class ForwardPass:
         self._inside -= 1
         if not self._inside:
             self._forget()
+
+    def has_masks(self, num_nodes: int, training: bool) -> bool:
+        """Whether the masks of as many nodes are drawn or not asked for: nothing then reads ranks of degrees."""
+        return not training or self.draw is None or num_nodes in self._masks
 
     def masked(self, graph: Graph, edge_index: Tensor, index: int, training: bool) -> Graph:
         """The graph of `edge_index` that convolution `index` runs over, with its mask in training."""
@@ -107,16 +117,35 @@ class PassHooks:
 
 
 def _arguments(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Tensor]:
-    """The tensors `x`, `edge_index` and `batch` of a call, by the names of the parameters of `forward` or of data."""
+    """The tensors `x`, `edge_index` and `batch` of a call, by the names of the parameters of `forward` or of data, else
+    by their places: features, edges, and a batch that numbers the features' rows.
+    """
     try:
         given = inspect.signature(model.forward).bind_partial(*args, **kwargs).arguments
     except (TypeError, ValueError):  # the call itself will say what is wrong
         return {}
     holders = [value for value in given.values() if not isinstance(value, Tensor) and hasattr(value, "edge_index")]
-    found = {}
+    found: dict[str, Tensor] = {}
     for name in ("x", "edge_index", "batch"):
         values = [given.get(name), *(getattr(holder, name, None) for holder in holders)]
-        tensors = [value for value in values if isinstance(value, Tensor) and value.layout == torch.strided]
+        tensors = [value for value in values if isinstance(value, Tensor) and _is_dense(value)]
         if tensors:
             found[name] = tensors[0]
+    return found if "edge_index" in found else found | _by_place(list(given.values()))
+
+
+def _by_place(values: list[Any]) -> dict[str, Tensor]:
+    """Features, edges and batch where the first arguments look like them."""
+    if len(values) < 2 or not all(map(_is_dense, values[:2])):
+        return {}
+    x, edge_index, *others = values
+    if edge_index.dtype != torch.int64 or edge_index.dim() != 2 or edge_index.size(0) != 2:
+        return {}
+    found = {"x": x, "edge_index": edge_index}
+    if others and _is_dense(others[0]) and others[0].dtype == torch.int64 and others[0].shape == x.shape[:1]:
+        found["batch"] = others[0]
     return found
+
+
+def _is_dense(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.layout == torch.strided

@@ -42,6 +42,9 @@ class Structures:
 
     def __init__(self) -> None:
         self._known: list[_Known] = []
+        self.own_loops: int | None = 0
+        """Self-loops in every edge_index so far, which are replaced; None: their numbers differ."""
+        self._seen = False
 
     def __deepcopy__(self, memo: dict[int, object]) -> Structures:
         return Structures()
@@ -58,11 +61,17 @@ class Structures:
             if known.fits(edge_index, num_nodes, self_loops):
                 return known.graph
         graph = build(edge_index, num_nodes, self_loops)
+        if self_loops:
+            self._count_loops(edge_index.size(1) + num_nodes - graph.csr.num_edges)
         if not edge_index.is_inference():  # torch does not count the changes of inference tensors
             found = _Known(weakref.ref(edge_index), edge_index._version, num_nodes, self_loops, graph)
             alive = [known for known in self._known if known.edge_index() is not None]
             self._known = [*alive[-(MOST - 1) :], found]
         return graph
+
+    def _count_loops(self, loops: int) -> None:
+        self.own_loops = loops if not self._seen or self.own_loops == loops else None
+        self._seen = True
 
 
 def build(
