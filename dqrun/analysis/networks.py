@@ -5,8 +5,9 @@ from __future__ import annotations
 from dqrun import register
 from dqrun.analysis.rows import Run, config_of
 from dqrun.config import DataConfig, RunConfig
-from dqrun.data.dataset import GraphDataset, load_dataset
+from dqrun.data.dataset import GraphDataset
 from dqrun.data.splits import split_for
+from dqrun.data.stored import load_stored
 from dqrun.data.trial_data import TrialData
 from dqrun.nn.build import build_model, reads_edge_features, reads_edge_weights, uses_self_loops
 from dqrun.nn.costs import Costs, Size, costs, measured_widths
@@ -31,7 +32,7 @@ class Datasets:
         """Raises ConfigError or DataError where the dataset is not available here."""
         key = repr(config.dataset)
         if key not in self._loaded:
-            self._loaded[key] = load_dataset(config.dataset, self._data)
+            self._loaded[key] = load_stored(config.dataset, self._data)
         return self._loaded[key]
 
     def trial(self, config: RunConfig, fold: int | None) -> TrialData:

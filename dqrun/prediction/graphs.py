@@ -12,7 +12,8 @@ import yaml
 from dqrun.composition.groups import config_folder
 from dqrun.config import DataConfig, DatasetConfig
 from dqrun.config.tasks import is_node_task
-from dqrun.data.dataset import GraphDataset, load_dataset
+from dqrun.data.dataset import GraphDataset
+from dqrun.data.stored import load_stored
 from dqrun.data.unlabelled import Unlabelled, is_graph_file, load_unlabelled
 from dqrun.errors import ConfigError, DataError
 from dqrun.paths import real_path, user_path
@@ -43,7 +44,7 @@ def find_graphs(words: Sequence[str], trained_on: DatasetConfig, say: Callable[[
     _require_level(config, task)
     if config.source == "folder" and config.path is not None:
         return load_unlabelled([user_path(config.path)], task)
-    return _with_positions(load_dataset(config, DataConfig()))
+    return _with_positions(load_stored(config, DataConfig()))
 
 
 def _require_level(config: DatasetConfig, task: str) -> None:

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from dqrun import kernels
 from dqrun.config import DataConfig, RunConfig
 from dqrun.config.tasks import is_node_task
-from dqrun.data.dataset import load_dataset
 from dqrun.data.features import FeatureRule
 from dqrun.data.splits import split_for
+from dqrun.data.stored import load_stored
 from dqrun.errors import DataError
 from dqrun.graphs import Graph, Rows, sparse_if_few
 from dqrun.graphs.pyg import build_graph
@@ -118,7 +118,7 @@ class TrainedNetwork(nn.Module):
 
 def fit_features(folder: Path, config: RunConfig) -> FeatureRule:
     """The features' rule of a network whose file has none, from its training data; raises DataError without a row."""
-    dataset = load_dataset(config.dataset, DataConfig())
+    dataset = load_stored(config.dataset, DataConfig())
     rule = FeatureRule.fit(dataset, split_for(dataset, config.protocol, fold_of(folder)), config.dataset)
     return rule.reading(reads_edge_weights(config.model), reads_edge_features(config.model))
 

@@ -36,7 +36,7 @@ def test_graph_tasks_cost_per_mean_graph(trained: Path) -> None:
 
 def test_folders_that_a_run_names_are_not_used(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[DataConfig] = []
-    monkeypatch.setattr("dqrun.analysis.networks.load_dataset", lambda dataset, data: asked.append(data))
+    monkeypatch.setattr("dqrun.analysis.networks.load_stored", lambda dataset, data: asked.append(data))
     config = config_of(run_of(trained, "threads", "fp32"))
     foreign = replace(config, data=DataConfig(root=str(tmp_path), mirror=str(tmp_path)))
     Datasets().of(foreign)

@@ -38,9 +38,11 @@ def main(argv: Sequence[str]) -> int:
         threads=config.threads if threads is None else threads,
     )
 
+    from dqrun.data.stored import require_known_code
     from dqrun.sweep.run import run_all
     from dqrun.training.checkpoints import continuation  # these import torch: only now that the command line is right
 
+    require_known_code(config.dataset)
     longer = continuation(here, trial.folder, epochs, Trial(trial.row["seed"], trial.row["fold"]))
     longer.validate()
     return run_all([longer], quiet=arguments.quiet)

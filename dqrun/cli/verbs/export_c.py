@@ -8,7 +8,8 @@ from pathlib import Path
 
 from dqrun.cli.verbs.export_check import check
 from dqrun.cli.verbs.exporting import Export, writing
-from dqrun.data.dataset import load_dataset
+from dqrun.config import DataConfig
+from dqrun.data.stored import load_stored
 from dqrun.errors import ConfigError
 from dqrun.integer.c import Library, Limits, write_library
 
@@ -43,7 +44,7 @@ def make_library(export: Export, arguments: Namespace) -> Library:
     nodes, edges = arguments.max_nodes, arguments.max_edges
     if nodes is None or edges is None:
         config = export.require_run("--format c without --max-nodes and --max-edges").config
-        packed = load_dataset(config.dataset, config.data).packed
+        packed = load_stored(config.dataset, DataConfig()).packed
         nodes = int(packed.node_ptr.diff().max()) if nodes is None else nodes
         edges = max(int(packed.edge_ptr.diff().max()), 1) if edges is None else edges
     name = arguments.name or name_of(export)

@@ -9,10 +9,10 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from dqrun.config import DatasetConfig, ModelConfig, RunConfig
-from dqrun.data.dataset import load_dataset
+from dqrun.config import DataConfig, DatasetConfig, ModelConfig, RunConfig
 from dqrun.data.features import FeatureRule
 from dqrun.data.splits import split_for
+from dqrun.data.stored import load_stored
 from dqrun.data.trial_data import TrialData
 from dqrun.errors import ConfigError, ResultsError
 from dqrun.integer import Program, load_program
@@ -41,7 +41,7 @@ class Run:
     def data(self) -> TrialData:
         """The data of the trial, split as it was; raises DataError where the run's row is missing."""
         config = self.config
-        dataset = load_dataset(config.dataset, config.data)
+        dataset = load_stored(config.dataset, DataConfig())
         split, loops = split_for(dataset, config.protocol, fold_of(self.folder)), uses_self_loops(config.model)
         reads = reads_edge_weights(config.model), reads_edge_features(config.model)
         return TrialData.build(dataset, split, config.dataset, config.train.batch_size, loops, "cpu", *reads)

@@ -13,7 +13,7 @@ import logging
 import os
 import random
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
@@ -177,7 +177,10 @@ class _Source:
         transforms = [each() if inspect.isclass(each) else each for each in found]
         parts = []
         for split in self._splits:
-            graphs = list(self._constructed(self.made, root, split))
+            made = self._constructed(self.made, root, split)
+            if not isinstance(made, Iterable):
+                raise DataError(f"{self.config.target} is no dataset class: what it makes holds no graphs")
+            graphs = list(made)
             for transform in transforms:
                 graphs = [self._guarded(transform, graph) for graph in graphs]
             parts.append(graphs)

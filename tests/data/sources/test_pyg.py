@@ -134,6 +134,7 @@ def test_a_class_without_files(mirror: Path, tmp_path: Path) -> None:
             r"wants 1 targets, got \[4\]; is it a",
         ),
         (("dataset.target=builtins.dict",), DataError, "is no dataset|holds no graphs"),
+        (("dataset.target=builtins.object",), DataError, "builtins.object is no dataset class: what it makes holds no"),
     ],
 )
 def test_mistakes(mirror: Path, tmp_path: Path, words: tuple[str, ...], error: type[Exception], text: str) -> None:
