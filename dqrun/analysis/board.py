@@ -45,7 +45,7 @@ class Costing:
 
 
 def boards(cells: Sequence[Cell], costing: Costing) -> list[Sheet]:
-    """Of each dataset: a table of methods by width, then a table of costs for each model."""
+    """Tables of each dataset: methods by width, then costs for each model."""
     sheets = []
     for dataset, metric in dict.fromkeys((cell.text("dataset"), cell.metric) for cell in cells):
         here = [cell for cell in cells if (cell.text("dataset"), cell.metric) == (dataset, metric)]
@@ -63,12 +63,12 @@ def width_of(cell: Cell) -> tuple[float, float]:
 
 
 def width_name(cell: Cell) -> str:
-    """What `quant` says of widths alone: `int4-row` is `int4`."""
+    """The widths in `quant`: `int4-row` has `int4`."""
     return cell.text("quant").partition("-")[0]
 
 
 def granularity(cell: Cell) -> str:
-    """What `quant` says beside widths: `int4-row` has `row`; empty for one scale per tensor."""
+    """The part of `quant` after the widths: `int4-row` has `row`; empty for one scale per tensor."""
     return cell.text("quant").partition("-")[2]
 
 
@@ -187,7 +187,7 @@ def _published(cell: Cell) -> str:
 
 
 def _settings(cells: Sequence[Cell]) -> dict[int, str]:
-    """What tells cells of equal names apart, by the cell's id."""
+    """Fields in which cells of equal names differ, by the cell's id."""
     groups: dict[tuple[str, ...], list[Cell]] = {}
     for cell in cells:
         groups.setdefault(tuple(cell.text(name) for name in IDENTITY), []).append(cell)

@@ -61,7 +61,7 @@ class Cell:
 
     @property
     def measure(self) -> str:
-        """What the mean is of, in tables: accuracy, accuracy (val_metric), seconds."""
+        """The name of the averaged quantity in tables: accuracy, accuracy (val_metric), seconds."""
         return f"{self.metric} ({self.field})" if self.field in METRICS and self.field != TEST else self.metric
 
     @property
@@ -106,12 +106,12 @@ class Cell:
 
     @cached_property
     def mean(self) -> float:
-        """Of the cell's field; nan without a value."""
+        """Mean of the cell's field; nan without a value."""
         return mean(self.values())
 
     @cached_property
     def std(self) -> float:
-        """Of the cell's field, unbiased; nan below two values."""
+        """Standard deviation of the cell's field, unbiased; nan below two values."""
         return std(self.values())
 
     @cached_property

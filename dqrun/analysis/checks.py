@@ -73,7 +73,7 @@ def sharing(place: str, cells: Sequence[Cell]) -> str:
 
 
 def distinguishing(cells: Sequence[Cell]) -> dict[str, list[Any]]:
-    """What tells cells apart, with its value in every cell: as `differing`, but in few words.
+    """Fields in which cells differ, with the value in every cell: as `differing`, but in few words.
 
     Cells of different groups (`plan=paper`, `plan=integer`) differ in the name of the group and not in each field that
     follows from it. Data with the same name and other content differ in `data_fingerprint`.

@@ -14,7 +14,7 @@ Bins = list[tuple[int, int]]  # lowest and highest degree, both inclusive
 
 @dataclass(frozen=True)
 class NodeErrors:
-    """What a trained network does at each of n nodes.
+    """Errors and accuracy of a trained network at each of n nodes.
 
     `degree`: int64 [n], edges that enter it (self-loops that the layer added left out). `squared`: float64 [n], mean
     over channels of the squared difference between the last layer's aggregate, fake-quantised and FP32 (the same

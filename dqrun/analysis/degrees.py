@@ -47,7 +47,7 @@ def _batch_errors(model: GNN, batch: Batch, loops: int, of_classes: bool) -> lis
 
 
 def _aggregate(model: GNN, batch: Batch, phase: Phase) -> tuple[Tensor, Tensor]:
-    """What the last layer has aggregated, float32 [N, C] (GIN: with the node's own term), and the logits."""
+    """The aggregate of the last layer, float32 [N, C] (GIN: with the node's own term), and the logits."""
     set_phase(model, phase)
     seen: list[Tensor] = []
     watch = model.message_passing[-1].watch_aggregate(seen.append)

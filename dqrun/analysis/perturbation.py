@@ -1,4 +1,4 @@
-"""What a trained network is exposed to: wrong edges, wrong features, and flipped bits of its weights."""
+"""Perturbations of a trained network: wrong edges, wrong features, and flipped bits of its weights."""
 
 from __future__ import annotations
 

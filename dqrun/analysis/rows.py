@@ -77,7 +77,7 @@ class Run:
 
     @property
     def key(self) -> tuple[int, int]:
-        """What pairs trials of two configurations: seed and fold (-1: no folds)."""
+        """The key that pairs trials of two configurations: seed and fold (-1: no folds)."""
         fold = self.row.get("fold")
         return int(self.row["seed"]), -1 if fold is None else int(fold)
 

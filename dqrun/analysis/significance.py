@@ -18,7 +18,7 @@ BUDGET = "train.epochs"
 """Field of the configuration: how long a trial may train. Early stopping may end it sooner."""
 
 MARK = "*"
-"""Of a difference between unequal budgets."""
+"""Mark of a difference between unequal budgets."""
 
 UNPAIRED = ("dataset", "task", "metric", "protocol", "seed", "fold")
 """A baseline cannot name these: nothing would be paired."""

@@ -31,7 +31,7 @@ _ENTRY = re.compile(r'^"(?P<hash>[\w.-]+)":\n(?P<body>(?:  .*\n)+)', re.MULTILIN
 
 @dataclass(frozen=True)
 class Study:
-    """What the two files hold: rows, oldest first, and the YAML text of each configuration by its `cell_hash`."""
+    """The content of the two files: rows, oldest first, and the YAML text of each configuration by its `cell_hash`."""
 
     rows: list[dict[str, Any]]
     configs: dict[str, str]

@@ -110,7 +110,7 @@ def _table(folder: Path, options: Sequence[str]) -> str:
 
 
 def _quiet(main: Callable[[Sequence[str]], int], words: Sequence[str]) -> str:
-    """What a verb prints; its warnings are left out."""
+    """The output of a verb, without warnings."""
     shown = io.StringIO()
     with contextlib.redirect_stdout(shown), contextlib.redirect_stderr(io.StringIO()):
         main(words)
@@ -122,7 +122,7 @@ def _without_shebang(commands: str) -> str:
 
 
 def _machine(runs: Sequence[Run]) -> str:
-    """What the rows say of machine and code, a line for each column, as a Markdown table."""
+    """Machine and code of the rows, a line for each column, as a Markdown table."""
     lines = ["| | |", "| --- | --- |"]
     for column, name in _ABOUT.items():
         found = Counter(str(run.row[column] or "not recorded") for run in runs)

@@ -11,7 +11,7 @@ from dqrun.errors import ConfigError, ResultsError, printable
 
 @contextmanager
 def one_line() -> Iterator[None]:
-    """What the system says of a path that the user gave becomes a ResultsError of one line."""
+    """Turns an OSError about a path that the user gave into a ResultsError of one line."""
     try:
         yield
     except OSError as error:

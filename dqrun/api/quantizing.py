@@ -105,7 +105,7 @@ def _words(group: str, value: Words | QuantConfig | MethodConfig | PlanConfig) -
 
 
 class _Draw:
-    """What a method does to the graph of a call in training, such as masks of protected nodes.
+    """The method's changes to the graph of a call in training, such as masks of protected nodes.
 
     Draws come from torch's global generators. An object, so that networks can be copied and saved.
     """

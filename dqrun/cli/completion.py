@@ -34,7 +34,7 @@ def complete(arguments: Sequence[str], parser: argparse.ArgumentParser) -> None:
 
 
 def candidates(line: str, parser: argparse.ArgumentParser) -> list[str]:
-    """What may stand in the place of the last word of a typed line, sorted."""
+    """Candidates for the last word of a typed line, sorted."""
     words = line.split()[1:]
     current = "" if not words or line[-1:].isspace() else words.pop()
     if words and words[0] in VERBS:

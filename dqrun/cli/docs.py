@@ -61,7 +61,7 @@ def _field_table(fields: Sequence[Field]) -> str:
 
 
 def _meaning(field: Field) -> str:
-    """What a field means, and where only some options have it, which."""
+    """The meaning of a field, and the options that have it where not all do."""
     some = owners(field.name) if field.name.startswith("method.") else []
     return f"{', '.join(f'`{option}`' for option in some)}: {field.meaning}" if some else field.meaning
 
@@ -95,7 +95,7 @@ def _description(file: Path) -> str:
 
 
 def _settings(file: Path) -> str:
-    """What a preset sets, dotted, e.g. `layers=2`, and the presets that it starts from or chooses."""
+    """The settings of a preset, dotted, e.g. `layers=2`, and the presets that it starts from or chooses."""
     tree: Any = OmegaConf.to_container(OmegaConf.load(file))
     chosen = [_default_entry(entry) for entry in tree.pop("defaults", []) if not _is_own(entry)]
     return ", ".join([*chosen, *(f"`{name}={shown(value)}`" for name, value in _flatten(tree, ""))])

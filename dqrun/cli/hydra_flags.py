@@ -1,4 +1,4 @@
-"""What Hydra answers: the flags `--cfg`, `--info`, `--hydra-help`, and the installation of completion."""
+"""Flags that Hydra answers: `--cfg`, `--info`, `--hydra-help`, and the installation of completion."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What Hydra, OmegaConf and YAML raise while composing, told in one line as a `ConfigError`."""
+"""Errors of Hydra, OmegaConf and YAML during composition, as a `ConfigError` of one line."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from dqrun.config.parts import PARTS, meaningful_fields
 
 
 class Composes(Protocol):
-    """What is asked of Hydra here."""
+    """The part of Hydra's interface that is used here."""
 
     def compose(self, overrides: Sequence[str]) -> DictConfig:
         """The composed configuration of one job."""

@@ -25,7 +25,7 @@ _SUM = 64  # hexadecimal digits of the checksum, in front
 
 @dataclass(frozen=True)
 class Cached:
-    """What a cache file holds."""
+    """The content of a cache file."""
 
     raw: dict[str, str]  # SHA-256 of each raw file, by name
     arrays: GraphArrays

@@ -195,7 +195,7 @@ class FeatureRule:
         return packed.with_edge_data(self.edge_weights, self.edge_channels + self.edge_categories > 0)
 
     def edge_inputs(self, attr: Tensor | None, what: str) -> Tensor | None:
-        """What stands in `Graph.edge_attr` for features of edges as data has them.
+        """The tensor in `Graph.edge_attr` for features of edges as data has them.
 
         Raises DataError, which calls the features `what`, for columns of categories that training did not know.
         """

@@ -1,4 +1,4 @@
-"""What tells data apart: a digest of a user's files before they are read, and one of any dataset as it was loaded."""
+"""The identity of data: a digest of a user's files before they are read, and one of any dataset as it was loaded."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def data_fingerprint(dataset: GraphDataset) -> str:
 
 
 def _tensors(dataset: GraphDataset) -> Iterator[tuple[str, Tensor]]:
-    """What cannot be derived from something else."""
+    """The tensors that cannot be derived from others."""
     packed = dataset.packed
     edges = packed.edges
     yield from (
@@ -86,7 +86,7 @@ def _tensors(dataset: GraphDataset) -> Iterator[tuple[str, Tensor]]:
 
 
 def _state(path: Path) -> tuple[int, ...] | None:
-    """What changes when a file does, or None where there is no file."""
+    """A value that changes when the file changes, or None where there is no file."""
     try:
         status = path.stat()
     except OSError:

@@ -136,4 +136,4 @@ PLAIN: Names = {
     **{(f"numpy.{core}.numeric", "_frombuffer"): _from_buffer for core in ("core", "_core")},
     **{(f"scipy.sparse.{module}", "csr_matrix"): _Csr for module in ("csr", "_csr")},
 }
-"""What `unpickle` needs for plain data of Python, NumPy and SciPy."""
+"""The names that `unpickle` allows for plain data of Python, NumPy and SciPy."""

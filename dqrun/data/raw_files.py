@@ -37,7 +37,7 @@ LONGEST = 3600.0
 
 @dataclass(frozen=True)
 class RawFiles:
-    """What a dataset is read from, and what downloads it."""
+    """The files of a dataset, and the function that downloads them."""
 
     folder: str  # its folder in the cache and in the mirror
     required: tuple[str, ...]  # names in `<folder>/<base>` without which it cannot be read

@@ -187,4 +187,4 @@ _NAMES: Names = {
     (f"{_DATA}.batch", "Batch"): PyGObject,
 }
 PICKLED_TENSORS: Names = {**_NAMES, ("torch.storage", "_load_from_bytes"): _storage_from_bytes}
-"""What `unpickle` needs for tensors that `pickle` wrote, not `torch.save`."""
+"""The names that `unpickle` allows for tensors written by `pickle`, not by `torch.save`."""

@@ -104,7 +104,7 @@ class TrialData:
 
     @property
     def shapes(self) -> dict[str, Any]:
-        """What a network's size depends on beyond its configuration, by the names of `build_model`'s arguments."""
+        """Sizes of the data on which a network depends, by the names of `build_model`'s arguments."""
         names = "in_channels", "num_categories", "out_channels", "edge_channels", "edge_categories", "num_nodes"
         return {name: getattr(self, name) for name in names}
 
@@ -243,7 +243,7 @@ class TrialData:
 
     @cached_property
     def _pieces(self) -> Pieces | None:
-        """What cuts the one graph into batches; None: nothing."""
+        """The loader that cuts the one graph into batches; None: there is none."""
         if self.loader.name == "full":
             return None
         return Pieces(self.packed.in_parts, self.features, self.y, self.split.train, self.loader, self.self_loops)

@@ -52,7 +52,7 @@ class Binary(Method):
         return one_bit_quantizer(point, spec, self.estimator(False), xnor=xnor, rule=rule, centring=centring)
 
     def centring(self, point: Point) -> nn.Module | None:
-        """What centres an activation, or None."""
+        """The centring of an activation, or None."""
         from dqrun.quant.centring import make_centring
 
         chosen = self.config.centring
@@ -61,7 +61,7 @@ class Binary(Method):
         return make_centring(chosen.kind, point.width, point.name)
 
     def rounding(self, point: Point, spec: QuantSpec) -> Rounding:
-        """Of an activation, or a weight in the form "uniform", of more than 1 bit."""
+        """The rounding of an activation, or of a weight in the form "uniform", with more than 1 bit."""
         from dqrun.quant import UniformRounding
 
         return UniformRounding(spec, "ste" if self.config.estimator == "ste" else "clipped")
@@ -78,7 +78,7 @@ class Binary(Method):
         return estimators.SignEstimator() if kind == "ste" else estimators.Clipped(slope.limit)
 
     def weight_centring(self, point: Point) -> nn.Module | None:
-        """What centres a weight, or None."""
+        """The centring of a weight, or None."""
         from dqrun.quant.centring import Standardised
 
         if self.config.weight_centring == "none":
@@ -89,7 +89,7 @@ class Binary(Method):
         return Standardised(dims, self.config.weight_centring == "standardised")
 
     def weight_quantizer(self, point: Point, spec: QuantSpec) -> Quantizer:
-        """That of a weight in its form."""
+        """The quantiser of a weight in its form."""
         from dqrun.quant import Quantizer
         from dqrun.quant.binary_weights import Bases, Salient, SalientRule, TernaryRounding, TernaryScale, TwoBinaries
         from dqrun.quant.signs import SignRounding
@@ -122,7 +122,7 @@ class Binary(Method):
         return made
 
     def weight_scales(self, point: Point, spec: QuantSpec) -> ScaleProvider:
-        """Of a weight: its mean size, or a parameter that begins there."""
+        """The scale of a weight: its mean size, or a parameter that begins with it."""
         from dqrun.quant import LearnedScale, RangeObserver
         from dqrun.quant.signs import MeanScale
 

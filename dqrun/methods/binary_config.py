@@ -22,7 +22,7 @@ ATTENTIONS = ("mean", "balanced")
 
 @dataclass
 class SlopeConfig:
-    """What the estimators take in place of the derivative of the sign (`method.slope.*`)."""
+    """The function in place of the derivative of the sign (`method.slope.*`)."""
 
     limit: float = doc("estimator=clipped, reste: the slope is 0 beyond this size, > 0", 1.0)
     exponent: float = doc("estimator=reste: o of the slope of |x|^(1/o) at the end, >= 1", 3.0)

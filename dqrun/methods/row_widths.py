@@ -1,4 +1,4 @@
-"""What methods with a width per row share: their settings, groups of parameters and the penalty on memory."""
+"""Common parts of methods with a width per row: settings, groups of parameters, the penalty on memory."""
 
 from __future__ import annotations
 

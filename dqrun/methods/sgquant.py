@@ -107,7 +107,7 @@ class Sgquant(Qat):
         return spec.granularity.per_row and point.has_node_rows
 
     def _of_layer(self, point: Point) -> int:
-        """What the layer of a point adds; state I enters layer I."""
+        """The bits that the layer of a point adds; state I enters layer I."""
         found = re.match(r"(?:layers|states|norms)\.(\d+)", point.name)
         return added(self.config.layer_bits, int(found[1]) if found else 0)
 

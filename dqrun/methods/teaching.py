@@ -1,4 +1,4 @@
-"""What a quantised network learns from the FP32 network in whose state its training began."""
+"""Losses that train a quantised network towards the FP32 network with which its training began."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ class SignEstimator(nn.Module):
         return x >= 0
 
     def slope(self, x: Tensor) -> Tensor | None:
-        """What the gradient is multiplied by, of x's shape; None: 1."""
+        """The factor of the gradient, of x's shape; None: 1."""
         return None
 
     def begin_epoch(self, epoch: int) -> None:

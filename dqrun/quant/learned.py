@@ -12,7 +12,7 @@ from dqrun.quant.spec import QuantSpec, Scales
 
 
 class Start(Protocol):
-    """What a learned parameter begins with: scales of a range that was observed (`RangeObserver`, `ShrunkRange`)."""
+    """First values of learned parameters: scales of an observed range (`RangeObserver`, `ShrunkRange`)."""
 
     spec: QuantSpec
 

@@ -21,10 +21,10 @@ from dqrun.quant.spec import QuantSpec
 
 
 class MakesQuantizers(Protocol):
-    """What a plan asks of a method."""
+    """The part of a method that a plan calls."""
 
     def quantizer(self, point: Point, spec: QuantSpec) -> Quantizer | None:
-        """What stands at a point, or None: it stays in FP32."""
+        """The quantiser of a point, or None: it stays in FP32."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class QuantPlan:
     plan: PlanConfig
 
     def rule(self, name: str, fp32_by_default: bool = False) -> SiteRule:
-        """What the rules together say of a site: later matches win, field by field; `plan.fp32` wins over all.
+        """The combined rules of a site: later matches win, field by field; `plan.fp32` wins over all.
 
         `fp32_by_default`: the site is exact where no rule says otherwise.
         """
@@ -66,7 +66,7 @@ class QuantPlan:
         )
 
     def _ranges(self, site: Site) -> dict[str, Any]:
-        """What shares a range at a site, and where zero lies in it."""
+        """The granularity of ranges at a site, and the position of zero."""
         if site.is_weight:
             return {"granularity": Granularity(self.quant.weight_granularity)}
         kind = self.quant.activation_granularity

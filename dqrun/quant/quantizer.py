@@ -123,7 +123,7 @@ class Quantizer(nn.Module):
         return self.scales.fixed()
 
     def _entering(self, tensor: Quantizable[T]) -> Quantizable[T]:
-        """What is observed and rounded: the tensor, centred if asked for."""
+        """The tensor that is observed and rounded, centred if asked for."""
         if self.centring is None:
             return tensor
         assert isinstance(tensor, Values)
@@ -135,7 +135,7 @@ class Quantizer(nn.Module):
         return self.rounding.flipped(x, self.scales(Values(x)), flip)
 
     def _rounded(self, tensor: Quantizable[T]) -> T:
-        """What has entered, rounded with the present scales."""
+        """The input, rounded with the present scales."""
         return self.scales.rounded(tensor, self.rounding)
 
     def _require_scales(self) -> None:

@@ -39,7 +39,7 @@ class Rounding(nn.Module):
         return False
 
     def forward(self, tensor: Quantizable[T], scales: Scales) -> T:
-        """What the tensor gives, its numbers rounded."""
+        """The tensor with rounded numbers."""
         raise NotImplementedError
 
     def encode(self, x: Tensor, scales: Scales) -> Tensor:

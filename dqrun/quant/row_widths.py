@@ -23,7 +23,7 @@ NARROWEST, WIDEST = 1, 8
 
 
 class Memory(NamedTuple):
-    """What one call has rounded: `bits` of all its numbers, 0-d, with a gradient to widths; its size."""
+    """The result of one rounding call: `bits` of all its numbers, 0-d, with a gradient to widths; its size."""
 
     bits: Tensor
     columns: int

@@ -18,7 +18,7 @@ T_co = TypeVar("T_co", covariant=True)
 
 
 class Phase(Enum):
-    """What quantisers do: QUANTIZE (observing while training), OBSERVE (the same, but no learned scale begins),
+    """The work of quantisers: QUANTIZE (observing while training), OBSERVE (the same, but no learned scale begins),
     CALIBRATE (observe, leave exact), BYPASS (nothing)."""
 
     QUANTIZE = "quantize"
@@ -52,17 +52,17 @@ class Quantizable(Protocol[T_co]):
         """Low and high, float32 of `shape`, that leave a share `tail` outside; see `kernels.tail_range`."""
 
     def fake_quantize(self, scales: Scales, spec: QuantSpec, estimator: str, noise: kernels.Noise | None) -> T_co:
-        """What the numbers give when they are rounded to uniform grids; see `kernels.fake_quantize`."""
+        """The numbers, rounded to uniform grids; see `kernels.fake_quantize`."""
 
     def mapped(self, f: kernels.Elementwise, keeps_zero: bool = True) -> T_co:
-        """What the numbers give when each is replaced by f of it; see `kernels.mapped`. For ways of rounding that have
+        """The numbers, each replaced by f of it; see `kernels.mapped`. For ways of rounding that have
         no operator of their own: messages become a tensor."""
 
     def sample(self, most: int) -> Tensor:
         """At most `most` of the numbers that are observed, evenly chosen: 1-d, float32; see `kernels.sample`."""
 
     def exact(self) -> T_co:
-        """What the numbers give when they are not rounded."""
+        """The numbers without rounding."""
 
 
 class ScaleProvider(nn.Module):
@@ -94,7 +94,7 @@ class ScaleProvider(nn.Module):
         raise NotImplementedError
 
     def rounded(self, tensor: Quantizable[T], rounding: Callable[[Quantizable[T], Scales], T]) -> T:
-        """What the tensor gives, rounded with its scales."""
+        """The tensor, rounded with its scales."""
         return rounding(tensor, self(tensor))
 
     def fixed(self) -> Scales:

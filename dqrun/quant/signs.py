@@ -112,7 +112,7 @@ class BoolRounding(Rounding):
 
 
 class NoScale(ScaleProvider):
-    """Of roundings that compute their levels themselves: 1."""
+    """The scale of roundings that compute their levels themselves: 1."""
 
     def forward(self, tensor: Quantizable[object]) -> Scales:
         one = torch.ones((), device=values_of(tensor).x.device)
@@ -174,7 +174,7 @@ def values_of(tensor: Quantizable[Any]) -> Values[Tensor]:
 
 
 def finished(values: Values[Tensor], rounded: Tensor) -> Tensor:
-    """What leaves a quantiser: protected rows as they were, then a ReLU where one follows."""
+    """The output of a quantiser: protected rows unchanged, then a ReLU where one follows."""
     if values.protected is not None:
         exact = values.protected.view(-1, *[1] * (rounded.dim() - 1))
         rounded = torch.where(exact, values.x, rounded)

@@ -16,7 +16,7 @@ OFFSETS = ("inside", "integer", "real")
 
 
 class Scales(NamedTuple):
-    """What codes are worth: code q stands for `scale * (q - zero_point) + offset`.
+    """The values of codes: code q stands for `scale * (q - zero_point) + offset`.
 
     float32 `scale`, int32 `zero_point` and float32 `offset`, of one shape, which broadcasts to the tensor's. An offset
     of None is 0, and so it is on every grid but those of `QuantSpec.offset` "real".

@@ -53,7 +53,7 @@ class Values(Generic[R]):
         return kernels.fake_quantize(self.x, scale, zero_point, *how)
 
     def fake_quantize_rows(self, spec: QuantSpec, estimator: str, noise: kernels.Noise | None) -> R:
-        """What `fake_quantize` gives with the scales that rows take from themselves, in one pass."""
+        """The result of `fake_quantize` with a range for each row, computed in one pass."""
         size = spec.granularity.size
         return kernels.fake_quantize_rows(self.x, size, spec.grid, self.protected, estimator, self.relu, noise)
 

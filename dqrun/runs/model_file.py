@@ -40,7 +40,7 @@ ADDED = re.compile(r"\.(quantizer|extension)\.")
 
 @dataclass(frozen=True)
 class Shapes:
-    """What a network's size depends on beyond its configuration: see `build_network`."""
+    """Sizes of the data on which a network depends: see `build_network`."""
 
     in_channels: int
     num_categories: int
@@ -52,7 +52,7 @@ class Shapes:
 
 @dataclass(frozen=True)
 class ModelFile:
-    """What a model file holds. `features`: how its data's features were made, None where it was written without."""
+    """The content of a model file. `features`: how its data's features were made, None where it was written without."""
 
     path: Path
     config: RunConfig
@@ -62,7 +62,7 @@ class ModelFile:
 
 
 class _Damage(ValueError):
-    """What is wrong with a model file, in one line."""
+    """The fault of a model file, in one line."""
 
 
 def save_model(path: Path, model: GNN, config: RunConfig, shapes: Shapes, features: FeatureRule | None = None) -> None:

@@ -89,7 +89,7 @@ class TrainedNetwork(nn.Module):
         return edge_attr
 
     def features(self, x: Tensor | None, edge_index: Tensor, num_nodes: int) -> Tensor:
-        """What enters the network: float32 [N, in_channels], or int64 [N] for categories."""
+        """The input of the network: float32 [N, in_channels], or int64 [N] for categories."""
         if x is not None and self.rule.from_degrees:
             rule = "be None: the features of this network are degrees; num_nodes= says how many nodes there are"
             raise DataError(f"x must {rule}, got {list(x.shape)}")

@@ -43,7 +43,7 @@ class Outcome:
     shapes: Shapes | None
     features: FeatureRule | None
     log: str
-    """What is known of a failure; empty for a result."""
+    """The description of a failure; empty for a result."""
     state: bytes | None = None
     """The state of training at its end, where it is to be kept."""
 

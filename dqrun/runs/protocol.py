@@ -103,7 +103,7 @@ def cell_hash(config: RunConfig, fingerprint: str = "") -> str:
 
 
 def identity(config: RunConfig) -> dict[str, Any]:
-    """What determines a run's results apart from seed, fold and data, as plain dictionaries.
+    """All that determines a run's results, without seed, fold and data, as plain dictionaries.
 
     It is `canonical` without the incidental fields, and the versions of the plug-ins that the run uses.
     """

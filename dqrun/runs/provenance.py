@@ -1,4 +1,4 @@
-"""What a row says of the machine and the code that made it."""
+"""Columns of a row on the machine and the code that made it."""
 
 from __future__ import annotations
 

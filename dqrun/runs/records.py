@@ -32,12 +32,12 @@ def read_text(path: Path) -> str:
 
 
 def read_json(path: Path) -> Any:
-    """What a small JSON file holds; raises OSError, or ValueError in one line for any other file."""
+    """The content of a small JSON file; raises OSError, or ValueError in one line for any other file."""
     return parse_json(read_text(path))
 
 
 def parse_json(text: str) -> Any:
-    """What a JSON text holds, strictly; raises ValueError in one line."""
+    """The content of a JSON text, read strictly; raises ValueError in one line."""
     try:
         return json.loads(text, parse_constant=_refuse, object_pairs_hook=_once)
     except json.JSONDecodeError as error:

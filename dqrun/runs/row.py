@@ -118,7 +118,7 @@ OF_METHOD = {"method": "none", "estimator": "", "observer": "", "p_min": None, "
 """Columns that a method's configuration gives, with their values where it gives none."""
 
 TRIAL_COLUMNS = [field.name for field in fields(Row)]
-"""Of trials.csv."""
+"""Columns of trials.csv."""
 
 ENVIRONMENT = (
     "device",
@@ -130,10 +130,10 @@ ENVIRONMENT = (
     "torch_version",
     "pyg_version",
 )
-"""What may change the last bits of a result without making another trial of it."""
+"""Columns of the environment: it may change the last bits of a result, and does not make another trial."""
 
 RESULT = ("status", "epochs", "best_epoch", "train_metric", "val_metric", "test_metric")
-"""What two rows of one trial agree in when one environment made both; time and memory may differ."""
+"""Columns that are equal in two rows of one trial from one environment; time and memory may differ."""
 
 _PATH_NAME = re.compile(r"[^\x00-\x1f/\\.][^\x00-\x1f/\\]{0,254}")
 _HASH = re.compile(r"[0-9A-Za-z][\w.-]{0,63}", re.ASCII)

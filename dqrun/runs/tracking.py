@@ -28,7 +28,7 @@ OUTCOMES = ("train_metric", "val_metric", "test_metric", "best_epoch", "seconds"
 
 
 class Tool(Protocol):
-    """What a tracking tool must be able to do with one trial."""
+    """The interface of a tracking tool, for one trial."""
 
     def log(self, values: Mapping[str, float], step: int) -> None: ...
 

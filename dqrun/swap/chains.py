@@ -25,7 +25,7 @@ _ACTIVATIONS: dict[Any, str] = {
     **dict.fromkeys((F.elu, nn.ELU), "elu"),
 }
 _NOTHING = (F.dropout, nn.Dropout, nn.Identity, "contiguous")
-"""What changes nothing in evaluation."""
+"""Functions, modules and methods that change nothing in evaluation."""
 _POOLING = (global_add_pool, global_max_pool, global_mean_pool)
 _POOLS = "pooling functions have no quantisation point: torch_geometric.nn.aggr.SumAggregation, a module, has one"
 
@@ -67,7 +67,7 @@ def chain(network: nn.Module, pools: bool | None = None) -> list[Step]:
 def _steps(network: nn.Module, graph: fx.Graph) -> list[Step]:
     steps, inputs = list[Step](), _Inputs()
     present: fx.Node | None = None
-    """What holds the last result; None: the features that enter."""
+    """The node of the last result; None: the input features."""
     for node in graph.nodes:
         if node.op == "placeholder":
             inputs.paths[node] = str(node.target)

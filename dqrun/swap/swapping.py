@@ -53,7 +53,7 @@ class View(nn.Module):
 
 @dataclass(frozen=True)
 class Swapped:
-    """What `swap` gives: the network, its sites by the names of plans, and what its modules share."""
+    """The result of `swap`: the network, its sites by the names of plans, and what its modules share."""
 
     model: nn.Module
     view: View
@@ -98,7 +98,7 @@ class _Swapper:
         """Of the view: where modules inside of a convolution go."""
 
     def module(self, module: nn.Module, name: str) -> nn.Module:
-        """What takes the module's place; its own children are changed in it."""
+        """The module that replaces this one; its children are replaced in place."""
         if module in self.made:
             return self.made[module]
         try:

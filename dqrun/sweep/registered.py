@@ -1,4 +1,4 @@
-"""What plug-ins registered, checked before the first trial: a method that is no Method, stages that are no course."""
+"""Checks of what plug-ins registered, before the first trial: classes of methods, stages of a training."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dqrun.training.course import Course
 from dqrun.training.metrics import higher_is_better, make_metric
 
 HOOKS = tuple(name for name, hook in vars(Method).items() if inspect.isfunction(hook) and not name.startswith("_"))
-"""What a method may override."""
+"""The names that a method may override."""
 
 
 def require_right_kinds(config: RunConfig) -> None:

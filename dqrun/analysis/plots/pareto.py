@@ -38,7 +38,7 @@ COSTS = {
 }
 MARGIN = 1.6  # factor beyond the outer points: some tick of 1, 2, 5, 10, ... is then always in sight
 MARKERS = ("o", "^", "D", "v", "P", "X", "*", "<", ">")
-"""Of models. No square is among them: in the legend, squares are colours."""
+"""Markers of models, without squares: in the legend, squares stand for colours."""
 SIZE, STEP = 6.0, 5.0  # of a marker, and what each further one that stands around it adds, in points
 TOUCHING = 0.02  # of a panel's width and height: markers so near lie on one another
 Point = tuple[float, float]

@@ -25,7 +25,7 @@ METHODS = ("dq", "naive", "noisy", "ptq", "dq_released")
 """Methods whose hue is the same whatever else is in the picture."""
 
 PANELS, LABELS, CELLS = 12, 32, 200
-"""What a picture shows at most: panels (or groups of bars), labels (as many as there are colours), and cells."""
+"""The most that a picture shows: panels (or groups of bars), labels (as many as there are colours), and cells."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Series:
         self._place = {name: i for i, name in enumerate(self.looks)}
 
     def name(self, cell: Cell) -> str:
-        """What the legend calls it."""
+        """Its name in the legend."""
         return self._names[id(cell)]
 
     def look(self, cell: Cell) -> Look:

@@ -1,4 +1,4 @@
-"""What all pictures share: panels, legend, settings and saving."""
+"""Common parts of all pictures: panels, legend, settings and saving."""
 
 from __future__ import annotations
 

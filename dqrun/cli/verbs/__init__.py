@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class VerbModule(Protocol):
-    """What the module of a verb offers."""
+    """The interface of the module of a verb."""
 
     def build_parser(self) -> ArgumentParser:
         """The parser of the words after the verb."""

@@ -52,7 +52,7 @@ def make_library(export: Export, arguments: Namespace) -> Library:
 
 
 def name_of(export: Export) -> str:
-    """What the library is called where no name is given: model and widths, e.g. `gin_int4`."""
+    """The name of the library where none is given: model and widths, e.g. `gin_int4`."""
     if export.run is None:
         return "dqrun_program"
     config = export.run.config

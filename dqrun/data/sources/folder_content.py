@@ -1,4 +1,4 @@
-"""What a user's folder says, whatever its format, and the rules that both formats share."""
+"""The content of a user's folder, whatever its format, and the rules that both formats share."""
 
 from __future__ import annotations
 

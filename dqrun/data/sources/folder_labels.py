@@ -1,4 +1,4 @@
-"""What a user's tables say of the targets: classes by number or by name, numbers, or several labels."""
+"""Targets from a user's tables: classes by number or by name, numbers, or several labels."""
 
 from __future__ import annotations
 

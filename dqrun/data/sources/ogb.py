@@ -83,7 +83,7 @@ def parse(raw: RawContent, known: OgbSet) -> GraphArrays:
 
 @dataclass(frozen=True)
 class _Arrays:
-    """What the files hold, as they hold it."""
+    """The content of the files, unchanged."""
 
     edge: NDArray[np.int64]  # [E, 2]
     node_counts: NDArray[np.int64]  # [G]

@@ -54,7 +54,7 @@ def load(dataset: DatasetConfig, data: DataConfig) -> GraphDataset:
 
 
 def _imported(field: str, path: str) -> Any:
-    """What a dotted path names; raises ConfigError in one line."""
+    """The object at a dotted path; raises ConfigError in one line."""
     module, _, name = path.rpartition(".")
     try:
         with quiet():
