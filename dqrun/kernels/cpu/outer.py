@@ -5,84 +5,43 @@ Tiles of the result stay in vector registers while a block of rows, which fits t
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
-from llvmlite import ir
-from numba import prange, types
-from numba.core import cgutils
+from numba import prange
 from torch import Tensor
 
-from dqrun.kernels.cpu.launch import Array, array, inner, intrinsic, kernel, parts, scratch, share
+from dqrun.kernels.cpu.launch import Array, array, inner, kernel, parts, scratch, share
+from dqrun.kernels.cpu.vector import F32x16, fma, load, registers, repeat, splat, store
 
 ROWS = 256  # of a block
 HEIGHT, LANES, VECTORS = 8, 16, 2  # of a tile: 8 x (2 vectors of 16)
 WIDTH = LANES * VECTORS
-_INT, _FLOAT, _VECTOR = ir.IntType(64), ir.FloatType(), ir.VectorType(ir.FloatType(), LANES)
+TILE = HEIGHT * VECTORS
 
 
-def _add_tile(builder: Any, a: Any, a_stride: Any, b: Any, b_stride: Any, rows: Any, out: Any, out_stride: Any) -> None:
-    """LLVM code for `add_tile`, given the addresses of the first elements."""
-    zero = ir.Constant(_VECTOR, None)
-    spread = ir.Constant(ir.VectorType(ir.IntType(32), LANES), None)
-    multiply_add = cgutils.get_or_insert_function(
-        builder.module, ir.FunctionType(_VECTOR, [_VECTOR] * 3), f"llvm.fmuladd.v{LANES}f32"
-    )
-
-    def vector_at(pointer: Any, index: Any) -> Any:
-        return builder.bitcast(builder.gep(pointer, [index]), _VECTOR.as_pointer())
-
-    before = builder.block
-    loop, done = builder.append_basic_block("row"), builder.append_basic_block("rows_done")
-    builder.branch(loop)
-    builder.position_at_end(loop)
-    row = builder.phi(_INT)
-    row.add_incoming(ir.Constant(_INT, 0), before)
-    totals = [builder.phi(_VECTOR) for _ in range(HEIGHT * VECTORS)]
-    a_row, b_row = builder.gep(a, [builder.mul(row, a_stride)]), builder.gep(b, [builder.mul(row, b_stride)])
-    vectors = [builder.load(vector_at(b_row, ir.Constant(_INT, LANES * j)), align=4) for j in range(VECTORS)]
-    sums = []
-    for i in range(HEIGHT):
-        value = builder.load(builder.gep(a_row, [ir.Constant(_INT, i)]))
-        first = builder.insert_element(ir.Constant(_VECTOR, ir.Undefined), value, ir.Constant(ir.IntType(32), 0))
-        factor = builder.shuffle_vector(first, ir.Constant(_VECTOR, ir.Undefined), spread)
-        sums += [builder.call(multiply_add, [factor, vectors[j], totals[i * VECTORS + j]]) for j in range(VECTORS)]
-    following = builder.add(row, ir.Constant(_INT, 1))
-    row.add_incoming(following, loop)
-    for total, new in zip(totals, sums, strict=True):
-        total.add_incoming(zero, before)
-        total.add_incoming(new, loop)
-    builder.cbranch(builder.icmp_signed("<", following, rows), loop, done)
-    builder.position_at_end(done)
-    for k, total in enumerate(sums):
-        column = ir.Constant(_INT, LANES * (k % VECTORS))
-        place = vector_at(out, builder.add(builder.mul(ir.Constant(_INT, k // VECTORS), out_stride), column))
-        builder.store(builder.fadd(builder.load(place, align=4), total), place, align=4)
-
-
-@intrinsic
+@inner
 def add_tile(
-    typing_context: Any, a: Any, a_first: Any, a_stride: Any, b: Any, b_first: Any, b_stride: Any, rows: Any,
-    out: Any, out_first: Any, out_stride: Any,
-) -> Any:  # fmt: skip
-    """out[i, j] += sum over rows r >= 1 of a[r, i] * b[r, j], i < HEIGHT, j < WIDTH.
+    a: Array, a_first: int, a_stride: int, b: Array, b_first: int, b_stride: int, rows: int,
+    out: Array, out_first: int, out_stride: int,
+) -> None:  # fmt: skip
+    """out[i, j] += sum over rows r of a[r, i] * b[r, j], i < HEIGHT, j < WIDTH.
 
     a, b, out: flat float32 arrays; `first`: where the first element lies, `stride`: from one row to the next.
     """
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        a, a_first, a_stride, b, b_first, b_stride, rows, out, out_first, out_stride = arguments
-
-        def address(which: int, value: Any, first: Any) -> Any:
-            return builder.gep(context.make_array(signature.args[which])(context, builder, value).data, [first])
-
-        tile = address(0, a, a_first), a_stride, address(3, b, b_first), b_stride, rows
-        _add_tile(builder, *tile, address(7, out, out_first), out_stride)
-        return context.get_dummy_value()
-
-    i = types.int64
-    return types.void(a, i, i, b, i, i, i, out, i, i), generate
+    totals, vectors = registers(F32x16, TILE), registers(F32x16, VECTORS)
+    for k in range(TILE):
+        totals[k] = splat(F32x16, 0.0)
+    for row in range(rows):
+        for j in range(VECTORS):
+            vectors[j] = load(F32x16, b, b_first + row * b_stride + LANES * j)
+        for i in range(HEIGHT):
+            factor = repeat(F32x16, a, a_first + row * a_stride + i, 1)
+            for j in range(VECTORS):
+                totals[i * VECTORS + j] = fma(factor, vectors[j], totals[i * VECTORS + j])
+    for i in range(HEIGHT):
+        for j in range(VECTORS):
+            place = out_first + i * out_stride + LANES * j
+            store(out, place, load(F32x16, out, place) + totals[i * VECTORS + j])
 
 
 @inner

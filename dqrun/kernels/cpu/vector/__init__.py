@@ -18,13 +18,14 @@ functions, and in `registers`: an array of them with constant places, for blocks
     conversion  splat, convert, cast_bits, nearest (float64 to int32, half to even)
     arithmetic  fma, minimum, maximum, rint, where, add_dots (products of bytes, four to a lane)
     lanes       count_lanes, lanes_below, join, low_half, high_half, interleave, permute, word, from_word,
-                lowest_lane, highest_lane, sum_lanes
+                lowest_lane, highest_lane, sum_lanes; of words count_bits, lowest_bit
 
 `minimum(v, w)` is v where v < w and else w; `maximum` likewise: of a NaN in v they take w.
 """
 
 from dqrun.kernels.cpu.vector.arithmetic import add_dots, fma, maximum, minimum, nearest, rint, where
 from dqrun.kernels.cpu.vector.arrangement import (
+    count_bits,
     count_lanes,
     from_word,
     high_half,
@@ -33,6 +34,7 @@ from dqrun.kernels.cpu.vector.arrangement import (
     join,
     lanes_below,
     low_half,
+    lowest_bit,
     lowest_lane,
     permute,
     sum_lanes,
@@ -97,6 +99,7 @@ __all__ = [
     "add_dots",
     "cast_bits",
     "convert",
+    "count_bits",
     "count_lanes",
     "fma",
     "from_word",
@@ -109,6 +112,7 @@ __all__ = [
     "load",
     "load_first",
     "low_half",
+    "lowest_bit",
     "lowest_lane",
     "maximum",
     "minimum",

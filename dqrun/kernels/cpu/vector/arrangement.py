@@ -12,7 +12,7 @@ from dqrun.kernels.cpu.launch import intrinsic
 from dqrun.kernels.cpu.vector.arithmetic import compare
 from dqrun.kernels.cpu.vector.features import HAS_AVX512F
 from dqrun.kernels.cpu.vector.kinds import F32x16, I32x16, Vector
-from dqrun.kernels.cpu.vector.llvm import I32, I64, call, shuffled, spread
+from dqrun.kernels.cpu.vector.llvm import I1, I32, I64, call, shuffled, spread
 
 WORDS: dict[int, Any] = {8: types.uint8, 16: types.uint16, 32: types.uint32, 64: types.uint64}
 
@@ -111,6 +111,26 @@ def from_word(_context: Any, kind: Any, bits: Any) -> Any:
         return builder.bitcast(args[1], mask.llvm)
 
     return mask(kind, source), generate
+
+
+@intrinsic
+def lowest_bit(_context: Any, bits: Any) -> Any:
+    """The place of the lowest bit of a word that is set, int64; the word must not be 0."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.zext(builder.cttz(args[0], ir.Constant(I1, 1)), I64)
+
+    return types.int64(types.uint32), generate
+
+
+@intrinsic
+def count_bits(_context: Any, bits: Any) -> Any:
+    """How many bits of a word are set, int64."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.zext(builder.ctpop(args[0]), I64)
+
+    return types.int64(types.uint32), generate
 
 
 def _over_lanes(choose: Callable[[Any, Vector, Any, Any], Any]) -> Any:
