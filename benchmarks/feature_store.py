@@ -9,14 +9,14 @@ the rows of a batch are made float32, for 2^18 rows of 128 features and batches 
 from __future__ import annotations
 
 import argparse
-import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import tables
 import torch
 
 import dqrun
@@ -46,7 +46,7 @@ class Accuracy:
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one store: bytes of a node with 128 features, and the median time for a batch of 16,384 random rows."""
+    """Of one store: bytes of a node with 128 features, and the fastest of 15 batches of 16,384 random rows."""
 
     store: str
     bytes_per_node: float
@@ -79,25 +79,8 @@ def costs() -> list[Cost]:
             started = time.perf_counter()
             held.gather(batch)
             seconds.append(time.perf_counter() - started)
-        lines.append(Cost(store, size / ROWS, statistics.median(seconds)))
+        lines.append(Cost(store, size / ROWS, min(seconds)))
     return lines
-
-
-def table(measured: Sequence[Accuracy], costs: Sequence[Cost]) -> str:
-    """A line for each store; accuracies as mean and, of several trials, standard deviation in points."""
-    names = list(dict.fromkeys(line.dataset for line in measured))
-    lines = [
-        f"| store | bytes per node | batch of {BATCH:,} | {' | '.join(names)} |",
-        "|---|" + "---|" * (2 + len(names)),
-    ]
-    for cost in costs:
-        cells = [cost.store, f"{cost.bytes_per_node:.0f}", f"{cost.batch_seconds * 1e3:.1f} ms"]
-        for name in names:
-            (values,) = (line.test for line in measured if (line.dataset, line.store) == (name, cost.store))
-            spread = f" ± {100 * statistics.stdev(values):.2f}" if len(values) > 1 else ""
-            cells.append(f"{100 * statistics.fmean(values):.2f}{spread} %")
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -116,7 +99,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             measured += accuracies(name, words, arguments.trials, Path(folder))
     found = costs()
     command.write(output, [*measured, *found])
-    print(table(measured, found))
+    document = {"results": [asdict(line) for line in (*measured, *found)]}
+    print(tables.store_table(document))
     return 0
 
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 import re
+import statistics
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 HERE = Path(__file__).parent
@@ -153,6 +155,33 @@ def steadiness_table(document: dict[str, Any]) -> str:
     return markdown(["run", "fold", "options", "kept epoch", last, "smallest", "largest"], rows)
 
 
+def scale_table(document: dict[str, Any]) -> str:
+    """Of one part of what `dqrun bench scale --json` writes: the columns that `dqrun bench scale` prints."""
+    from dqrun.bench.scale_cli import LINES
+
+    results = document["results"]
+    fields = {"ratio_to_fastest_pyg": "full", "batches_per_second": "sampled", "ratio": "growth"}
+    (part,) = {fields[name] for line in results for name in fields if name in line}
+    rows = [LINES[part](SimpleNamespace(**line)) for line in results]
+    return markdown(list(rows[0]), [[f"`{row['variant']}`", *list(row.values())[1:]] for row in rows])
+
+
+def store_table(document: dict[str, Any]) -> str:
+    """Of what `benchmarks/feature_store.py --json` writes: bytes, time and accuracy of each store."""
+    lines = document["results"]
+    found = {(line["dataset"], line["store"]): line["test"] for line in lines if "test" in line}
+    names = list(dict.fromkeys(name for name, _ in found))
+    rows = []
+    for line in (line for line in lines if "bytes_per_node" in line):
+        row = [f"`{line['store']}`", f"{line['bytes_per_node']:.0f}", f"{line['batch_seconds'] * 1e3:.1f}"]
+        for name in names:
+            values = [100 * value for value in found[name, line["store"]]]
+            spread = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
+            row.append(f"{statistics.fmean(values):.2f}{spread}")
+        rows.append(row)
+    return markdown(["store", "bytes of a node", "batch, ms", *(f"{name}, %" for name in names)], rows)
+
+
 def summary_table() -> str:
     """Of all networks: the time of a Degree-Quant step, and the speed of integer programs, against PyG's fastest."""
     ratios = {
@@ -189,10 +218,17 @@ MAKERS = {
     "inference": inference_table,
     "parity": parity_table,
     "sizes": sizes_table,
+    "scale": scale_table,
+    "store": store_table,
 }
-FILES = {"parity": "programs", "sizes": "programs"}
+FILES = {"parity": "programs", "sizes": "programs", "store": "feature_store"}
 """Tables whose file has another name than they."""
-PAGES = ("docs/measurements/speed.md", "docs/measurements/integer_programs.md", "docs/measurements/reproduction.md")
+PAGES = (
+    "docs/measurements/speed.md",
+    "docs/measurements/integer_programs.md",
+    "docs/measurements/reproduction.md",
+    "docs/howto/large_graphs.md",
+)
 
 
 def filled(text: str) -> str:

@@ -46,12 +46,12 @@ class StoredRows:
 
     def gather(self, node_index: Tensor) -> Tensor:
         """float32 [n, F]."""
-        codes = self.codes[node_index]
-        if self.bits == 4:
-            codes = torch.stack([codes & 15, codes >> 4], dim=2).flatten(1)[:, : self.in_channels]
-        by_column = self.lowest.size(0) == 1
-        lowest, step = (each if by_column else each[node_index] for each in (self.lowest, self.step))
-        return codes.float().mul_(step).add_(lowest)
+        from dqrun.kernels.cpu import stored
+
+        found = torch.empty(len(node_index), self.in_channels)
+        codes, lowest, step, nodes = (each.numpy() for each in (self.codes, self.lowest, self.step, node_index))
+        stored.rows(codes, lowest, step, nodes, self.bits == 4, found.numpy())
+        return found
 
     @property
     def nbytes(self) -> int:

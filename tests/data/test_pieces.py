@@ -120,8 +120,16 @@ def test_stored_rows_are_within_half_a_step(bits: int, width: int, bytes_of_a_ro
     found = rows.gather(torch.arange(20))
     step = (x.amax(1) - x.amin(1)) / (2**bits - 1)
     assert bool(((found - x).abs() <= step.unsqueeze(1) * 0.5001 + 1e-6 * x.abs()).all())
+    assert torch.equal(found, rows.lowest + step_codes(rows) * rows.step)
     assert torch.equal(found[3], x[3]) and rows.nbytes == 20 * bytes_of_a_row
     assert torch.equal(rows.gather(torch.tensor([7, 0])), found[[7, 0]])
+
+
+def step_codes(rows: StoredRows) -> torch.Tensor:
+    """The codes as float32 [N, F]."""
+    if rows.bits == 8:
+        return rows.codes.float()
+    return torch.stack([rows.codes & 15, rows.codes >> 4], dim=2).flatten(1)[:, : rows.in_channels].float()
 
 
 @pytest.mark.parametrize(("bits", "bytes_of_a_row"), [(8, 5), (4, 3)])
@@ -133,6 +141,7 @@ def test_stored_columns_have_a_range_each(bits: int, bytes_of_a_row: int, monkey
     found = rows.gather(torch.arange(20))
     step = (x.amax(0) - x.amin(0)) / (2**bits - 1)
     assert bool(((found - x).abs() <= step * 0.5001 + 1e-6 * x.abs()).all())
+    assert torch.equal(found, rows.lowest + step_codes(rows) * rows.step)
     assert torch.equal(found[:, 2], x[:, 2]) and rows.nbytes == 20 * bytes_of_a_row + 5 * 8
     assert torch.equal(rows.gather(torch.tensor([7, 0])), found[[7, 0]])
 
