@@ -126,6 +126,23 @@ def test_a_hub_over_threads() -> None:
         assert equal(cpu.aggregate(csr, x, 1.5, epilogue), reference.aggregate(csr, x, 1.5, epilogue))
 
 
+@pytest.mark.parametrize("spread", [0, 12, 30])
+@pytest.mark.parametrize("bits", [4, 8])
+def test_sums_of_shifted_codes(bits: int, spread: int) -> None:
+    """Scales that are powers of two: sums that fit int32 and, of scales 2^30 apart, sums that do not."""
+    generator = torch.Generator().manual_seed(bits)
+    csr = CSR.from_edge_index(
+        torch.cat([torch.randint(9, (2, 60), generator=generator), torch.arange(9).repeat(2, 1)], 1), 9
+    )
+    for channels in (5, 40, 130):
+        x = torch.randn(9, channels, generator=generator) * 2.0 ** (spread * (torch.arange(9) % 2)).unsqueeze(1)
+        given, epilogue = (
+            reference.quantize(x, RowGrid(bits, power_of_two=True)),
+            Epilogue(torch.ones(1, dtype=torch.float64)),
+        )
+        assert torch.equal(cpu.aggregate(csr, given, None, epilogue), reference.aggregate(csr, given, None, epilogue))
+
+
 @by_grid
 @pytest.mark.parametrize("mode", ["sum", "mean", "max"])
 def test_segments(grid: RowGrid, mode: str) -> None:
