@@ -33,6 +33,8 @@ class Entry:
     config: Any = None
     module: str = ""
     """Name of the module that registered it; empty: dqrun."""
+    has_mlp: bool = False
+    """Of a layer: whether each has an MLP, in which `model.mlp_norm` puts a batch norm."""
 
 
 class Registry:
@@ -182,10 +184,12 @@ layer = Registry(
         gat="dqrun.nn.gat:GATLayer",
         gatv2="dqrun.nn.gatv2:GATv2Layer",
         gcn="dqrun.nn.gcn:GCNLayer",
-        gin="dqrun.nn.gin:GINLayer",
-        gine="dqrun.nn.gine:GINELayer",
         sage="dqrun.nn.sage:SAGELayer",
-    ),
+    )
+    | {
+        "gin": Entry("dqrun.nn.gin:GINLayer", has_mlp=True),
+        "gine": Entry("dqrun.nn.gine:GINELayer", has_mlp=True),
+    },
 )
 """Layers of which dqrun makes a network; each is a `model=` too."""
 model = Registry("model", "model.name", {})

@@ -39,7 +39,8 @@ class ModelConfig:
     def has_batch_norm(self) -> bool:
         """Whether networks of this kind hold batch norms; those of plug-ins may."""
         of_plugins = self.name in register.model or self.name in register.layer.added()
-        return of_plugins or self.norm == "batch" or (self.name in ("gin", "gine") and self.mlp_norm)
+        has_mlp = self.name in register.layer and register.layer.entry(self.name).has_mlp
+        return of_plugins or self.norm == "batch" or (has_mlp and self.mlp_norm)
 
     def validate(self) -> None:
         require_model(self.name)

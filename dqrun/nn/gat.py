@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +14,7 @@ from dqrun.graphs import Graph, Rows
 from dqrun.nn.attention import NEGATIVE_SLOPE, AttentionLayer
 from dqrun.nn.lowering import Into, Lowering, Value
 from dqrun.nn.products import product
+from dqrun.nn.replaced import SUMS, Replaced, copied, copied_bias
 from dqrun.quant import Site, Sites
 
 
@@ -21,6 +23,12 @@ class GATLayer(AttentionLayer):
 
     Site `logit` stands before LeakyReLU, `coefficient` after the softmax; Degree-Quant leaves the latter in FP32.
     """
+
+    replaces = Replaced(
+        "GATConv",
+        ("edge_attr", "size", "return_attention_weights"),
+        {**SUMS, "negative_slope": (NEGATIVE_SLOPE,), "edge_dim": (None,), "residual": (False,)},
+    )
 
     def __init__(
         self,
@@ -66,6 +74,14 @@ class GATLayer(AttentionLayer):
         into, sites = replace(into, bias=self.bias), ("attention", "coefficient")
         h = to.linear(to.passed(x, "input"), self.weight.t(), "weight", to.into("features"))
         return to.attention(h, self.attention, sites, NEGATIVE_SLOPE, self.concat, into)
+
+    @classmethod
+    def from_pyg(cls, conv: Any) -> Self:
+        layer = cls(conv.in_channels, conv.out_channels, conv.heads, conv.concat, attention_dropout=conv.dropout)
+        layer.weight = copied(conv.lin.weight.t(), conv.lin.weight.requires_grad)
+        layer.attention = copied(torch.cat([conv.att_src, conv.att_dst]), conv.att_src.requires_grad)
+        layer.bias = copied_bias(conv.bias, layer.out_channels, conv.lin.weight)
+        return layer
 
     def to_pyg(self, cached: bool = False, weighted: bool = False) -> nn.Module:
         from torch_geometric.nn import GATConv

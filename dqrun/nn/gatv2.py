@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,7 @@ from dqrun.kernels.edge_scores import edge_scores
 from dqrun.nn.attention import NEGATIVE_SLOPE, AttentionLayer
 from dqrun.nn.linear import Matrix
 from dqrun.nn.lowering import Into, Lowering, Value
+from dqrun.nn.replaced import SUMS, Replaced, copied, copied_bias
 from dqrun.quant import Site, Sites
 
 
@@ -22,6 +24,12 @@ class GATv2Layer(AttentionLayer):
     LeakyReLU is a number per edge and channel and is not rounded. Sites `features.source` and `features.target` are h
     and t.
     """
+
+    replaces = Replaced(
+        "GATv2Conv",
+        ("edge_attr", "return_attention_weights"),
+        {**SUMS, "negative_slope": (NEGATIVE_SLOPE,), "edge_dim": (None,), "residual": (False,)},
+    )
 
     def __init__(
         self,
@@ -73,6 +81,18 @@ class GATv2Layer(AttentionLayer):
     def _product(self, to: Lowering, x: Value, matrix: Matrix, name: str) -> Value:
         into = replace(to.into(f"features.{name}"), bias=matrix.bias)
         return to.linear(x, matrix.weight, f"{name}.weight", into)
+
+    @classmethod
+    def from_pyg(cls, conv: Any) -> Self:
+        sizes = conv.in_channels, conv.out_channels, conv.heads, conv.concat
+        layer = cls(*sizes, attention_dropout=conv.dropout, share_weights=conv.share_weights)
+        for matrix, linear in ((layer.source, conv.lin_l), (layer.target, conv.lin_r)):
+            if matrix is not None:
+                matrix.weight = copied(linear.weight)
+                matrix.bias = None if linear.bias is None else copied(linear.bias)
+        layer.attention = copied(conv.att.squeeze(0), conv.att.requires_grad)
+        layer.bias = copied_bias(conv.bias, layer.out_channels, conv.lin_l.weight)
+        return layer
 
     def to_pyg(self, cached: bool = False, weighted: bool = False) -> nn.Module:
         from torch_geometric.nn import GATv2Conv

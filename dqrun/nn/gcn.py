@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,7 @@ from dqrun.nn.layer import Layer, Place
 from dqrun.nn.lowering import Into, Lowering, Value
 from dqrun.nn.products import product
 from dqrun.nn.propagate import propagate
+from dqrun.nn.replaced import SUMS, Replaced, copied, copied_bias
 from dqrun.quant import Site, Sites
 
 
@@ -31,6 +32,7 @@ class GCNLayer(Layer):
 
     uses_self_loops = True
     reads_edge_weights = True
+    replaces = Replaced("GCNConv", ("edge_weight",), {**SUMS, "normalize": (True,)})
 
     def __init__(
         self, in_channels: int, out_channels: int, dropout: float = 0.0, nonnegative_input: bool = False
@@ -72,6 +74,13 @@ class GCNLayer(Layer):
         by_nodes = self.sites.edge_weight.is_fp32 and self.sites.message.is_fp32
         h = to.linear(to.passed(x, "input"), self.weight.t(), "weight", to.into("features"), degree_scale=by_nodes)
         return to.aggregate(h, into, degree_scale=by_nodes, edge_weight="" if by_nodes else "edge_weight")
+
+    @classmethod
+    def from_pyg(cls, conv: Any) -> Self:
+        layer = cls(conv.in_channels, conv.out_channels)
+        layer.weight = copied(conv.lin.weight.t(), conv.lin.weight.requires_grad)
+        layer.bias = copied_bias(conv.bias, layer.out_channels, conv.lin.weight)
+        return layer
 
     def to_pyg(self, cached: bool = False, weighted: bool = False) -> nn.Module:
         from torch_geometric.nn import GCNConv

@@ -16,6 +16,7 @@ from dqrun.nn.layer import Layer, Place
 from dqrun.nn.linear import MLP
 from dqrun.nn.lowering import Into, Lowering, Value
 from dqrun.nn.propagate import propagate, scaled
+from dqrun.nn.replaced import SUMS, Replaced, eps_of, inner_sizes
 from dqrun.quant import Site, Sites
 
 
@@ -28,6 +29,7 @@ class GINLayer(Layer):
     """
 
     gathers_input = True
+    replaces = Replaced("GINConv", ("size",), SUMS, network="nn")
 
     def __init__(
         self,
@@ -71,6 +73,12 @@ class GINLayer(Layer):
     def lower(self, to: Lowering, x: Value, into: Into) -> Value:
         h = to.aggregate(to.passed(x, "input", "message"), to.into("mlp.0.input"), self_weight=1.0 + self.eps.item())
         return self.mlp.lower(to.part("mlp"), h, into)
+
+    @classmethod
+    def from_pyg(cls, conv: Any) -> Self:
+        layer = cls(*inner_sizes(conv), hidden_channels=1)
+        layer.eps = eps_of(conv)
+        return layer
 
     def to_pyg(self, cached: bool = False, weighted: bool = False) -> nn.Module:
         from torch_geometric.nn import GINConv

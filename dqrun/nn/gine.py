@@ -17,6 +17,7 @@ from dqrun.nn.layer import Layer, Place
 from dqrun.nn.linear import MLP, Embedding, Linear
 from dqrun.nn.lowering import Into, Lowering, Value
 from dqrun.nn.propagate import scaled
+from dqrun.nn.replaced import SUMS, Replaced, copied, eps_of, inner_sizes
 from dqrun.quant import Site, Sites
 
 NO_FEATURES = "model.name=gine needs data with edge features, this has none: model=gin is the same layer without"
@@ -32,6 +33,7 @@ class GINELayer(Layer):
 
     gathers_input = True
     reads_edge_features = True
+    replaces = Replaced("GINEConv", ("edge_attr", "size"), SUMS, network="nn")
 
     def __init__(
         self,
@@ -91,6 +93,18 @@ class GINELayer(Layer):
             return part.edge_lookup(self.edge.weight, "weight", into)
         return self.edge.lower(part, part.edge_features(self.edge.weight.size(1), part.into("input")), into)
 
+    @classmethod
+    def from_pyg(cls, conv: Any) -> Self:
+        edge_channels = inner_sizes(conv)[0] if conv.lin is None else conv.lin.weight.size(1)
+        layer = cls(*inner_sizes(conv), hidden_channels=1, edge_channels=edge_channels)
+        layer.eps = eps_of(conv)
+        if conv.lin is None:
+            layer.edge = GivenRows()  # type: ignore[assignment]
+        else:
+            layer.edge.weight = copied(conv.lin.weight)
+            layer.edge.bias = copied(conv.lin.bias)
+        return layer
+
     def to_pyg(self, cached: bool = False, weighted: bool = False) -> nn.Module:
         from torch_geometric.nn import GINEConv
 
@@ -124,3 +138,10 @@ class _OfCategories(nn.Module):
         """As `GINEConv`, with edge_attr int64 [E]."""
         out: Tensor = self.conv(x, edge_index, self.embedding(edge_attr))
         return out
+
+
+class GivenRows(nn.Module):
+    """Edge features of the width of the nodes', which are added to messages as they are."""
+
+    def forward(self, x: Tensor, protected: Tensor | None = None) -> Tensor:
+        return x

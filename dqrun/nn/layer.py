@@ -14,6 +14,7 @@ from dqrun.config import ModelConfig
 from dqrun.errors import ConfigError
 from dqrun.graphs import Graph, Rows
 from dqrun.nn.lowering import Into, Lowering, Value
+from dqrun.nn.replaced import Replaced
 from dqrun.quant import Site, Sites
 
 
@@ -51,6 +52,9 @@ class Layer(nn.Module):
     reads_edge_features: ClassVar[bool] = False
     """Whether it reads `Graph.edge_attr`."""
 
+    replaces: ClassVar[Replaced | None] = None
+    """The class of PyG in whose place `dqrun.quantize` puts what `from_pyg` makes of a layer of it; None: no class."""
+
     in_channels: int
     out_channels: int
     sites: Sites
@@ -79,6 +83,14 @@ class Layer(nn.Module):
         nothing else here does.
         """
         raise ConfigError(f"{type(self).__name__} has no layer of PyG to be compared with: it does not define to_pyg")
+
+    @classmethod
+    def from_pyg(cls, conv: Any) -> Self:
+        """The layer with copies of the parameters of a layer of the class that it replaces.
+
+        What it holds in `Replaced.network` is put in afterwards, as `mlp`.
+        """
+        raise ConfigError(f"{cls.__name__} replaces no layer of PyG: it does not define from_pyg")
 
     @property
     def aggregate_site(self) -> Site:

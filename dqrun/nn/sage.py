@@ -16,6 +16,7 @@ from dqrun.nn.layer import Layer, Place
 from dqrun.nn.linear import Matrix
 from dqrun.nn.lowering import Into, Lowering, Value
 from dqrun.nn.propagate import propagate
+from dqrun.nn.replaced import SUMS, Replaced, copied, copied_bias
 from dqrun.quant import Site, Sites
 
 
@@ -30,6 +31,11 @@ class SAGELayer(Layer):
 
     gathers_input = True
     reads_edge_weights = True
+    replaces = Replaced(
+        "SAGEConv",
+        ("size",),
+        {**SUMS, "aggr": ("mean",), "normalize": (False,), "project": (False,), "root_weight": (True,)},
+    )
 
     def __init__(
         self, in_channels: int, out_channels: int, dropout: float = 0.0, nonnegative_input: bool = False
@@ -63,6 +69,13 @@ class SAGELayer(Layer):
         a = to.aggregate(to.passed(x, "message"), to.into("features"), mean=True)
         first = (a, self.neighbour.weight, "neighbour.weight")
         return to.linear_pair((x, self.root.weight, "root.weight"), first, replace(into, bias=self.bias))
+
+    @classmethod
+    def from_pyg(cls, conv: Any) -> Self:
+        layer = cls(conv.in_channels, conv.out_channels)
+        layer.neighbour.weight, layer.root.weight = copied(conv.lin_l.weight), copied(conv.lin_r.weight)
+        layer.bias = copied_bias(conv.lin_l.bias, layer.out_channels, conv.lin_l.weight)
+        return layer
 
     def to_pyg(self, cached: bool = False, weighted: bool = False) -> nn.Module:
         from torch_geometric.nn import GraphConv, SAGEConv

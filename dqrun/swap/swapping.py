@@ -15,7 +15,8 @@ from torch_geometric.nn.aggr import MaxAggregation, MeanAggregation, SumAggregat
 
 from dqrun.errors import ConfigError
 from dqrun.nn.linear import BatchNorm, Linear
-from dqrun.swap.convs import CONVS, check_conv, copied
+from dqrun.nn.replaced import copied
+from dqrun.swap.convs import check_conv, convs
 from dqrun.swap.modules import Inner, SwappedConv, SwappedLinear, SwappedNorm, SwappedPool
 from dqrun.swap.passes import ForwardPass, PassHooks
 
@@ -121,9 +122,9 @@ class _Swapper:
 
     def _replacement(self, module: nn.Module, name: str) -> nn.Module | None:
         """The module that replaces another; None: look inside. Raises ConfigError where neither is right."""
-        if isinstance(module, LINEARS + NORMS + tuple(CONVS)) and any(map(is_lazy, module.parameters())):
+        if isinstance(module, LINEARS + NORMS + tuple(convs())) and any(map(is_lazy, module.parameters())):
             raise ConfigError(f"{name} ({type(module).__name__}) must know its sizes: call the network once before")
-        if type(module) in CONVS:
+        if type(module) in convs():
             return self._conv(module, name)
         if type(module) in LINEARS:
             return self._linear(module)
@@ -135,23 +136,23 @@ class _Swapper:
             return pool
         own = any(True for _ in module.parameters(recurse=False))
         if isinstance(module, MessagePassing) or own:
-            known = ", ".join(sorted({kind.__name__ for kind in (*CONVS, *LINEARS, *NORMS)}))
+            known = ", ".join(sorted({kind.__name__ for kind in (*convs(), *LINEARS, *NORMS)}))
             what = f"{name} ({type(module).__name__}) can't be quantised: modules that can are {known}"
             raise ConfigError(f"{what}; dqrun.quantize(..., unsupported='fp32') leaves it in FP32")
         return None
 
     def _conv(self, conv: Any, name: str) -> nn.Module:
-        kind = CONVS[type(conv)]
+        kind = convs()[type(conv)]
         check_conv(name, conv, kind)
-        layer = kind.make(conv)
+        layer = kind.layer.from_pyg(conv)
         index, view = self.view.num_layers, nn.Module()
         for part, module in layer.named_children():
             if part != "mlp":
                 view.add_module(part, module)
-        if kind.network:
+        if kind.replaced.network:
             view.add_module("mlp", nn.ModuleList())
             self._part = view.mlp  # type: ignore[assignment]
-            inner = self.module(getattr(conv, kind.network), f"{name}.{kind.network}")
+            inner = self.module(getattr(conv, kind.replaced.network), f"{name}.{kind.replaced.network}")
             self._part = None
             layer.mlp = Inner(inner)
         loops = layer.uses_self_loops and getattr(conv, "add_self_loops", True)
@@ -159,7 +160,7 @@ class _Swapper:
             self.forward_pass.first_self_loops = loops
             self.kind = kind.name
         loop_weight = 2.0 if getattr(conv, "improved", False) else 1.0
-        swapped = SwappedConv(layer, index, kind.names, self.forward_pass, loops, loop_weight)
+        swapped = SwappedConv(layer, index, kind.replaced.names, self.forward_pass, loops, loop_weight)
         self.view.add("layers", view)
         self.view.add("states", swapped.state)
         return swapped
