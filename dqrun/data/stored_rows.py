@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from dqrun.data.features import Features, GivenFeatures
+from dqrun.errors import DataError
 
 BITS = {"int8": 8, "int4": 4, "int8_column": 8, "int4_column": 4}
 ROWS_AT_ONCE = 65_536  # that are converted: features may lie in a file that is larger than memory
@@ -33,10 +34,12 @@ class StoredRows:
     @classmethod
     def of(cls, x: Tensor, bits: int, by_column: bool = False) -> StoredRows:
         """Rounds x, float32 [N, F], to the nearest of 2^bits values from the smallest to the largest of its row or its
-        column.
+        column. Raises DataError for a range, not the values, that float32 does not hold.
         """
         lowest, highest = _column_range(x) if by_column else _row_range(x)
         step = (highest.double() - lowest.double()).div(2**bits - 1).float()
+        if not bool(step.mul(2**bits - 1).isfinite().all()):
+            raise DataError("loader.feature_store must be float32 for features whose range is beyond float32")
         codes = torch.empty(len(x), x.size(1) if bits == 8 else -(-x.size(1) // 2), dtype=torch.uint8)
         for part in _parts(x):
             low, size = (each if by_column else each[part] for each in (lowest, step))

@@ -36,6 +36,8 @@ def stream(program: Program, features: Tensor | Features, graph: Graph, block: i
     if any(isinstance(operation, Readout) for operation in program.operations):
         raise ConfigError("a program of a graph task is run on batches of graphs, not in blocks of one")
     program.check_limits(graph)
+    if isinstance(features, Tensor) and len(features) != graph.num_nodes:
+        raise DataError(f"x must have a row for each of {graph.num_nodes} nodes, got {len(features)}")
     parts, read = Parts(graph, program.self_loops), features.__getitem__ if isinstance(features, Tensor) else features
     last_use = {name: i for i, operation in enumerate(program.operations) for name in inputs(operation)}
     values: dict[str, Value] = {}
@@ -59,8 +61,10 @@ def _run(
     given: dict[str, Value] = {}
     for name in inputs(operation):
         if name == INPUT:
-            given[name] = read(nodes)
-            program.check_features(given[name])  # type: ignore[arg-type]
+            x = given[name] = read(nodes)
+            program.check_features(x)
+            if len(x) != len(nodes):  # kernels read a row for each node
+                raise DataError(f"features must give a row for each of {len(nodes)} nodes, got {len(x)}")
         else:
             given[name] = _rows(values[name], nodes)
     return _rows(program.steps[i].run(given, graph), slice(0, last - first))

@@ -14,7 +14,7 @@ from dqrun.data.pieces import prefetched
 from dqrun.data.splits import Split
 from dqrun.data.stored_rows import StoredRows, stored
 from dqrun.data.trial_data import TrialData
-from dqrun.errors import ConfigError
+from dqrun.errors import ConfigError, DataError
 
 NODES = 50
 SPLIT = Split(torch.arange(0, 40), torch.arange(40, 45), torch.arange(45, 50))
@@ -130,6 +130,15 @@ def step_codes(rows: StoredRows) -> torch.Tensor:
     if rows.bits == 8:
         return rows.codes.float()
     return torch.stack([rows.codes & 15, rows.codes >> 4], dim=2).flatten(1)[:, : rows.in_channels].float()
+
+
+@pytest.mark.parametrize("by_column", [False, True])
+def test_a_range_beyond_float32_is_refused(by_column: bool) -> None:
+    x = torch.full((2, 2), 3e38)
+    assert StoredRows.of(x, 8, by_column).gather(torch.tensor([0, 1])).equal(x)
+    x[0, 0] = x[1, 1] = -3e38
+    with pytest.raises(DataError, match=r"loader\.feature_store must be float32 for features whose range"):
+        StoredRows.of(x, 8, by_column)
 
 
 @pytest.mark.parametrize(("bits", "bytes_of_a_row"), [(8, 5), (4, 3)])

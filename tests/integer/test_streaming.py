@@ -46,5 +46,10 @@ def test_what_cannot_be_streamed_is_refused(trained: Make, random_graph: Make) -
         stream(program, x, graph, 0)
     with pytest.raises(DataError, match="x must be float32"):
         stream(program, x[:, :2], graph, 10)
+    with pytest.raises(DataError, match="x must have a row for each of 50 nodes, got 49"):
+        stream(program, x[:49], graph, 10)
+    for rows in (0, 1, 9, 51):
+        with pytest.raises(DataError, match=f"features must give a row for each of .* nodes, got {rows}"):
+            stream(program, lambda nodes, rows=rows: torch.ones(rows, x.size(1)), graph, 10)
     with pytest.raises(ConfigError, match="a program of a graph task"):
         stream(lower(trained("gcn")), x, graph, 10)
