@@ -9,8 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import prange, types
-from numba.extending import overload
+from numba import prange
 from torch import Tensor
 
 from dqrun.graphs import CSR
@@ -31,18 +30,16 @@ from dqrun.kernels.integer.cpu.finish import (
 )
 from dqrun.kernels.integer.cpu.row_codes import MOST_ROWS
 from dqrun.kernels.integer.cpu.rows import padded_bytes, sum_codes
-from dqrun.kernels.integer.cpu.scaled import sum_scaled
 from dqrun.kernels.integer.cpu.steps import widen
 from dqrun.kernels.integer.cpu.vectors import F64, I64, LANES, Builder, Values, hold, make, pointers
 from dqrun.kernels.integer.epilogue import Epilogue
-from dqrun.kernels.integer.row_grid import RowGrid
 
 PLAIN, OWN, MEAN = 0, 1, 2  # what becomes of a row's sum: nothing; its own codes are added; it is divided by its edges
 
 ROWS = 32  # whose sums wait in the cache for the epilogue
 
 # codes, bytes of a row, channels, whether packed, zero point, what becomes of the sum, the weight of a row's own codes,
-# numbers of rows with grids of their own, their kind of offset, whether their scales are powers of two
+# numbers of rows with grids of their own, their kind of offset
 Source = tuple[Any, ...]
 
 
@@ -71,8 +68,8 @@ def _finish(
 
     num_edges: of the row, where sums are divided by it (then rows is 1).
     """
-    x_codes, width, channels, packed, zero_point, mode, weight, numbers, kind, _ = x
-    high = padded_bytes(width, packed)
+    x_codes, width, channels, packed, zero_point, mode, weight, numbers, kind = x
+    high = padded_bytes(width)
     if mode == MEAN:
         _divide((acc, sums, (2 if packed else 1) * high, max(num_edges, 1)))
     for piece in range(2 if width < channels else 1):
@@ -84,22 +81,6 @@ def _finish(
         else:
             finish_rows(acc, at, stride, row, rows, start, count, how, own, waiting)
     store_rows(row, rows, stride, how, waiting)
-
-
-def _sum(x: Any, shifts: bool, edges: Any, bounds: Any, first: int, rows: int, acc: Any, stride: int) -> None:
-    """Sums of the type of acc: `sum_codes` or, in float64, `sum_scaled`."""
-    raise NotImplementedError("for kernels alone")
-
-
-@overload(_sum, inline="always", strict=False)
-def _sum_of_kind(x: Any, shifts: Any, edges: Any, bounds: Any, first: Any, rows: Any, acc: Any, stride: Any) -> Any:
-    if acc.dtype == types.float64:
-        return lambda x, shifts, edges, bounds, first, rows, acc, stride: sum_scaled(
-            x, shifts, edges, bounds, first, rows, acc, stride
-        )
-    return lambda x, shifts, edges, bounds, first, rows, acc, stride: sum_codes(
-        x, edges, bounds, first, rows, acc, stride
-    )
 
 
 @kernel
@@ -122,8 +103,7 @@ def _aggregate(
         bounds = np.empty(2, np.int64)
         x_at, how = pointers(x), (pointers(affine), pointers(residual), pointers(out))
         acc_at, sums_at, col_at, bounds_at, rowptr_at = pointers((acc, sums, col, bounds, rowptr))
-        waiting, shifts = pointers((results, reals, ends)), x_at[9]
-        summed = (x_at[0], x_at[1], x_at[3], x_at[4], x_at[7], x_at[8])
+        waiting, summed = pointers((results, reals, ends)), (x_at[0], x_at[1], x_at[3], x_at[4], x_at[7], x_at[8])
         cuts = (row - 1 if rowptr[row] > first else -1, -1)
         if end > row and rowptr[end] > last:
             end -= 1
@@ -133,11 +113,11 @@ def _aggregate(
             cut_rows[slot] = cut_row
             if cut_row >= 0:
                 bounds[0], bounds[1] = max(first, rowptr[cut_row]), min(last, rowptr[cut_row + 1])
-                _sum(summed, shifts, (col_at, col.size), bounds_at, 0, 1, acc_at, total)
+                sum_codes(summed, col_at, col.size, bounds_at, 0, 1, acc_at, total)
                 cut[slot * total : (slot + 1) * total] = acc[:total]
         while row < end:
             rows = min(block, end - row)
-            _sum(summed, shifts, (col_at, col.size), rowptr_at, row, rows, acc_at, total)
+            sum_codes(summed, col_at, col.size, rowptr_at, row, rows, acc_at, total)
             _finish(acc_at, sums_at, row, rows, total, rowptr[row + 1] - rowptr[row], x_at, how, waiting)
             row += rows
         hold((acc, sums, results, reals, ends, bounds))
@@ -175,10 +155,9 @@ def sum_rows(
     result, out = target(epilogue, num_rows, x.channels)
     if num_rows and x.channels:
         edges = np.arange(x.num_rows, dtype=np.int32 if x.num_rows < 2**31 else np.int64) if col is None else array(col)
-        given = readable(x), width, x.channels, x.grid.packed, x.grid.zero_point, mode, self_weight, *numbers_of(x)
-        source = *given, isinstance(x.grid, RowGrid) and x.grid.power_of_two
+        source = readable(x), width, x.channels, x.grid.packed, x.grid.zero_point, mode, self_weight, *numbers_of(x)
         num_parts = parts((edges.size + num_rows) * width)
-        total = (2 if x.grid.packed else 1) * padded_bytes(width, x.grid.packed) + LANES
+        total = (2 if x.grid.packed else 1) * padded_bytes(width) + LANES
         sums = np.int32 if x.numbers is None else np.float64
         cut, cut_rows = np.empty(num_parts * 2 * total, sums), np.empty(num_parts * 2, np.int64)
         _aggregate(array(rowptr), edges, source, *finish(epilogue, x.channels), out, cut, cut_rows)

@@ -1,162 +1,113 @@
-"""Sums of gathered rows of codes: the inner loop of `aggregate`. `scaled` has those of rows with grids of their own."""
+"""Sums of gathered rows: the inner loop of `aggregate`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-from dqrun.kernels.cpu.launch import inner
-from dqrun.kernels.cpu.vector import (
-    I32x32,
-    U8x32,
-    U8x64,
-    U16x32,
-    convert,
-    high_half,
-    load,
-    low_half,
-    prefetch,
-    registers,
-    splat,
-    store,
-)
+from llvmlite import ir
+from numba.core import types
 
-PART = 32  # codes that lie in one vector
+from dqrun.kernels.cpu.launch import inner
+from dqrun.kernels.integer.cpu.scaled import emit_scaled_sums
+from dqrun.kernels.integer.cpu.vectors import I8, I16, I32, I64, Builder, Values, make, zeros
+
+BLOCKS = (32, 64, 128)  # bytes of a row that are summed together
 MOST_BYTES = 257  # codes of 8 bits of which the sum fits 16 bits
 MOST_NIBBLES = 17  # codes of 4 bits of which the sum fits 8 bits
-AHEAD = 128  # edges between the request of a row and its use: the cache misses that run at once (16: twice the time)
-LINE = 64  # bytes of a cache line
 
-Codes = tuple[Any, ...]  # codes, bytes of a row, whether packed, zero point, numbers of rows, their kind of offset
-Edges = tuple[Any, Any]  # the source of each edge, number of edges
+Codes = tuple[Any, ...]
 
 
-@inner
-def request(x: Any, width: int, first: int, last: int, edges: Edges, edge: int) -> None:
-    """Asks for the bytes first..last of the row of the edge AHEAD of this one, or of the last edge."""
-    col, limit = edges
-    row = col[min(edge + AHEAD, limit - 1)] * width
-    for place in range(row + first, row + last, LINE):
-        prefetch(x, place)
-    prefetch(x, row + last - 1)
+def _emit_sums(b: Builder, num_bytes: int, packed: bool) -> None:
+    """acc[r, c] = the sum over row r's edges of (the codes of the bytes offset + c - zero point), c < num_bytes.
+
+    Packed codes: the sums of the low nibbles go to acc, those of the high ones `high` places behind. Codes are added in
+    16 bits (nibbles in 8) as many as fit, then in 32. Row r has the edges bounds[first + r]..bounds[first + r + 1].
+    Arguments: x, bytes of a row, offset, col, number of edges in all, bounds, first, rows, zero point, acc, places
+    between rows' sums, high, numbers of rows, their kind of offset. Float64 sums are those of `emit_scaled_sums`.
+    """
+    x, stride, offset, col, limit, bounds, first, rows, zero_point, acc, acc_stride, high, _, _ = b.args
+    if b.kinds[9].dtype == types.float64:
+        return emit_scaled_sums(b, num_bytes, packed)
+    codes, sums = ir.VectorType(I8, num_bytes), ir.VectorType(I32, num_bytes)
+    narrow = ir.VectorType(I8 if packed else I16, num_bytes)
+    most = I64(MOST_NIBBLES if packed else MOST_BYTES)
+    low_mask, four = (ir.Constant(codes, [value] * num_bytes) for value in (15, 4))
+    halves = 2 if packed else 1
+
+    def add_edge(edge: Any, olds: Values) -> Values:
+        b.request(col, edge, limit, stride, offset, x, num_bytes)
+        row = b.load(x, b.row(col, edge, stride, offset), codes)
+        terms = [b.ir.and_(row, low_mask), b.ir.lshr(row, four)] if packed else [b.ir.zext(row, narrow)]
+        return [b.ir.add(old, term) for old, term in zip(olds, terms, strict=True)]
+
+    def one_row(r: Any, _: Values) -> Values:
+        place = b.ir.add(first, r)
+        start, stop = b.load(bounds, place, I64), b.load(bounds, b.ir.add(place, I64(1)), I64)
+        count = b.ir.sub(stop, start)
+        begin = b.splat(b.ir.trunc(b.ir.neg(b.ir.mul(count, zero_point)), I32), num_bytes)
+
+        def add_some(index: Any, olds: Values) -> Values:
+            done = b.ir.mul(index, most)
+            left = b.ir.sub(count, done)
+            size, edge = b.ir.select(b.ir.icmp_signed("<", left, most), left, most), b.ir.add(start, done)
+            news = b.loop(
+                size, [zeros(narrow.element, num_bytes)] * halves, lambda i, v: add_edge(b.ir.add(edge, i), v)
+            )
+            return [b.ir.add(old, b.ir.zext(new, sums)) for old, new in zip(olds, news, strict=True)]
+
+        pieces = b.ir.udiv(b.ir.add(count, b.ir.sub(most, I64(1))), most)
+        at = b.ir.add(offset, b.ir.mul(r, acc_stride))
+        for half, value in enumerate(b.loop(pieces, [begin] * halves, add_some)):
+            b.store(value, acc, b.ir.add(at, high) if half else at)
+        return []
+
+    b.loop(rows, [], one_row)
 
 
-def _of_bytes(parts: int) -> Callable[..., None]:
-    @inner
-    def sums(x: Codes, offset: int, edges: Edges, bounds: Any, first: int, rows: int, acc: Any, stride: int) -> None:
-        """acc[r * stride + c] = sum over row r's edges of (code of channel c - zero point), c from `offset` on.
-
-        Codes are added in 16 bits as many as fit, then in 32. Row r has the edges bounds[first + r]..bounds[first + r +
-        1].
-        """
-        codes, width, _, zero_point, _, _ = x
-        col, _ = edges
-        last = min(offset + PART * parts, width)
-        total, some = registers(I32x32, parts), registers(U16x32, parts)
-        for r in range(rows):
-            start, stop = bounds[first + r], bounds[first + r + 1]
-            for v in range(parts):
-                total[v] = splat(I32x32, (start - stop) * zero_point)
-            for begin in range(start, stop, MOST_BYTES):
-                for v in range(parts):
-                    some[v] = splat(U16x32, 0)
-                for edge in range(begin, min(begin + MOST_BYTES, stop)):
-                    request(codes, width, offset, last, edges, edge)
-                    row = col[edge] * width + offset
-                    for v in range(parts):
-                        some[v] = some[v] + convert(U16x32, load(U8x32, codes, row + PART * v))
-                for v in range(parts):
-                    total[v] = total[v] + convert(I32x32, some[v])
-            for v in range(parts):
-                store(acc, r * stride + offset + PART * v, total[v])
-
-    return sums
-
-
-@inner
-def _widen_32(total: Any, some: Any) -> None:
-    for v in range(2):
-        total[v] = total[v] + convert(I32x32, some[v])
-
-
-@inner
-def _widen_64(total: Any, some: Any) -> None:
-    for v in range(2):
-        total[2 * v] = total[2 * v] + convert(I32x32, low_half(some[v]))
-        total[2 * v + 1] = total[2 * v + 1] + convert(I32x32, high_half(some[v]))
-
-
-def _of_nibbles(kind: Any, widen: Callable[..., None]) -> Callable[..., None]:
-    parts = kind.lanes // PART
-    size, sums_size = kind.lanes, 2 * parts
-
-    @inner
-    def sums(x: Codes, offset: int, edges: Edges, bounds: Any, first: int, rows: int, acc: Any, stride: int) -> None:
-        """As `_of_bytes`, of codes two in a byte, added in 8 bits as many as fit.
-
-        The sums of the high nibbles lie `padded_bytes` behind those of the low ones.
-        """
-        codes, width, _, zero_point, _, _ = x
-        col, _ = edges
-        last, high = min(offset + size, width), padded_bytes(width, True)
-        total, some = registers(I32x32, sums_size), registers(kind, 2)
-        for r in range(rows):
-            start, stop = bounds[first + r], bounds[first + r + 1]
-            for v in range(sums_size):
-                total[v] = splat(I32x32, (start - stop) * zero_point)
-            for begin in range(start, stop, MOST_NIBBLES):
-                for v in range(2):
-                    some[v] = splat(kind, 0)
-                for edge in range(begin, min(begin + MOST_NIBBLES, stop)):
-                    request(codes, width, offset, last, edges, edge)
-                    both = load(kind, codes, col[edge] * width + offset)
-                    some[0] = some[0] + (both & 15)
-                    some[1] = some[1] + (both >> 4)
-                widen(total, some)
-            for v in range(sums_size):
-                behind = high if v >= parts else 0
-                store(acc, r * stride + offset + behind + PART * (v % parts), total[v])
-
-    return sums
-
-
-_bytes_32, _bytes_64, _bytes_128 = (_of_bytes(parts) for parts in (1, 2, 4))
-_nibbles_32, _nibbles_64 = _of_nibbles(U8x32, _widen_32), _of_nibbles(U8x64, _widen_64)
+_bytes_32, _bytes_64, _bytes_128 = (make(_emit_sums, size, False) for size in BLOCKS)
+_nibbles_32, _nibbles_64, _nibbles_128 = (make(_emit_sums, size, True) for size in BLOCKS)
 
 
 @inner
-def block_bytes(left: int, packed: bool) -> int:
-    """How many bytes of a row, of which so many are left, to sum together: 128 codes at most."""
-    return 32 if left <= 32 else 64 if left <= 64 or packed else 128
+def block_bytes(width: int, offset: int) -> int:
+    """How many bytes of a row to sum together from `offset` on: what is left, rounded up, at most 128."""
+    left = width - offset
+    return 32 if left <= 32 else 64 if left <= 64 else 128
 
 
 @inner
-def padded_bytes(width: int, packed: bool) -> int:
+def padded_bytes(width: int) -> int:
     """Bytes of a row rounded up to whole blocks."""
-    most = 64 if packed else 128
-    whole = width // most * most
-    return whole if whole == width else whole + block_bytes(width - whole, packed)
+    whole = width // 128 * 128
+    return whole if whole == width else whole + block_bytes(width, whole)
 
 
 @inner
-def sum_codes(x: Codes, edges: Edges, bounds: Any, first: int, rows: int, acc: Any, stride: int) -> None:
+def sum_codes(x: Codes, col: Any, limit: int, bounds: Any, first: int, rows: int, acc: Any, stride: int) -> None:
     """Sums over edges of codes less their zero point, int32 [rows, stride], for rows first..first + rows.
 
-    bounds: where the edges of each row begin, and end. Channel c of packed codes is at c below half the channels, else
-    at c - half + padded_bytes(width). Reads up to 63 bytes behind a row.
+    Float64 [rows, stride]: sums of what codes of rows with grids of their own stand for. x: codes, bytes of a row,
+    whether packed, zero point, numbers of rows, their kind of offset. bounds: where the edges of each row begin, and
+    end. col has `limit` edges. Channel c of packed codes is at c below half the channels, else at
+    c - half + padded_bytes(width). Reads up to 96 bytes behind a row.
     """
-    _, width, packed, _, _, _ = x
-    offset = 0
+    codes, width, packed, zero_point, numbers, kind = x
+    high, offset = padded_bytes(width), 0
     while offset < width:
-        size = block_bytes(width - offset, packed)
-        if size == 32 and packed:
-            _nibbles_32(x, offset, edges, bounds, first, rows, acc, stride)
-        elif packed:
-            _nibbles_64(x, offset, edges, bounds, first, rows, acc, stride)
+        size = block_bytes(width, offset)
+        args = (codes, width, offset, col, limit, bounds, first, rows, zero_point, acc, stride, high, numbers, kind)
+        if packed:
+            if size == 128:
+                _nibbles_128(args)
+            elif size == 64:
+                _nibbles_64(args)
+            else:
+                _nibbles_32(args)
         elif size == 128:
-            _bytes_128(x, offset, edges, bounds, first, rows, acc, stride)
+            _bytes_128(args)
         elif size == 64:
-            _bytes_64(x, offset, edges, bounds, first, rows, acc, stride)
+            _bytes_64(args)
         else:
-            _bytes_32(x, offset, edges, bounds, first, rows, acc, stride)
+            _bytes_32(args)
         offset += size
