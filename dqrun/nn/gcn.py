@@ -58,16 +58,21 @@ class GCNLayer(Layer):
 
     def forward(self, x: Rows, graph: Graph, relu: bool = False) -> Tensor:
         """float32 [N, in] -> [N, out]; `relu`: a ReLU follows."""
+        protected = graph.protected
+        a = self.sites.aggregate(self._sums(x, graph), protected) + self.bias
+        return self.sites.output(a, protected, relu=relu)
+
+    def _sums(self, x: Rows, graph: Graph) -> Tensor:
+        """What comes of the edges, float32 [N, out]; nothing that it is made of is held on to."""
         sites, csr, protected = self.sites, graph.csr, graph.protected
         x = kernels.dropout(sites.input(x, protected), self.dropout, self.training)
         h = product(x, sites.weight, self.weight, transposed=True)
+        del x
         if sites.edge_weight.idle and sites.message.idle:
             d = graph.inverse_sqrt_degree.unsqueeze(-1)
-            a = d * kernels.spmm(csr, sites.features(d * h, protected, csr.out_degree), graph.sum_weight)
-        else:
-            h = sites.features(h, protected)
-            a = propagate(csr, h, sites.edge_weight(graph.symmetric_weight), sites.message, protected)
-        return sites.output(sites.aggregate(a, protected) + self.bias, protected, relu=relu)
+            return d * kernels.spmm(csr, sites.features(d * h, protected, csr.out_degree), graph.sum_weight)
+        h = sites.features(h, protected)
+        return propagate(csr, h, sites.edge_weight(graph.symmetric_weight), sites.message, protected)
 
     def lower(self, to: Lowering, x: Value, into: Into) -> Value:
         into = replace(into, bias=self.bias)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from dqrun import kernels
+from dqrun.kernels.operator import is_watched
 from dqrun.quant.scales import Phase, Quantizable, ScaleProvider
 from dqrun.quant.spec import QuantSpec, Scales
 
@@ -36,6 +37,8 @@ class RangeObserver(ScaleProvider):
         percentile: str = "symmetric",
     ) -> None:
         super().__init__(spec)
+        self._ends: tuple[float, float] | None = None
+        self._scales: Scales | None = None  # of the range `_ends`: most steps of a training find the range of the last
         self.tail, self.rule, self.momentum, self.percentile = tail, update, momentum, percentile
         self.register_buffer("low", torch.full(shape, torch.inf))
         self.register_buffer("high", torch.full(shape, -torch.inf))
@@ -80,7 +83,19 @@ class RangeObserver(ScaleProvider):
         return self.fixed()
 
     def fixed(self) -> Scales:
-        return self.spec.scales(self.low, self.high)
+        if not self._keeps_scales():
+            return self.spec.scales(self.low, self.high)
+        ends = self.low.item(), self.high.item()
+        if self._scales is None or ends != self._ends:
+            self._ends, self._scales = ends, self.spec.scales(self.low, self.high)
+        return self._scales
+
+    def _keeps_scales(self) -> bool:
+        """Whether comparing ranges costs less than computing scales: of one range, in the memory of the CPU."""
+        low = self.low
+        if torch.compiler.is_compiling() or low.dim() or low.device.type != "cpu":
+            return False
+        return not (is_watched(low) or torch.is_inference_mode_enabled())
 
     def extra_repr(self) -> str:
         return f"tail={self.tail}, update={self.rule}, momentum={self.momentum}, percentile={self.percentile}"

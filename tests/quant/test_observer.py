@@ -94,3 +94,21 @@ def test_percentiles_by_rank() -> None:
 
 def test_averages_have_momentum_one_hundredth() -> None:
     assert feed(observer_of(), [-1.0, 2.0], [-2.0, 4.0]) == pytest.approx((-1.01, 2.02))
+
+
+def test_scales_follow_the_range_wherever_it_changes() -> None:
+    """They are computed once for a range, and again when training or a checkpoint moves it."""
+    observer = observer_of(update="running_minmax")
+    feed(observer, [-1.0, 2.0])
+    first = observer.fixed()
+    assert observer.fixed() is first
+    feed(observer, [0.5, 1.0])
+    assert observer.fixed() is first
+    feed(observer, [-1.0, 4.0])
+    assert observer.fixed().scale == observer.spec.scales(observer.low, observer.high).scale > first.scale
+    other = observer_of(update="running_minmax")
+    other.fixed()
+    other.load_state_dict(observer.state_dict())
+    assert other.fixed().scale == observer.fixed().scale
+    with torch.inference_mode():
+        assert observer.fixed() is not observer.fixed()  # such scales could not be kept for a backward pass
