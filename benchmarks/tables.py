@@ -48,6 +48,22 @@ def training_table(document: dict[str, Any]) -> str:
     return markdown(header, rows) + "\n\n" + note
 
 
+def memory_table(document: dict[str, Any]) -> str:
+    """Of what `benchmarks/training_memory.py --json` writes: a network in each row, MiB and ratios to PyG's."""
+    figures: dict[str, dict[str, dict[str, Any]]] = {}
+    for line in document["results"]:
+        figures.setdefault(f"{line['dataset']} {line['model'].upper()}", {})[line["variant"]] = line
+    rows = []
+    for name, found in figures.items():
+        pyg, coded = found["pyg_fp32"], found["dq_int4"]
+        columns = ["pyg_fp32", "fp32", "dq_int8", "dq_int4", "dq_int4, floats kept"]
+        sizes = [f"{found[variant]['peak_bytes'] / 2**20:.1f}" for variant in columns]
+        ratios = [f"{coded[figure] / pyg[figure]:.2f}" for figure in ("peak_bytes", "resident_bytes")]
+        rows.append([name, f"{sizes[0]} (`{pyg['form']}`)", *sizes[1:], *ratios])
+    header = ["network", "PyG FP32", "FP32", "DQ INT8", "DQ INT4", "DQ INT4, floats kept", "INT4 / PyG", "resident"]
+    return markdown(header, rows)
+
+
 def scaling_table(document: dict[str, Any]) -> str:
     """Of what `benchmarks/scaling.py --json` writes: nanoseconds per node and edge, then the hub's ratio."""
     seconds = {(line["kernel"], line["shape"], line["edges"]): line["seconds"] for line in document["results"]}
@@ -212,6 +228,7 @@ def _figures(kind: str, field: str) -> dict[tuple[str, str, str], float]:
 MAKERS = {
     "c": c_export_table,
     "codes": codes_table,
+    "memory": memory_table,
     "steadiness": steadiness_table,
     "scaling": scaling_table,
     "training": training_table,

@@ -24,7 +24,7 @@ def tables(repository: Path, monkeypatch: pytest.MonkeyPatch):
 
 
 def test_the_tables_are_those_of_the_files(tables, repository: Path) -> None:
-    expected = (("scaling", "summary"), ("c_export", "parity", "sizes"), ("codes", "steadiness"), ("store",))
+    expected = (("memory", "scaling", "summary"), ("c_export", "parity", "sizes"), ("codes", "steadiness"), ("store",))
     for name, blocks in zip(tables.PAGES, expected, strict=True):
         page = (repository / name).read_text(encoding="utf-8")
         assert all(f"<!-- {block} -->" in page for block in blocks)
