@@ -76,7 +76,9 @@ def work(checkout: Path, threads: int) -> None:
     import torch
 
     import dqrun
+    from dqrun.process.memory import keep_freed_memory
 
+    keep_freed_memory()  # as `dqrun bench` does: else some processes get new pages for each result
     torch.set_num_threads(threads)
     known = operations()
     print(json.dumps([dqrun.__file__, list(known)]), flush=True)
