@@ -57,5 +57,7 @@ def test_all_other_commands_are_known_programs() -> None:
 
 def test_the_record_has_outcomes() -> None:
     record = commands.read_record()
+    if not record:
+        pytest.skip("no command was recorded: python benchmarks/commands.py")
     failed = {key for key, each in record.items() if each["outcome"] != "done" and "not run" not in each["outcome"]}
     assert not failed
