@@ -10,7 +10,6 @@ from dqrun.errors import ConfigError
 from dqrun.runs.tracking import require_tool
 from dqrun.sweep.launchers import launcher_for
 from dqrun.sweep.plan import ALL_PARTS, Plan, make_plan
-from dqrun.sweep.registered import require_right_kinds
 from dqrun.sweep.tidying import tidy
 
 
@@ -33,9 +32,10 @@ def run_plan(configs: Sequence[RunConfig], progress: Progress, parts: Sequence[s
     for config in configs:
         require_device(config)
         require_tool(config)
-        require_right_kinds(config)
     launch = launcher_for(configs)
     plan = make_plan(configs, parts)
+    if plan.to_do:
+        require_right_kinds(configs)
     folders = list({results.root: results for results in plan.cells.values()}.values())
     for results in folders:
         progress.complain(tidy(results))
@@ -49,6 +49,14 @@ def run_plan(configs: Sequence[RunConfig], progress: Progress, parts: Sequence[s
     for results in folders:
         progress.complain(results.rebuild_tables())
     return plan
+
+
+def require_right_kinds(configs: Sequence[RunConfig]) -> None:
+    """Raises ConfigError for a part of a plug-in that is no part of its kind."""
+    from dqrun.sweep import registered  # imports torch: a command whose trials have their rows starts without it
+
+    for config in configs:
+        registered.require_right_kinds(config)
 
 
 def require_device(config: RunConfig) -> None:
