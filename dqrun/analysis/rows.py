@@ -19,6 +19,7 @@ from dqrun.config import RunConfig
 from dqrun.config.reading import config_from
 from dqrun.errors import ConfigError, DataError, ResultsError
 from dqrun.paths import real_path
+from dqrun.runs.protocol import completed
 from dqrun.runs.records import parse_yaml, read_text
 from dqrun.runs.row import Kinship, environment, kinship, read_row
 
@@ -37,7 +38,7 @@ class Configuration:
     def tree(self) -> dict[str, Any] | None:
         """Plain dictionaries, or None where the file is missing or unreadable."""
         try:
-            return parse_yaml(read_text(self.path) if self._text is None else self._text)
+            return completed(parse_yaml(read_text(self.path) if self._text is None else self._text))
         except (OSError, ValueError):
             return None
 

@@ -123,6 +123,11 @@ def identity(config: RunConfig) -> dict[str, Any]:
     return tree
 
 
+def completed(tree: dict[str, Any]) -> dict[str, Any]:
+    """A tree that `identity` gave, with the group that it leaves out where that is the default."""
+    return tree if "loader" in tree else {**tree, "loader": asdict(LoaderConfig())}
+
+
 def trial_hash(config: RunConfig, trial: Trial, fingerprint: str = "") -> str:
     """Hash of what determines one trial's result."""
     return _in_cell(cell_hash(config, fingerprint), trial)

@@ -89,6 +89,13 @@ def test_studies_and_folders_are_merged(write_run: WriteRun, tmp_path: Path) -> 
     assert runs[0].config == runs[1].config and runs[0].configuration.path == study / CONFIGS
 
 
+def test_a_group_that_a_study_leaves_out_has_its_default(row: Row, tmp_path: Path) -> None:
+    write_study(tmp_path, [asdict(row)], {"c": CONFIG})
+    assert "loader" not in (tmp_path / CONFIGS).read_text()
+    ((run,), _) = load_runs([tmp_path])
+    assert run.value("loader.name") == "full"
+
+
 @pytest.mark.parametrize(
     ("name", "old", "new", "reason"),
     [
