@@ -7,3 +7,4 @@ dqrun -m dataset=cora model=gcn plan=integer evaluate.engine=integer quant=int2,
 dqrun -m dataset=cora model=gcn plan=integer evaluate.engine=integer quant=int2,w4a2 method=dq,naive quant.activation_granularity=row quant.row_offset=real protocol.trials=5 threads=1
 dqrun -m dataset=cora model=gcn plan=integer evaluate.engine=integer quant=int3,w2a4 method=dq,naive quant.activation_granularity=tensor,row protocol.trials=5 threads=1
 dqrun -m dataset=citeseer model=gcn plan=integer evaluate.engine=integer quant=int2,w4a2,int4 method=dq,naive quant.activation_granularity=tensor,row protocol.trials=5 threads=1
+dqrun -m dataset=reddit_binary model=gin plan=integer evaluate.engine=integer quant=int4 method=naive,dq quant.activation_granularity=row protocol.folds=[0,1,2] threads=1
