@@ -52,25 +52,26 @@ class Structure(_Type):  # type: ignore[misc]
     def __init__(self, name: str, **fields: Any) -> None:
         self.fields = fields
         self._format = "".join("d" if kind == REAL else "q" for kind in fields.values())
+        self._dtypes = {name: _DTYPES.get(kind) for name, kind in fields.items()}
         super().__init__(name=f"Structure({name}: {', '.join(fields)})")
 
     def pack(self, **values: Any) -> Packed:
         """The fields in memory. Pointers: contiguous tensors, or None for one that is not read."""
         if values.keys() != self.fields.keys():
             raise TypeError(f"fields of {self.name}: given or missing {values.keys() ^ self.fields.keys()}")
-        content = [self._word(name, kind, values[name]) for name, kind in self.fields.items()]
+        content = [_word(name, dtype, values[name]) for name, dtype in self._dtypes.items()]
         return Packed(struct.pack(self._format, *content), tuple(values.values()))
 
-    def _word(self, name: str, kind: Any, value: Any) -> int | float:
-        if value is None:
-            return 0
-        if isinstance(value, Packed):
-            return value.address
-        if isinstance(value, Tensor):
-            if value.dtype != _DTYPES.get(kind) or not value.is_contiguous():
-                raise TypeError(f"{name} takes contiguous memory of {kind}, got {value.dtype}")
-            return value.data_ptr()
-        return float(value) if kind == REAL else int(value)
+
+def _word(name: str, dtype: torch.dtype | None, value: Any) -> int | float:
+    """A number as it is, or an address; dtype: what a pointer points to."""
+    if isinstance(value, Tensor):
+        if value.dtype != dtype or not value.is_contiguous():
+            raise TypeError(f"{name} takes contiguous memory of {dtype}, got {value.dtype}")
+        return value.data_ptr()
+    if isinstance(value, Packed):
+        return value.address
+    return 0 if value is None else value
 
 
 @register_model(Structure)

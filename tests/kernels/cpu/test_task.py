@@ -47,7 +47,7 @@ def test_fields_are_given_by_their_names_and_types() -> None:
     structure = Structure("Test", x=DOUBLES, count=INTEGER)
     with pytest.raises(TypeError, match=r"given or missing .*'count'"):
         structure.pack(x=None)
-    with pytest.raises(TypeError, match="x takes contiguous memory of float64"):
+    with pytest.raises(TypeError, match=r"x takes contiguous memory of torch\.float64"):
         structure.pack(x=torch.zeros(3), count=3)
     with pytest.raises(TypeError, match="x takes contiguous memory"):
         structure.pack(x=torch.zeros(3, 3, dtype=torch.float64).T[:, :2], count=3)
