@@ -27,7 +27,7 @@ def versions() -> dict[str, Any]:
 
 
 def code_version(config: RunConfig) -> str:
-    """Version of dqrun, and of the plug-ins that a run uses: `0.1.0, mine.py 1f0c4e2a9b3d5e77`."""
+    """Version of dqrun, and of the plug-ins that a run uses: `0.2.0, mine.py 1f0c4e2a9b3d5e77`."""
     return ", ".join([version("dqrun"), *(f"{name} {known}" for name, known in versions_of(config).items())])
 
 
