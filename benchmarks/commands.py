@@ -24,12 +24,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from dqrun.bench.inference_cli import build_parser as inference_parser
+from dqrun.bench.scale_cli import build_parser as scale_parser
 from dqrun.cli.verbs import VERBS
 from dqrun.composition.compose import load_configs, load_jobs
 from dqrun.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[1]
 RECORD = ROOT / "benchmarks" / "figures" / "commands.json"
+BENCHES = {"inference": inference_parser, "scale": scale_parser}
 BLOCK = re.compile(r"^```(?:bash|sh)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 SMALL = ["protocol.trials=1", "protocol.folds=[0]", "train.epochs=3", "threads=1", "model.hidden=8"]
 RUN = "$(dqrun ls --names 'quant!=fp32' | tail -1)"
@@ -99,8 +101,8 @@ def check(words: Sequence[str]) -> None:
     """
     verb, *others = words
     if verb in VERBS:
-        parser = inference_parser() if others[:1] == ["inference"] else VERBS[verb].load().build_parser()
-        parser.parse_intermixed_args([word for word in others if word != "inference" and word[:8] != "plugins="])
+        parser = BENCHES.get("".join(others[:1]), VERBS[verb].load().build_parser)()
+        parser.parse_intermixed_args([word for word in others if word not in BENCHES and word[:8] != "plugins="])
         return
     flags = ("-m", "--help", "-q", "-v")
     values = [_values(word) if "-m" in words else [word] for word in words if word not in flags]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-OTHERS = {"os", "safetensors", "zipfile", "Image", "Archive", "archive", "tarfile"}
+OTHERS = {"os", "safetensors", "zipfile", "Image", "Archive", "archive", "tarfile", "ParquetFile", "EdgeFile"}
 """`open` of these is not about text. (pandas takes UTF-8 unless told otherwise.)"""
 
 

@@ -9,7 +9,6 @@ import pytest
 import torch
 
 import dqrun
-from dqrun.sweep.launchers import plain
 from dqrun.sweep.worker import Worker
 
 SMALL = (
@@ -81,7 +80,7 @@ def test_an_interruption_leaves_what_is_finished_and_no_lock(tmp_path: Path, mon
             signal.raise_signal(signal.SIGTERM)
         return attempt(worker, planned)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(plain.Worker, "attempt", interrupted)
+    monkeypatch.setattr(Worker, "attempt", interrupted)
     with pytest.raises(KeyboardInterrupt):
         dqrun.run(*SMALL, "protocol.trials=2", results=tmp_path, progress=False)
     monkeypatch.undo()

@@ -152,7 +152,7 @@ def test_nothing_of_the_package_reads_data_with_a_reader_that_runs_code(reposito
             if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
                 assert (node.value.id, node.attr) not in readers, f"{file.name}:{node.lineno}"
             if isinstance(node, ast.Constant) and node.value == "torch_geometric.datasets":
-                assert file.name == "downloads.py"
+                assert file.name in ("downloads.py", "stored.py")  # the second only compares names
             if isinstance(node, ast.ImportFrom | ast.Import):
                 names = [node.module] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]
                 assert not any(str(name).startswith("torch_geometric") for name in names), file.name
