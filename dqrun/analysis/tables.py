@@ -20,7 +20,8 @@ NAMES = ["dataset", "model", "quant", "method", "plan"]
 
 def summary_lines(cells: Mapping[str, Results]) -> list[dict[str, Any]]:
     """The lines of summary.csv that belong to the given cells (cell hash -> its results folder), in that order."""
-    found = {results.root: {line["cell_hash"]: line for line in results.summary()} for results in cells.values()}
+    folders = {results.root: results for results in cells.values()}
+    found = {root: {line["cell_hash"]: line for line in results.summary()} for root, results in folders.items()}
     return [found[results.root][cell] for cell, results in cells.items() if cell in found[results.root]]
 
 
@@ -29,20 +30,26 @@ def told_apart(lines: Sequence[Mapping[str, Any]], cells: Mapping[str, Results])
     groups: dict[tuple[Any, ...], list[str]] = {}
     for line in lines:
         groups.setdefault(tuple(line[name] for name in NAMES), []).append(line["cell_hash"])
+    alike = [hashes for hashes in groups.values() if len(hashes) > 1]
+    trials = _trials({cell: cells[cell] for hashes in alike for cell in hashes})
     settings: dict[str, str] = {}
-    for hashes in groups.values():
-        if len(hashes) > 1:
-            found = distinguishing([_cell(cell, cells[cell]) for cell in hashes])
-            for i, cell in enumerate(hashes):
-                named = [f"{name}={text_of(values[i]) or 'null'}" for name, values in found.items()]
-                settings[cell] = " ".join(named[:MOST]) + (" ..." if len(named) > MOST else "")
+    for hashes in alike:
+        found = distinguishing([Cell(tuple(trials[cell])) for cell in hashes])
+        for i, cell in enumerate(hashes):
+            named = [f"{name}={text_of(values[i]) or 'null'}" for name, values in found.items()]
+            settings[cell] = " ".join(named[:MOST]) + (" ..." if len(named) > MOST else "")
     return settings
 
 
-def _cell(cell_hash: str, results: Results) -> Cell:
-    """The trials of a cell that has a line in the summary."""
-    rows = [row for row in results.read_rows()[0] if row["cell_hash"] == cell_hash]
-    return Cell(tuple(Run(row, results.runs / row["run_id"]) for row in rows))
+def _trials(cells: Mapping[str, Results]) -> dict[str, list[Run]]:
+    """The trials of cells that have a line in the summary; each results folder is looked at once."""
+    found: dict[str, list[Run]] = {cell: [] for cell in cells}
+    for results in {results.root: results for results in cells.values()}.values():
+        for row in results.read_rows()[0]:
+            cell = row["cell_hash"]
+            if cell in cells and cells[cell].root == results.root:
+                found[cell].append(Run(row, results.runs / row["run_id"]))
+    return found
 
 
 def format_table(lines: Sequence[Mapping[str, Any]], settings: Mapping[str, str] | None = None) -> str:
