@@ -40,8 +40,3 @@ def address(context: Any, builder: Any, signature: Any, args: Any, which: int) -
     is_pointer = isinstance(kind, types.CPointer)
     data = args[which] if is_pointer else context.make_array(kind)(context, builder, args[which]).data
     return builder.gep(data, [place])
-
-
-def is_memory(kind: Any) -> bool:
-    """Whether a type is that of a flat array or a pointer."""
-    return isinstance(kind, types.CPointer) or (isinstance(kind, types.Array) and kind.ndim == 1)
