@@ -56,6 +56,9 @@ CONFIG: dict[str, tuple[Any, str]] = {
     "quant.row_scale": ("real", "no row had a range of its own"),
     "quant.group_size": (32, "no part of a row had a range of its own"),
     "loader": (asdict(LoaderConfig()), "the one graph of a node task was one batch"),
+    "processes": (1, "one process trained each trial"),
+    "train.compress_gradients": ("none", "no gradients travelled"),
+    "launcher.timeout": (300.0, "no process waited for another"),
     "plan.rules.*.headroom": (None, "ranges had no headroom"),
 }
 """Fields of the configuration that trials may lack, with the value that says what they did, and why."""
@@ -108,6 +111,7 @@ ROW: dict[str, tuple[Any, str]] = {
     **dict.fromkeys(METRIC_COLUMNS, (None, "one metric was recorded, which is in its column too")),
     **dict.fromkeys(("average_bits", "model_bytes", "bit_operations"), (None, "they were not recorded")),
     **dict.fromkeys(("search_epochs", "search_seconds"), (None, "no method searched widths")),
+    "processes": (1, "one process trained each trial"),
     "tags": ("", "there were none"),
     "notes": ("", "there were none"),
 }

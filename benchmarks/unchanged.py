@@ -75,7 +75,11 @@ def changes(old: Row, new: Row) -> list[str]:
     rerun = old["git_revision"].endswith("+") and not new["git_revision"].endswith("+")
     free = {*NAMED_BY_HASH, *(ROWS_OF_A_RERUN if rerun else ())}
     changed = [name for name in old if name not in free and old[name] != new[name]]
-    added = [name for name in new if name not in {*old, *free, *HYPERPARAMETERS} and new[name] not in (None, "")]
+    added = [
+        name
+        for name, value in new.items()
+        if name not in {*old, *free, *HYPERPARAMETERS} and value not in (None, "", rehash.ROW.get(name, ("",))[0])
+    ]
     return changed + added
 
 

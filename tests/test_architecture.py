@@ -19,6 +19,7 @@ ALLOWED = {
     "register": {"errors"},
     "kernels": {"graphs", "errors"},
     "graphs": {"errors"},
+    "ranks": {"kernels", "config", "errors"},
     "integer": {"nn", "quant", "kernels", "graphs", "errors", "durable", "extras"},
 }
 """Packages that may use these packages and no others."""
@@ -45,6 +46,7 @@ LIGHT_MODULES = {
     *("errors", "names", "durable", "paths", "register", "config", "composition", "plugins"),
     *("cli/__init__", "cli/candidates", "cli/completion", "cli/docs", "cli/help", "cli/hydra_flags"),
     *("cli/verbs/__init__", "process/__init__", "process/cores", "process/interrupts", "process/streams"),
+    *("ranks/__init__", "ranks/meeting"),
     *("process/verbosity", "process/waiting", "runs/__init__", "runs/protocol"),
     *("bench/__init__", "bench/cli", "bench/command", "bench/inference_cli", "bench/program_cli"),
     *("methods", "tune/__init__", "tune/cli", "tune/space"),

@@ -66,6 +66,10 @@ class MethodConfig:
     fine_tunes: ClassVar[bool] = True
     """Whether there are epochs of training after a warm start, in which `train.fine_tune` has an effect."""
 
+    shares_exactly: ClassVar[bool] = False
+    """Whether processes that each have a part of every batch train, but for rounding, what one process trains: nothing
+    but ranges, learned scales and draws by position depends on the batch as a whole."""
+
     kind: str = doc("the registered method that runs; the chosen option sets it")
     name: str = doc("name in tables, of the method or of a preset of its settings")
     estimator: str = doc(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -21,7 +22,7 @@ from dqrun.config.train import EvaluateConfig, ProtocolConfig, TrainConfig
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-LAUNCHERS = ("plain", "parallel", "slurm", "ray")
+LAUNCHERS = ("plain", "parallel", "slurm", "ray", "torchrun")
 TRACKERS = ("none", "tensorboard", "mlflow", "wandb")
 
 
@@ -38,6 +39,7 @@ class LauncherConfig:
     minutes: int = doc("name=slurm: time limit of a trial, >= 1", 240)
     partition: str | None = doc("name=slurm: partition; null: the cluster's default", None)
     account: str | None = doc("name=slurm: account; null: the user's default", None)
+    timeout: float = doc("name=torchrun: seconds that a process waits for the others of its trial, > 0", 300.0)
 
     def validate(self) -> None:
         require_one_of("launcher.name", self.name, LAUNCHERS)
@@ -46,6 +48,7 @@ class LauncherConfig:
         require(self.gpus >= 0, "launcher.gpus", "be >= 0", self.gpus)
         require(self.memory_gb > 0, "launcher.memory_gb", "be > 0", self.memory_gb)
         require(self.minutes >= 1, "launcher.minutes", "be >= 1", self.minutes)
+        require(0 < self.timeout < math.inf, "launcher.timeout", "be > 0 and finite", self.timeout)
 
 
 @dataclass
@@ -72,6 +75,9 @@ class RunConfig:
     results: ResultsConfig = field(default_factory=ResultsConfig)
     launcher: LauncherConfig = field(default_factory=LauncherConfig)
     jobs: int = doc("trials at a time, >= 1; 0: as many as the launcher's machines can run", 0)
+    processes: int = doc(
+        "launcher=torchrun: processes that train one trial together, each with a part of every batch, 1..1024", 1
+    )
     track: str = doc(f"tool that gets curves and results too: {', '.join(TRACKERS)}", "none")
     device: str = doc("cpu or cuda", "cpu")
     threads: int = doc("CPU threads, >= 1; 0: all cores", 0)
@@ -92,6 +98,9 @@ class RunConfig:
         require_one_of("track", self.track, TRACKERS)
         require_one_of("device", self.device, ("cpu", "cuda"))
         require_in("jobs", self.jobs, 0, 10_000)
+        require_in("processes", self.processes, 1, 1024)
+        apart = self.processes == 1 or self.launcher.name == "torchrun"
+        require(apart, "processes", f"be 1 with launcher={self.launcher.name} (launcher=torchrun)", self.processes)
         sequential = self.launcher.name == "plain"
         require(
             not sequential or self.jobs <= 1, "jobs", "be 0 or 1 with launcher=plain (launcher=parallel)", self.jobs

@@ -10,6 +10,8 @@ from dqrun.config.rules import LARGEST_SEED, doc, require, require_in, require_o
 
 SCHEDULES = ("none", "step", "plateau")
 STARTS = ("none", "fp32")
+COMPRESSIONS = {"none": None, "int8": 8}
+"""Bits of the gradients that processes exchange; None: as they are."""
 MOST_TRIALS = 100_000
 
 
@@ -105,6 +107,11 @@ class TrainConfig:
         "same dataset, model, training settings, seed and fold, which is run first unless its run is there)",
         "none",
     )
+    compress_gradients: str = doc(
+        "processes > 1: how gradients travel between them: none (float32), int8 (codes rounded at random, a scale for "
+        "each 256)",
+        "none",
+    )
     fine_tune: FineTuneConfig = field(
         default_factory=FineTuneConfig,
         metadata={
@@ -125,9 +132,15 @@ class TrainConfig:
         )
         require(self.checkpoint_minutes >= 0, "train.checkpoint_minutes", "be >= 0", self.checkpoint_minutes)
         require_one_of("train.select", self.select, ("val_loss", "val_metric"))
+        require_one_of("train.compress_gradients", self.compress_gradients, tuple(COMPRESSIONS))
         self.schedule.validate()
         require_one_of("train.warm_start", self.warm_start, STARTS)
         replace(self, **self.fine_tune.changes)._validate_steps("train.fine_tune")
+
+    @property
+    def compressed_bits(self) -> int | None:
+        """Bits of the gradients that processes exchange; None: as they are."""
+        return COMPRESSIONS[self.compress_gradients]
 
     def _validate_steps(self, name: str) -> None:
         """The rules of the fields of `fine_tune`."""

@@ -17,6 +17,7 @@ from dqrun.config import LoaderConfig
 from dqrun.data.features import Features
 from dqrun.graphs import Batch, Graph
 from dqrun.kernels.sampling import Parts
+from dqrun.ranks.alone import WHOLE, Share
 
 T = TypeVar("T")
 READY = 2
@@ -43,16 +44,19 @@ class Pieces:
             return len(self._clusters)
         return len(self._chunks(self.train))
 
-    def epoch(self, generator: torch.Generator) -> Iterator[Batch]:
-        """Each training node once, in an order drawn from `generator` (of the CPU), which seeds the samples too."""
+    def epoch(self, generator: torch.Generator, share: Share = WHOLE) -> Iterator[Batch]:
+        """Each training node once, in an order drawn from `generator` (of the CPU), which seeds the samples too.
+
+        Of each batch the part of `share`: some of its nodes, with samples of their own, or some of its clusters.
+        """
         if self.loader.name == "cluster":
             drawn = torch.randperm(len(self._groups), generator=generator)
             order = torch.split(drawn, self.loader.parts_per_batch)
-            return prefetched(self._cluster(ids) for ids in order if self._has_training_nodes(ids))
+            return prefetched(self._cluster(share.of(ids)) for ids in order if self._has_training_nodes(ids))
         order_of_nodes = self.train[torch.randperm(len(self.train), generator=generator)]
         seeds = torch.randint(2**62, (len(self._chunks(self.train)),), generator=generator).tolist()
         batches = zip(self._chunks(order_of_nodes), seeds, strict=True)
-        return prefetched(self._neighbourhood(nodes, seed) for nodes, seed in batches)
+        return prefetched(self._neighbourhood(share.of(nodes), seed + share.index) for nodes, seed in batches)
 
     def _chunks(self, nodes: Tensor) -> tuple[Tensor, ...]:
         """Runs of `batch_size` nodes; a single one that is left joins the run before it: batch norm needs two."""

@@ -20,6 +20,7 @@ from dqrun.data.splits import PARTS, Split
 from dqrun.data.stored_rows import stored
 from dqrun.errors import ConfigError
 from dqrun.graphs import Batch, Graph, sparse_if_few
+from dqrun.ranks.alone import WHOLE, Share
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,12 @@ class TrialData:
         features = stored(rule.apply(moved), loader.feature_store)
         kind = dataset.num_classes, dataset.is_node_task
         return cls(rule, features, packed, moved.y, parts, batch_size, *kind, loader, self_loops)
+
+    def require_shared_batches(self, processes: int) -> None:
+        """Raises ConfigError where processes have no batches to share: the one graph is the one batch."""
+        if processes > 1 and self._is_one_graph and self.loader.name == "full":
+            rule = "be 1 for one graph that is one batch (loader=neighbor or cluster shares it)"
+            raise ConfigError.rule("processes", rule, processes)
 
     @property
     def in_channels(self) -> int:
@@ -172,18 +179,19 @@ class TrialData:
         ids = self.split.part(part)
         return torch.unique(self._graph_of(ids)) if self.is_node_task else ids
 
-    def train_batches(self, generator: torch.Generator) -> Iterator[Batch]:
-        """The training part once, in an order drawn from `generator` (a CPU generator).
+    def train_batches(self, generator: torch.Generator, share: Share = WHOLE) -> Iterator[Batch]:
+        """The training part once, in an order drawn from `generator` (a CPU generator); of each batch the graphs of
+        `share`, or of a sampled graph the nodes or clusters.
 
         A last batch of a single graph joins the batch before it: batch norm needs two rows.
         """
         if self._is_one_graph:
-            yield from self.batches("train") if self._pieces is None else self._pieces.epoch(generator)
+            yield from self.batches("train") if self._pieces is None else self._pieces.epoch(generator, share)
             return
         ids = self._graphs("train")
         order = torch.randperm(ids.numel(), generator=generator).to(ids.device)
         for chunk in self._chunks(ids[order]):
-            yield self._batch(self._gather(chunk, "train"))
+            yield self._batch(self._gather(share.of(chunk), "train"))
 
     def calibration_batches(self) -> Iterator[Batch]:
         """The training part once, in a fixed order, as training sees it: in samples where it is sampled."""

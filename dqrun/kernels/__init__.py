@@ -37,6 +37,7 @@ from dqrun.kernels.ops import dense as dense_ops
 from dqrun.kernels.ops import rows as row_ops
 from dqrun.kernels.ops.derived import batch_norm, head_scores
 from dqrun.kernels.ops.kept import same_numbers
+from dqrun.kernels.places import place_of, rows_of_all
 from dqrun.kernels.reference import Range
 
 __all__ = [
@@ -60,8 +61,10 @@ __all__ = [
     "mapped",
     "mapped_messages",
     "message_range",
+    "place_of",
     "ran",
     "row_extremes",
+    "rows_of_all",
     "same_numbers",
     "sample",
     "sample_messages",
@@ -189,7 +192,10 @@ def dropout(x: R, p: float, training: bool) -> R:
         return x
     if isinstance(x, SparseRows):
         return cast(R, x.with_values(dropout(x.values, p, training)))
-    return cast(R, dense_ops.dropout(x, p, torch.randint(2**32, (2,))))
+    seed, (first, total) = torch.randint(2**32, (2,)), place_of(x.numel())
+    if total > x.numel():
+        seed[0] = (seed[0] + first) % 2**32
+    return cast(R, dense_ops.dropout(x, p, seed))
 
 
 def tail_range(

@@ -48,6 +48,7 @@ class DegreeQuantConfig(QatConfig):
     """Degree-Quant: quantisation-aware training that leaves random rows of nodes in FP32, mostly those of high
     in-degree (Tailor et al., ICLR 2021)."""
 
+    shares_exactly: ClassVar[bool] = True
     has_one_bit: ClassVar[bool] = True
     settings: ClassVar[tuple[str, ...]] = ("p_max", "p_min", *QatConfig.settings)
 
@@ -116,6 +117,8 @@ class DegreeQuant(Qat):
         """The graph with fresh masks, bool [num_masks, N]; `generator` lives on the graph's device."""
         import torch
 
-        probability, shape = self.probability(graph.degree_rank), (self.num_masks, graph.num_nodes)
-        drawn = torch.rand(shape, generator=generator, device=probability.device)
-        return graph.with_protection_masks(drawn < probability)
+        from dqrun.kernels import place_of
+
+        probability, (first, total) = self.probability(graph.degree_rank), place_of(graph.num_nodes)
+        drawn = torch.rand((self.num_masks, total), generator=generator, device=probability.device)
+        return graph.with_protection_masks(drawn[:, first : first + graph.num_nodes] < probability)

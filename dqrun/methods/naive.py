@@ -13,6 +13,7 @@ class NaiveConfig(QatConfig):
     """Quantisation-aware training: straight-through gradients, moving-average ranges (Jacob et al., CVPR 2018). Its
     preset `lsq` learns the scales (Esser et al., ICLR 2020)."""
 
+    shares_exactly: ClassVar[bool] = True
     has_one_bit: ClassVar[bool] = True
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from dqrun.config.rules import doc, require
 from dqrun.methods.qat import Qat, QatConfig
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 @dataclass
 class NoisyConfig(QatConfig):
     """Quantisation noise: each step quantises a random share of the elements (Fan et al., ICLR 2021)."""
+
+    shares_exactly: ClassVar[bool] = True
 
     noise_rate: float = doc("share of the elements that a training step quantises, (0, 1]; 1: all", 0.5)
 

@@ -47,6 +47,7 @@ class GeneratedConfig:
 class PtqConfig(MethodConfig):
     """Post-training quantisation: training in FP32, then ranges of the training data, then rounding."""
 
+    shares_exactly: ClassVar[bool] = True
     settings: ClassVar[tuple[str, ...]] = ("error_power", *MethodConfig.settings)
     fine_tunes: ClassVar[bool] = False
     has_one_bit: ClassVar[bool] = True

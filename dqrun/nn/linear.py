@@ -73,7 +73,7 @@ class BatchNorm(nn.Module):
 
     def forward(self, x: Tensor, protected: Tensor | None = None, relu: bool = False) -> Tensor:
         """float32 [N, C] -> [N, C]; `relu`: a ReLU follows. Raises ConfigError for N < 2 in training."""
-        if self.training and x.size(0) < 2:
+        if self.training and kernels.place_of(x.size(0))[1] < 2:
             rule = "put 2 or more nodes into each training batch, which batch norm needs"
             raise ConfigError.rule("train.batch_size", rule, x.size(0))
         return self.sites.output(kernels.batch_norm(x, self.norm), protected, relu=relu)

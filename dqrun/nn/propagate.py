@@ -31,6 +31,13 @@ class Messages(Generic[R]):
         return self.csr.num_edges * self.x.numel() // max(1, self.x.size(0))
 
     @property
+    def observed(self) -> int:
+        if self.protected is None:
+            return self.count
+        edges = int(self.csr.out_degree[~self.protected].sum())
+        return edges * (self.x.numel() // max(1, self.x.size(0)))
+
+    @property
     def if_empty(self) -> str:
         return "no edge carried one" if self.protected is None else "no edge left an unprotected node"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from dqrun import kernels
 from dqrun.errors import ConfigError
 
 SMALLEST_DEVIATION = 1e-4
@@ -17,7 +18,7 @@ class ChannelNorm(nn.BatchNorm1d):
 
     def forward(self, input: Tensor) -> Tensor:
         """float32 [N, C] to the same; raises ConfigError for N < 2 in training."""
-        if self.training and input.size(0) < 2:
+        if self.training and kernels.place_of(input.size(0))[1] < 2:
             rule = "put 2 or more nodes into each training batch, which batch norm needs"
             raise ConfigError.rule("train.batch_size", rule, input.size(0))
         return super().forward(input)

@@ -45,7 +45,7 @@ class LearnedFactor(Learned):
         if not self.start.observe(tensor, phase):
             return False
         if not self.begun and phase is Phase.QUANTIZE and self.training and self.start.has_seen_nonzero:
-            numbers = tensor.sample(SAMPLE) if self.factor.dim() == 0 else tensor.x
+            numbers = self.ranks.joined(tensor.sample(SAMPLE)) if self.factor.dim() == 0 else tensor.x
             assert isinstance(numbers, Tensor)
             self.begin(best_share(numbers, self.start.low, self.start.high, self.search, self.on_grid))
         return True

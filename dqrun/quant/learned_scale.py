@@ -70,7 +70,7 @@ class LearnedScale(Learned):
         if not self.training:
             return Scales(scale.detach(), self.zero_point)
         if scale.requires_grad and self.scales_gradient:
-            factor = (tensor.count // scale.numel() * self.spec.qmax) ** -0.5
+            factor = (self.ranks.total(tensor.count) // scale.numel() * self.spec.qmax) ** -0.5
             scale.register_hook(lambda gradient: gradient * factor)  # type: ignore[no-untyped-call]
         return Scales(scale, self.zero_point)
 

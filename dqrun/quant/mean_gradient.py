@@ -26,7 +26,7 @@ class MeanGradientRounding(UniformRounding):
     def forward(self, tensor: Quantizable[T], scales: Scales) -> T:
         rounded: Any = super().forward(tensor, scales._replace(scale=scales.scale.detach()))
         exact: Any = tensor.exact()
-        given = values_of(rounded), scales.scale, values_of(exact), tensor.count
+        given = values_of(rounded), scales.scale, values_of(exact), self.ranks.total(tensor.count)
         return cast(T, with_values(rounded, _MeanGradient.apply(*given)))  # type: ignore[no-untyped-call]
 
 
@@ -34,7 +34,7 @@ class _MeanGradient(torch.autograd.Function):
     """Gives y, with a gradient to a scale; `count`: numbers in all, which share the scales evenly."""
 
     @staticmethod
-    def forward(ctx: Any, y: Tensor, scale: Tensor, exact: Tensor, count: int) -> Tensor:
+    def forward(ctx: Any, y: Tensor, scale: Tensor, exact: Tensor, count: float) -> Tensor:
         ctx.save_for_backward(scale, exact)
         ctx.count = count
         return y.view_as(y)

@@ -14,6 +14,7 @@ from dqrun.quant.quantizer import Quantizer
 from dqrun.quant.rounding import Flip, Rounding
 from dqrun.quant.scales import Phase, Quantizable, ScaleProvider
 from dqrun.quant.spec import Scales
+from dqrun.ranks.alone import ALONE, Ranks
 
 T = TypeVar("T")
 SEARCHED = -1
@@ -30,6 +31,7 @@ class Mixture(Quantizer):
     """
 
     chosen: Tensor
+    ranks: Ranks = ALONE
 
     def __init__(
         self,
@@ -46,7 +48,7 @@ class Mixture(Quantizer):
         self.preference = nn.Parameter(torch.zeros(len(candidates)))
         self.register_buffer("chosen", torch.tensor(SEARCHED))
         self._choice: int | None = SEARCHED
-        self.count = 0
+        self.count = 0.0
         """Numbers that the last call rounded."""
         self.register_load_state_dict_post_hook(_forget)  # type: ignore[no-untyped-call]
 
@@ -83,7 +85,7 @@ class Mixture(Quantizer):
         return self.preference.softmax(0) @ widths
 
     def quantize(self, tensor: Quantizable[T]) -> T:
-        self.count = tensor.count
+        self.count = self.ranks.total(tensor.count)
         if self.phase is Phase.BYPASS:
             return tensor.exact()
         if not self.searched or (self.temperature is not None and not self.training):

@@ -62,7 +62,7 @@ class RangeObserver(ScaleProvider):
         if not self.training and phase is not Phase.CALIBRATE:
             return False
         seen: kernels.Range | None = (self.low, self.high) if self.rule == "running_minmax" else None
-        self.update(*tensor.range(tuple(self.low.shape), self.tail, seen, self.percentile))
+        self.update(*self.ranks.range(tensor, tuple(self.low.shape), self.tail, seen, self.percentile))
         return True
 
     def update(self, low: Tensor, high: Tensor) -> None:

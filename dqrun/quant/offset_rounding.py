@@ -37,7 +37,7 @@ class OffsetRounding(Rounding):
 
     def forward(self, tensor: Quantizable[T], scales: Scales) -> T:
         if self.skewed and self.training:
-            self.skewness.copy_(rounded_skewness(tensor.sample(SAMPLE)))
+            self.skewness.copy_(rounded_skewness(self.ranks.joined(tensor.sample(SAMPLE))))
         return tensor.mapped(lambda x: self.rounded(x, scales), self._keeps_zero(tensor, scales))
 
     @torch.no_grad()

@@ -14,6 +14,7 @@ from dqrun.kernels import R
 from dqrun.quant.scales import Quantizable
 from dqrun.quant.spec import QuantSpec, Scales
 from dqrun.quant.values import Values
+from dqrun.ranks.alone import ALONE, Ranks
 
 T = TypeVar("T")
 Flip = Callable[[Tensor, int], Tensor]
@@ -28,6 +29,8 @@ class Rounding(nn.Module):
     """
 
     codes_of_spec = False
+    ranks: Ranks = ALONE
+    """The processes that have the other parts of the batch."""
 
     def __init__(self, spec: QuantSpec) -> None:
         super().__init__()
@@ -91,18 +94,19 @@ class UniformRounding(Rounding):
         return self.training and self.noise_rate < 1.0
 
     def forward(self, tensor: Quantizable[T], scales: Scales) -> T:
-        return tensor.fake_quantize(scales, self.spec, self.estimator, self._draw_noise())
+        return tensor.fake_quantize(scales, self.spec, self.estimator, self._draw_noise(tensor.count))
 
     def round_rows(self, tensor: Values[R]) -> R:
         """The same with the scales that rows take from themselves: see `RowRange`."""
-        return tensor.fake_quantize_rows(self.spec, self.estimator, self._draw_noise())
+        return tensor.fake_quantize_rows(self.spec, self.estimator, self._draw_noise(tensor.count))
 
-    def _draw_noise(self) -> kernels.Noise | None:
-        """Which elements of the next tensor are to be rounded; None: all."""
+    def _draw_noise(self, count: int) -> kernels.Noise | None:
+        """Which of `count` numbers are to be rounded; None: all."""
         if not self.noisy:
             return None
         low, high = torch.randint(2**32, (2,), generator=self.generator).tolist()
-        return kernels.Noise(self.noise_rate, low, high)
+        first, _ = self.ranks.place(count)
+        return kernels.Noise(self.noise_rate, (low + first) % 2**32, high)
 
     def extra_repr(self) -> str:
         return f"{self.spec}, estimator={self.estimator}, noise_rate={self.noise_rate}"

@@ -62,7 +62,7 @@ class LearnedRowFactor(RowRange):
         found = self.scales(tensor, middle - half, middle + half)
         if not self.training or not factor.requires_grad:
             return found
-        slope = (tensor.count * max(1, self.spec.qmax)) ** -0.5
+        slope = (self.ranks.total(tensor.count) * max(1, self.spec.qmax)) ** -0.5
         factor.register_hook(lambda gradient: gradient * slope)  # type: ignore[no-untyped-call]
         return found._replace(scale=found.scale * (factor / fixed))
 

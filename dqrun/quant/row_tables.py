@@ -48,9 +48,9 @@ class RowTable(RowWidths):
         if not self.training:
             return False
         if self.spec.signed and not self.signed:
-            self.signed.copy_((values_of(tensor.x) < 0).any())
+            self.signed.fill_(self.ranks.total(bool((values_of(tensor.x) < 0).any())) > 0)
         if not self.ready:
-            sizes = _sizes(tensor.x)
+            sizes = self.ranks.joined(_sizes(tensor.x))
             if bool((sizes > 0).any()):
                 self.log_scale.copy_((self._first_sizes(sizes) / self._qmax(self.bits)).log())
         return True

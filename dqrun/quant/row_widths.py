@@ -135,12 +135,14 @@ def squared_excess(model: nn.Module, target_bits: float) -> Tensor | None:
     a gradient that grows with the number of rows, while its local gradient does not; here it is
     2 relu(B - target_bits) F_i / mean F, F_i the numbers of row i, whatever the graph's size.
     """
-    found = [memory for each in row_widths(model) if (memory := each.take_memory()) is not None]
+    providers = row_widths(model)
+    found = [memory for each in providers if (memory := each.take_memory()) is not None]
     if not found:
         return None
-    numbers = sum(each.rows * each.columns for each in found)
-    mean = torch.stack([each.bits for each in found]).sum() / numbers
-    return sum(each.rows for each in found) * (mean - target_bits).relu().square()
+    ranks = providers[0].ranks
+    numbers = ranks.total(sum(each.rows * each.columns for each in found))
+    mean = ranks.summed(torch.stack([each.bits for each in found]).sum()) / numbers
+    return ranks.total(sum(each.rows for each in found)) * (mean - target_bits).relu().square()
 
 
 class _WithLocalGradient(torch.autograd.Function):

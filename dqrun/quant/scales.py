@@ -12,6 +12,7 @@ from dqrun import kernels
 from dqrun.errors import ConfigError
 from dqrun.kernels import Rows
 from dqrun.quant.spec import QuantSpec, Scales
+from dqrun.ranks.alone import ALONE, Ranks
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -41,6 +42,10 @@ class Quantizable(Protocol[T_co]):
     @property
     def count(self) -> int:
         """How many numbers there are."""
+
+    @property
+    def observed(self) -> int:
+        """How many numbers count for the range."""
 
     @property
     def if_empty(self) -> str:
@@ -75,6 +80,8 @@ class ScaleProvider(nn.Module):
     widths_differ = False
     """Whether rows differ in width: `row_bits` then has those of the last call."""
     row_bits: Tensor
+    ranks: Ranks = ALONE
+    """The processes that have the other parts of the batch."""
 
     def __init__(self, spec: QuantSpec) -> None:
         super().__init__()

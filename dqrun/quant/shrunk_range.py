@@ -58,7 +58,7 @@ class ShrunkRange(ScaleProvider):
     def _numbers(self, tensor: Quantizable[object]) -> Tensor:
         """A weight as it is; of activations a sample."""
         if self.share.dim() == 0:
-            return tensor.sample(SAMPLE)
+            return self.ranks.joined(tensor.sample(SAMPLE))
         assert isinstance(tensor.x, Tensor)
         return tensor.x.detach()
 

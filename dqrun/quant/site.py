@@ -98,3 +98,12 @@ def named_sites(model: nn.Module) -> Iterator[tuple[str, Site]]:
     for path, module in model.named_modules():
         if isinstance(module, Site):
             yield ".".join(part for part in path.split(".") if part != "sites"), module
+
+
+def parts_with_ranks(model: nn.Module) -> list[nn.Module]:
+    """The parts of a network that must know of other processes with parts of a batch: those with an attribute `ranks`.
+
+    Weights are the same in all processes: what stands at their sites computes what it computes for one.
+    """
+    sites = [site for _, site in named_sites(model) if not site.is_weight]
+    return [part for site in sites for part in site.modules() if hasattr(part, "ranks")]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Generic, cast
 
+import torch
 from torch import Tensor
 
 from dqrun import kernels
@@ -28,6 +29,15 @@ class Values(Generic[R]):
     @property
     def count(self) -> int:
         return self.x.numel()
+
+    @property
+    def observed(self) -> int:
+        if self.protected is None and self.multiplicity is None:
+            return self.count
+        rows = torch.ones(self.x.size(0), dtype=torch.int64) if self.multiplicity is None else self.multiplicity
+        if self.protected is not None:
+            rows = rows.to(self.protected.device).masked_fill(self.protected, 0)
+        return int(rows.sum()) * (self.count // max(1, self.x.size(0)))
 
     @property
     def if_empty(self) -> str:

@@ -108,6 +108,7 @@ def make_row(
         **hyperparameters(config),
         started_from=measured.get("started_from", ""),
         data_fingerprint=measured.get("data_fingerprint", ""),
+        processes=config.processes,
         kernels=measured.get("kernels", ""),
         tags=" ".join(config.tags),
         notes=config.notes,

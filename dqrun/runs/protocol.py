@@ -56,14 +56,19 @@ def canonical(config: RunConfig) -> RunConfig:
     """The same run without settings that have no effect.
 
     The metric has its name. FP32 has no method, no plan, no grids and no warm start, and without a warm start there is
-    nothing to fine-tune, nor is there for a method that trains nothing then; a loader has only what it reads; without
-    batch norms there is nothing to re-estimate; a method says which of its own choices have an effect; what stays in
-    FP32 has no granularity. In a plan that lifts no exception, what it says of `states.*` and of the grids of exact
-    sites means nothing.
+    nothing to fine-tune, nor is there for a method that trains nothing then; a loader has only what it reads; one
+    process sends no gradients, and the number of processes counts where it changes more than the rounding of sums;
+    without batch norms there is nothing to re-estimate; a method says which of its own choices have an effect; what
+    stays in FP32 has no granularity. In a plan that lifts no exception, what it says of `states.*` and of the grids of
+    exact sites means nothing.
     """
     metric = metric_of(config.dataset.task, config.dataset.metric)
     config = replace(config, dataset=replace(config.dataset, metric=metric))
     config = replace(config, loader=config.loader.effective if is_node_task(config.dataset.task) else LoaderConfig())
+    if config.processes == 1:
+        config = replace(config, train=replace(config.train, compress_gradients="none"))
+    if shares_exactly(config):
+        config = replace(config, processes=1)
     if not config.starts_warm:
         config = replace(config, train=replace(config.train, warm_start="none", fine_tune=FineTuneConfig()))
     elif not config.method.fine_tunes:
@@ -82,6 +87,17 @@ def canonical(config: RunConfig) -> RunConfig:
         if not glob.startswith("states.")
     }
     return replace(config, plan=replace(config.plan, rules=kept))
+
+
+def shares_exactly(config: RunConfig) -> bool:
+    """Whether several processes train, but for the rounding of sums, what one process trains.
+
+    They do not where each draws its part of a sampled graph, where gradients are rounded on their way, and with a
+    method that takes numbers from a sample of the batch.
+    """
+    sampled = is_node_task(config.dataset.task) and config.loader.name != "full"
+    exact_method = config.quant.is_fp32 or config.method.shares_exactly
+    return not sampled and exact_method and config.train.compress_gradients == "none"
 
 
 def warm_start_of(config: RunConfig) -> RunConfig | None:
@@ -118,6 +134,9 @@ def identity(config: RunConfig) -> dict[str, Any]:
         tree["dataset"][name] = None
     if tree["loader"] == asdict(LoaderConfig()):
         del tree["loader"]  # the one batch of every trial before there were others
+    for part, name, alone in ((tree, "processes", 1), (tree["train"], "compress_gradients", "none")):
+        if part[name] == alone:
+            del part[name]  # one process, as in every trial before there could be more
     if used := versions_of(config):
         tree["plugins"] = used
     return tree

@@ -54,7 +54,7 @@ class Row:
     peak_bytes: int | None  # most memory in use in the trial; empty where it was not measured
     parameters: int | None  # number of trained parameters
     device: str
-    threads: int
+    threads: int  # of each process
     config_hash: str  # hash of all that determines the result, with seed and fold
     git_revision: str  # of dqrun, empty for an installed wheel
     dqrun_version: str  # and of the plug-ins that the trial used, by name
@@ -85,6 +85,7 @@ class Row:
     kernels: str = ""  # kernels that ran: cpu (compiled), reference (plain torch), mixed
     setup_seconds: float | None = None  # other wall time of the trial: data, compilation, warm-up
     data_fingerprint: str = ""  # of the content of the data
+    processes: int = 1  # processes that trained together, each with a part of every batch
     cell_hash: str  # hash of the configuration and the data, without seed and fold
     layers: int | None = None  # this and what follows: hyper-parameters, see HYPERPARAMETERS
     hidden: int | None = None
@@ -123,6 +124,7 @@ TRIAL_COLUMNS = [field.name for field in fields(Row)]
 ENVIRONMENT = (
     "device",
     "threads",
+    "processes",
     "kernels",
     "processor",
     "git_revision",
@@ -157,9 +159,10 @@ def kinship(one: Mapping[str, Any], other: Mapping[str, Any]) -> Kinship:
     """How two checked rows are related.
 
     A trial is a configuration without incidental fields, its data, a seed and a fold: `config_hash` stands for all of
-    them. The number of threads, the device, kernels and versions round sums in another order: they do not make another
-    trial, else machines with different numbers of cores could not share a folder. Nor are their results conflicts: both
-    count, as replicates. Two different results of one trial from one environment are a conflict.
+    them. The number of threads and of processes, the device, kernels and versions round sums in another order: they do
+    not make another trial, else machines with different numbers of cores could not share a folder. Nor are their
+    results conflicts: both count, as replicates. Two different results of one trial from one environment are a
+    conflict.
     """
     if one["config_hash"] != other["config_hash"]:
         return Kinship.OTHER

@@ -17,7 +17,7 @@ from dqrun.durable import clear_parts, sync_folder, sync_tree, write_text
 from dqrun.errors import ResultsError, TrialFailed
 from dqrun.paths import user_path
 from dqrun.runs.protocol import NAMED_DIGITS
-from dqrun.runs.row import TRIAL_COLUMNS
+from dqrun.runs.row import TRIAL_COLUMNS, read_row
 from dqrun.runs.tables import SUMMARY_COLUMNS, Record, row_files
 
 MODEL = "model.safetensors"
@@ -140,10 +140,13 @@ class Results:
                 clear_parts(self.root / table)
 
     def drop_old_checkpoint(self, run_id: str) -> None:
-        """Removes a checkpoint that is older than the trial's row, when its writer was killed before it could."""
-        with suppress(FileNotFoundError):
-            checkpoint = self.checkpoint_path(run_id)
-            if checkpoint.stat().st_mtime <= (self.runs / run_id / "row.json").stat().st_mtime:
+        """Removes a checkpoint that is older than the trial's row, when its writer was killed before it could.
+
+        That of a trial that failed stays: where its process died it goes on from there.
+        """
+        with suppress(OSError, ValueError):
+            checkpoint, row = self.checkpoint_path(run_id), self.runs / run_id / "row.json"
+            if checkpoint.stat().st_mtime <= row.stat().st_mtime and read_row(row)["status"] == "done":
                 checkpoint.unlink()
 
     def read_rows(self) -> tuple[list[dict[str, Any]], list[str]]:

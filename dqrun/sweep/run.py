@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dqrun.analysis.progress import Progress
 from dqrun.config import RunConfig
 from dqrun.errors import ConfigError
+from dqrun.ranks.meeting import rank_here
 from dqrun.runs.tracking import require_tool
 from dqrun.sweep.launchers import launcher_for
 from dqrun.sweep.plan import ALL_PARTS, Plan, make_plan
@@ -19,6 +20,10 @@ def run_all(configs: list[RunConfig], *, quiet: bool = False, advice: Sequence[s
     Each finished trial is a folder under `results.dir` as soon as it ends, so that the same command, killed at any
     moment and started again, runs what is missing only. `advice`: lines that the user is told first.
     """
+    if rank_here(configs[0]):
+        from dqrun.sweep.following import follow_command  # imports torch
+
+        return follow_command(configs)
     progress = Progress(quiet)
     for line in advice:
         progress.note(line)
@@ -61,7 +66,7 @@ def require_right_kinds(configs: Sequence[RunConfig]) -> None:
 
 def require_device(config: RunConfig) -> None:
     """Raises ConfigError for a device that this machine lacks; launched trials may run on another machine."""
-    if config.device != "cuda" or config.launcher.name not in ("plain", "parallel"):
+    if config.device != "cuda" or config.launcher.name not in ("plain", "parallel", "torchrun"):
         return
     import torch  # here, not above: a command whose trials have their rows starts without it
 

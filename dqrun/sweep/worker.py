@@ -20,6 +20,7 @@ from dqrun.plugins import place_in_plugin
 from dqrun.process.cores import use_threads
 from dqrun.process.interrupts import raise_interruption
 from dqrun.process.memory import keep_freed_memory
+from dqrun.ranks.alone import ALONE, Ranks, RanksLost
 from dqrun.runs.outcome import Outcome, failed, placed, record
 from dqrun.runs.protocol import trial_hash
 from dqrun.runs.provenance import versions
@@ -45,11 +46,16 @@ class Finished:
 
 
 class Worker:
-    """Runs trials in this process. `progress` tells a person; `label` goes into the locks."""
+    """Runs trials in this process. `progress` tells a person; `label` goes into the locks.
 
-    def __init__(self, progress: Progress, label: str = "") -> None:
+    `ranks`: the processes that train with this one, the first of them.
+    """
+
+    def __init__(self, progress: Progress, label: str = "", ranks: Ranks = ALONE) -> None:
         keep_freed_memory()
-        self.progress, self.label = progress, label
+        self.progress, self.label, self.ranks = progress, label, ranks
+        self.in_step = True
+        """Whether the other processes are where this one is: not after an error that came in the middle of a trial."""
         self._datasets: dict[str, GraphDataset] = {}
         self._folders: dict[str, Results] = {}
 
@@ -112,7 +118,9 @@ class Worker:
             return _unlockable(planned, error)
         try:
             results.clear_leftovers(planned.name)
-            return self._record(failed(planned.config, planned.trial, reason, text), planned, results)
+            return self._record(
+                failed(planned.config, planned.trial, reason, text), planned, results, keep_checkpoint=True
+            )
         finally:
             lock.release()
 
@@ -130,7 +138,7 @@ class Worker:
         try:
             folder = None if start is None else results.runs / start["run_id"]
             outcome = self._outcome(planned, checkpoints, beat, folder)
-        except (LockLost, ResultsError):
+        except (LockLost, ResultsError, RanksLost):
             raise
         except Exception as error:  # whatever a trial raises is its failure; the sweep goes on
             raise_interruption(error)
@@ -160,20 +168,33 @@ class Worker:
                 show(epoch)
                 track.epoch(epoch)
 
-            outcome = run_trial(config, trial, dataset, report, checkpoints, planned.parts, start, began)
+            self.ranks.begin(planned.config_hash)
+            self.in_step = False
+            how = planned.parts, start, began, self.ranks
+            outcome = run_trial(config, trial, dataset, report, checkpoints, *how)
+            self.in_step = True
             track.row(outcome.row)
         return outcome
 
     def _record(
-        self, outcome: Outcome, planned: PlannedTrial, results: Results, confirm: Callable[[], None] = lambda: None
+        self,
+        outcome: Outcome,
+        planned: PlannedTrial,
+        results: Results,
+        confirm: Callable[[], None] = lambda: None,
+        keep_checkpoint: bool = False,
     ) -> Finished:
-        """Writes the folder and the tables, then forgets the checkpoint; a full disk fails the trial, unrecorded."""
+        """Writes the folder and the tables, then forgets the checkpoint; a full disk fails the trial, unrecorded.
+
+        `keep_checkpoint`: the trial itself is sound, its process died: it goes on from there when it is tried again.
+        """
         outcome = placed(outcome, results)
         row = vars(outcome.row)
         try:
             record(outcome, planned.config, results, confirm)
             with suppress(OSError):  # the row is there: the next command removes what stays
-                forget_checkpoint(results.checkpoint_path(planned.name))
+                if not keep_checkpoint:
+                    forget_checkpoint(results.checkpoint_path(planned.name))
             self.progress.complain(results.rebuild_tables())
         except TrialFailed as error:
             row = {**row, "status": "failed", "reason": str(error), "log": ""}

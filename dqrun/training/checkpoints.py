@@ -12,7 +12,7 @@ import pickle
 import time
 import zipfile
 from collections.abc import Callable
-from dataclasses import astuple, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +24,13 @@ from dqrun.errors import ConfigError
 from dqrun.paths import user_path
 from dqrun.runs.protocol import Trial
 from dqrun.training.course import Course
-from dqrun.training.state import Epoch, Training, Watcher
+from dqrun.training.snapshot import PARTS, put, snapshot
+from dqrun.training.state import Training, Watcher
 
 FORMAT = "dqrun-training-1"
 STATE = "training.pt"
 """The state at the end of a training in its run's folder."""
-PARTS = {
-    *("format", "identity", "epochs", "threads", "seconds", "history", "best", "best_state"),
-    *("model", "optimizer", "scheduler", "random", "torch_random", "cuda_random"),
-}
+KEPT = {"format", "identity", "epochs", "threads", "seconds", *PARTS}
 
 
 @dataclass(frozen=True)
@@ -63,13 +61,9 @@ class Checkpoints(Watcher):
         warn: Callable[[str], None] = lambda text: None,
         confirm: Callable[[], None] = lambda: None,
     ) -> None:
-        self.path, self.device, self._config, self._warn, self._confirm = path, config.device, config, warn, confirm
+        self.path, self._config, self._warn, self._confirm = path, config, warn, confirm
         self.minutes = config.train.checkpoint_minutes
         self.identity, self._identity_of = identity_of(config), identity_of
-        self.earlier_seconds = 0.0
-        """Time that the kept epochs took in the processes before this one."""
-        self.end_state: bytes | None = None
-        """The state at the end of training, where the configuration keeps it."""
         self._started = self._written = time.perf_counter()
         self._failed = False
 
@@ -144,39 +138,17 @@ class Checkpoints(Watcher):
             self.end_state = content.getvalue()
 
     def _collect(self, training: Training) -> dict[str, Any]:
-        result, streams = training.result, training.streams
         return {
             "format": FORMAT,
             "identity": vars(self.identity),
             "epochs": self._config.own_train.epochs,
             "threads": torch.get_num_threads(),
             "seconds": self.earlier_seconds + time.perf_counter() - self._started,
-            "history": [list(astuple(epoch)) for epoch in result.history],
-            "best": None if result.best is None else result.best.epoch,
-            "best_state": result.state,
-            "model": training.model.state_dict(),
-            "optimizer": training.optimizer.state_dict(),
-            "scheduler": None if training.scheduler is None else training.scheduler.state_dict(),
-            "random": {name: generator.get_state() for name, generator in vars(streams).items()},
-            "torch_random": torch.get_rng_state(),
-            "cuda_random": torch.cuda.get_rng_state() if self.device == "cuda" else None,
+            **snapshot(training),
         }
 
     def _put(self, training: Training, kept: dict[str, Any]) -> None:
-        """Everything is read before the training is changed, so that a damaged file changes nothing."""
-        history = [Epoch(*values) for values in kept["history"]]
-        best = next((epoch for epoch in history if epoch.epoch == kept["best"]), None)
-        best_state = {name: value.to(self.device) for name, value in kept["best_state"].items()}
-        training.model.load_state_dict(kept["model"])
-        training.optimizer.load_state_dict(kept["optimizer"])
-        if training.scheduler is not None:
-            training.scheduler.load_state_dict(kept["scheduler"])
-        for name, generator in vars(training.streams).items():
-            generator.set_state(kept["random"][name])
-        torch.set_rng_state(kept["torch_random"])
-        if kept["cuda_random"] is not None:
-            torch.cuda.set_rng_state(kept["cuda_random"])
-        training.result.history, training.result.best, training.result.state = history, best, best_state
+        put(training, kept)
         self.earlier_seconds = kept["seconds"]
         if kept["threads"] != torch.get_num_threads():
             self._warn(
@@ -216,7 +188,7 @@ def _read(path: Path) -> dict[str, Any]:
             raise zipfile.BadZipFile(f"checksum of {damaged}")
         file.seek(0)
         kept = torch.load(file, map_location="cpu", weights_only=True)
-    if not isinstance(kept, dict) or kept.get("format") != FORMAT or set(kept) != PARTS:
+    if not isinstance(kept, dict) or kept.get("format") != FORMAT or set(kept) != KEPT:
         raise _Refused("not of this program's format")
     return kept
 

@@ -16,12 +16,15 @@ from dqrun.methods import Method
 from dqrun.quant import Phase
 from dqrun.quant.plan import set_phase
 from dqrun.quant.point import matches
+from dqrun.quant.site import parts_with_ranks
+from dqrun.ranks.alone import ALONE, Ranks
 from dqrun.training.course import Course
 from dqrun.training.in_blocks import outputs
 from dqrun.training.metrics import Collected, value_of
 from dqrun.training.passes import calibrate, reestimate_norms
 from dqrun.training.problem import Problem
 from dqrun.training.seeding import Streams
+from dqrun.training.snapshot import put, snapshot
 from dqrun.training.state import Epoch, Fit, Training, Watcher
 from dqrun.training.tasks import Task
 
@@ -39,6 +42,7 @@ def fit(model: nn.Module, method: Method, problem: Problem, course: Course, stre
     method.before_training(model)
     result = training.result
     watcher.restore(training)
+    problem.ranks.agreed(lambda: snapshot(training), lambda kept: put(training, kept))
     first = len(result.history) + 1
     for number in range(first, course.epochs + 1):
         if course.should_end(result.history, training.optimizer.param_groups[0]["lr"]):
@@ -49,7 +53,7 @@ def fit(model: nn.Module, method: Method, problem: Problem, course: Course, stre
         require_finite("training", train_loss, epoch=number)
         if problem.norm_batch is not None:
             reestimate_norms(model, problem.norm_batch)
-        val_loss, val_metric = evaluate(model, problem.val(), problem.task)
+        val_loss, val_metric = evaluate(model, problem.val(), problem.task, ranks=problem.ranks)
         require_finite("validation", val_loss, val_metric, number)
         lr = training.optimizer.param_groups[0]["lr"]
         epoch = Epoch(number, train_loss, val_loss, val_metric, lr, time.perf_counter() - started)
@@ -89,28 +93,36 @@ def train_epoch(training: Training, problem: Problem) -> float:
     """One pass over the training data; returns the mean loss per example."""
     training.model.train()
     total, count = 0.0, 0
-    for batch in problem.shuffled(training.streams.shuffle):
-        loss, size = train_step(training, batch, problem.task)
-        total, count = total + loss.item() * size, count + size
+    ranks = problem.ranks
+    with ranks.step(parts_with_ranks(training.model)):
+        for batch in problem.shuffled(training.streams.shuffle):
+            loss, size = train_step(training, batch, problem.task, ranks)
+            total, count = total + loss.item() * size, count + size
+    total, count = ranks.total(total), int(ranks.total(count))
     return total / count if count else math.nan
 
 
-def train_step(training: Training, batch: Batch, task: Task) -> tuple[Tensor, int]:
-    """One step down the gradient of a batch; returns its mean loss, 0-d, and the number of terms of that mean."""
-    model, method, clip = training.model, training.method, training.course.train.grad_clip
+def train_step(training: Training, batch: Batch, task: Task, ranks: Ranks = ALONE) -> tuple[Tensor, int]:
+    """One step down the gradient of a batch; returns its mean loss, 0-d, and the number of terms of that mean.
+
+    `ranks`: the processes that have the other parts of the batch. Each loss counts by its number of terms.
+    """
+    model, method, train = training.model, training.method, training.course.train
     batch = required(method, "before_batch", Batch, method.before_batch(batch, training.streams))
     rows = model(batch.x, batch.graph)
     logits, y = select(rows, batch)
-    loss = task.loss(logits, y)
+    size = task.count(y)
+    loss = task.loss(logits, y) if size else logits.sum() * 0.0
     for hook, added in (("penalty", method.penalty(model)), ("guidance", method.guidance(batch, rows))):
         if added is not None:
             loss = loss + required(method, hook, Tensor, added)
     training.optimizer.zero_grad()
-    loss.backward()  # type: ignore[no-untyped-call]
-    if clip:
-        nn.utils.clip_grad_norm_(model.parameters(), clip)
+    ranks.weighted(loss, size).backward()  # type: ignore[no-untyped-call]
+    ranks.share_gradients(model.parameters(), train.compressed_bits, training.streams.gradients)
+    if train.grad_clip:
+        nn.utils.clip_grad_norm_(model.parameters(), train.grad_clip)
     training.optimizer.step()
-    return loss.detach(), task.count(y)
+    return loss.detach(), size
 
 
 def required(method: Method, hook: str, kind: type[T], given: T) -> T:
@@ -124,13 +136,15 @@ def required(method: Method, hook: str, kind: type[T], given: T) -> T:
 
 @torch.no_grad()
 def evaluate(
-    model: nn.Module, batches: Iterable[Batch], task: Task, rows: Collected | None = None
+    model: nn.Module, batches: Iterable[Batch], task: Task, rows: Collected | None = None, ranks: Ranks = ALONE
 ) -> tuple[float, float]:
-    """Mean loss and metric with everything quantised and nothing protected; `rows` gets all logits and targets."""
+    """Mean loss and metric with everything quantised and nothing protected; `rows` gets all logits and targets.
+
+    `ranks`: the processes that share the batches; each adds the results of all up, in the order of the batches.
+    """
     model.eval()
     metric, total_loss, count = task.new_metric(), 0.0, 0
-    for batch in batches:
-        logits, y = select(outputs(model, batch), batch)
+    for logits, y in ranks.results(batches, lambda batch: select(outputs(model, batch), batch), targets):
         size = task.count(y)
         total_loss += task.loss(logits, y).item() * size
         count += size
@@ -143,6 +157,11 @@ def evaluate(
 def select(logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
     """The rows of logits and targets that count."""
     return (logits, batch.y) if batch.index is None else (logits[batch.index], batch.y[batch.index])
+
+
+def targets(batch: Batch) -> Tensor:
+    """The targets that count."""
+    return batch.y if batch.index is None else batch.y[batch.index]
 
 
 def add(epoch: Epoch, training: Training, task: Task) -> None:

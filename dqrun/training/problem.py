@@ -10,6 +10,7 @@ import torch
 from dqrun.data.trial_data import TrialData
 from dqrun.graphs import Batch
 from dqrun.nn.generated import Sizes
+from dqrun.ranks.alone import ALONE, Ranks
 from dqrun.training.tasks import Task
 
 
@@ -20,7 +21,7 @@ class Problem:
     `shuffled`: the training data once, in an order drawn from a generator of the CPU. `ordered`: the training data
     once, in a fixed order. `val`: the validation data. `norm_batch`: training graphs from which batch norms get their
     statistics before each validation (`reestimate_norms`); None: from running averages. `sizes`: of what the network
-    takes and gives.
+    takes and gives. `ranks`: the processes that share each batch, of which `shuffled` gives this process's part.
     """
 
     task: Task
@@ -29,12 +30,17 @@ class Problem:
     val: Callable[[], Iterable[Batch]]
     norm_batch: Batch | None = None
     sizes: Sizes | None = None
+    ranks: Ranks = ALONE
 
     @classmethod
-    def of(cls, data: TrialData, task: Task, norm_batch: Batch | None = None) -> Problem:
+    def of(cls, data: TrialData, task: Task, norm_batch: Batch | None = None, ranks: Ranks = ALONE) -> Problem:
         """The problem of a trial."""
         sizes = Sizes(
             data.in_channels, data.num_categories, data.out_channels, task.graph_level, task.is_classification
         )
         parts = data.calibration_batches, (lambda: data.judged("val"))
-        return cls(task, data.train_batches, *parts, norm_batch, sizes)
+
+        def shuffled(generator: torch.Generator) -> Iterable[Batch]:
+            return data.train_batches(generator, ranks.share)
+
+        return cls(task, shuffled, *parts, norm_batch, sizes, ranks)

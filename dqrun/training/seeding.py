@@ -15,17 +15,18 @@ def generator(seed: int, stream: int, device: str = "cpu") -> torch.Generator:
     return torch.Generator(device).manual_seed(int(state >> np.uint64(1)))
 
 
-SHUFFLE, PROTECTION, NOISE, NORMS = range(4)
+SHUFFLE, PROTECTION, NOISE, NORMS, GRADIENTS = range(5)
 
 
 @dataclass(frozen=True)
 class Streams:
-    """The random streams of one training: batch order, a method's draws per batch (protection) and quantisation noise;
-    apart, so that methods share the first."""
+    """The random streams of one training: batch order, a method's draws per batch (protection), quantisation noise and
+    the rounding of gradients that processes exchange; apart, so that methods share the first."""
 
     shuffle: torch.Generator
     protection: torch.Generator
     noise: torch.Generator
+    gradients: torch.Generator
 
     @classmethod
     def of_seed(cls, seed: int, device: str = "cpu") -> Streams:
@@ -34,4 +35,5 @@ class Streams:
             shuffle=generator(seed, SHUFFLE),
             protection=generator(seed, PROTECTION, device),
             noise=generator(seed, NOISE),
+            gradients=generator(seed, GRADIENTS),
         )

@@ -77,6 +77,11 @@ class Training:
 class Watcher:
     """Who follows a training; this one does nothing."""
 
+    earlier_seconds = 0.0
+    """Time that epochs took in processes before this one."""
+    end_state: bytes | None = None
+    """The state at the end of training, where it is to be kept."""
+
     def restore(self, training: Training) -> None:
         """May put a training that has not begun to where an earlier process left it."""
 

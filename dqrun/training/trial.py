@@ -23,13 +23,13 @@ from dqrun.integer.lower import require_program
 from dqrun.methods import make_method
 from dqrun.nn import GNN
 from dqrun.nn.build import build_model, reads_edge_features, reads_edge_weights, uses_self_loops
+from dqrun.ranks.alone import ALONE, Ranks
 from dqrun.runs.model_file import Shapes, load_parameters
 from dqrun.runs.outcome import Outcome, make_row
 from dqrun.runs.protocol import Trial, canonical
 from dqrun.runs.provenance import PeakMemory
 from dqrun.runs.store import MODEL
 from dqrun.training import seeding
-from dqrun.training.checkpoints import Checkpoints
 from dqrun.training.cost_columns import recorded_costs, search_costs
 from dqrun.training.course import Course
 from dqrun.training.integer_evaluation import evaluate_integer
@@ -49,10 +49,11 @@ def run_trial(
     trial: Trial,
     dataset: GraphDataset,
     report: Callable[[Epoch], None],
-    checkpoints: Checkpoints,
+    checkpoints: Watcher,
     parts: Sequence[str] = ("train", "val", "test"),
     start: Path | None = None,
     began: float | None = None,
+    ranks: Ranks = ALONE,
 ) -> Outcome:
     """Trains, chooses the epoch by validation, then reads each of `parts` once.
 
@@ -61,7 +62,8 @@ def run_trial(
     data, features, network, warm-up and the integer program.
 
     `start`: the run folder of the FP32 trial whose parameters training begins with. `began`: when work on the trial
-    began, by `time.perf_counter`; None: now.
+    began, by `time.perf_counter`; None: now. `ranks`: the processes that train it together. All of them call this
+    function; times, memory and costs are those of the process that records the row.
     """
     began = time.perf_counter() if began is None else began
     task, split = Task.of(config.dataset), split_for(dataset, config.protocol, trial.fold)
@@ -77,6 +79,7 @@ def run_trial(
             reads_edge_features(config.model),
             canonical(config).loader,
         )
+        data.require_shared_batches(ranks.size)
         shapes = Shapes(**data.shapes)
         warm_up(config, trial, data, shapes)
         streams, model = make_network(config, trial, shapes)
@@ -84,7 +87,7 @@ def run_trial(
             require_program(model)
         if start is not None:
             load_parameters(start / MODEL, model)
-        problem = Problem.of(data, task, make_norm_batch(data, config, trial))
+        problem = Problem.of(data, task, make_norm_batch(data, config, trial), ranks)
         method, watcher = make_method(config, model.num_layers), Reporting(report, checkpoints)
         course = Course.of(method, config.own_train)
         measured: dict[str, Any] = {"started_from": "" if start is None else start.name}
@@ -93,7 +96,7 @@ def run_trial(
         with failing(measured):
             result = fit(model, method, problem, course, streams, watcher)
             for part in parts:
-                loss, metric = evaluate(model, data.judged(part), task, rows if part == "test" else None)
+                loss, metric = evaluate(model, data.judged(part), task, rows if part == "test" else None, ranks)
                 require_finite(PART_NAMES[part], loss, metric)
                 measured[f"{part}_metric"] = metric
         here = time.perf_counter() - started

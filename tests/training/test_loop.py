@@ -52,7 +52,7 @@ class Line(nn.Module):
 
 
 def streams() -> Streams:
-    return Streams(*(torch.Generator().manual_seed(seed) for seed in range(3)))
+    return Streams(*(torch.Generator().manual_seed(seed) for seed in range(4)))
 
 
 PLAIN = Method(MethodConfig(kind="none", name="none"))

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from dqrun.kernels.operator import backward_pass
 from dqrun.kernels.ops.kept import carries, keep, kept
+from dqrun.kernels.places import in_parts
 
 Gradients = tuple[Tensor | None, ...]
 
@@ -76,8 +77,10 @@ def add_scaled(a: Tensor, factor: Tensor, x: Tensor) -> Tensor:
 
 
 def batch_norm(x: Tensor, norm: torch.nn.BatchNorm1d) -> Tensor:
-    """What the module makes of float32 x [N, C]."""
-    if not (carries(x) and norm.training and norm.affine and norm.momentum is not None and torch.is_grad_enabled()):
+    """What the module makes of float32 x [N, C]. Where x is a part of a batch the module asks torch, see `ranks.step`."""
+    if in_parts() or not (
+        carries(x) and norm.training and norm.affine and norm.momentum is not None and torch.is_grad_enabled()
+    ):
         return cast(Tensor, norm(x))
     assert norm.num_batches_tracked is not None
     norm.num_batches_tracked.add_(1)

@@ -1,4 +1,4 @@
-"""Where the trials of a sweep run: here, in processes of this machine, on Slurm, on Ray."""
+"""Where the trials of a sweep run: here, in processes of this machine, one or several a trial, on Slurm, on Ray."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dqrun.errors import ConfigError
 from dqrun.sweep.plan import Plan
 
 Launch = Callable[[Plan, Progress], None]
-_MODULES = {"plain": "plain", "parallel": "parallel", "slurm": "slurm", "ray": "ray_cluster"}
+_MODULES = {"plain": "plain", "parallel": "parallel", "slurm": "slurm", "ray": "ray_cluster", "torchrun": "torchrun"}
 
 
 def launcher_for(configs: Sequence[RunConfig]) -> Launch:
@@ -21,8 +21,8 @@ def launcher_for(configs: Sequence[RunConfig]) -> Launch:
     """
     first = configs[0]
     for config in configs:
-        if (config.launcher, config.jobs) != (first.launcher, first.jobs):
-            raise ConfigError("launcher and jobs must be the same for all configurations of a sweep")
+        if (config.launcher, config.jobs, config.processes) != (first.launcher, first.jobs, first.processes):
+            raise ConfigError("launcher, jobs and processes must be the same for all configurations of a sweep")
     module = importlib.import_module(f"dqrun.sweep.launchers.{_MODULES[first.launcher.name]}")
     module.check()
     launch: Launch = module.launch

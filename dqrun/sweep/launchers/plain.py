@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from dqrun.analysis.meter import count
 from dqrun.analysis.progress import Progress
 from dqrun.runs.store import Results
 from dqrun.sweep.locks import LockFault, read_owner
 from dqrun.sweep.plan import Plan, PlannedTrial
+
+if TYPE_CHECKING:
+    from dqrun.sweep.worker import Worker
 
 POLL = 2.0
 """Seconds between two looks at trials that other sweeps are running."""
@@ -25,7 +29,11 @@ def launch(plan: Plan, progress: Progress) -> None:
         return
     from dqrun.sweep.worker import Worker  # imports torch: a command whose trials have their rows starts without it
 
-    worker = Worker(progress)
+    run_here(plan, progress, Worker(progress))
+
+
+def run_here(plan: Plan, progress: Progress, worker: Worker) -> None:
+    """`launch` with a worker of this process."""
     waiting = plan.to_do
     while waiting:
         busy = []

@@ -18,7 +18,9 @@ from dqrun.analysis.progress import Progress, title
 from dqrun.config import RunConfig
 from dqrun.errors import DqrunError
 from dqrun.plugins import load_plugins
+from dqrun.ranks.alone import ALONE, Ranks
 from dqrun.runs.protocol import Trial
+from dqrun.sweep.following import Follower, trials_of
 from dqrun.sweep.launchers.plain import POLL, tell_whom_we_wait_for
 from dqrun.sweep.plan import Plan, PlannedTrial
 from dqrun.sweep.worker import Finished, Worker, one_line
@@ -141,9 +143,33 @@ def _worker() -> Worker:
 def attempt(parcel: Parcel, listen: Callable[[Heard], None] = lambda heard: None) -> Answer:
     """Runs a trial in the process of a launched task; `listen` gets each epoch."""
     planned = parcel.unpacked()
+    ranks = ranks_of(planned.config)
+    if ranks.rank:
+        follower(ranks).follow(trials_of([planned.config]), planned.parts)
+        return Answer(None, [], [])
     worker, said = _worker(), _Collector(listen)
-    worker.progress, worker.label = said, parcel.label
-    return Answer(worker.attempt(planned), said.notes, said.complaints)
+    worker.progress, worker.label, worker.ranks = said, parcel.label, ranks
+    finished = worker.attempt(planned)
+    ranks.end()
+    return Answer(finished, said.notes, said.complaints)
+
+
+def ranks_of(config: RunConfig) -> Ranks:
+    """The processes that train with this one, which `launcher=torchrun` started for the sweep."""
+    return _joined(config.launcher.timeout) if config.launcher.name == "torchrun" and config.processes > 1 else ALONE
+
+
+@cache
+def _joined(seconds: float) -> Ranks:
+    from dqrun.ranks.distributed import join  # takes a moment, and one process alone does without
+
+    return join(seconds)
+
+
+@cache
+def follower(ranks: Ranks) -> Follower:
+    """What follows the first process, and keeps its dataset from one trial to the next."""
+    return Follower(ranks)
 
 
 def drive(plan: Plan, progress: Progress, submit: Submit, slots: int) -> None:

@@ -13,8 +13,9 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from multiprocessing import Pipe
+from types import MappingProxyType
 from typing import Any
 
 from dqrun.errors import DqrunError
@@ -38,7 +39,9 @@ class NoWorker(DqrunError):
 class WorkerProcess:
     """One worker, which serves trials one after the other and keeps its dataset and compiled kernels."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str = "its process", environment: Mapping[str, str] = MappingProxyType({})) -> None:
+        """`name`: in what is said of its death; `environment`: variables that it has beside those of this process."""
+        self._name = name
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - as long as the process
         theirs_in, self._jobs = Pipe(duplex=False)
         self._answers, theirs_out = Pipe(duplex=False)
@@ -48,6 +51,7 @@ class WorkerProcess:
             stdin=theirs_in.fileno(),
             stdout=theirs_out.fileno(),
             stderr=self._errors,
+            env={**os.environ, **environment},
         )
         for end in (theirs_in, theirs_out):
             end.close()
@@ -77,6 +81,10 @@ class WorkerProcess:
             raise self._death() from None
         return None
 
+    def task(self, ended: Callable[[bool], None], listen: Callable[[Heard], None]) -> ProcessTask:
+        """The trial that was sent last."""
+        return ProcessTask(self, ended, listen)
+
     def stop(self) -> None:
         """Ends the worker at once; the trial at which it is keeps its checkpoint."""
         self._process.kill()
@@ -92,8 +100,8 @@ class WorkerProcess:
         cause = cause_of_death(code, wrote)
         log.info("worker process %d died: %s", self._process.pid, cause)
         if not self._ready:
-            return NoWorker(f"a worker process of launcher=parallel could not start: {cause}")
-        return Died(f"its process died: {cause}", tail_of(wrote) or cause)
+            return NoWorker(f"a worker process could not start: {cause}")
+        return Died(f"{self._name} died: {cause}", tail_of(wrote) or cause)
 
 
 def cause_of_death(code: int, wrote: str) -> str:

@@ -1,0 +1,106 @@
+"""`Distributed`: processes that torch.distributed joins, as `torchrun` or this program's own launcher started them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed
+from torch import Tensor
+
+from dqrun.errors import ConfigError
+from dqrun.ranks.alone import RanksLost
+from dqrun.ranks.group import Group
+from dqrun.ranks.meeting import FILE
+
+dist: Any = torch.distributed  # parts of it are not typed
+POLL = timedelta(seconds=1)
+
+
+class Distributed:
+    """Carries tensors by gloo (CPU) and NCCL (CUDA), and names by the store at which the processes met."""
+
+    def __init__(self, store: Any, seconds: float) -> None:
+        self._store, self._seconds, self._told = store, seconds, 0
+
+    def gathered(self, tensor: Tensor) -> list[Tensor]:
+        tensor = tensor.detach().contiguous()
+        found = [torch.empty_like(tensor) for _ in range(dist.get_world_size())]
+        with self._lost():
+            dist.all_gather(found, tensor)
+        return found
+
+    def summed(self, tensor: Tensor) -> Tensor:
+        total = tensor.detach().clone()
+        with self._lost():
+            dist.all_reduce(total)
+        return total
+
+    def begin(self, name: str) -> None:
+        with self._lost():
+            self._store.set(f"trial/{self._told}", name)
+        self._told += 1
+
+    def names(self) -> Iterator[str]:
+        while name := self._next():
+            yield name
+
+    def _next(self) -> str:
+        """The next name; waits as long as the first process takes, which may train nothing for hours."""
+        key = f"trial/{self._told}"
+        self._told += 1
+        while True:
+            try:
+                self._store.wait([key], POLL)
+                return str(self._store.get(key).decode())
+            except dist.DistStoreError:  # nothing yet
+                continue
+            except RuntimeError as error:
+                raise RanksLost(f"the first process of the trial ended ({_short(error)})") from None
+
+    @contextmanager
+    def _lost(self) -> Iterator[None]:
+        try:
+            yield
+        except RuntimeError as error:  # of gloo, NCCL and the store: torch has no class for it
+            text = str(error)
+            if "imed out" in text or "imeout" in text:
+                raise RanksLost(f"another process of the trial did not answer for {self._seconds:g} s") from None
+            raise RanksLost(f"another process of the trial ended ({_short(error)})") from None
+
+
+def join(seconds: float, environment: Mapping[str, str] = os.environ) -> Group:
+    """This process's place among those that the environment describes (RANK, WORLD_SIZE, and where they meet).
+
+    Waits for the others. `seconds`: how long one waits for another one's answer. Raises ConfigError where they do not
+    meet.
+    """
+    rank, size = int(environment["RANK"]), int(environment["WORLD_SIZE"])
+    wait = timedelta(seconds=seconds)
+    store: Any
+    try:
+        if FILE in environment:
+            os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+            store = dist.FileStore(environment[FILE], size)
+        else:
+            store = next(dist.rendezvous("env://", rank, size, timeout=wait))[0]
+        store.set_timeout(wait)
+        if torch.cuda.is_available():
+            torch.cuda.set_device(int(environment.get("LOCAL_RANK", rank)) % torch.cuda.device_count())
+        backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+        dist.init_process_group(
+            backend, store=dist.PrefixStore("group", store), rank=rank, world_size=size, timeout=wait
+        )
+    except (RuntimeError, ValueError, OSError) as error:
+        raise ConfigError(f"the processes of launcher=torchrun did not meet ({_short(error)})") from None
+    return Group(rank, size, Distributed(dist.PrefixStore("trials", store), seconds))
+
+
+def _short(error: Exception) -> str:
+    """What went wrong, without where in torch's code."""
+    text = str(error).strip().partition("\n")[0]
+    return text.rpartition("] ")[2][:120] if text.startswith("[") else text[:120]

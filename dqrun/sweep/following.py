@@ -1,0 +1,69 @@
+"""What processes do that train with the first one of a sweep: they follow it, and write nothing."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+
+from dqrun.config import RunConfig
+from dqrun.data.dataset import GraphDataset, load_dataset
+from dqrun.data.fingerprint import fingerprint
+from dqrun.process.cores import usable_cores, use_threads
+from dqrun.ranks.alone import Ranks, RanksLost
+from dqrun.ranks.distributed import join
+from dqrun.runs.protocol import Trial, named_trials, warm_start_of
+from dqrun.sweep.plan import ALL_PARTS
+from dqrun.training.state import Watcher
+from dqrun.training.trial import run_trial
+
+Followed = Mapping[str, tuple[RunConfig, Trial]]
+"""By their hash, the trials that may begin."""
+
+
+def trials_of(configs: Iterable[RunConfig]) -> Followed:
+    """All trials of a command, and the FP32 trials that they start from."""
+    found: dict[str, tuple[RunConfig, Trial]] = {}
+    for config in configs:
+        for each in (config, warm_start_of(config)):
+            if each is not None:
+                mark = fingerprint(each.dataset)
+                found |= {digest: (each, trial) for trial, _, digest in named_trials(each, mark)}
+    return found
+
+
+def follow_command(configs: Sequence[RunConfig]) -> int:
+    """Trains, in another process than the first of those that a program has started, what that one begins.
+
+    The first one tells how the sweep ends. Here an end of which it did not tell is exit code 1.
+    """
+    try:
+        Follower(join(configs[0].launcher.timeout)).follow(trials_of(configs), ALL_PARTS)
+    except RanksLost:
+        return 1
+    return 0
+
+
+class Follower:
+    """Trains what the first process begins."""
+
+    def __init__(self, ranks: Ranks) -> None:
+        self.ranks = ranks
+        self._datasets: dict[str, GraphDataset] = {}
+
+    def follow(self, trials: Followed, parts: Sequence[str]) -> None:
+        """Trains until the first process says that no trial follows; raises what a trial raises here."""
+        for name in self.ranks.names():
+            config, trial = trials[name]
+            use_threads(config.threads or max(1, _local_share(config)), lambda text: None)
+            run_trial(config, trial, self._dataset(config), lambda epoch: None, Watcher(), parts, ranks=self.ranks)
+
+    def _dataset(self, config: RunConfig) -> GraphDataset:
+        """The dataset; the last one is kept."""
+        key = repr((config.dataset, config.data))
+        if key not in self._datasets:
+            self._datasets = {key: load_dataset(config.dataset, config.data)}
+        return self._datasets[key]
+
+
+def _local_share(config: RunConfig) -> int:
+    return usable_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", config.processes))
