@@ -77,10 +77,9 @@ def add_scaled(a: Tensor, factor: Tensor, x: Tensor) -> Tensor:
 
 
 def batch_norm(x: Tensor, norm: torch.nn.BatchNorm1d) -> Tensor:
-    """What the module makes of float32 x [N, C]. Where x is a part of a batch the module asks torch, see `ranks.step`."""
-    if in_parts() or not (
-        carries(x) and norm.training and norm.affine and norm.momentum is not None and torch.is_grad_enabled()
-    ):
+    """What the module makes of float32 x [N, C]. It asks torch where x is a part of a batch, see `ranks.step`."""
+    derives = carries(x) and norm.training and torch.is_grad_enabled() and not in_parts()
+    if not (derives and norm.affine and norm.momentum is not None):
         return cast(Tensor, norm(x))
     assert norm.num_batches_tracked is not None
     norm.num_batches_tracked.add_(1)

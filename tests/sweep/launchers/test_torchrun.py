@@ -1,0 +1,178 @@
+"""launcher=torchrun: processes that train one trial together, started here or by torchrun."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from dqrun.composition.compose import load_configs
+from dqrun.errors import ConfigError
+from dqrun.ranks.alone import RanksLost
+from dqrun.ranks.meeting import rank_here
+from dqrun.runs.protocol import cell_hash
+from dqrun.sweep.launchers import gang
+from dqrun.sweep.launchers.gang import GangTask
+from dqrun.sweep.launchers.pool import Answer, Died
+from dqrun.sweep.worker import Finished
+
+TOGETHER = ["launcher=torchrun", "processes=2", "train.checkpoint_minutes=1e-9", "model.norm=none", "model=gin"]
+
+
+def history(folder: Path, name: str) -> list[list[float]]:
+    """Losses and metrics by epoch of the one run whose name holds `name`."""
+    (path,) = (folder / "results" / "runs").glob(f"*-{name}-*/history.csv")
+    return [[float(cell) for cell in line.split(",")[1:4]] for line in path.read_text().splitlines()[1:]]
+
+
+def test_two_processes_give_the_rows_of_one_also_after_one_was_killed(sweeps: Any, tmp_path: Path) -> None:
+    alone, killed = tmp_path / "alone", tmp_path / "killed"
+    alone.mkdir()
+    killed.mkdir()
+    product = ["quant=fp32,int8,int4", "method=dq", "model.head_dropout=0.5"]
+    assert sweeps.run(alone, "model=gin", "model.norm=none", *product).returncode == 0
+    (killed / "kill").touch()  # process 1 of the FP32 trial dies after its second epoch
+    done = sweeps.run(killed, *TOGETHER, *product)
+    assert done.returncode == 1, done.stderr
+    assert "process 1 of 2 died: killed by SIGKILL" in done.stderr and "Traceback" not in done.stderr
+    assert len(list((killed / "results" / ".checkpoints").glob("*fp32*"))) == 1
+    done = sweeps.run(killed, *TOGETHER, *product)
+    assert done.returncode == 0, done.stderr
+    assert "2 already done" in done.stderr and "1 to do, 1 of them from a checkpoint" in done.stderr
+    assert not (killed / "results" / ".checkpoints").exists()
+    for name, tolerance in (("fp32", 1e-4), ("int8", 1e-2), ("int4", 5e-2)):
+        for one, two in zip(history(alone, name), history(killed, name), strict=True):
+            assert two[:2] == pytest.approx(one[:2], rel=tolerance), name
+    rows = [json.loads(path.read_text()) for path in (killed / "results" / "runs").glob("*/row.json")]
+    assert [row["processes"] for row in rows] == [2, 2, 2]
+    names = {path.name for folder in (alone, killed) for path in (folder / "results" / "runs").iterdir()}
+    assert len(names) == 3  # the number of processes makes no other trial
+
+
+def test_processes_that_torchrun_started(sweeps: Any, tmp_path: Path) -> None:
+    words = ["dqrun", *sweeps.small, *TOGETHER, "quant=int8", "method=naive"]
+    meeting = {"WORLD_SIZE": "2", "DQRUN_RANKS_FILE": str(tmp_path / "meeting")}
+    ranks = [
+        subprocess.Popen(
+            [sys.executable, "-m", *words],
+            cwd=tmp_path,
+            env={**sweeps.environment(), **meeting, "RANK": str(rank)},
+            stderr=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    said = [process.communicate(timeout=300) for process in ranks]
+    assert [process.returncode for process in ranks] == [0, 0], said
+    assert "int8" in said[0][0] and said[1] == ("", "")
+    assert len(list((tmp_path / "results" / "runs").iterdir())) == 1
+
+
+def configured(*words: str) -> Any:
+    return load_configs(["dataset=threads", "launcher=torchrun", *words])[0]
+
+
+def test_which_process_this_is() -> None:
+    config = configured("processes=2")
+    assert rank_here(config, {}) is None
+    assert rank_here(config, {"RANK": "1", "WORLD_SIZE": "2"}) == 1
+    assert rank_here(load_configs(["dataset=threads"])[0], {"RANK": "1", "WORLD_SIZE": "2"}) is None
+    with pytest.raises(ConfigError, match=r"^processes must be 4, the WORLD_SIZE of the environment, got 2$"):
+        rank_here(config, {"RANK": "1", "WORLD_SIZE": "4"})
+
+
+def test_processes_need_a_launcher_that_starts_them() -> None:
+    with pytest.raises(ConfigError, match=r"^processes must be 1 with launcher=parallel \(launcher=torchrun\), got 2$"):
+        load_configs(["dataset=threads", "launcher=parallel", "processes=2"])
+
+
+@pytest.mark.parametrize(
+    ("words", "same"),
+    [
+        (["quant=fp32"], True),
+        (["method=naive"], True),
+        (["method=dq"], True),
+        (["method=pact"], False),
+        (["method=naive", "train.compress_gradients=int8"], False),
+        (["dataset=cora", "model=gcn", "loader=neighbor", "loader.fanouts=[5,5]"], False),
+    ],
+)
+def test_processes_count_where_they_change_more_than_rounding(words: list[str], same: bool) -> None:
+    one, two = (cell_hash(configured(*words, f"processes={count}")) for count in (1, 2))
+    assert (one == two) is same
+
+
+def test_one_process_sends_no_gradients() -> None:
+    assert cell_hash(configured("train.compress_gradients=int8")) == cell_hash(configured())
+
+
+class Member:
+    """A process that has said something."""
+
+    def __init__(self, said: Any) -> None:
+        self.said = said
+
+    def receive(self) -> Any:
+        if isinstance(self.said, Died):
+            raise self.said
+        return self.said
+
+
+def task_of(*said: Any) -> tuple[GangTask, list[bool]]:
+    members: Any = SimpleNamespace(members=[Member(each) for each in said])
+    ended: list[bool] = []
+    return GangTask(members, ended.append, lambda heard: None), ended
+
+
+DONE = Answer(Finished({"status": "done"}, here=True), [], [])
+FAILED = Answer(Finished({"status": "failed"}, here=True), [], [])
+FOLLOWED = Answer(None, [], [])
+LOST = RanksLost("another process of the trial ended")
+
+
+def test_the_first_process_answers_for_all() -> None:
+    task, ended = task_of(DONE, FOLLOWED)
+    assert task.done() and task.result() is DONE and ended == [False]
+
+
+def test_all_end_after_a_failure_of_which_the_others_may_not_know() -> None:
+    task, ended = task_of(FAILED, None)
+    assert task.done() and task.result() is FAILED and ended == [True]
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        ((LOST, Died("process 1 of 2 died: killed by SIGKILL", "")), "process 1 of 2 died: killed by SIGKILL"),
+        ((LOST, MemoryError("no memory")), "process 1 of 2 failed: MemoryError: no memory"),
+        ((None, ValueError("odd")), "process 1 of 2 failed: ValueError: odd"),
+        ((RanksLost("another process did not answer for 9 s"), None), "process 0 of 2: another process did not answer"),
+    ],
+)
+def test_the_cause_is_told_and_not_what_followed(
+    said: tuple[Any, ...], reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gang, "GRACE", -1.0)
+    task, ended = task_of(*said)
+    assert task.done()
+    with pytest.raises(Died, match=f"^{reason}"):
+        task.result()
+    assert ended == [True]
+
+
+def test_a_process_that_failed_gives_the_first_time_to_say_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    task, _ = task_of(None, ValueError("the data can't be read"))
+    assert not task.done()
+    monkeypatch.setattr(gang, "GRACE", -1.0)
+    assert task.done()
+
+
+def test_no_variable_of_this_process_makes_it_a_follower() -> None:
+    assert "RANK" not in os.environ
