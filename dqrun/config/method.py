@@ -68,7 +68,8 @@ class MethodConfig:
 
     shares_exactly: ClassVar[bool] = False
     """Whether processes that each have a part of every batch train, but for rounding, what one process trains: nothing
-    but ranges, learned scales and draws by position depends on the batch as a whole."""
+    but ranges, learned scales and draws by position depends on the batch as a whole. A class says it for itself: those
+    that inherit from it may do anything else. Other methods are refused for several processes."""
 
     kind: str = doc("the registered method that runs; the chosen option sets it")
     name: str = doc("name in tables, of the method or of a preset of its settings")

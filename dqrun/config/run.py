@@ -101,6 +101,7 @@ class RunConfig:
         require_in("processes", self.processes, 1, 1024)
         apart = self.processes == 1 or self.launcher.name == "torchrun"
         require(apart, "processes", f"be 1 with launcher={self.launcher.name} (launcher=torchrun)", self.processes)
+        self._validate_method_of_processes()
         sequential = self.launcher.name == "plain"
         require(
             not sequential or self.jobs <= 1, "jobs", "be 0 or 1 with launcher=plain (launcher=parallel)", self.jobs
@@ -118,6 +119,11 @@ class RunConfig:
         if is_node_task(self.dataset.task) and not brings_folds:
             require(self.protocol.name == "seeds", "protocol.name", "be seeds for node tasks", self.protocol.name)
         require_sane(asdict(self))
+
+    def _validate_method_of_processes(self) -> None:
+        shares = self.quant.is_fp32 or vars(type(self.method)).get("shares_exactly", False)
+        rule = f"be 1 with method={self.method.name} (naive, noisy, dq and ptq share batches)"
+        require(self.processes == 1 or shares, "processes", rule, self.processes)
 
     @property
     def starts_warm(self) -> bool:

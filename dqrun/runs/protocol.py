@@ -92,12 +92,11 @@ def canonical(config: RunConfig) -> RunConfig:
 def shares_exactly(config: RunConfig) -> bool:
     """Whether several processes train, but for the rounding of sums, what one process trains.
 
-    They do not where each draws its part of a sampled graph, where gradients are rounded on their way, and with a
-    method that takes numbers from a sample of the batch.
+    They do not where each draws its part of a sampled graph, or where gradients are rounded on their way. Methods that
+    would train something else are refused with several processes.
     """
     sampled = is_node_task(config.dataset.task) and config.loader.name != "full"
-    exact_method = config.quant.is_fp32 or config.method.shares_exactly
-    return not sampled and exact_method and config.train.compress_gradients == "none"
+    return not sampled and config.train.compress_gradients == "none"
 
 
 def warm_start_of(config: RunConfig) -> RunConfig | None:

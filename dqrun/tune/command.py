@@ -12,9 +12,10 @@ from dqrun.analysis.progress import Progress
 from dqrun.analysis.tables import align
 from dqrun.composition.compose import load_jobs
 from dqrun.config import RunConfig
-from dqrun.errors import DqrunError
+from dqrun.errors import ConfigError, DqrunError
 from dqrun.paths import user_path
 from dqrun.process.cores import usable_cores
+from dqrun.ranks.meeting import rank_here
 from dqrun.runs.protocol import trials
 from dqrun.runs.store import Results
 from dqrun.sweep.run import run_plan
@@ -60,6 +61,10 @@ def run_command(options: argparse.Namespace, argv: list[str]) -> int:
     Raises DqrunError when a search found nothing that works.
     """
     jobs = load_jobs(options.overrides, multirun=True, config_dir=options.config_dir)
+    if rank_here(jobs[0].config) is not None:
+        raise ConfigError(
+            "dqrun tune starts the processes of a trial itself: run it without torchrun or srun around it"
+        )
     names = None if options.search is None else options.search.split(",")
     spaces = [space_of(job.config, names) for job in jobs]
     searches = [

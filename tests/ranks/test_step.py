@@ -89,6 +89,25 @@ def test_quantised_steps_agree(method: str) -> None:
     check(f"quant=int4 model=gcn model.norm=none {method}", 2, 2e-3)
 
 
+def test_protected_nodes_are_those_of_one_process() -> None:
+    words = "quant=int4 model=gin method=dq method.protection.per_layer=true train.batch_size=5"
+
+    def masks(ranks: Ranks) -> list[Tensor]:
+        training, data, task = made[ranks.rank]
+        batches = Problem.of(data, task, ranks=ranks).shuffled(training.streams.shuffle)
+        with ranks.step([]):
+            drawn = [training.method.before_batch(batch, training.streams).graph for batch in batches]
+        return [each.protection_masks for each in drawn]
+
+    made = [training_of(words) for _ in range(2)]
+    parts = together(2, masks)
+    made = [training_of(words)]
+    alone = masks(ALONE)
+    assert len(alone) > 1 and all(each.any() for each in alone)
+    for i, whole in enumerate(alone):
+        assert torch.equal(torch.cat([part[i] for part in parts], 1), whole)
+
+
 def test_a_process_may_have_no_graph_of_a_batch() -> None:
     check("quant=int8 model=gin model.norm=batch method=dq train.batch_size=2", 3, 5e-3)
 

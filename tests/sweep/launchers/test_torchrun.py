@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from dqrun.cli import main
 from dqrun.composition.compose import load_configs
 from dqrun.errors import ConfigError
 from dqrun.ranks.alone import RanksLost
@@ -93,13 +94,29 @@ def test_processes_need_a_launcher_that_starts_them() -> None:
         load_configs(["dataset=threads", "launcher=parallel", "processes=2"])
 
 
+@pytest.mark.parametrize("method", ["binary", "pact", "lorap"])
+def test_methods_whose_processes_would_differ_are_refused(method: str) -> None:
+    with pytest.raises(ConfigError, match=rf"^processes must be 1 with method={method} \(naive, .*, got 2$"):
+        configured("processes=2", f"method={method}")
+    assert configured("processes=2", f"method={method}", "quant=fp32").processes == 2
+
+
+def test_a_search_starts_its_processes_itself(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert main(["tune", "dataset=threads", "launcher=torchrun", "processes=2"]) == 2
+    assert "dqrun tune starts the processes of a trial itself" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("words", "same"),
     [
         (["quant=fp32"], True),
         (["method=naive"], True),
         (["method=dq"], True),
-        (["method=pact"], False),
+        (["method=ptq"], True),
         (["method=naive", "train.compress_gradients=int8"], False),
         (["dataset=cora", "model=gcn", "loader=neighbor", "loader.fanouts=[5,5]"], False),
     ],
