@@ -20,6 +20,10 @@ class RanksLost(DqrunError):
     """Another process of the trial ended, or did not answer in time: the trial can't go on in this process."""
 
 
+class RanksSilent(RanksLost):
+    """Another process of the trial did not answer in time; where one process says so, the others only see it end."""
+
+
 @dataclass(frozen=True)
 class Share:
     """The part `index` of `count` of each batch."""

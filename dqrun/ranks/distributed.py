@@ -13,7 +13,7 @@ import torch.distributed
 from torch import Tensor
 
 from dqrun.errors import ConfigError
-from dqrun.ranks.alone import RanksLost
+from dqrun.ranks.alone import RanksLost, RanksSilent
 from dqrun.ranks.group import Group
 from dqrun.ranks.meeting import FILE
 
@@ -69,7 +69,7 @@ class Distributed:
         except RuntimeError as error:  # of gloo, NCCL and the store: torch has no class for it
             text = str(error)
             if "imed out" in text or "imeout" in text:
-                raise RanksLost(f"another process of the trial did not answer for {self._seconds:g} s") from None
+                raise RanksSilent(f"another process of the trial did not answer for {self._seconds:g} s") from None
             raise RanksLost(f"another process of the trial ended ({_short(error)})") from None
 
 

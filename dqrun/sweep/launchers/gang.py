@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dqrun.errors import DqrunError
-from dqrun.ranks.alone import RanksLost
+from dqrun.ranks.alone import RanksLost, RanksSilent
 from dqrun.ranks.meeting import FILE
 from dqrun.sweep.launchers.pool import Answer, Died, Heard, Job
 from dqrun.sweep.launchers.processes import NoWorker, WorkerProcess
@@ -98,7 +98,7 @@ class GangTask:
         raise self._cause()
 
     def _cause(self) -> Exception:
-        """What ended the trial: a death before an error, an error before the silence that followed."""
+        """What ended the trial: a death before an error, an error before silence, silence before what others see."""
         size = len(self._gang.members)
         said = {rank: each for rank, each in sorted(self._said.items()) if isinstance(each, Exception)}
         for kind in (NoWorker, Died):
@@ -109,7 +109,7 @@ class GangTask:
             if not isinstance(each, RanksLost):
                 text = str(each) if isinstance(each, DqrunError) else f"{type(each).__name__}: {each}"
                 return Died(f"process {rank} of {size} failed: {text}", text)
-        rank, each = next(iter(said.items()))
+        rank, each = min(said.items(), key=lambda item: not isinstance(item[1], RanksSilent))
         return Died(f"process {rank} of {size}: {each}", str(each))
 
 

@@ -15,7 +15,7 @@ import pytest
 from dqrun.cli import main
 from dqrun.composition.compose import load_configs
 from dqrun.errors import ConfigError
-from dqrun.ranks.alone import RanksLost
+from dqrun.ranks.alone import RanksLost, RanksSilent
 from dqrun.ranks.meeting import rank_here
 from dqrun.runs.protocol import cell_hash
 from dqrun.sweep.launchers import gang
@@ -170,6 +170,10 @@ def test_all_end_after_a_failure_of_which_the_others_may_not_know() -> None:
         ((LOST, Died("process 1 of 2 died: killed by SIGKILL", "")), "process 1 of 2 died: killed by SIGKILL"),
         ((LOST, MemoryError("no memory")), "process 1 of 2 failed: MemoryError: no memory"),
         ((None, ValueError("odd")), "process 1 of 2 failed: ValueError: odd"),
+        (
+            (LOST, RanksSilent("another process did not answer for 9 s")),
+            "process 1 of 2: another process did not answer",
+        ),
         ((RanksLost("another process did not answer for 9 s"), None), "process 0 of 2: another process did not answer"),
     ],
 )
