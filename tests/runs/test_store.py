@@ -36,7 +36,7 @@ def test_columns_are_stable() -> None:
         test_metric_integer integer_agreement integer_agreement_float32 baseline accuracy balanced_accuracy f1_macro
         f1_micro roc_auc average_precision mae rmse r2 average_bits model_bytes bit_operations search_epochs
         search_seconds started_from processor kernels setup_seconds data_fingerprint
-        cell_hash
+        processes cell_hash
     """
     *settings, last = HYPERPARAMETERS
     text = ["learned_scale", last, "tags", "notes"]
