@@ -76,7 +76,9 @@ def run(
 def fit_with_losses(model: nn.Module, config: TrainConfig, losses: Iterator[float], delay_epochs: int) -> Fit:
     """`fit`, with validation losses as given."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("dqrun.training.loop.evaluate", lambda model, *_: (model(NODES.x, GRAPH), (next(losses), 0.5))[1])
+        patch.setattr(
+            "dqrun.training.loop.evaluate", lambda model, *_, **__: (model(NODES.x, GRAPH), (next(losses), 0.5))[1]
+        )
         return run(model, config, qat(delay_epochs=delay_epochs))
 
 
