@@ -4,7 +4,8 @@ OTHER is a checkout of another commit (`git worktree add`). Each runs in a proce
 moment of the machine meets both. Prints for each kernel the seconds of processor time that its first call takes with an
 empty compile cache, the median milliseconds of processor time of later calls, which other processes disturb less than
 the time on a clock, and the ratio of this checkout to the other. Both make the same codes from the same seed; results
-are compared, but for those of attention, which sums floats. --threads T: 1 without it.
+are compared, but for those of attention, which sums floats. --threads T: 1 without it;
+--channels C: 128.
 """
 
 from __future__ import annotations
@@ -24,10 +25,10 @@ from pathlib import Path
 from typing import Any
 
 ROUNDS = 15
-NODES, EDGES, CHANNELS, SEGMENTS = 50_000, 500_000, 128, 2_000
+NODES, EDGES, SEGMENTS = 50_000, 500_000, 2_000
 
 
-def operations() -> dict[str, Callable[[], Any]]:
+def operations(channels: int) -> dict[str, Callable[[], Any]]:
     """What is timed, by name: the kernels that a program of each network calls."""
     import torch
 
@@ -36,13 +37,14 @@ def operations() -> dict[str, Callable[[], Any]]:
 
     generator = torch.Generator().manual_seed(0)
     float64: dict[str, Any] = {"dtype": torch.float64, "generator": generator}
-    grids = {"int8": CodeGrid(8, 0.05, 100), "int4": CodeGrid(4, 0.5, 7), "rows8": RowGrid(8), "rows4": RowGrid(4)}
-    x = torch.randn(NODES, CHANNELS, generator=generator)
+    grids = {"int8": CodeGrid(8, 0.05, 100), "int4": CodeGrid(4, 0.5, 7), "int2": CodeGrid(2, 1.0, 1)}
+    grids |= {"rows8": RowGrid(8), "rows4": RowGrid(4)}
+    x = torch.randn(NODES, channels, generator=generator)
     csr = CSR.from_edge_index(torch.randint(0, NODES, (2, EDGES), generator=generator), NODES)
-    weight = Weight(torch.randint(-127, 128, (CHANNELS, CHANNELS), dtype=torch.int8, generator=generator))
+    weight = Weight(torch.randint(-127, 128, (channels, channels), dtype=torch.int8, generator=generator))
     ptr, one = torch.linspace(0, NODES, SEGMENTS + 1).long(), torch.ones(1, dtype=torch.float64)
-    scale, factor, bias = torch.rand(NODES, **float64), *(torch.randn(CHANNELS, **float64) * 0.01 for _ in range(2))
-    a = {heads: torch.randn(2, heads, CHANNELS // heads, generator=generator) for heads in (1, 8)}
+    scale, factor, bias = torch.rand(NODES, **float64), *(torch.randn(channels, **float64) * 0.01 for _ in range(2))
+    a = {heads: torch.randn(2, heads, channels // heads, generator=generator) for heads in (1, 8)}
     found: dict[str, Callable[[], Any]] = {}
     for name, grid in grids.items():
         codes = cpu.quantize(x, grid)
@@ -61,6 +63,9 @@ def operations() -> dict[str, Callable[[], Any]]:
             f"linear_pair {name}": lambda c=codes, e=plain: cpu.linear_pair(c, weight, c, weight, one, e),
             f"aggregate {name}": lambda c=codes, e=normal: cpu.aggregate(csr, c, None, e),
             f"aggregate own {name}": lambda c=codes, e=plain: cpu.aggregate(csr, c, 1.5, e),
+            f"aggregate gain {name}": lambda c=codes, e=gained: cpu.aggregate(csr, c, None, e),
+            f"aggregate residual {name}": lambda c=codes, e=residual: cpu.aggregate(csr, c, None, e),
+            f"aggregate reals {name}": lambda c=codes, e=reals: cpu.aggregate(csr, c, None, e),
             f"aggregate_mean {name}": lambda c=codes, e=plain: cpu.aggregate_mean(csr, c, e),
             f"segment sum {name}": lambda c=codes, e=reals: cpu.segment_reduce(c, ptr, "sum", e),
             f"segment max {name}": lambda c=codes, e=reals: cpu.segment_reduce(c, ptr, "max", e),
@@ -70,7 +75,7 @@ def operations() -> dict[str, Callable[[], Any]]:
     return found
 
 
-def work(checkout: Path, threads: int) -> None:
+def work(checkout: Path, threads: int, channels: int) -> None:
     """A process of one checkout: answers lines on its input, each the name of an operation."""
     sys.path.insert(0, str(checkout))  # before the one that is installed
     import torch
@@ -80,7 +85,7 @@ def work(checkout: Path, threads: int) -> None:
 
     keep_freed_memory()  # as `dqrun bench` does: else some processes get new pages for each result
     torch.set_num_threads(threads)
-    known = operations()
+    known = operations(channels)
     print(json.dumps([dqrun.__file__, list(known)]), flush=True)
     for line in sys.stdin:
         begun, used = time.perf_counter(), time.process_time()
@@ -93,9 +98,9 @@ def work(checkout: Path, threads: int) -> None:
 class Worker:
     """The process of a checkout."""
 
-    def __init__(self, checkout: Path, threads: int, cache: str) -> None:
+    def __init__(self, checkout: Path, cache: str, *options: str) -> None:
         environment = os.environ | {"NUMBA_CACHE_DIR": cache}
-        command = [sys.executable, __file__, "--worker", str(checkout), "--threads", str(threads)]
+        command = [sys.executable, __file__, "--worker", str(checkout), *options]
         pipe = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
         self.process: Any = subprocess.Popen(command, cwd=checkout, env=environment, **pipe)  # type: ignore[call-overload]
         loaded, self.names = json.loads(self.process.stdout.readline())
@@ -110,10 +115,10 @@ class Worker:
         return seconds, used, digest
 
 
-def compare(other: Path, threads: int, only: str) -> None:
+def compare(other: Path, only: str, *options: str) -> None:
     with tempfile.TemporaryDirectory() as cache:
         checkouts = Path(__file__).resolve().parents[1], other.resolve()
-        ours, theirs = (Worker(path, threads, f"{cache}/{i}") for i, path in enumerate(checkouts))
+        ours, theirs = (Worker(path, f"{cache}/{i}", *options) for i, path in enumerate(checkouts))
         print(f"{'kernel':24} first call, s   median of {ROUNDS}, ms  ratio")
         for name in (each for each in ours.names if re.search(only, each)):
             first = [worker.run(name) for worker in (ours, theirs)]
@@ -135,13 +140,14 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("other", type=Path, nargs="?")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--channels", type=int, default=128)
     parser.add_argument("--only", default="")
     parser.add_argument("--worker", type=Path, help="the checkout of a process that is timed")
     given = parser.parse_args()
     if given.worker:
-        work(given.worker, given.threads)
+        work(given.worker, given.threads, given.channels)
     else:
-        compare(given.other, given.threads, given.only)
+        compare(given.other, given.only, f"--threads={given.threads}", f"--channels={given.channels}")
 
 
 if __name__ == "__main__":

@@ -17,9 +17,9 @@ CODE = """
 import sys, torch, dqrun
 from dqrun import kernels
 from dqrun.kernels.integer import Codes
-from dqrun.kernels.integer.cpu import vectors
+from dqrun.kernels.cpu import vector
 
-assert not vectors.HAS_VNNI and not vectors.HAS_AVX512F
+assert not vector.HAS_VNNI and not vector.HAS_AVX512F
 program = dqrun.load_program(sys.argv[1])
 x, edges = torch.randn(50, program.signature.in_channels), torch.randint(50, (2, 200))
 graph = program.graph(edges, 50, torch.arange(50) // 20)

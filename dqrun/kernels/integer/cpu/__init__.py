@@ -1,6 +1,7 @@
 """The integer kernels compiled with numba for the CPU; the contract is `dqrun.kernels.integer`'s.
 
-`vectors` is the language that their inner loops are written in; `finish` the epilogue that they share.
+Their loops are over vectors (`kernels.cpu.vector`), those of `aggregate` written with `builder`; `finishing` is the
+epilogue that they share.
 """
 
 from __future__ import annotations

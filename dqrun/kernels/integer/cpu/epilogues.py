@@ -13,7 +13,7 @@ from torch import Tensor
 from dqrun.kernels.cpu.structure import Packed
 from dqrun.kernels.integer.codes import CodeGrid, Codes
 from dqrun.kernels.integer.cpu.encode import rule_of
-from dqrun.kernels.integer.cpu.finishing import ALL, EPILOGUE, GAIN, OWN, PLAIN, ROUTINES, TERM, scratch_size
+from dqrun.kernels.integer.cpu.finishing import ALL, EPILOGUE, GAIN, OWN, PLAIN, ROUTINES, SCALE, TERM, scratch_size
 from dqrun.kernels.integer.cpu.rows_of_codes import LANES, codes_of
 from dqrun.kernels.integer.epilogue import Epilogue
 
@@ -96,10 +96,10 @@ def _has(e: Epilogue, given: Epilogue, has_own: bool) -> int:
     coded = isinstance(e.grid, CodeGrid) and not given.in_steps
     if e.activation == "elu" or e.residual is not None or coded:
         return ALL
-    there = [e.gain is not None, has_own, e.row_term is not None]
+    there = [e.gain is not None, has_own, e.row_term is not None, e.row_term is None and e.row_scale is not None]
     if sum(there) > 1 or (e.gain is not None and e.activation == "relu" and not given.in_steps):
         return ALL
-    return GAIN if there[0] else OWN if there[1] else TERM if there[2] else PLAIN
+    return next((has for has, one in zip((GAIN, OWN, TERM, SCALE), there, strict=True) if one), PLAIN)
 
 
 def _vector(value: Tensor | None, channels: int) -> Tensor | None:

@@ -33,10 +33,11 @@ from dqrun.kernels.cpu.vector import (
     where,
 )
 from dqrun.kernels.integer.cpu.encode import ENDS, MOST_ROWS, RULE, encode_rows, pack_rows
-from dqrun.kernels.integer.cpu.rows_of_codes import CODES, LANES, NO_ROWS, centred, step_and_lowest
+from dqrun.kernels.integer.cpu.rows_of_codes import CODES, LANES, NO_ROWS, centred, opened, step_and_lowest
 from dqrun.kernels.integer.reference import EXP_TERMS, LN2_HIGH, LN2_LOW, LOG2_E, LOWEST_EXPONENT
 
-PLAIN, OWN, GAIN, TERM, ALL = range(5)  # what there is beside factors and a bias: one thing, or any
+PLAIN, SCALE, OWN, GAIN, TERM, ALL = range(6)  # what there is beside factor and bias: one thing (a term of rows: and
+# their scale), or any
 
 EPILOGUE = Structure(
     "Epilogue",
@@ -95,15 +96,18 @@ def _values(kind: Any, has: int, in_steps: bool) -> Callable[..., Any]:
     A ReLU that nothing follows is part of the clamp of values in steps.
     """
     own, gain, term, everything = (has in (each, ALL) for each in (OWN, GAIN, TERM, ALL))
+    scaled = term or has == SCALE
 
     @inner
-    def values(e: Any, sums: Any, at: int, row: int, factors: Any, channel: int, half: int) -> Any:
+    def values(e: Any, sums: Any, at: int, channel: int, factors: Any, rows: Any) -> Any:
         scale, row_term, (own_step, own_low), (step, lowest) = factors
+        own_row, residual_row = rows
         v = convert(F64x16, load(kind, sums, at))
-        if own and e.own.mask != 0:
-            mine = centred(e.own, row, channel, half)
+        if own and (not everything or e.own.mask != 0):
+            mine = centred(own_row, channel)
             v = v + (mine if in_steps else mine * own_step + own_low) * e.own_weight
-        v = v * scale
+        if scaled:
+            v = v * scale
         if term and e.has_term:
             v = v + load(F64x16, e.channel_term, channel) * row_term
         v = v * load(F64x16, e.multiplier, channel) + load(F64x16, e.bias, channel)
@@ -116,7 +120,7 @@ def _values(kind: Any, has: int, in_steps: bool) -> Callable[..., Any]:
             if e.has_elu:
                 v = _elu(v)
             if e.residual.mask != 0:
-                v = v + (centred(e.residual, row, channel, half) * step + lowest)
+                v = v + (centred(residual_row, channel) * step + lowest)
         return v
 
     return values
@@ -138,48 +142,48 @@ def _loop(kind: Any, has: int, in_steps: bool) -> Callable[..., None]:
                 if e.residual.mask != 0:
                     residual = step_and_lowest(e.residual, row + r, e.residual_step)
                 factors = (scale, term, own, residual)
+                read = (opened(e.own, row + r, first), opened(e.residual, row + r, first))
+                results = _results(e, row, r, scratch)
                 start = r * e.stride + (e.second - first if piece else 0)
                 for channel in range(first, last, LANES):
-                    v = values(e, sums, start + channel, row + r, factors, channel, first)
-                    store_values(e, v, row, r, channel, last - channel, scratch)
+                    v = values(e, sums, start + channel, channel, factors, read)
+                    store_values(e, v, channel, last - channel, results)
 
     return loop
 
 
 @inner
-def _store_code(e: Any, code: Any, row: int, r: int, channel: int, left: int, scratch: Any) -> None:
-    """Codes of packed rows wait in the scratch memory."""
-    if e.packed:
-        store_first(scratch, r * e.stride + channel, code, left)
-    else:
-        store_first(e.codes, (row + r) * e.width + channel, code, left)
+def _results(e: Any, row: int, r: int, scratch: Any) -> tuple[Any, Any]:
+    """Where codes and real numbers of the r-th row go, of which one is meant.
+
+    Codes of packed rows and numbers of rows that get grids of their own wait in the scratch memory.
+    """
+    codes = advance(scratch, r * e.stride) if e.packed else advance(e.codes, (row + r) * e.width)
+    if e.rule.kind != NO_ROWS:
+        return codes, advance(view(F32x16, advance(scratch, reals_at(e.stride))), r * e.stride)
+    return codes, advance(e.reals, (row + r) * e.channels)
 
 
 @inner
-def _store_steps(e: Any, v: Any, row: int, r: int, channel: int, left: int, scratch: Any) -> None:
+def _store_steps(e: Any, v: Any, channel: int, left: int, results: Any) -> None:
     """Values in steps of the grid: clamped from above as float64, so that all fit, from below as int32."""
     code = maximum(nearest(minimum(v, e.top - e.zero_point)), e.floor)
-    _store_code(e, convert(U8x16, code + int(e.zero_point)), row, r, channel, left, scratch)
+    store_first(results[0], channel, convert(U8x16, code + int(e.zero_point)), left)
 
 
 @inner
-def _store_reals(e: Any, v: Any, row: int, r: int, channel: int, left: int, scratch: Any) -> None:
-    """Numbers of rows that get grids of their own wait in the scratch memory."""
-    if e.rule.kind != NO_ROWS:
-        reals = view(F32x16, advance(scratch, reals_at(e.stride)))
-        store_first(reals, r * e.stride + channel, convert(F32x16, v), left)
-    else:
-        store_first(e.reals, (row + r) * e.channels + channel, convert(F32x16, v), left)
+def _store_reals(e: Any, v: Any, channel: int, left: int, results: Any) -> None:
+    store_first(results[1], channel, convert(F32x16, v), left)
 
 
 @inner
-def _store_any(e: Any, v: Any, row: int, r: int, channel: int, left: int, scratch: Any) -> None:
+def _store_any(e: Any, v: Any, channel: int, left: int, results: Any) -> None:
     """As `_store_reals`, or the codes of real numbers on one grid."""
     if e.rule.kind == NO_ROWS and e.width:
         code = minimum(maximum(rint(v * e.inverse) + e.zero_point, 0.0), e.top)
-        _store_code(e, convert(U8x16, convert(I32x16, code)), row, r, channel, left, scratch)
+        store_first(results[0], channel, convert(U8x16, convert(I32x16, code)), left)
     else:
-        _store_reals(e, v, row, r, channel, left, scratch)
+        store_first(results[1], channel, convert(F32x16, v), left)
 
 
 @inner
@@ -203,12 +207,14 @@ def _encode(e: Any, row: int, rows: int, scratch: Any) -> None:
 
 
 def _routine(sums_kind: Any, kind: Any, in_steps: bool) -> Routine:
-    plain, own, gain, term, everything = (_loop(kind, has, in_steps) for has in (PLAIN, OWN, GAIN, TERM, ALL))
+    plain, scale, own, gain, term, everything = (_loop(kind, has, in_steps) for has in range(ALL + 1))
 
     @routine(EPILOGUE, sums_kind, INTEGER, INTEGER, BYTES)
     def finish(e: Any, sums: Any, row: int, rows: int, scratch: Any) -> None:
         if e.has == PLAIN:
             plain(e, sums, row, rows, scratch)
+        elif e.has == SCALE:
+            scale(e, sums, row, rows, scratch)
         elif e.has == OWN:
             own(e, sums, row, rows, scratch)
         elif e.has == GAIN:

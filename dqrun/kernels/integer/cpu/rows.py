@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
 from numba.core import types
 
 from dqrun.kernels.cpu.launch import inner
+from dqrun.kernels.integer.cpu.builder import I8, I16, I32, I64, Builder, Values, make, zeros
 from dqrun.kernels.integer.cpu.scaled import emit_scaled_sums
-from dqrun.kernels.integer.cpu.vectors import I8, I16, I32, I64, Builder, Values, make, zeros
 
 BLOCKS = (32, 64, 128)  # bytes of a row that are summed together
 MOST_BYTES = 257  # codes of 8 bits of which the sum fits 16 bits
 MOST_NIBBLES = 17  # codes of 4 bits of which the sum fits 8 bits
-
-Codes = tuple[Any, ...]
 
 
 def _emit_sums(b: Builder, num_bytes: int, packed: bool) -> None:
@@ -65,49 +64,45 @@ def _emit_sums(b: Builder, num_bytes: int, packed: bool) -> None:
     b.loop(rows, [], one_row)
 
 
-_bytes_32, _bytes_64, _bytes_128 = (make(_emit_sums, size, False) for size in BLOCKS)
-_nibbles_32, _nibbles_64, _nibbles_128 = (make(_emit_sums, size, True) for size in BLOCKS)
+_BYTES, _NIBBLES = ([make(_emit_sums, size, packed) for size in BLOCKS] for packed in (False, True))
 
 
 @inner
-def block_bytes(width: int, offset: int) -> int:
+def _block_bytes(width: int, offset: int) -> int:
     """How many bytes of a row to sum together from `offset` on: what is left, rounded up, at most 128."""
     left = width - offset
     return 32 if left <= 32 else 64 if left <= 64 else 128
 
 
-@inner
 def padded_bytes(width: int) -> int:
     """Bytes of a row rounded up to whole blocks."""
-    whole = width // 128 * 128
-    return whole if whole == width else whole + block_bytes(width, whole)
+    left = width % BLOCKS[-1]
+    return width - left + (min(size for size in BLOCKS if size >= left) if left else 0)
 
 
-@inner
-def sum_codes(x: Codes, col: Any, limit: int, bounds: Any, first: int, rows: int, acc: Any, stride: int) -> None:
-    """Sums over edges of codes less their zero point, int32 [rows, stride], for rows first..first + rows.
+def sum_codes(packed: bool) -> Callable[..., None]:
+    """The function that sums rows of packed codes, or of others."""
+    sum_32, sum_64, sum_128 = _NIBBLES if packed else _BYTES
 
-    Float64 [rows, stride]: sums of what codes of rows with grids of their own stand for. x: codes, bytes of a row,
-    whether packed, zero point, numbers of rows, their kind of offset. bounds: where the edges of each row begin, and
-    end. col has `limit` edges. Channel c of packed codes is at c below half the channels, else at
-    c - half + padded_bytes(width). Reads up to 96 bytes behind a row.
-    """
-    codes, width, packed, zero_point, numbers, kind = x
-    high, offset = padded_bytes(width), 0
-    while offset < width:
-        size = block_bytes(width, offset)
-        args = (codes, width, offset, col, limit, bounds, first, rows, zero_point, acc, stride, high, numbers, kind)
-        if packed:
+    @inner
+    def sum_rows(a: Any, bounds: Any, first: int, rows: int, acc: Any) -> None:
+        """Sums over edges of codes less their zero point, int32 [rows, stride], for rows first..first + rows.
+
+        Float64 [rows, stride]: sums of what codes of rows with grids of their own stand for. bounds: where the edges of
+        each row begin, and end. Channel c of packed codes is at c below half the channels, else at c - half + second.
+        Stride and second are the epilogue's. Reads up to 96 bytes behind a row.
+        """
+        x, stride, second = a.x, a.epilogue.stride, a.epilogue.second
+        offset, width = 0, x.width
+        while offset < width:
+            size, edges = _block_bytes(width, offset), (a.col, a.num_edges, bounds, first, rows)
+            args = (x.data, width, offset, *edges, x.zero_point, acc, stride, second, x.numbers, x.kind)
             if size == 128:
-                _nibbles_128(args)
+                sum_128(args)
             elif size == 64:
-                _nibbles_64(args)
+                sum_64(args)
             else:
-                _nibbles_32(args)
-        elif size == 128:
-            _bytes_128(args)
-        elif size == 64:
-            _bytes_64(args)
-        else:
-            _bytes_32(args)
-        offset += size
+                sum_32(args)
+            offset += size
+
+    return sum_rows

@@ -8,6 +8,7 @@ import numpy as np
 
 from dqrun.kernels.cpu.launch import inner
 from dqrun.kernels.cpu.structure import BYTES, FLOATS, INTEGER, Packed, Structure
+from dqrun.kernels.cpu.task import advance
 from dqrun.kernels.cpu.vector import F64x16, I32x16, U8x16, convert, load
 from dqrun.kernels.integer.codes import SLACK, Codes
 from dqrun.kernels.integer.row_grid import RowGrid
@@ -58,14 +59,23 @@ def _readable(codes: Codes) -> Any:
 
 
 @inner
-def centred(codes: Any, row: int, channel: int, half: int) -> Any:
-    """LANES codes of a row from a channel on, less their zero point, F64x16.
+def opened(codes: Any, row: int, half: int) -> tuple[Any, int, int, int]:
+    """A row as `centred` reads it, found once for all its channels.
 
-    half: 0, or the number of channels of the first half, if the channel is in the second half and codes may be packed.
+    half: 0, or the number of channels of the first half, if channels of the second half are read and codes may be
+    packed.
     """
-    place, shift = (channel - half, 4 if half else 0) if codes.packed else (channel, 0)
-    words = convert(I32x16, load(U8x16, codes.data, row * codes.width + place))
-    return convert(F64x16, ((words >> shift) & codes.mask) - codes.zero_point)
+    start = row * codes.width - (half if codes.packed else 0)
+    shift = 4 if half and codes.packed else 0
+    return advance(codes.data, start), shift, codes.mask, codes.zero_point
+
+
+@inner
+def centred(row: Any, channel: int) -> Any:
+    """LANES codes of an `opened` row from a channel on, less their zero point, F64x16."""
+    data, shift, mask, zero_point = row
+    words = convert(I32x16, load(U8x16, data, channel))
+    return convert(F64x16, ((words >> shift) & mask) - zero_point)
 
 
 @inner

@@ -6,8 +6,8 @@ from typing import Any
 
 from llvmlite import ir
 
-from dqrun.kernels.integer.cpu.row_codes import REAL
-from dqrun.kernels.integer.cpu.vectors import F32, F64, I8, I32, I64, LANES, Builder, Values, zeros
+from dqrun.kernels.integer.cpu.builder import F32, F64, I8, I32, I64, Builder, Values, zeros
+from dqrun.kernels.integer.cpu.rows_of_codes import LANES, REAL_OFFSET
 
 MOST_VECTORS = 8  # of sums, each two registers of 8 float64
 
@@ -31,7 +31,7 @@ class _Block:
         self.x, self.stride, offset, self.col, self.limit, self.bounds, self.first, self.rows, *rest = b.args
         _, self.acc, self.acc_stride, self.high, self.numbers, kind = rest
         self.offset = b.ir.add(offset, I64(begin))
-        self.real = b.ir.icmp_signed("==", kind, I64(REAL))
+        self.real = b.ir.icmp_signed("==", kind, I64(REAL_OFFSET))
 
     def emit(self) -> None:
         self.b.loop(self.rows, [], self._one_row)

@@ -15,7 +15,7 @@ from dqrun.kernels.integer.codes import Codes
 from dqrun.kernels.integer.cpu.aggregate import MEAN, PLAIN, sum_rows
 from dqrun.kernels.integer.cpu.epilogues import Sums, finish_of
 from dqrun.kernels.integer.cpu.finishing import EPILOGUE
-from dqrun.kernels.integer.cpu.rows_of_codes import CODES, LANES, centred, codes_of, step_and_lowest
+from dqrun.kernels.integer.cpu.rows_of_codes import CODES, LANES, centred, codes_of, opened, step_and_lowest
 from dqrun.kernels.integer.epilogue import Epilogue
 
 MAX = Structure(
@@ -35,9 +35,9 @@ def _raise_to(a: Any, row: int, acc: Any) -> None:
     """acc = max(acc, the numbers of a row); whole vectors reach behind a half."""
     step, lowest = step_and_lowest(a.x, row, 1.0)
     for half in range(0, a.x.channels, max(a.x.width, 1)):
-        start = a.second if half else 0
+        start, codes = a.second if half else 0, opened(a.x, row, half)
         for place in range(0, min(a.x.width, a.x.channels - half), LANES):
-            v = centred(a.x, row, half + place, half) * step + lowest
+            v = centred(codes, half + place) * step + lowest
             store(acc, start + place, maximum(v, load(F64x16, acc, start + place)))
 
 

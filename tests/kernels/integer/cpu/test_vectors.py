@@ -10,9 +10,9 @@ PROGRAM = """
 import torch
 from dqrun.graphs import CSR
 from dqrun.kernels.integer import CodeGrid, Codes, Epilogue, Weight, cpu, reference
-from dqrun.kernels.integer.cpu import vectors
+from dqrun.kernels.cpu import vector
 
-assert not vectors.HAS_VNNI and not vectors.HAS_AVX512F
+assert not vector.HAS_VNNI and not vector.HAS_AVX512F
 torch.manual_seed(0)
 one, grid = torch.ones(1, dtype=torch.float64), CodeGrid(4, 1.0, 3)
 x = Codes.of(torch.randint(0, 16, (9, 70)), grid)

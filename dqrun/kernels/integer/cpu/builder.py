@@ -1,7 +1,7 @@
-"""Inner loops written in LLVM's own language, where numba's loops do not become the vector code that is wanted.
+"""The inner loops of `aggregate`, written in LLVM's own language: as loops over `kernels.cpu.vector` they are slower.
 
 Each is a numba intrinsic made for fixed sizes: its sums stay in vector registers through the whole loop. LLVM turns
-vectors of any width into what the CPU has; where an instruction of its own is used there is another way without it.
+vectors of any width into what the CPU has.
 """
 
 from __future__ import annotations
@@ -9,36 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import llvmlite.binding
-import numba
 from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-from dqrun.kernels.cpu.pointers import hold as hold
-from dqrun.kernels.cpu.pointers import pointers as pointers
-
-
-def _has(feature: str) -> bool:
-    """Whether numba compiles for this CPU, as it is, and it has a feature."""
-    settings: Any = numba.config
-    as_it_is = not settings.CPU_NAME and settings.CPU_FEATURES is None and settings.ENABLE_AVX
-    return bool(as_it_is and llvmlite.binding.get_host_cpu_features().get(feature))
-
-
-HAS_VNNI = _has("avx512vnni")
-"""Whether 64 products of bytes can be made and added at once."""
-HAS_AVX512F = _has("avx512f")
-"""Whether 16 float32 can be put in any order at once."""
-
-LANES = 16  # int32 of a 512-bit vector
 AHEAD = 128  # edges between the request of a row and its use: the cache misses that run at once (16: twice the time)
 LINE = 64  # bytes of a cache line
 
 I8, I16, I32, I64 = (ir.IntType(bits) for bits in (8, 16, 32, 64))
 F32, F64 = ir.FloatType(), ir.DoubleType()
-
-SHORT = {"i8": "i8", "float": "f32"}
 
 Values = list[Any]  # of LLVM
 
@@ -97,59 +76,6 @@ class Builder:
             phi.add_incoming(start, before)
             phi.add_incoming(result, last)
         return finals
-
-    def when(self, condition: Any, values: Values, body: Callable[[Values], Values]) -> Values:
-        """body(values) where the condition holds, else the values."""
-        before, then, done = self.ir.block, self.ir.append_basic_block("then"), self.ir.append_basic_block("done")
-        self.ir.cbranch(condition, then, done)
-        self.ir.position_at_end(then)
-        results = body(values)
-        last = self.ir.block
-        self.ir.branch(done)
-        self.ir.position_at_end(done)
-        finals = [self.ir.phi(value.type) for value in values]
-        for phi, start, result in zip(finals, values, results, strict=True):
-            phi.add_incoming(start, before)
-            phi.add_incoming(result, last)
-        return finals
-
-    def load_some(self, pointer: Any, index: Any, kind: Any, count: Any) -> Any:
-        """The first `count` (at least 1) lanes of a vector of LANES, touching nothing behind; zeros for the rest."""
-        zero, whole = ir.Constant(kind, [0] * LANES), self.ir.icmp_signed(">=", count, I64(LANES))
-        (value,) = self.when(whole, [zero], lambda _: [self.load(pointer, index, kind)])
-
-        def masked(_: Values) -> Values:
-            place = self.at(pointer, index, kind)
-            mask = self._first(count)
-            return [self.call(self._masked_name("load", kind), kind, [place, I32(1), mask, zero])]
-
-        return self.when(self.ir.not_(whole), [value], masked)[0]
-
-    def store_some(self, value: Any, pointer: Any, index: Any, count: Any) -> None:
-        """Stores the first `count` (at least 1) lanes of a vector of LANES, touching nothing behind them."""
-        whole = self.ir.icmp_signed(">=", count, I64(LANES))
-
-        def plain(_: Values) -> Values:
-            self.store(value, pointer, index)
-            return []
-
-        def masked(_: Values) -> Values:
-            place = self.at(pointer, index, value.type)
-            name = self._masked_name("store", value.type)
-            self.call(name, ir.VoidType(), [value, place, I32(1), self._first(count)])
-            return []
-
-        self.when(whole, [], plain)
-        self.when(self.ir.not_(whole), [], masked)
-
-    def _first(self, count: Any) -> Any:
-        """The mask of the first `count` lanes."""
-        lanes = ir.Constant(ir.VectorType(I64, LANES), list(range(LANES)))
-        return self.ir.icmp_signed("<", lanes, self.splat(count, LANES))
-
-    @staticmethod
-    def _masked_name(name: str, vector: Any) -> str:
-        return f"llvm.masked.{name}.v{LANES}{SHORT[str(vector.element)]}.p0"
 
     def row(self, col: Any, edge: Any, stride: Any, offset: Any) -> Any:
         """Where the row of an edge's source begins, plus an offset."""
