@@ -11,6 +11,7 @@ import re
 import types
 import typing
 from collections.abc import Iterator, Mapping
+from functools import cache
 from typing import Any
 
 from dqrun.config import RunConfig
@@ -46,7 +47,7 @@ def list_fields(parts: Mapping[str, Any] | None = None) -> dict[str, Field]:
     The values of a dictionary of dataclasses are listed once, with `*` for the key: `plan.rules.*.fp32`. `parts`: the
     class of a part where it is not that of the schema; without it those of everything registered are there.
     """
-    found = {field.name: field for field in _walk(RunConfig, "", parts or {})}
+    found = {field.name: field for field in (_walk(RunConfig, "", parts) if parts else _fields_of(RunConfig, ""))}
     if parts is None:
         for part, name in names_with_fields():
             found |= {field.name: field for field in own_fields(part, name) if field.name not in found}
@@ -57,14 +58,20 @@ def own_fields(part: str, name: str) -> list[Field]:
     """The fields of the dataclass that is registered with a name."""
     own = next(kind.config(name) for kind in PARTS[part].kinds if name in kind)
     part_type(part, name)  # which refuses a field that no configuration can hold
-    return [] if own is None else list(_walk(own, f"{part}.", {}))
+    return [] if own is None else list(_fields_of(own, f"{part}."))
 
 
 def owners(name: str) -> list[str]:
     """The options, e.g. `model=sage`, that alone have a field; empty: the schema has it, or nothing has."""
-    if name in {field.name for field in _walk(RunConfig, "", {})}:
+    if name in {field.name for field in _fields_of(RunConfig, "")}:
         return []
     return [f"{p}={o}" for p, o in names_with_fields() if name in {field.name for field in own_fields(p, o)}]
+
+
+@cache
+def _fields_of(part: type, prefix: str) -> tuple[Field, ...]:
+    """The fields of a dataclass; each word of a command line asks for them."""
+    return tuple(_walk(part, prefix, {}))
 
 
 def _walk(part: type, prefix: str, parts: Mapping[str, Any]) -> Iterator[Field]:
@@ -78,7 +85,7 @@ def _walk(part: type, prefix: str, parts: Mapping[str, Any]) -> Iterator[Field]:
             name, described(hint), _default(field), meaning, inner is not None, _quoting(hint), _is_free(hint, inner)
         )
         if inner is not None:
-            yield from _walk(inner, inner_prefix, {})
+            yield from _fields_of(inner, inner_prefix)
 
 
 def _is_free(hint: typing.Any, inner: type | None) -> bool:
