@@ -6,6 +6,8 @@ interrupted at once. A failure is: a traceback, an end by a signal, an exit code
 is not told in one last line `dqrun: ...`, a control character in the output, or no answer within ten seconds of a
 processor's time, or two minutes of waiting.
 
+Shell completion is asked too: the words that a shell would put into COMP_LINE begin with `COMP_LINE=`.
+
     python benchmarks/attacks/command_lines.py [--count 500] [--seed 0]
 
 Prints one line with counts, each failure above it; exit code 1 when there is one.
@@ -36,6 +38,7 @@ from tqdm import tqdm
 
 SECONDS, WAITING = 10, 120.0
 LONGEST = 4000  # characters of an error
+COMP_LINE = "COMP_LINE="
 ENDS = (0, 2, 130)
 TINY = ["dataset.graphs=10", "model.hidden=4", "train.epochs=1", "protocol.trials=1", "threads=1"]
 ODD = [
@@ -204,7 +207,15 @@ def lines(draw: random.Random, count: int) -> Iterator[list[str]]:
         if verb in ("bench",):
             words += [draw.choice(["training", "inference"]), *draw.sample(["--rounds=1", "threads=1"], 1)]
         words += [word for _ in range(draw.randint(0, 4)) for word in _some(draw, flags)]
-        yield words
+        yield words if draw.random() < 0.9 else completion(draw, words)
+
+
+def completion(draw: random.Random, words: list[str]) -> list[str]:
+    """What a shell asks where these words are typed, the last of them not to its end; or an odd request."""
+    if draw.random() < 0.2:
+        return ["-sc", draw.choice(["install", "uninstall", "query", ""]) + "=" + draw.choice(["bash", "zsh", *ODD])]
+    typed = " ".join(["dqrun", *words])
+    return [f"COMP_LINE={typed[: draw.randint(5, len(typed))]}", "-sc", f"query={draw.choice(['bash', 'zsh', 'fish'])}"]
 
 
 def _some(draw: random.Random, flags: list[str]) -> list[str]:
@@ -291,6 +302,9 @@ def _child(words: list[str], folder: Path, out: Path, err: Path) -> NoReturn:
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)  # noqa: SIM115
     os.chdir(folder)
+    if words[0].startswith(COMP_LINE):
+        os.environb[COMP_LINE[:-1].encode()] = os.fsencode(words[0].removeprefix(COMP_LINE))
+        words = words[1:]
     used = math.ceil(time.process_time())
     resource.setrlimit(resource.RLIMIT_CPU, (used + SECONDS, used + SECONDS + 5))
     _interrupt_training()

@@ -3,7 +3,8 @@
 Small programs (of all layers, of nodes and of graphs; INT8, INT4, INT2, weights of one bit and of three values, ranges
 of rows with scales of both kinds, embeddings) are changed: one in five byte by byte, the others in their structure,
 shapes and numbers, with checksums made anew. Each is loaded and, where it loads, run on a small batch, at once and in
-blocks of nodes, and written as an ONNX model and as C; some models are run by ONNX Runtime, some libraries compiled.
+blocks of nodes, written as an ONNX model and as C, and read by `dqrun bench inference`; some models are run by ONNX
+Runtime, some libraries compiled, some programs measured beside their network in FP32.
 
 A failure is: a signal, a hang, an error that is no single line of dqrun's own, memory beyond the bound, a result that
 changes with what lies in unused memory, a compiled kernel that gives other codes than its definition in plain torch, an
@@ -25,13 +26,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load, save
+from safetensors.torch import load, save, save_file
 
 sys.path.insert(0, str(Path(__file__).parent))
 import pool
 
 from dqrun import kernels
+from dqrun.bench.program import Batches, compare
+from dqrun.bench.subject import Subject
+from dqrun.cli.verbs.exporting import said
 from dqrun.composition.compose import load_configs
+from dqrun.data.features import FeatureRule
+from dqrun.data.unlabelled import load_unlabelled
 from dqrun.errors import DataError, DqrunError
 from dqrun.graphs import Graph
 from dqrun.integer import Program, load_program
@@ -85,7 +91,10 @@ def whole_files() -> tuple[bytes, ...]:
         for _ in range(3):
             network(torch.randint(categories, (NODES,)) if categories else torch.randn(NODES, CHANNELS), graph)
         with tempfile.TemporaryDirectory() as folder:
-            lower(network.eval(), {"run": "r0"}).save(Path(folder) / "a.dqp")
+            rule = FeatureRule("category", CATEGORIES) if categories else FeatureRule("given", CHANNELS)
+            origin = {"run": "r0", "quant": config.quant.label, "model": said(config.model)}
+            origin |= {"dataset": said(config.dataset), "features": said(rule)}
+            lower(network.eval(), origin).save(Path(folder) / "a.dqp")
             found.append((Path(folder) / "a.dqp").read_bytes())
     return tuple(found)
 
@@ -212,7 +221,8 @@ def judge(path: Path) -> str:
     if wrong != "ran":
         return wrong
     luck = zlib.crc32(path.read_bytes())
-    return in_blocks(program, x, graph, logits) or as_c(program, x, luck) or as_onnx(program, x, logits, luck) or "ran"
+    wrong = in_blocks(program, x, graph, logits) or as_c(program, x, luck) or as_onnx(program, x, logits, luck)
+    return wrong or measured(path, x, luck) or "ran"
 
 
 def in_blocks(program: Program, x: torch.Tensor, graph: Graph, logits: torch.Tensor) -> str:
@@ -255,6 +265,21 @@ def as_onnx(program: Program, x: torch.Tensor, logits: torch.Tensor, luck: int) 
     near = (found - logits).abs() <= program.output_step.float() / 2 + 1e-6 * logits.abs()
     floats = any(isinstance(operation, Attention | DynamicAttention) for operation in program.operations)
     return "" if found.shape == logits.shape and (floats or bool(near.all())) else "wrong logits of ONNX Runtime"
+
+
+def measured(path: Path, x: torch.Tensor, luck: int) -> str:
+    """What is wrong with `dqrun bench inference` of a program, or "": one in SOME is measured."""
+    edges, _, batch = structure()
+    try:
+        subject = Subject.load(str(path), path.parent)
+        if luck % SOME == 2:
+            graphs = path.with_name("graphs.safetensors")
+            save_file({"x": x, "edge_index": edges, "batch": batch}, graphs)
+            batches = Batches.of(subject, load_unlabelled([graphs], subject.predictor.trained_on.task), 128)
+            compare(subject, batches, 1, profile=True)
+    except DqrunError as error:
+        return "" if "\n" not in str(error) else f"lines {error!r}"
+    return ""
 
 
 def features(program: Program) -> torch.Tensor:

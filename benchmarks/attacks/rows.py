@@ -2,12 +2,13 @@
 
 In a results folder of four good runs a fifth is damaged: its row.json byte by byte, by fields that are missing,
 unknown, twice, of other types or of extreme values, or by something that is no file; its config.yaml and history.csv;
-or a foreign folder with an odd name is put beside it. Then the tables are rebuilt, and `dqrun compare`, `ls` and
-`show` run.
+or a foreign folder with an odd name is put beside it. Then the tables are rebuilt, `dqrun compare`, `leaderboard`, `ls`
+and `show` run, and `dqrun rm` removes the damaged run, first by a condition on its row, then by its name.
 
 A failure is: an error that is no single line of dqrun's own, a command that fails because of the damaged run, output
 that UTF-8 can't hold, a good run that is missing or changed in trials.csv or in `compare`, a second command that sees
-another table, or more than 60 seconds for one folder. Exit code 1 with a failure.
+another table, an `rm` that changes a good run or anything outside the results folder, or more than 60 seconds for one
+folder. Exit code 1 with a failure.
 """
 
 from __future__ import annotations
@@ -204,6 +205,7 @@ def faults(root: Path, good: list[Row], victim: str, way: str) -> str:
     for words in (
         ("compare", str(root), f"seed={seeds}"),
         ("compare", str(root), "train.epochs<9"),
+        ("leaderboard", str(root), "--no-costs"),
         ("ls", str(root)),
     ):
         code, out, err = called(*words)
@@ -211,7 +213,25 @@ def faults(root: Path, good: list[Row], victim: str, way: str) -> str:
             return f"dqrun {words[0]} ends with {code}: {err.strip()[:200]}"
     if "config" in way or way == "history":
         called("show", str(root / "runs" / victim))
+    return removed(root, good, victim)
+
+
+def removed(root: Path, good: list[Row], victim: str) -> str:
+    """What is wrong after `dqrun rm` of the damaged run, which may end with an error, or ""."""
+    before = files_beside(root, good)
+    for words in (f"seed={GOOD}", "status!=done", victim):
+        if called("rm", words, "-y", "--results", str(root))[0] not in (0, 2):
+            return "dqrun rm ends with another code than 0 and 2"
+        if files_beside(root, good) != before:
+            return f"dqrun rm {words} changes a good run, or something outside the results folder"
     return ""
+
+
+def files_beside(root: Path, good: list[Row]) -> dict[str, bytes]:
+    """The files of good runs, and what lies beside the results folder."""
+    folders = [root / "runs" / row.run_id for row in good]
+    found = {str(path): path.read_bytes() for folder in folders for path in folder.iterdir()}
+    return found | {str(path): b"" for path in root.parent.iterdir()}
 
 
 def attack(root: Path, rows: list[Row], chance: random.Random) -> tuple[str, str]:
