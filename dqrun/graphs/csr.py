@@ -125,6 +125,16 @@ class InEdges(CSR):
         return _pointer(self.col, self.num_nodes)
 
 
+class ForwardEdges(InEdges):
+    """An `InEdges` for kernels that run forward: their derivatives have no order by source to read."""
+
+    @property
+    def parts(self) -> tuple[Tensor, ...]:
+        """As `CSR.parts`, with an empty `t_col` and `t_edge`."""
+        nothing = self.col.new_empty(0)
+        return self.rowptr, self.col, self.row, self.t_rowptr, nothing, nothing
+
+
 def _pointer(index: Tensor, size: int) -> Tensor:
     """Start of each value's run in a sorted index, int64 [size + 1]."""
     counts = torch.bincount(index, minlength=size)

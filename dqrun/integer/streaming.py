@@ -11,7 +11,17 @@ from torch import Tensor
 
 from dqrun.errors import ConfigError, DataError
 from dqrun.graphs import Graph
-from dqrun.integer.operations import INPUT, LOGITS, Operation, Readout, Value, inputs
+from dqrun.integer.operations import (
+    INPUT,
+    LOGITS,
+    Aggregate,
+    Attention,
+    DynamicAttention,
+    Operation,
+    Readout,
+    Value,
+    inputs,
+)
 from dqrun.kernels.integer import Codes
 from dqrun.kernels.sampling import Parts
 
@@ -57,7 +67,8 @@ def _run(
     """Operation i for one block of nodes."""
     last = min(first + block, parts.graph.num_nodes)
     operation: Operation = program.operations[i]
-    graph, nodes = parts.block(first, last)
+    reads_edges = isinstance(operation, Aggregate | Attention | DynamicAttention)
+    graph, nodes = parts.block(first, last) if reads_edges else parts.rows(first, last)
     given: dict[str, Value] = {}
     for name in inputs(operation):
         if name == INPUT:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dqrun.graphs import CSR, Graph
+from dqrun.graphs import CSR, ForwardEdges, Graph
 
 if TYPE_CHECKING:
     from dqrun.kernels.cpu.launch import Array
@@ -41,19 +41,20 @@ class Parts:
         wanted = np.array(fanouts, np.int64)
         graph = self._rowptr, self._col
         nodes, *edges = neighbours.sample(*graph, seeds.numpy(), wanted, int(self.loops), state, self._place)
-        return self._part(nodes, *edges)
+        return self._sampled(nodes, *edges)
 
     def induced(self, nodes: Tensor) -> tuple[Graph, Tensor]:
         """The graph of all edges between `nodes`, int64 [n], all different; and the nodes."""
         from dqrun.kernels.cpu import neighbours
 
         given = nodes.numpy()
-        return self._part(given, *neighbours.induce(self._rowptr, self._col, given, self._place))
+        return self._sampled(given, *neighbours.induce(self._rowptr, self._col, given, self._place))
 
     def block(self, first: int, last: int) -> tuple[Graph, Tensor]:
         """The graph of all edges into the nodes first..last - 1, and its nodes: these, then the other sources.
 
         What a layer computes for the first `last - first` rows is what it computes for these nodes in the whole graph.
+        There is no order by source, which forward passes do without.
         """
         from dqrun.kernels.cpu import neighbours
 
@@ -61,12 +62,23 @@ class Parts:
         begin, end = self._rowptr[first], self._rowptr[last]
         pointer = np.full(nodes.size + 1, end - begin, np.int64)
         pointer[: last - first + 1] = self._rowptr[first : last + 1] - begin
-        graph, found = self._part(nodes, pointer, source, np.arange(begin, end))
+        edges = ForwardEdges(torch.from_numpy(pointer), torch.from_numpy(source))
+        graph, found = self._part(nodes, edges, slice(begin, end))
         return replace(graph, sum_scale=None), found
 
-    def _part(self, nodes: Array, pointer: Array, source: Array, edge: Array) -> tuple[Graph, Tensor]:
-        whole, index, edges = self.graph, torch.from_numpy(nodes), torch.from_numpy(edge)
-        csr = _csr(pointer, source)
+    def rows(self, first: int, last: int) -> tuple[Graph, Tensor]:
+        """The nodes first..last - 1 as a graph without edges, which knows their degrees in the whole graph."""
+        nodes, nothing = np.arange(first, last), torch.empty(0, dtype=torch.int64)
+        edges = ForwardEdges(torch.zeros(nodes.size + 1, dtype=torch.int64), nothing)
+        graph, found = self._part(nodes, edges, slice(0, 0))
+        return replace(graph, sum_scale=None), found
+
+    def _sampled(self, nodes: Array, pointer: Array, source: Array, edge: Array) -> tuple[Graph, Tensor]:
+        return self._part(nodes, _csr(pointer, source), torch.from_numpy(edge))
+
+    def _part(self, nodes: Array, csr: CSR, edges: Tensor | slice) -> tuple[Graph, Tensor]:
+        """The part with these nodes and edges; `edges`: their places in the whole graph."""
+        whole, index = self.graph, torch.from_numpy(nodes)
         loops = int(self.loops)
         degree = whole.csr.rowptr[index + 1] - whole.csr.rowptr[index]
         left, all_edges = csr.in_degree - loops, degree - loops

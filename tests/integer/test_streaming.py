@@ -10,7 +10,9 @@ import torch
 
 from dqrun.errors import ConfigError, DataError
 from dqrun.integer.lower import lower
+from dqrun.integer.operations import Aggregate
 from dqrun.integer.streaming import stream
+from dqrun.kernels.sampling import Parts
 
 Make = Callable[..., Any]
 
@@ -29,6 +31,18 @@ def test_the_bits_are_those_of_the_whole(trained: Make, random_graph: Make, name
     assert torch.equal(stream(program, features, graph, block), program.run(x, graph))
     assert len(read) == -(-50 // block)
     assert torch.equal(stream(program, x, graph, block), program.run(x, graph))
+
+
+def test_edges_are_read_for_sums_over_them_alone(
+    trained: Make, random_graph: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = lower(trained("gcn", graph_level=False))
+    x, edge_index, _ = random_graph(50, 300, 1, seed=4)
+    asked, block = [], Parts.block
+    monkeypatch.setattr(Parts, "block", lambda *given: asked.append(given[1:]) or block(*given))
+    stream(program, x, program.graph(edge_index, 50), 25)
+    sums = sum(isinstance(operation, Aggregate) for operation in program.operations)
+    assert asked == [(0, 25), (25, 50)] * sums and 0 < sums < len(program.operations)
 
 
 def test_ranges_of_rows_go_with_their_rows(trained: Make, random_graph: Make) -> None:

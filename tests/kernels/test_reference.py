@@ -35,6 +35,17 @@ def test_spmm_is_the_dense_product(random_graph) -> None:
     torch.testing.assert_close(reference.spmm(csr, x, weight), dense @ x)
 
 
+def test_a_sum_that_takes_its_messages_in_parts_has_the_same_bits(
+    random_graph, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    csr, x, weight = random_graph(7, 20), normal(7, 3), normal(20)
+    whole, given = reference.spmm(csr, x, weight), []
+    select = Tensor.index_select
+    monkeypatch.setattr(Tensor, "index_select", lambda x, dim, index: given.append(len(index)) or select(x, dim, index))
+    monkeypatch.setattr(reference, "AT_ONCE", 18)
+    assert torch.equal(reference.spmm(csr, x, weight), whole) and given == [6, 6, 6, 2]
+
+
 def test_edge_softmax_is_pygs(random_graph) -> None:
     csr, logits = random_graph(9, 30, "target"), normal(30, 2)
     torch.testing.assert_close(reference.edge_softmax(csr, logits), softmax(logits, csr.row, num_nodes=9))

@@ -120,3 +120,11 @@ def test_a_block_has_all_edges_of_its_nodes_and_no_others() -> None:
     graph, nodes = Parts(whole, True).block(10, 17)
     assert nodes[:7].tolist() == list(range(10, 17)) and graph.sum_scale is None
     assert in_whole(graph, nodes) == {(a, b) for a, b in in_whole(whole, torch.arange(NODES)) if 10 <= b < 17}
+    assert torch.equal(graph.inverse_sqrt_degree, whole.inverse_sqrt_degree[nodes])
+
+
+def test_rows_know_their_degrees_and_have_no_edges() -> None:
+    whole = power_law(True)
+    graph, nodes = Parts(whole, True).rows(10, 17)
+    assert nodes.tolist() == list(range(10, 17)) and graph.csr.num_edges == 0 and graph.sum_scale is None
+    assert torch.equal(graph.inverse_sqrt_degree, whole.inverse_sqrt_degree[nodes])
