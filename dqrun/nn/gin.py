@@ -70,6 +70,10 @@ class GINLayer(Layer):
             h = kernels.add_self(csr, a, x, 1 + self.eps)
         return sites.output(self.mlp(h, protected), protected, relu=relu)
 
+    @property
+    def sites_before_weights(self) -> list[Site]:
+        return [self.sites.input, self.sites.message, self.sites.aggregate, self.mlp.linears[0].sites.input]
+
     def lower(self, to: Lowering, x: Value, into: Into) -> Value:
         h = to.aggregate(to.passed(x, "input", "message"), to.into("mlp.0.input"), self_weight=1.0 + self.eps.item())
         return self.mlp.lower(to.part("mlp"), h, into)

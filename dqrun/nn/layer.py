@@ -93,6 +93,11 @@ class Layer(nn.Module):
         raise ConfigError(f"{cls.__name__} replaces no layer of PyG: it does not define from_pyg")
 
     @property
+    def sites_before_weights(self) -> list[Site]:
+        """The sites of rows that no weight of the layer has multiplied yet: what enters, or sums of it."""
+        return [site for name, site in self.sites.named_children() if name == "input" and isinstance(site, Site)]
+
+    @property
     def aggregate_site(self) -> Site:
         """The site of the sum over edges, before any further operation."""
         return self.sites.aggregate

@@ -85,6 +85,14 @@ class GNN(nn.Module):
             Site(nonnegative=sign, fp32_by_default=True, scalars=scalar_features and i == 0)
             for i, sign in enumerate(signs)
         )
+        for site in self._sites_before_weights():
+            site.may_be_sparse = True
+
+    def _sites_before_weights(self) -> list[Site]:
+        """The sites of features, and of sums of features, that no weight has multiplied yet."""
+        if self.encoder is not None:
+            return [self.encoder.sites.input] if isinstance(self.encoder, Linear) else []
+        return [cast(Site, self.states[0]), *self.message_passing[0].sites_before_weights]
 
     @property
     def message_passing(self) -> list[Layer]:

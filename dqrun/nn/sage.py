@@ -64,6 +64,10 @@ class SAGELayer(Layer):
         h = self.neighbour(sites.features(a, protected))
         return sites.output(h + self.root(x, self.bias), protected, relu=relu)
 
+    @property
+    def sites_before_weights(self) -> list[Site]:
+        return [self.sites.input, self.sites.message, self.sites.features]
+
     def lower(self, to: Lowering, x: Value, into: Into) -> Value:
         x = to.passed(x, "input")
         a = to.aggregate(to.passed(x, "message"), to.into("features"), mean=True)

@@ -69,12 +69,14 @@ class QuantPlan:
         """The granularity of ranges at a site, and the position of zero."""
         if site.is_weight:
             return {"granularity": Granularity(self.quant.weight_granularity)}
-        kind = self.quant.activation_granularity
+        kind, offset = self.quant.activation_granularity, self.quant.row_offset
+        if site.may_be_sparse:  # sparse rows keep their zeros, and are not divided
+            kind, offset = "row" if kind == "group" else kind, "inside"
         if site.scalars or kind == "tensor":
             return {"granularity": TENSOR}
         return {
             "granularity": Granularity(kind, self.quant.group_size if kind == "group" else 0),
-            "offset": self.quant.row_offset,
+            "offset": offset,
             "power_of_two": self.quant.row_scale == "power_of_two",
         }
 

@@ -22,6 +22,9 @@ class Site(nn.Module):
     `width`: of the rows of an activation that enters a product, for quantisers with numbers for each channel; None: not
     said.
 
+    `may_be_sparse`: rows are features, or sums of them, that no weight has multiplied yet. They may be stored sparse or
+    dense, with the same results: one range for each row, and a code for zero.
+
     `extension`: what a method does to the tensor before it is rounded (`Method.extend`), or None.
     """
 
@@ -39,6 +42,7 @@ class Site(nn.Module):
         self.channels, self.nonnegative, self.fp32_by_default = channels, nonnegative, fp32_by_default
         self.scalars = scalars
         self.width = width
+        self.may_be_sparse = False
         self.quantizer: Quantizer | None = None
         self.extension: nn.Module | None = None
 

@@ -41,10 +41,10 @@ def evaluate_integer(model: GNN, batches: Iterable[Batch], task: Task) -> Intege
     model.eval()
     metric, in_64, in_32, count = task.new_metric(), 0, 0, 0
     for batch in batches:
+        trained, _ = select(outputs(model, batch), batch)  # with sparse features, where the data has these
         batch = replace(batch, x=dense(batch.x))
         logits, y = select(run_program(program, batch), batch)
         exact, _ = select(outputs(judge, in_double(batch)), batch)
-        trained, _ = select(outputs(model, batch), batch)
         metric.update(logits, y)
         same = agrees(program, logits, exact, task)
         in_64 += int(same.sum())

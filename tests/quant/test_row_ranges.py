@@ -204,6 +204,25 @@ def test_a_feature_that_stands_alone_is_not_made_exact() -> None:
         assert rows or site.quantizer is None or site.is_weight or name.startswith(("states.0", "layers.0.mlp.0")), name
 
 
+@pytest.mark.parametrize("name", ["gcn", "gat", "gatv2", "gin", "sage"])
+@pytest.mark.parametrize(
+    "options", [["row_offset=integer"], ["row_offset=real"], ["activation_granularity=group", "group_size=4"]]
+)
+def test_features_give_the_same_outputs_sparse_and_dense(name: str, options: list[str]) -> None:
+    """With a learned share of the ranges as well, where zero does not stay the end of a row's range."""
+    words = [f"quant.{option}" for option in options]
+    model = network(name, "integer", "method=dq", "method.learned_scale=true", *words)
+    for module in model.modules():
+        if isinstance(module, LearnedRowFactor):
+            module.log_factor.data.fill_(-0.3)
+    where = graph(self_loops=name in ("gcn", "gat", "gatv2"))
+    x = torch.randn(NUM_NODES, 6, generator=torch.Generator().manual_seed(1)).clamp(min=-0.1)
+    x = torch.where(x.abs() > 0.09, x, 0.0)
+    model.train()(SparseRows.of(x), where)
+    model.eval()
+    torch.testing.assert_close(model(SparseRows.of(x), where), model(x, where))
+
+
 def test_labels() -> None:
     def label(**options: object) -> str:
         return QuantConfig(bits=2, weight_bits=2, activation_bits=2, **options).label
