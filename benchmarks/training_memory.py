@@ -58,7 +58,8 @@ def lines(words: list[str]) -> Iterator[dict[str, Any]]:
     """The figures of one network."""
     configs = [*load_configs([*words, "quant=fp32"]), *load_configs([*words, *VARIANTS], multirun=True)]
     workload = Workload.prepare(configs[0])
-    forms = [(form, measured(workload.peer(form))) for form in edge_forms(workload.batches[0].graph)]
+    known, _ = edge_forms([batch.graph for batch in workload.batches])
+    forms = [(form, measured(workload.peer(form))) for form in known]
     form, least = min(forms, key=lambda each: each[1]["peak_bytes"])
     names = {"dataset": configs[0].dataset.name, "model": configs[0].model.name}
     yield {**names, "variant": "pyg_fp32", "form": form, **least}

@@ -78,8 +78,8 @@ def peer_runs(inputs: Inputs, compiled: bool = True) -> tuple[dict[str, Run], di
 
     Raises DqrunError for an FP32 run whose logits are not those of our own FP32.
     """
-    runs = {form: inputs.run(form)[0] for form in edge_forms(inputs.first)}
-    left_out: dict[str, str] = {}
+    forms, left_out = edge_forms([graph for _, graph in inputs.batches])
+    runs = {form: inputs.run(form)[0] for form in forms}
     if reads_plain_edges(inputs.first):
         attempt(runs, left_out, DGL, lambda: inputs.run(DGL)[0])
     for form in COMPILED_FORMS if compiled else ():

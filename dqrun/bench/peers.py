@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import cast
 
 import torch
@@ -112,13 +112,23 @@ EDGE_FORMS: dict[str, Callable[[Graph], tuple[Tensor, ...]]] = {
 }
 
 
-def edge_forms(graph: Graph) -> tuple[str, ...]:
-    """The names of the forms that a graph can be given in; those after the first are CSR.
+def edge_forms(graphs: Sequence[Graph]) -> tuple[list[str], dict[str, str]]:
+    """The names of the forms that all graphs can be given in, and why others cannot hold them.
 
-    The fastest of these is the peer `pyg_fp32_csr`. `adj_t` holds one number per edge, and no features.
+    Forms after the first are CSR. The fastest of these is the peer `pyg_fp32_csr`.
     """
-    plain = graph.edge_weight is None and graph.edge_attr is None
-    return tuple(form for form in EDGE_FORMS if plain or form != "adj_t")
+    reason = next(filter(None, map(_why_no_matrix, graphs)), "")
+    left_out = {"adj_t": reason} if reason else {}
+    return [form for form in EDGE_FORMS if form not in left_out], left_out
+
+
+def _why_no_matrix(graph: Graph) -> str:
+    """Why `adj_t` cannot hold a graph's edges; "" where it can."""
+    if graph.edge_weight is not None or graph.edge_attr is not None:
+        return "it holds no weights or features of edges"
+    csr = graph.csr
+    places = (csr.row * graph.num_nodes + csr.col).sort().values
+    return "it makes repeated edges one" if bool((places[1:] == places[:-1]).any()) else ""
 
 
 def logits_of(network: PyGNetwork, batch: Batch, edges: tuple[Tensor, ...]) -> Tensor:

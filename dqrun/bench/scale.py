@@ -77,7 +77,8 @@ def full_batch(configs: Sequence[RunConfig], rounds: int, divisor: int) -> list[
     with stage(f"full batch: a graph of {size.nodes:,} nodes and {size.edges:,} edges", 1):
         workload = _workload(configs[0], small_graph(size))
     with kernels.use(configs[0].kernels):
-        peers: dict[str, Step] = {f"pyg_{form}": workload.peer(form) for form in edge_forms(workload.batches[0].graph)}
+        forms, _ = edge_forms([batch.graph for batch in workload.batches])
+        peers: dict[str, Step] = {f"pyg_{form}": workload.peer(form) for form in forms}
         steps = peers | {label(config): workload.ours(config) for config in configs}
         with stage(f"full batch: {rounds} rounds of {len(steps)} variants", rounds * len(steps)) as tick:
             times = medians(interleaved(list(steps.values()), rounds, warmup=1, tick=tick))

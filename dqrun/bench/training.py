@@ -78,8 +78,8 @@ def compare(configs: Sequence[RunConfig], rounds: int) -> tuple[list[Measured], 
 def peer_steps(workload: Workload) -> tuple[dict[str, Step], dict[str, str]]:
     """Steps of the peers by name, as of `peer_runs`, and why others were left out."""
     graph = workload.batches[0].graph
-    steps: dict[str, Step] = {form: workload.peer(form) for form in edge_forms(graph)}
-    left_out: dict[str, str] = {}
+    forms, left_out = edge_forms([batch.graph for batch in workload.batches])
+    steps: dict[str, Step] = {form: workload.peer(form) for form in forms}
     if reads_plain_edges(graph):
         attempt(steps, left_out, DGL, lambda: workload.peer(DGL))
     for form in BF16_FORMS:

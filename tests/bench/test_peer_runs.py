@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from dataclasses import replace
 
 import pytest
 import torch
@@ -44,6 +45,21 @@ def test_runs_agree_on_each_batch(name: str) -> None:
         for form, run in runs.items():
             apart = float((run(i).float() - expected).abs().max() / expected.abs().max())
             assert apart < 1e-5 if form in fp32_peers(runs) else 0 < apart < 0.05, form
+
+
+def test_repeated_edges_leave_out_the_form_that_merges_them() -> None:
+    """In any batch: the peers over the other forms have our own logits still."""
+    given = inputs("gin")
+    x, graph = given.batches[1]
+    edges = torch.stack([graph.csr.col, graph.csr.row])
+    twice = pyg.build_graph(torch.cat([edges, edges[:, :3]], 1), graph.num_nodes, graph.batch, False)
+    repeated = replace(given, batches=[given.batches[0], (x, twice)])
+    runs, left_out = peer_runs(repeated, compiled=False)
+    assert left_out["adj_t"] == "it makes repeated edges one" and not {"adj_t", "adj_t_bf16"} & set(runs)
+    expected = given.fp32(x, twice).detach()
+    for form in fp32_peers(runs):
+        torch.testing.assert_close(runs[form](1), expected, rtol=1e-4, atol=1e-5)
+    assert "adj_t" not in peer_runs(given, compiled=False)[1]
 
 
 def test_another_result_is_refused() -> None:

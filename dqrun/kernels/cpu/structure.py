@@ -6,6 +6,7 @@ each type of a tuple, and count references to arrays in it.
 
 from __future__ import annotations
 
+import hashlib
 import struct
 from typing import Any
 
@@ -46,14 +47,16 @@ class Packed:
 class Structure(_Type):  # type: ignore[misc]
     """A pointer to named fields: INTEGER (flags too), REAL, a pointer as BYTES, or another structure.
 
-    Nothing writes the fields while a kernel runs, so that loops read them once.
+    Nothing writes the fields while a kernel runs, so that loops read them once. Structures are one type where name,
+    fields and their order are the same: numba tells types, and symbols of machine code, apart by the name of the type.
     """
 
     def __init__(self, name: str, **fields: Any) -> None:
         self.fields = fields
         self._format = "".join("d" if kind == REAL else "q" for kind in fields.values())
         self._dtypes = {name: _DTYPES.get(kind) for name, kind in fields.items()}
-        super().__init__(name=f"Structure({name}: {', '.join(fields)})")
+        content = ", ".join(f"{field}: {kind}" for field, kind in fields.items())
+        super().__init__(name=f"{name}_{hashlib.sha256(content.encode()).hexdigest()[:16]}")
 
     def pack(self, **values: Any) -> Packed:
         """The fields in memory. Pointers: contiguous tensors, or None for one that is not read."""

@@ -51,3 +51,25 @@ def test_fields_are_given_by_their_names_and_types() -> None:
         structure.pack(x=torch.zeros(3), count=3)
     with pytest.raises(TypeError, match="x takes contiguous memory"):
         structure.pack(x=torch.zeros(3, 3, dtype=torch.float64).T[:, :2], count=3)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"count": INTEGER, "x": DOUBLES},
+        {"x": FLOATS, "count": INTEGER},
+        {"x": DOUBLES, "count": REAL},
+        {"x": DOUBLES, "number": INTEGER},
+        {"x": DOUBLES, "count": Structure("Count", count=INTEGER)},
+    ],
+)
+def test_structures_with_other_fields_are_other_types(fields: dict[str, Any]) -> None:
+    """One type would read fields of the one at places of the other."""
+    one = Structure("Same", x=DOUBLES, count=INTEGER)
+    assert one == Structure("Same", x=DOUBLES, count=INTEGER)
+    assert one != Structure("Same", **fields) and one.name != Structure("Same", **fields).name
+
+
+def test_inner_structures_with_other_fields_make_other_types() -> None:
+    inner = [Structure("Inner", **{name: INTEGER}) for name in ("a", "b")]
+    assert Structure("Outer", inner=inner[0]) != Structure("Outer", inner=inner[1])

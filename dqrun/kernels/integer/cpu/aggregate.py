@@ -33,7 +33,7 @@ HEAD = 64  # bytes of scratch in front of sums: the bounds of a part of a row
 
 def _structure(col: Any, sums: Any) -> Structure:
     return Structure(
-        f"Aggregate {col} {sums}",  # numba takes structures with the same names for one type
+        "Aggregate",
         x=CODES,
         rowptr=INTEGERS,
         col=col,  # the source of each edge
