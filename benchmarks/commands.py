@@ -59,6 +59,7 @@ NOT_RUN = {
     "python -m sphinx": "tests/test_site.py runs it",
     "pre-commit install": "it changes the checkout",
     ".ci/run": "it runs the whole test suite in a new environment",
+    "srun": "it needs Slurm",
     "pytest": "the test suite is run by .ci/run",
     "ruff": "the checks are run by .ci/run",
 }

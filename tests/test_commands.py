@@ -17,7 +17,21 @@ sys.path.pop(0)
 
 ROOT = Path(__file__).parents[1]
 OF_DQRUN = [command for command in commands.commands() if command.words[0] == "dqrun"]
-OTHERS = {"pip", "python", "pytest", "ruff", "mypy", "cmake", "echo", "git", "source", ".ci/run", "pre-commit"}
+OTHERS = {
+    "pip",
+    "python",
+    "pytest",
+    "ruff",
+    "mypy",
+    "cmake",
+    "echo",
+    "git",
+    "source",
+    ".ci/run",
+    "pre-commit",
+    "torchrun",
+    "srun",
+}
 
 
 @pytest.fixture

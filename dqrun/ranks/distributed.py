@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
@@ -15,7 +15,7 @@ from torch import Tensor
 from dqrun.errors import ConfigError
 from dqrun.ranks.alone import RanksLost, RanksSilent
 from dqrun.ranks.group import Group
-from dqrun.ranks.meeting import FILE
+from dqrun.ranks.meeting import FILE, started
 
 dist: Any = torch.distributed  # parts of it are not typed
 POLL = timedelta(seconds=1)
@@ -73,28 +73,32 @@ class Distributed:
             raise RanksLost(f"another process of the trial ended ({_short(error)})") from None
 
 
-def join(seconds: float, environment: Mapping[str, str] = os.environ) -> Group:
-    """This process's place among those that the environment describes (RANK, WORLD_SIZE, and where they meet).
+def join(seconds: float) -> Group:
+    """This process's place among those that the environment describes; see `meeting.started`.
 
     Waits for the others. `seconds`: how long one waits for another one's answer. Raises ConfigError where they do not
     meet.
     """
-    rank, size = int(environment["RANK"]), int(environment["WORLD_SIZE"])
+    place = started()
+    rank, size = int(place["RANK"]), int(place["WORLD_SIZE"])
     wait = timedelta(seconds=seconds)
     store: Any
     try:
-        if FILE in environment:
+        if FILE in place:
             os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
-            store = dist.FileStore(environment[FILE], size)
+            store = dist.FileStore(place[FILE], size)
         else:
+            os.environ.update(MASTER_ADDR=place["MASTER_ADDR"], MASTER_PORT=place["MASTER_PORT"])
             store = next(dist.rendezvous("env://", rank, size, timeout=wait))[0]
         store.set_timeout(wait)
         if torch.cuda.is_available():
-            torch.cuda.set_device(int(environment.get("LOCAL_RANK", rank)) % torch.cuda.device_count())
+            torch.cuda.set_device(int(place.get("LOCAL_RANK", rank)) % torch.cuda.device_count())
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
         dist.init_process_group(
             backend, store=dist.PrefixStore("group", store), rank=rank, world_size=size, timeout=wait
         )
+    except KeyError as error:
+        raise ConfigError(f"{error.args[0]} must be set for processes that another program starts") from None
     except (RuntimeError, ValueError, OSError) as error:
         raise ConfigError(f"the processes of launcher=torchrun did not meet ({_short(error)})") from None
     return Group(rank, size, Distributed(dist.PrefixStore("trials", store), seconds))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 
 from dqrun.config import RunConfig
@@ -12,14 +13,49 @@ FILE = "DQRUN_RANKS_FILE"
 """Variable with the path of the file by which processes that this program started find each other."""
 
 
+def started(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """The environment with the variables by which `torchrun` tells a process its place; empty where no program started
+    several processes.
+
+    In a step of a Slurm job, which `srun` starts, they follow from Slurm's. What is set already stays.
+    """
+    if {"RANK", "WORLD_SIZE"} <= environment.keys():
+        return dict(environment)
+    if "SLURM_STEP_ID" not in environment or environment.get("SLURM_NTASKS", "1") == "1":
+        return {}
+    tasks, nodes = int(environment["SLURM_NTASKS"]), int(environment.get("SLURM_NNODES", 1))
+    found = {
+        "RANK": environment["SLURM_PROCID"],
+        "WORLD_SIZE": str(tasks),
+        "LOCAL_RANK": environment["SLURM_LOCALID"],
+        "LOCAL_WORLD_SIZE": str(-(-tasks // nodes)),
+        "MASTER_ADDR": "127.0.0.1" if nodes == 1 else _first_host(environment["SLURM_STEP_NODELIST"]),
+        "MASTER_PORT": str(20_000 + int(environment["SLURM_JOB_ID"]) % 10_000),
+    }
+    return found | dict(environment)
+
+
+def _first_host(hosts: str) -> str:
+    """The first of Slurm's list of hosts: `gpu007` of `gpu[007-009,012],big1`."""
+    match = re.match(r"([^\[,]*)(?:\[(\d+)[^\]]*\]([^\[,]*))?", hosts)
+    assert match is not None
+    return "".join(part or "" for part in match.groups())
+
+
 def rank_here(config: RunConfig, environment: Mapping[str, str] = os.environ) -> int | None:
     """This process's number among those that another program started for the sweep; None: no program did.
 
     Raises ConfigError where their number is not `processes`.
     """
-    if config.launcher.name != "torchrun" or not {"RANK", "WORLD_SIZE"} <= environment.keys():
+    place = started(environment) if config.launcher.name == "torchrun" else {}
+    if not place:
         return None
-    size = environment["WORLD_SIZE"]
+    size = place["WORLD_SIZE"]
     if size != str(config.processes):
-        raise ConfigError.rule("processes", f"be {size}, the WORLD_SIZE of the environment", config.processes)
-    return int(environment["RANK"])
+        raise ConfigError.rule("processes", f"be {size}, the number of processes that were started", config.processes)
+    return int(place["RANK"])
+
+
+def local_share(cores: int, config: RunConfig) -> int:
+    """The CPU cores of this machine for each of the processes that another program started on it, >= 1."""
+    return max(1, cores // int(started().get("LOCAL_WORLD_SIZE", config.processes)))

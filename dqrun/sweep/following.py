@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping, Sequence
 
 from dqrun.config import RunConfig
@@ -11,6 +10,7 @@ from dqrun.data.fingerprint import fingerprint
 from dqrun.process.cores import usable_cores, use_threads
 from dqrun.ranks.alone import Ranks, RanksLost
 from dqrun.ranks.distributed import join
+from dqrun.ranks.meeting import local_share
 from dqrun.runs.protocol import Trial, named_trials, warm_start_of
 from dqrun.sweep.plan import ALL_PARTS
 from dqrun.training.state import Watcher
@@ -54,7 +54,7 @@ class Follower:
         """Trains until the first process says that no trial follows; raises what a trial raises here."""
         for name in self.ranks.names():
             config, trial = trials[name]
-            use_threads(config.threads or max(1, _local_share(config)), lambda text: None)
+            use_threads(config.threads or local_share(usable_cores(), config), lambda text: None)
             run_trial(config, trial, self._dataset(config), lambda epoch: None, Watcher(), parts, ranks=self.ranks)
 
     def _dataset(self, config: RunConfig) -> GraphDataset:
@@ -63,7 +63,3 @@ class Follower:
         if key not in self._datasets:
             self._datasets = {key: load_dataset(config.dataset, config.data)}
         return self._datasets[key]
-
-
-def _local_share(config: RunConfig) -> int:
-    return usable_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", config.processes))

@@ -32,7 +32,7 @@ def shared(values: list[Values[Tensor]], tail: float, seen: Any, percentile: str
 
 
 @given(st.data())
-@settings(max_examples=60)
+@settings(max_examples=25)
 def test_it_is_the_range_of_all_numbers_together(data: st.DataObject) -> None:
     rows = data.draw(st.integers(0, 40))
     generator = torch.Generator().manual_seed(data.draw(st.integers(0, 1000)))

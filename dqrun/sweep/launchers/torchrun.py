@@ -1,13 +1,12 @@
 """`launcher=torchrun processes=N`: N processes train each trial together.
 
 They are started here, `jobs` trials at a time, unless `torchrun`, srun or another program has started this command N
-times already, with RANK and WORLD_SIZE in its environment. Then these processes train: the first one (rank 0) runs the
+times already (`ranks.meeting`). Then these processes train: the first one (rank 0) runs the
 sweep, the others follow it (`sweep.following`) and write nothing.
 """
 
 from __future__ import annotations
 
-import os
 import traceback
 from typing import Any
 
@@ -15,7 +14,7 @@ from dqrun.analysis.progress import Progress
 from dqrun.errors import DqrunError
 from dqrun.process.cores import usable_cores
 from dqrun.ranks.alone import RanksLost
-from dqrun.ranks.meeting import rank_here
+from dqrun.ranks.meeting import local_share, rank_here
 from dqrun.runs.outcome import failed
 from dqrun.runs.store import Results
 from dqrun.sweep.launchers.gang import Gang
@@ -76,7 +75,6 @@ def _lead(plan: Plan, progress: Progress) -> None:
     from dqrun.ranks.distributed import join
 
     config = [*plan.to_do, *plan.known][0].config
-    local = int(os.environ.get("LOCAL_WORLD_SIZE", config.processes))
     worker = _Leader(progress, ranks=join(config.launcher.timeout))
-    run_here(plan.with_threads(max(1, usable_cores() // local)), progress, worker)
+    run_here(plan.with_threads(local_share(usable_cores(), config)), progress, worker)
     worker.ranks.end()

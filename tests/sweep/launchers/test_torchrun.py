@@ -16,7 +16,7 @@ from dqrun.cli import main
 from dqrun.composition.compose import load_configs
 from dqrun.errors import ConfigError
 from dqrun.ranks.alone import RanksLost, RanksSilent
-from dqrun.ranks.meeting import rank_here
+from dqrun.ranks.meeting import rank_here, started
 from dqrun.runs.protocol import cell_hash
 from dqrun.sweep.launchers import gang
 from dqrun.sweep.launchers.gang import GangTask
@@ -85,8 +85,33 @@ def test_which_process_this_is() -> None:
     assert rank_here(config, {}) is None
     assert rank_here(config, {"RANK": "1", "WORLD_SIZE": "2"}) == 1
     assert rank_here(load_configs(["dataset=threads"])[0], {"RANK": "1", "WORLD_SIZE": "2"}) is None
-    with pytest.raises(ConfigError, match=r"^processes must be 4, the WORLD_SIZE of the environment, got 2$"):
+    with pytest.raises(ConfigError, match=r"^processes must be 4, the number of processes that were started, got 2$"):
         rank_here(config, {"RANK": "1", "WORLD_SIZE": "4"})
+
+
+@pytest.mark.parametrize(
+    ("hosts", "first"),
+    [("gpu[007-009,012],big1", "gpu007"), ("big1,gpu[1-2]", "big1"), ("n[3,5]-ib", "n3-ib"), ("one", "one")],
+)
+def test_a_step_of_a_slurm_job_meets_on_its_first_host(hosts: str, first: str) -> None:
+    step = {
+        "SLURM_STEP_ID": "0",
+        "SLURM_PROCID": "3",
+        "SLURM_NTASKS": "5",
+        "SLURM_LOCALID": "1",
+        "SLURM_JOB_ID": "70123",
+    }
+    place = started(step | {"SLURM_NNODES": "2", "SLURM_STEP_NODELIST": hosts})
+    assert (place["RANK"], place["WORLD_SIZE"], place["LOCAL_RANK"], place["LOCAL_WORLD_SIZE"]) == ("3", "5", "1", "3")
+    assert (place["MASTER_ADDR"], place["MASTER_PORT"]) == (first, "20123")
+    assert started(step)["MASTER_ADDR"] == "127.0.0.1"
+    assert started(step | {"MASTER_ADDR": "mine"})["MASTER_ADDR"] == "mine"
+    assert rank_here(configured("processes=5"), step) == 3
+
+
+def test_a_batch_script_and_a_single_task_start_no_processes() -> None:
+    script = {"SLURM_PROCID": "0", "SLURM_NTASKS": "4", "SLURM_LOCALID": "0", "SLURM_JOB_ID": "7"}
+    assert started(script) == {} == started(script | {"SLURM_STEP_ID": "0", "SLURM_NTASKS": "1"})
 
 
 def test_processes_need_a_launcher_that_starts_them() -> None:
