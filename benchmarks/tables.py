@@ -198,6 +198,27 @@ def store_table(document: dict[str, Any]) -> str:
     return markdown(["store", "bytes of a node", "batch, ms", *(f"{name}, %" for name in names)], rows)
 
 
+def processes_table(document: dict[str, Any]) -> str:
+    """Of what `benchmarks/processes.py --json` writes: differences of the first epoch's loss, and test metrics."""
+    networks: dict[str, dict[str, dict[str, Any]]] = {}
+    for line in document["results"]:
+        networks.setdefault(line["network"], {})[line["way"]] = line
+    rows = []
+    for name, ways in networks.items():
+        one = ways["one"]["first_loss"]
+
+        def apart(way: str, ways: dict[str, Any] = ways, one: list[float] = one) -> str:
+            return f"{max(abs(b / a - 1) for a, b in zip(one, ways[way]['first_loss'], strict=True)):.1e}"
+
+        spread = [
+            f"{100 * statistics.fmean(ways[way]['test']):.1f} ± {100 * statistics.stdev(ways[way]['test']):.1f}"
+            for way in ("one", "nudged", "two", "codes")
+        ]
+        rows.append([name, apart("nudged"), apart("two"), *spread])
+    loss = "loss of epoch 1: last bits changed", "two processes"
+    return markdown(["network", *loss, "test, %: one", "last bits changed", "two", "two, codes"], rows)
+
+
 def summary_table() -> str:
     """Of all networks: the time of a Degree-Quant step, and the speed of integer programs, against PyG's fastest."""
     ratios = {
@@ -237,6 +258,7 @@ MAKERS = {
     "sizes": sizes_table,
     "scale": scale_table,
     "store": store_table,
+    "processes": processes_table,
 }
 FILES = {"parity": "programs", "sizes": "programs", "store": "feature_store"}
 """Tables whose file has another name than they."""
@@ -245,6 +267,7 @@ PAGES = (
     "docs/measurements/integer_programs.md",
     "docs/measurements/reproduction.md",
     "docs/howto/large_graphs.md",
+    "docs/howto/several_processes.md",
 )
 
 
