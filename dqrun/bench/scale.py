@@ -71,14 +71,14 @@ class Growth:
     ratio: float
 
 
-def full_batch(configs: Sequence[RunConfig], rounds: int, divisor: int) -> list[FullBatch]:
-    """Steps of each configuration and of PyG in FP32, interleaved."""
+def full_batch(configs: Sequence[RunConfig], rounds: int, divisor: int, chosen: Sequence[str]) -> list[FullBatch]:
+    """Steps of each configuration and of PyG in FP32, interleaved; `chosen`: the forms of edges that PyG is given."""
     size = ARXIV.divided(divisor)
     with stage(f"full batch: a graph of {size.nodes:,} nodes and {size.edges:,} edges", 1):
         workload = _workload(configs[0], small_graph(size))
     with kernels.use(configs[0].kernels):
         forms, _ = edge_forms([batch.graph for batch in workload.batches])
-        peers: dict[str, Step] = {f"pyg_{form}": workload.peer(form) for form in forms}
+        peers: dict[str, Step] = {f"pyg_{form}": workload.peer(form) for form in forms if form in chosen}
         steps = peers | {label(config): workload.ours(config) for config in configs}
         with stage(f"full batch: {rounds} rounds of {len(steps)} variants", rounds * len(steps)) as tick:
             times = medians(interleaved(list(steps.values()), rounds, warmup=1, tick=tick))

@@ -10,12 +10,15 @@ from dqrun.bench import command
 from dqrun.composition.arguments import VerbParser
 from dqrun.composition.compose import load_configs
 from dqrun.config import RunConfig
+from dqrun.config.rules import require_one_of
 from dqrun.errors import ConfigError
 
 if TYPE_CHECKING:
     from dqrun.bench.scale import FullBatch, Growth, Sampled
 
 PARTS = ("full", "sampled", "growth")
+FORMS = ("edge_index", "adj_t", "EdgeIndex")
+"""As `peers.EDGE_FORMS`, which imports torch."""
 ROUNDS = 5
 SET = ["dataset=ogb", "model=gcn", "model.encoder=none", "method=dq"]
 FULL = ["dataset.name=ogbn-arxiv", "model.layers=3", "model.hidden=256"]
@@ -35,6 +38,8 @@ def main(argv: Sequence[str]) -> int:
     command.require_rounds(arguments.rounds)
     if arguments.divide < 1:
         raise ConfigError.rule("--divide", "be >= 1", arguments.divide)
+    for form in arguments.forms.split(","):
+        require_one_of("--forms", form, FORMS)
     parts = [word for word in arguments.words if "=" not in word] or list(PARTS)
     for part in parts:
         if part not in PARTS:
@@ -50,7 +55,7 @@ def main(argv: Sequence[str]) -> int:
     set_threads(configs[parts[0]][0].threads)
     results: list[FullBatch | Sampled | Growth] = []
     for part in parts:
-        measured = measure(part, configs[part], arguments.rounds, arguments.divide)
+        measured = measure(part, configs[part], arguments)
         print(table(part, measured), end="\n\n", flush=True)
         results += measured
     command.write(output, results)
@@ -64,6 +69,8 @@ def build_parser() -> VerbParser:
     )
     parser.add_argument("words", nargs="*", metavar="PART|GROUP=OPTION", help=f"{', '.join(PARTS)} (default: all)")
     parser.add_argument("--divide", type=int, default=1, metavar="N", help="graphs of 1/N of these sizes")
+    help_of_forms = "full: the forms of edges that PyG is given; edge_index takes 15 GB (default: all)"
+    parser.add_argument("--forms", default=",".join(FORMS), metavar="FORM,...", help=help_of_forms)
     command.add_flags(parser, ROUNDS)
     return parser
 
@@ -73,12 +80,13 @@ def configs_of(part: str, words: Sequence[str]) -> list[RunConfig]:
     return load_configs([*SET, *(FULL if part == "full" else SAMPLED), QUANT[part], *words], multirun=True)
 
 
-def measure(part: str, configs: Sequence[RunConfig], rounds: int, divisor: int) -> list[Any]:
+def measure(part: str, configs: Sequence[RunConfig], arguments: argparse.Namespace) -> list[Any]:
     """The lines of one part."""
     from dqrun.bench import scale  # imports torch: only now that the command line is right
 
+    rounds, divisor = arguments.rounds, arguments.divide
     if part == "full":
-        return list(scale.full_batch(configs, rounds, divisor))
+        return list(scale.full_batch(configs, rounds, divisor, arguments.forms.split(",")))
     if part == "sampled":
         return [scale.sampled(config, divisor) for config in configs]
     return [line for config in configs for line in scale.growth(config, rounds, divisor)]

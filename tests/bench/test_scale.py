@@ -9,6 +9,8 @@ import pytest
 import torch
 
 from dqrun.bench.large_graph import PRODUCTS, large_graph
+from dqrun.bench.peers import EDGE_FORMS
+from dqrun.bench.scale_cli import FORMS
 from dqrun.cli import main as dqrun
 
 
@@ -34,11 +36,23 @@ def test_each_part_has_its_lines(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert sum("epoch_seconds" in line for line in lines) == 1 and len(lines) == 4 + 1 + 3
 
 
+def test_pyg_is_given_the_chosen_forms(tmp_path: Path) -> None:
+    file = tmp_path / "scale.json"
+    small = ["full", "quant=fp32", "model.hidden=8", "threads=1", "--divide", "5000", "--rounds", "1"]
+    assert dqrun(["bench", "scale", *small, "--forms", "adj_t", "--json", str(file)]) == 0
+    assert [line["variant"] for line in json.loads(file.read_text())["results"]] == ["pyg_adj_t", "fp32"]
+
+
+def test_the_names_of_forms_are_those_of_the_peers() -> None:
+    assert tuple(EDGE_FORMS) == FORMS
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (["ful"], "a part must be one of full, sampled, growth, got 'ful'"),
         (["--divide", "0"], "--divide must be >= 1, got 0"),
+        (["--forms", "adj_t,csr"], "--forms must be one of edge_index, adj_t, EdgeIndex, got 'csr'"),
         (["full", "modl=gcn"], "modl"),
     ],
 )
