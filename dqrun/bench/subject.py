@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from dqrun.config import ModelConfig
 from dqrun.errors import ConfigError
@@ -18,6 +16,7 @@ from dqrun.nn import GNN
 from dqrun.nn.build import build_network, is_whole
 from dqrun.prediction.networks import NetworkPredictor
 from dqrun.prediction.predictors import Predictor, ProgramPredictor, load_predictor
+from dqrun.runs.records import check_types
 
 LARGEST_RATIO = 1000
 """Of hidden weights to bytes of a program: a file that names a network beyond it was not written by dqrun export."""
@@ -84,11 +83,7 @@ def model_of(origin: dict[str, Any]) -> ModelConfig:
     """The network that a program's file names; raises ValueError where it names none that is dqrun's."""
     if "model" not in origin:
         raise ValueError("dqrun export writes one that does")
-    try:
-        merged = OmegaConf.merge(OmegaConf.structured(ModelConfig), origin["model"])
-        config = ModelConfig(**cast(dict[str, Any], OmegaConf.to_container(merged, throw_on_missing=True)))
-    except (OmegaConfBaseException, TypeError, ValueError) as error:
-        raise ValueError(str(error).partition("\n")[0]) from None
+    config = ModelConfig(**check_types(ModelConfig, origin["model"]))
     config.validate()
     if is_whole(config):
         raise ValueError(f"the layers of model={config.name} are not dqrun's")

@@ -78,7 +78,10 @@ def check_types(record: type, values: object) -> dict[str, Any]:
     """
     if not isinstance(values, dict):
         raise ValueError("it holds no JSON object")
-    known = {field.name: field.default for field in fields(record)}
+    known = {
+        field.name: field.default if field.default_factory is MISSING else field.default_factory()
+        for field in fields(record)
+    }
     if unknown := [str(name) for name in values if name not in known]:
         raise ValueError(f"it has the unknown field {short(unknown[0])}")
     if missing := [name for name, default in known.items() if name not in values and default is MISSING]:
@@ -86,8 +89,9 @@ def check_types(record: type, values: object) -> dict[str, Any]:
     checked = {name: values.get(name, default) for name, default in known.items()}
     for name, value in checked.items():
         hint = _hints(record)[name]
-        if get_origin(hint) is tuple and isinstance(value, list | tuple):  # JSON has lists
-            checked[name], fits = tuple(value), all(_fits(each, _kinds(hint)) for each in value)
+        sequence = get_origin(hint)
+        if sequence in (list, tuple) and isinstance(value, list | tuple):  # JSON has lists
+            checked[name], fits = sequence(value), all(_fits(each, _kinds(hint)) for each in value)
         else:
             fits = _fits(value, _kinds(hint))
         if not fits:
