@@ -2,8 +2,8 @@
 
 Files of small trained networks (GIN, GCN, GAT; FP32, INT8, INT4, learned steps) are changed: byte by byte, in their
 metadata (fields removed, exchanged, of other types, of extreme values), and in their tensors (shapes, types, names,
-numbers that are not finite). Each is opened by what opens model files: the loader, the warm start and the lowering of
-`dqrun export`.
+numbers that are not finite). Each is opened by what opens model files: the loader, the warm start, `dqrun robustness`
+and the lowering of `dqrun export`.
 
 A failure is: a signal, a hang, an error that is no single line of dqrun's own, memory beyond the bound, or a network or
 program with numbers that are not finite. Exit code 1 with a failure.
@@ -11,8 +11,10 @@ program with numbers that are not finite. Exit code 1 with a failure.
 
 from __future__ import annotations
 
+import io
 import json
 import random
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -28,6 +30,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 import pool
 from programs import EXTREMES, bytewise, places, structure
 
+from dqrun.analysis.networks import Datasets
+from dqrun.analysis.robustness import Exposure, findings, write_findings
+from dqrun.analysis.rows import Run
 from dqrun.composition.compose import load_configs
 from dqrun.data.features import FeatureRule
 from dqrun.errors import DqrunError
@@ -35,8 +40,11 @@ from dqrun.integer.lower import lower
 from dqrun.integer.structure import build_graph
 from dqrun.nn.build import build_model, uses_self_loops
 from dqrun.runs.model_file import Shapes, load_features, load_model, load_parameters, save_model
+from dqrun.runs.store import MODEL
 
-CHANNELS = 5
+CHANNELS = 1
+RULE = FeatureRule("scaled_degree", CHANNELS, mean=2.0)
+EXPOSURE = Exposure(edges=(0.3,), features=(0.3,), flips=(1, 0.01), draws=1)
 NETWORKS = (
     ("model=gin", "quant=int8", "plan=integer", "model.norm=batch"),
     ("model=gin", "quant=fp32"),
@@ -52,14 +60,14 @@ def whole_files() -> tuple[bytes, ...]:
     found = []
     torch.manual_seed(0)
     for words in NETWORKS:
-        (config,) = load_configs(["dataset=reddit_binary", *words, "model.hidden=4", "model.layers=2"])
+        (config,) = load_configs(["dataset=threads", "dataset.graphs=20", *words, "model.hidden=4", "model.layers=2"])
         network = build_model(config, CHANNELS, 0, 2)
         edges, nodes, batch = structure()
         for _ in range(2):
             network(torch.randn(nodes, CHANNELS), build_graph(edges, nodes, batch, uses_self_loops(config.model)))
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "a"
-            save_model(path, network, config, Shapes(CHANNELS, 0, 2), FeatureRule("given", CHANNELS))
+            save_model(path, network, config, Shapes(CHANNELS, 0, 2), RULE)
             found.append(path.read_bytes())
     return tuple(found)
 
@@ -146,6 +154,8 @@ def judge(path: Path) -> str:
     for name, tensor in model.state_dict().items():
         if ".quantizer." not in name and tensor.is_floating_point() and not bool(tensor.isfinite().all()):
             return f"numbers {name} of a network that was taken"
+    if wrong := exposed(path):
+        return wrong
     try:
         program = lower(model)
     except DqrunError as error:
@@ -153,6 +163,21 @@ def judge(path: Path) -> str:
     edges, nodes, batch = structure()
     logits = program(torch.randn(nodes, program.signature.in_channels), edges, batch)
     return "ran" if bool(logits.isfinite().all()) else "numbers of a program that was taken"
+
+
+def exposed(path: Path) -> str:
+    """What is wrong with `dqrun robustness` of a model file, or ""."""
+    folder = path.with_name("run")
+    folder.mkdir(exist_ok=True)
+    shutil.copy(path, folder / MODEL)
+    row = {"run_id": "r0", "dataset": "threads", "model": "gin", "quant": "int8", "method": "dq", "fold": None}
+    try:
+        found = list(findings(Run(row, folder), Datasets(), EXPOSURE))
+    except DqrunError as error:
+        return "" if "\n" not in str(error) else f"lines {error!r}"
+    write_findings(io.StringIO(), found)
+    wrong = [line for line in found if not (0 <= line.clean <= 100 and 0 <= line.mean <= 100)]
+    return f"metrics {wrong[0]}" if wrong else ""
 
 
 def prepare(path: Path) -> None:
