@@ -1,12 +1,15 @@
 """Breaks functions by one operator each and says whether the tests notice.
 
     python benchmarks/mutation.py [quant] [protocol] [analysis] [kernels] [compiled] [--per-function 1] [--seed 0]
-                                  [--most N] [--only TEXT]
+                                  [--most N] [--only TEXT] [--near]
 
 For each public function of the parts that are named (all by default) one operator or constant is drawn and changed:
 `<` becomes `<=`, `+` becomes `-`, `and` becomes `or`, `True` becomes `False`, `3` becomes `4`. The tests of that part
 then run in a copy of the checkout until one fails. Prints a line per change that no test noticed, and the share that
 was noticed; writes nothing else. The tests must pass before anything is changed.
+
+With `--near` only the tests of a change run that mirror its module or import from it, which takes seconds: the share is
+then a lower bound, for a test of another module may notice what these do not.
 
 `kernels` are the modules that Python runs, `compiled` those that numba compiles: their mutants compile anew what their
 tests need, so that a sample (`--most 30`) takes as long as all of another part.
@@ -20,8 +23,6 @@ from __future__ import annotations
 
 import argparse
 import ast
-import contextlib
-import io
 import math
 import os
 import random
@@ -34,6 +35,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import NoReturn
 
@@ -48,7 +50,7 @@ PARTS = {
 """Of each part: its source, and the tests that should notice a change of it; those of the cache of machine code would
 fail in the copy, which keeps it.
 """
-COMPILED = ("dqrun/kernels/cpu", "dqrun/kernels/integer/cpu")
+COMPILED = ("dqrun/kernels/cpu", "dqrun/kernels/cpu/vector", "dqrun/kernels/integer/cpu")
 """Folders of the part `compiled`; `kernels` is what else is in its source."""
 
 OPERATORS: dict[type[ast.AST], type[ast.AST]] = {
@@ -60,6 +62,8 @@ OPERATORS: dict[type[ast.AST], type[ast.AST]] = {
 }  # fmt: skip
 TIMES, MORE = 5.0, 30.0
 """The tests of a change may take so many times the processor's time of those without one, and so many seconds more."""
+LINES = 15
+"""So many lines of pytest are shown where the tests fail before anything is changed."""
 PATIENCE = 3600.0
 """Seconds of the clock after which the tests are ended without an answer."""
 
@@ -182,13 +186,40 @@ def copy_checkout(folder: Path) -> None:
 
 
 def tests_of(part: str, file: Path | None) -> list[str]:
-    """Paths of tests, those that mirror a source file first."""
-    own: list[str] = []
-    if file is not None:
-        below = file.relative_to("dqrun")
-        mirror = Path("tests") / below.with_name(f"test_{below.name}")
-        own = [str(mirror)] if (ROOT / mirror).is_file() else []
-    return own + PARTS[part][1]
+    """Paths of tests of a part, those near a source file first."""
+    return ([] if file is None else tests_near(file)) + PARTS[part][1]
+
+
+def tests_near(file: Path) -> list[str]:
+    """Paths of the tests that mirror a module or import from it; where there are none, from modules that import it."""
+    below = file.relative_to("dqrun")
+    mirror = str(Path("tests") / below.with_name(f"test_{below.name}"))
+    module = dotted(file)
+    near = {module}
+    if mirror not in imports("tests") and not any(module in names for names in imports("tests").values()):
+        near = {dotted(Path(name)) for name, names in imports("dqrun").items() if module in names}
+    importing = [test for test, names in imports("tests").items() if near & names and test != mirror]
+    return [mirror] * (mirror in imports("tests")) + importing
+
+
+def dotted(file: Path) -> str:
+    """The name of a module."""
+    return ".".join(file.with_suffix("").parts).removesuffix(".__init__")
+
+
+@cache
+def imports(folder: str) -> dict[str, set[str]]:
+    """What each file of "tests" or "dqrun" imports, as dotted names: modules, and what `from` takes from them."""
+    found: dict[str, set[str]] = {}
+    for path in sorted((ROOT / folder).rglob("test_*.py" if folder == "tests" else "*.py")):
+        names: set[str] = set()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                names |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+        found[str(path.relative_to(ROOT))] = names
+    return found
 
 
 @dataclass(frozen=True)
@@ -197,6 +228,7 @@ class Answer:
 
     passed: bool | None
     seconds: float  # of the processor
+    said: str = ""  # the last lines of pytest
 
 
 def run_tests(folder: Path, tests: list[str], limit: float | None = None, caches: Path | None = None) -> Answer:
@@ -204,22 +236,30 @@ def run_tests(folder: Path, tests: list[str], limit: float | None = None, caches
 
     `limit` is in seconds of the processor. Machine code is kept in `caches`, or beside the modules.
     """
-    process = os.fork()
-    if process == 0:
-        _run_pytest(folder, tests, limit, caches)
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as output:
+        process = os.fork()
+        if process == 0:
+            _run_pytest(folder, tests, limit, caches, output.fileno())
+        passed, used = _ended(process)
+        output.seek(0)
+        said = "\n".join(output.read().splitlines()[-LINES:])
+    return Answer(passed, used.ru_utime + used.ru_stime, said)
+
+
+def _ended(process: int) -> tuple[bool | None, resource.struct_rusage]:
+    """Whether a process ended with 0, None where the clock ended it, and what it used."""
     end = time.monotonic() + PATIENCE
     while time.monotonic() < end:
         done, status, used = os.wait4(process, os.WNOHANG)
         if done:
-            return Answer(os.waitstatus_to_exitcode(status) == 0, used.ru_utime + used.ru_stime)
+            return os.waitstatus_to_exitcode(status) == 0, used
         time.sleep(0.02)
     os.killpg(process, signal.SIGKILL)
-    _, _, used = os.wait4(process, 0)
-    return Answer(None, used.ru_utime + used.ru_stime)
+    return None, os.wait4(process, 0)[2]
 
 
-def _run_pytest(folder: Path, tests: list[str], limit: float | None, caches: Path | None) -> NoReturn:
-    """Ends this process with 0 where all tests pass."""
+def _run_pytest(folder: Path, tests: list[str], limit: float | None, caches: Path | None, output: int) -> NoReturn:
+    """Ends this process with 0 where all tests pass; pytest writes to the open file `output`."""
     code = 1
     try:
         os.setsid()
@@ -232,24 +272,26 @@ def _run_pytest(folder: Path, tests: list[str], limit: float | None, caches: Pat
         sys.path.insert(0, str(folder))
         if limit is not None:
             resource.setrlimit(resource.RLIMIT_CPU, (math.ceil(limit), math.ceil(limit) + 5))
-        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-            import pytest
+        for stream in (1, 2):
+            os.dup2(output, stream)
+        import pytest
 
-            code = int(pytest.main(["-x", "-q", "-p", "no:cacheprovider", *tests]))
+        code = int(pytest.main(["-x", "-q", "-p", "no:cacheprovider", *tests]))
+        sys.stdout.flush()
     finally:
         os._exit(code)
 
 
-def outcome(folder: Path, part: str, mutant: Mutant, limit: float) -> Answer:
+def outcome(folder: Path, tests: list[str], mutant: Mutant, limit: float) -> Answer:
     """What the tests say while the change stands in the copy."""
     target = folder / mutant.file
     original, status = target.read_bytes(), target.stat()
     target.write_text(mutant.source, encoding="utf-8")
     try:
         if not is_compiled(mutant.file):
-            return run_tests(folder, tests_of(part, mutant.file), limit)
+            return run_tests(folder, tests, limit)
         with tempfile.TemporaryDirectory() as caches:
-            return run_tests(folder, tests_of(part, mutant.file), limit, Path(caches))
+            return run_tests(folder, tests, limit, Path(caches))
     finally:
         target.write_bytes(original)
         os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))  # compiled kernels are kept by this time
@@ -265,15 +307,24 @@ def keep_machine_code(folder: Path) -> None:
 
 def score(folder: Path, part: str, args: argparse.Namespace) -> None:
     """Prints which changes were not noticed, and the share of those that were."""
-    whole = run_tests(folder, tests_of(part, None))
-    if not whole.passed:
-        sys.exit(f"{part}: the tests fail before anything is changed")
+
+    @cache
+    def unchanged(tests: tuple[str, ...]) -> float:
+        """Seconds of tests, which must pass before anything is changed."""
+        whole = run_tests(folder, list(tests))
+        if not whole.passed:
+            sys.exit(f"{part}: the tests fail before anything is changed:\n{whole.said}")
+        return whole.seconds
+
     chosen = [mutant for mutant in mutants(part, args.per_function, args.seed) if args.only in mutant.told]
     if args.most is not None and len(chosen) > args.most:
         chosen = random.Random(args.seed).sample(chosen, args.most)
     noticed = undecided = 0
     for mutant in chosen:
-        answer = outcome(folder, part, mutant, TIMES * whole.seconds + MORE)
+        near = tests_near(mutant.file)
+        seconds = unchanged(tuple(near if args.near else PARTS[part][1])) if near or not args.near else 0.0
+        tests = near if args.near else tests_of(part, mutant.file)
+        answer = outcome(folder, tests, mutant, TIMES * seconds + MORE) if tests else Answer(True, 0.0)
         noticed += answer.passed is False
         undecided += answer.passed is None
         if answer.passed is not False:
@@ -290,6 +341,7 @@ def main() -> None:
     parser.add_argument("--per-function", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--most", type=int, help="draw so many changes of a part, not all")
+    parser.add_argument("--near", action="store_true", help="run the tests of a changed module alone: a lower bound")
     parser.add_argument("--only", default="", help="changes whose file, function or text has this")
     args = parser.parse_args()
     for part in args.parts:

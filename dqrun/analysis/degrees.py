@@ -13,7 +13,8 @@ from dqrun.nn import GNN
 from dqrun.nn.build import uses_self_loops
 from dqrun.quant import Phase
 from dqrun.quant.plan import set_phase
-from dqrun.runs.model_file import load_model
+from dqrun.runs.model_file import load_model, require_data
+from dqrun.runs.store import MODEL
 
 
 def node_errors(run: Run, datasets: Datasets, part: str) -> NodeErrors:
@@ -21,8 +22,9 @@ def node_errors(run: Run, datasets: Datasets, part: str) -> NodeErrors:
 
     Raises DataError for a missing or damaged model file or dataset.
     """
-    model, config = load_model(run.folder / "model.safetensors")
+    model, config = load_model(run.folder / MODEL)
     data = datasets.trial(config, run.row.get("fold"))
+    require_data(run.folder / MODEL, data.shapes)
     loops = int(uses_self_loops(config.model))
     of_classes = data.is_node_task and not data.y.is_floating_point()
     found = [_batch_errors(model, batch, loops, of_classes) for batch in data.batches(part)]

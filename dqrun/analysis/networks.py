@@ -11,7 +11,7 @@ from dqrun.data.stored import load_stored
 from dqrun.data.trial_data import TrialData
 from dqrun.nn.build import build_model, reads_edge_features, reads_edge_weights, uses_self_loops
 from dqrun.nn.costs import Costs, Size, costs, measured_widths
-from dqrun.runs.model_file import load_model
+from dqrun.runs.model_file import load_model, require_data
 from dqrun.runs.store import MODEL
 
 
@@ -71,6 +71,7 @@ class Datasets:
         if not self._learns_widths(run):
             return costs(build_model(config, **data.shapes), size)
         model, _ = load_model(run.folder / MODEL)
+        require_data(run.folder / MODEL, data.shapes)
         return costs(model, size, measured_widths(model, data.batches("test")))
 
     def _learns_widths(self, run: Run) -> bool:

@@ -18,7 +18,7 @@ from dqrun.data.trial_data import TrialData
 from dqrun.errors import ConfigError
 from dqrun.graphs import Batch
 from dqrun.nn import GNN
-from dqrun.runs.model_file import load_model
+from dqrun.runs.model_file import load_model, require_data
 from dqrun.runs.store import MODEL
 from dqrun.training.loop import evaluate
 from dqrun.training.tasks import Task
@@ -67,6 +67,7 @@ class Subject:
         self.model, config = load_model(run.folder / MODEL)
         self.task = Task.of(config.dataset)
         data: TrialData = datasets.trial(config, run.row.get("fold"))
+        require_data(run.folder / MODEL, data.shapes)
         self.batches: list[Batch] = list(data.batches(part))
         self.clean = self.metric(self.batches)
 

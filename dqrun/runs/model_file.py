@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 from typing import Any
@@ -99,6 +100,16 @@ def load_parameters(path: Path, model: GNN) -> None:
 def load_features(path: Path) -> FeatureRule | None:
     """How the features of a network's training data were made; see `ModelFile`. Errors: `load_model`."""
     return read_model(path).features
+
+
+def require_data(path: Path, shapes: Mapping[str, int]) -> None:
+    """Raises DataError where the data have other sizes than those of the network's training.
+
+    `shapes`: sizes of the data by the names of `Shapes`, see `TrialData.shapes`. Other errors: `load_model`.
+    """
+    for name, wanted in asdict(read_model(path).shapes).items():
+        if shapes[name] != wanted and (name != "num_nodes" or wanted):
+            raise DataError(f"{path} holds a network for data with {name}={wanted}, its dataset has {shapes[name]}")
 
 
 def read_model(path: Path) -> ModelFile:

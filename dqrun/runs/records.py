@@ -90,8 +90,9 @@ def check_types(record: type, values: object) -> dict[str, Any]:
     for name, value in checked.items():
         hint = _hints(record)[name]
         sequence = get_origin(hint)
-        if sequence in (list, tuple) and isinstance(value, list | tuple):  # JSON has lists
-            checked[name], fits = sequence(value), all(_fits(each, _kinds(hint)) for each in value)
+        if sequence in (list, tuple):  # JSON has lists
+            fits = isinstance(value, list | tuple) and all(_fits(each, _kinds(hint)) for each in value)
+            checked[name] = sequence(value) if fits else value
         else:
             fits = _fits(value, _kinds(hint))
         if not fits:

@@ -1,14 +1,20 @@
 """From run folders to datasets, networks and costs."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from dqrun.analysis.degrees import node_errors
 from dqrun.analysis.networks import Datasets
+from dqrun.analysis.robustness import Exposure, findings
 from dqrun.analysis.rows import Run, config_of, load_runs
+from dqrun.cli.verbs.exporting import Run as ExportedRun
 from dqrun.config import DataConfig
 from dqrun.errors import DataError
+from dqrun.runs.model_file import load_model, read_model, save_model
+from dqrun.runs.store import MODEL
 
 
 def run_of(folder: Path, dataset: str, quant: str) -> Run:
@@ -54,6 +60,27 @@ def test_networks_that_differ_in_training_only_are_counted_once(trained: Path, m
     second.config["model"]["hidden"] = 5
     with pytest.raises(TypeError):
         datasets.costs(second)
+
+
+def of_other_data(run: Run, folder: Path) -> Run:
+    """The run with a model file whose configuration makes other features than its network has."""
+    model, config = load_model(run.folder / MODEL)
+    file = read_model(run.folder / MODEL)
+    shutil.copy(run.folder / "row.json", folder)
+    other = replace(config, dataset=replace(config.dataset, max_one_hot_degree=500))
+    save_model(folder / MODEL, model, other, file.shapes, file.features)
+    return Run(run.row, folder)
+
+
+def test_a_network_for_other_data_is_refused_in_one_line(trained: Path, tmp_path: Path) -> None:
+    run = of_other_data(run_of(trained, "threads", "int4"), tmp_path)
+    message = r"model\.safetensors holds a network for data with in_channels=1, its dataset has \d+$"
+    with pytest.raises(DataError, match=message):
+        node_errors(run, Datasets(), "test")
+    with pytest.raises(DataError, match=message):
+        next(findings(run, Datasets(), Exposure(edges=(0.5,))))
+    with pytest.raises(DataError, match=message):
+        ExportedRun(tmp_path, *load_model(tmp_path / MODEL)).data()
 
 
 def test_a_run_without_a_configuration(tmp_path: Path) -> None:

@@ -93,6 +93,7 @@ def test_a_file_that_does_not_name_its_network(file: Path, tmp_path: Path, capsy
         (None, "dqrun export writes one that does"),
         ({**program.origin["model"], "hidden": "wide"}, "'wide'"),
         ({**program.origin["model"], "head": [None]}, "head must be a list of integers, got [None]"),
+        ({**program.origin["model"], "head": 1}, "head must be a list of integers, got 1"),
         ("gin", "it holds no JSON object"),
         ({**program.origin["model"], "hidden": 60_000}, "its network is much larger than the program"),
         ({**program.origin["model"], "name": "mlp"}, "model.name must be one of"),

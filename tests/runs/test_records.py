@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
-from dqrun.runs.records import parse_yaml, read_text
+from dqrun.runs.records import check_types, parse_yaml, read_text
 
 BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
     f"{chr(98 + i)}: &{chr(98 + i)} [{','.join([f'*{chr(97 + i)}'] * 9)}]\n" for i in range(9)
@@ -38,6 +39,23 @@ def test_what_is_no_mapping_is_refused_in_one_line(text: str, reason: str) -> No
     with pytest.raises(ValueError, match=f"^{reason}") as caught:
         parse_yaml(text)
     assert len(str(caught.value).splitlines()) == 1
+
+
+@dataclass
+class _Listed:
+    sizes: list[int] = field(default_factory=lambda: [1])
+    names: tuple[str, ...] = ()
+
+
+def test_lists_and_tuples_are_lists_of_json() -> None:
+    assert check_types(_Listed, {}) == {"sizes": [1], "names": ()}
+    assert check_types(_Listed, {"sizes": [2, 3], "names": ["a"]}) == {"sizes": [2, 3], "names": ("a",)}
+
+
+@pytest.mark.parametrize("values", [{"sizes": 2}, {"sizes": [None]}, {"sizes": [2.5]}, {"names": "a"}, {"names": [1]}])
+def test_no_list_is_refused(values: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match="must be a list of"):
+        check_types(_Listed, values)
 
 
 def test_only_regular_files_in_utf8_are_read(tmp_path: Path) -> None:

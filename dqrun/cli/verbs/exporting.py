@@ -20,7 +20,7 @@ from dqrun.integer.lower import lower
 from dqrun.nn import GNN
 from dqrun.nn.build import reads_edge_features, reads_edge_weights, uses_self_loops
 from dqrun.quant.plan import split_parameters
-from dqrun.runs.model_file import load_features, load_model
+from dqrun.runs.model_file import load_features, load_model, require_data
 from dqrun.runs.network import fit_features, fold_of
 from dqrun.runs.store import MODEL
 
@@ -44,7 +44,9 @@ class Run:
         dataset = load_stored(config.dataset, DataConfig())
         split, loops = split_for(dataset, config.protocol, fold_of(self.folder)), uses_self_loops(config.model)
         reads = reads_edge_weights(config.model), reads_edge_features(config.model)
-        return TrialData.build(dataset, split, config.dataset, config.train.batch_size, loops, "cpu", *reads)
+        data = TrialData.build(dataset, split, config.dataset, config.train.batch_size, loops, "cpu", *reads)
+        require_data(self.folder / MODEL, data.shapes)
+        return data
 
 
 @dataclass(frozen=True)

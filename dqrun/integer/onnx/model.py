@@ -24,7 +24,8 @@ def to_onnx(program: Program) -> Any:
 
     Raises ConfigError for operations without an ONNX form, and where the extra [onnx] is missing.
     """
-    if program.origin.get("features", {}).get("edge_weights"):
+    features = program.origin.get("features")
+    if isinstance(features, dict) and features.get("edge_weights"):
         raise ConfigError("a program that reads edge weights has no ONNX form: train with dataset.edge_weights=false")
     build = Builder()
     values, structure = Values(build), Structure(build, program.self_loops)

@@ -137,6 +137,11 @@ def test_weighted_edges_are_refused(trained: Make) -> None:
         to_onnx(program)
 
 
+@pytest.mark.parametrize("features", [None, "given", 3, []])
+def test_an_origin_that_tells_nothing_of_edge_weights_is_no_obstacle(trained: Make, features: object) -> None:
+    assert to_onnx(lower(trained("gcn"), {"features": features})).graph.node
+
+
 def test_the_missing_extra_is_one_line(trained: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnx", None)
     with pytest.raises(ConfigError, match=r"^the format onnx needs the extra \[onnx\]: pip install 'dqrun\[onnx\]'"):
