@@ -8,8 +8,8 @@ For each public function of the parts that are named (all by default) one operat
 then run in a copy of the checkout until one fails. Prints a line per change that no test noticed, and the share that
 was noticed; writes nothing else. The tests must pass before anything is changed.
 
-With `--near` only the tests of a change run that mirror its module or import from it, which takes seconds: the share is
-then a lower bound, for a test of another module may notice what these do not.
+With `--near` only the tests of a change run that mirror its module (or, where none do, import from it), which takes
+seconds: the share is then a lower bound, for a test of another module may notice what these do not.
 
 `kernels` are the modules that Python runs, `compiled` those that numba compiles: their mutants compile anew what their
 tests need, so that a sample (`--most 30`) takes as long as all of another part.
@@ -191,15 +191,17 @@ def tests_of(part: str, file: Path | None) -> list[str]:
 
 
 def tests_near(file: Path) -> list[str]:
-    """Paths of the tests that mirror a module or import from it; where there are none, from modules that import it."""
+    """Paths of the tests that mirror a module, else of those that import from it, else from modules that import it."""
     below = file.relative_to("dqrun")
     mirror = str(Path("tests") / below.with_name(f"test_{below.name}"))
+    if mirror in imports("tests"):
+        return [mirror]
     module = dotted(file)
-    near = {module}
-    if mirror not in imports("tests") and not any(module in names for names in imports("tests").values()):
-        near = {dotted(Path(name)) for name, names in imports("dqrun").items() if module in names}
-    importing = [test for test, names in imports("tests").items() if near & names and test != mirror]
-    return [mirror] * (mirror in imports("tests")) + importing
+    importing = {dotted(Path(name)) for name, names in imports("dqrun").items() if module in names}
+    for modules in ({module}, importing):
+        if found := [test for test, names in imports("tests").items() if modules & names]:
+            return found
+    return []
 
 
 def dotted(file: Path) -> str:
