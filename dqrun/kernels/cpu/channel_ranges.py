@@ -12,7 +12,7 @@ from torch import Tensor
 from dqrun.kernels import reference
 from dqrun.kernels.blocks import as_block
 from dqrun.kernels.cpu.launch import NO_FLOATS, Array, array, inner, kernel, optional, parts, share
-from dqrun.kernels.cpu.selection import select
+from dqrun.kernels.cpu.selection import HISTOGRAM, select
 from dqrun.kernels.reference import Range, left_out
 
 
@@ -29,7 +29,8 @@ def _low_end(values: Array, copy: Array, below: int, seen: Any, sign: Any) -> An
         return seen
     for i in range(values.size):
         copy[i] = sign * values[i]
-    return select(copy, np.empty(0, np.int64), below)
+    histogram = np.empty(HISTOGRAM, np.int64)
+    return select(copy, copy.size, histogram, False, histogram, below)
 
 
 @kernel

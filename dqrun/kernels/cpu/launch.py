@@ -64,7 +64,7 @@ def inner(function: F) -> F:
 
 
 def region(function: F) -> F:
-    """Compiles a parallel part of a `driver`."""
+    """Compiles a parallel part of a `driver`, which calls it: its machine code is there once."""
     return cast(F, numba.njit(**_KERNEL)(function))
 
 

@@ -6,7 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from dqrun.kernels.cpu.launch import Array, inner
+from dqrun.kernels.cpu.launch import inner
+
+MOST_DIGITS = 11
+HISTOGRAM = 1 << MOST_DIGITS  # counters
 
 
 @inner
@@ -30,22 +33,23 @@ def _key(value: Any) -> Any:
 
 
 @inner
-def select(values: Array, counts: Array, rank: Any) -> Any:
-    """The element of that rank (from 0) in ascending order.
+def select(values: Any, size: int, counts: Any, counted: Any, histogram: Any, rank: Any) -> Any:
+    """The element of that rank (from 0) in ascending order, of arrays or pointers.
 
-    values: float32 [n]. counts: int64 [n], how often each counts (empty: once).
+    values: float32 [size]. counts: int64 [size], how often each counts, if `counted`, else each counts once. histogram:
+    int64 [HISTOGRAM], with any content.
 
     Radix selection, 11 bits at a time, or 8 where there are fewer values than counters; the rank must be below the sum
     of counts. Overwrites values and counts with what is left of them.
     """
-    digits = 11 if values.size > 4096 else 8
-    histogram = np.empty(1 << digits, np.int64)
-    size, prefix, above = values.size, np.int64(0), 32
+    digits = MOST_DIGITS if size > 4096 else 8
+    prefix, above = np.int64(0), 32
     while above > 0:
         shift = max(0, above - digits)
-        histogram[:] = 0
+        for i in range(1 << digits):
+            histogram[i] = 0
         for i in range(size):
-            histogram[(_key(values[i]) >> shift) & ((1 << (above - shift)) - 1)] += counts[i] if counts.size else 1
+            histogram[(_key(values[i]) >> shift) & ((1 << (above - shift)) - 1)] += counts[i] if counted else 1
         digit = 0
         while histogram[digit] <= rank:
             rank -= histogram[digit]
@@ -55,7 +59,7 @@ def select(values: Array, counts: Array, rank: Any) -> Any:
         for i in range(size):
             if _key(values[i]) >> shift == prefix:
                 values[kept] = values[i]
-                if counts.size:
+                if counted:
                     counts[kept] = counts[i]
                 kept += 1
         size, above = kept, shift

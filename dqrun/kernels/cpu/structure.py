@@ -14,9 +14,12 @@ import numpy as np
 import torch
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.core.typing.templates import AttributeTemplate
-from numba.extending import infer_getattr, lower_getattr_generic, models, register_model
+from numba.extending import infer_getattr, lower_getattr_generic, models, register_model, typeof_impl
 from torch import Tensor
+
+from dqrun.kernels.cpu.launch import intrinsic
 
 _Type: Any = types.Type  # untyped in numba
 _Template: Any = AttributeTemplate
@@ -98,3 +101,44 @@ def _field(context: Any, builder: Any, structure: Structure, value: Any, name: s
     found = builder.load(builder.bitcast(place, kind.as_pointer()), align=8)
     found.set_metadata("invariant.load", builder.module.add_metadata([]))
     return found
+
+
+@typeof_impl.register(Structure)
+def _type_of(structure: Structure, _context: Any) -> Any:
+    """A structure that a kernel names is a constant."""
+    return types.TypeRef(structure)
+
+
+@intrinsic
+def filled(_context: Any, structure: Any, values: Any) -> Any:
+    """The address of a structure that a kernel fills for a task: numbers, arrays and addresses in the order of fields.
+
+    It lies in the memory of the calling function, which must not return it, and must `hold` the arrays until the task
+    is done.
+    """
+    kind = structure.instance_type
+    wanted = list(kind.fields.values())
+    fits = len(values) == len(wanted) and all(map(_fits, values, wanted))
+    assert fits, f"{kind.name} takes {wanted}, got {values}"
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        word = ir.IntType(64)
+        memory = cgutils.alloca_once(builder, word, size=word(len(wanted)))
+        given = zip(cgutils.unpack_tuple(builder, args[1]), values, wanted, strict=True)
+        for i, (value, have, want) in enumerate(given):
+            if isinstance(have, types.Array):
+                value = builder.ptrtoint(context.make_array(have)(context, builder, value).data, word)
+            else:
+                value = context.cast(builder, value, have, REAL if want == REAL else INTEGER)
+            value = builder.bitcast(value, word) if want == REAL else value
+            builder.store(value, builder.gep(memory, [word(i)]))
+        return builder.ptrtoint(memory, word)
+
+    return INTEGER(structure, values), generate
+
+
+def _fits(have: Any, want: Any) -> bool:
+    """Whether a kernel's value can be a field."""
+    if isinstance(have, types.Array):
+        return bool(_pointer_to(have.dtype) == want)
+    return isinstance(have, types.Number if want == REAL else (types.Integer, types.Boolean))

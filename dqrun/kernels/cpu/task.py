@@ -19,7 +19,7 @@ from numba.core.ccallback import CFunc
 from torch import Tensor
 
 from dqrun.kernels.cpu.cache import MendingCache
-from dqrun.kernels.cpu.launch import intrinsic, kernel
+from dqrun.kernels.cpu.launch import driver, intrinsic, region
 from dqrun.kernels.cpu.structure import Packed, Structure
 
 LINE = 64  # bytes of a cache line
@@ -103,8 +103,14 @@ def view(_context: Any, kind: Any, pointer: Any) -> Any:
     return result(kind, pointer), generate
 
 
-@kernel
+@driver
 def _run(address: int, num_parts: int, arguments: int) -> None:
+    run_parts(address, num_parts, arguments)
+
+
+@region
+def run_parts(address: int, num_parts: int, arguments: int) -> None:
+    """All parts of the task at an address, for kernels; arguments: the address of its structure."""
     if num_parts == 1:
         call(address, (0, num_parts, arguments))
     else:

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dqrun.kernels.cpu.selection import from_ordered, select, to_ordered
+from dqrun.kernels.cpu.selection import HISTOGRAM, from_ordered, select, to_ordered
 
 floats = st.floats(width=32, allow_nan=False)
 
@@ -24,5 +24,9 @@ def test_select_finds_every_rank(elements: list[tuple[float, int]]) -> None:
     values = np.array([value for value, _ in elements], np.float32)
     counts = np.array([count for _, count in elements], np.int64)
     expected = np.sort(np.repeat(values, counts))
-    found = [select(values.copy(), counts.copy(), rank) for rank in range(expected.size)]  # which it overwrites
-    assert found == expected.tolist()
+
+    def found(rank: int) -> float:
+        histogram = np.full(HISTOGRAM, 7)
+        return select(values.copy(), values.size, counts.copy(), True, histogram, rank)  # which it overwrites
+
+    assert [found(rank) for rank in range(expected.size)] == expected.tolist()

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
-from dqrun.kernels.cpu.launch import share
-from dqrun.kernels.cpu.structure import BYTES, DOUBLES, FLOATS, INTEGER, REAL, Structure
-from dqrun.kernels.cpu.task import advance, call, routine, scratch_bytes, task, view
+from dqrun.kernels.cpu.launch import driver, share
+from dqrun.kernels.cpu.structure import BYTES, DOUBLES, FLOATS, INTEGER, REAL, Structure, filled
+from dqrun.kernels.cpu.task import advance, call, routine, run_parts, scratch_bytes, task, view
 from dqrun.kernels.cpu.vector import F32x16
 
 SCALE = Structure("Scale", factor=REAL, routine=INTEGER)
@@ -73,3 +74,31 @@ def test_structures_with_other_fields_are_other_types(fields: dict[str, Any]) ->
 def test_inner_structures_with_other_fields_make_other_types() -> None:
     inner = [Structure("Inner", **{name: INTEGER}) for name in ("a", "b")]
     assert Structure("Outer", inner=inner[0]) != Structure("Outer", inner=inner[1])
+
+
+POINT = Structure("Point", x=DOUBLES, size=INTEGER, factor=REAL)
+
+
+@task(POINT)
+def multiplied(part: int, num_parts: int, a: Any) -> None:
+    first, last = share(part, num_parts, a.size)
+    for i in range(first, last):
+        a.x[i] = a.x[i] * a.factor
+
+
+@driver
+def multiply_twice(address: int, num_parts: int, x: Any) -> None:
+    for factor in (2.0, 5.0):
+        run_parts(address, num_parts, filled(POINT, (x, x.size, factor)))
+
+
+@pytest.mark.parametrize("num_parts", [1, 3])
+def test_kernels_run_tasks_with_structures_that_they_fill(num_parts: int) -> None:
+    x = np.arange(100.0)
+    multiply_twice(multiplied.address, num_parts, x)
+    assert np.array_equal(x, 10 * np.arange(100.0))
+
+
+def test_structures_that_kernels_fill_take_fields_of_their_types() -> None:
+    with pytest.raises(AssertionError, match=r"Point_.* takes"):
+        multiply_twice(multiplied.address, 1, np.zeros(3, np.float32))
