@@ -24,6 +24,7 @@ from dqrun.bench import command
 from dqrun.composition.compose import load_configs
 from dqrun.data.dataset import load_dataset
 from dqrun.data.fingerprint import fingerprint
+from dqrun.process.cores import use_threads
 from dqrun.runs.protocol import named_trials
 from dqrun.training.state import Training, Watcher
 from dqrun.training.trial import run_trial
@@ -72,6 +73,7 @@ def trained(network: str, way: str, words: Sequence[str], results: Path) -> Cour
 def nudged(network: str, words: Sequence[str]) -> Course:
     """By one process, from parameters that differ in their last bits."""
     (config,) = load_configs(list(words))
+    use_threads(config.threads, lambda text: None)
     dataset = load_dataset(config.dataset, config.data)
     losses, metrics = [], []
     for trial, _, _ in named_trials(config, fingerprint(config.dataset)):
