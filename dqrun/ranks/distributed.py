@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -18,7 +19,8 @@ from dqrun.ranks.group import Group
 from dqrun.ranks.meeting import FILE, started
 
 dist: Any = torch.distributed  # parts of it are not typed
-POLL = timedelta(seconds=1)
+POLL = 0.05
+"""Seconds between two looks for the next trial."""
 
 
 class Distributed:
@@ -53,14 +55,14 @@ class Distributed:
         """The next name; waits as long as the first process takes, which may train nothing for hours."""
         key = f"trial/{self._told}"
         self._told += 1
-        while True:
-            try:
-                self._store.wait([key], POLL)
-                return str(self._store.get(key).decode())
-            except dist.DistStoreError:  # nothing yet
-                continue
-            except RuntimeError as error:
-                raise RanksLost(f"the first process of the trial ended ({_short(error)})") from None
+        try:
+            while not self._store.check(
+                [key]
+            ):  # `wait` raises what it raises for a lost store where there is nothing yet
+                time.sleep(POLL)
+            return str(self._store.get(key).decode())
+        except RuntimeError as error:
+            raise RanksLost(f"the first process of the trial ended ({_short(error)})") from None
 
     @contextmanager
     def _lost(self) -> Iterator[None]:
