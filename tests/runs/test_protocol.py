@@ -21,7 +21,18 @@ from dqrun.config import (
 )
 from dqrun.methods.dq import DegreeQuantConfig
 from dqrun.methods.naive import NaiveConfig
-from dqrun.runs.protocol import Trial, canonical, cell_hash, identity, run_id, trial_hash, trials, warm_start_of
+from dqrun.runs.protocol import (
+    Trial,
+    canonical,
+    cell_hash,
+    completed,
+    identity,
+    run_id,
+    shares_exactly,
+    trial_hash,
+    trials,
+    warm_start_of,
+)
 
 SEEDS = ProtocolConfig(name="seeds", trials=3, first_seed=5)
 CONFIG = RunConfig(
@@ -115,6 +126,42 @@ def test_a_loader_counts_where_one_graph_is_cut_and_not_where_it_is_the_one_batc
     assert identity(replace(nodes, loader=cut))["loader"] == asdict(cut)
     assert cell_hash(replace(nodes, loader=cut)) != cell_hash(nodes)
     assert cell_hash(replace(CONFIG, loader=cut)) == cell_hash(CONFIG)
+
+
+CUT = LoaderConfig(name="neighbor", fanouts=[5, 5], batch_size=32)
+ONE_GRAPH = DatasetConfig(name="threads", source="threads", task="node_classification")
+
+
+@pytest.mark.parametrize(
+    ("change", "shared"),
+    [
+        ({}, True),
+        ({"loader": CUT}, True),  # which graph tasks do not read
+        ({"dataset": ONE_GRAPH}, True),
+        ({"dataset": ONE_GRAPH, "loader": CUT}, False),
+        ({"train": TrainConfig(compress_gradients="int8")}, False),
+    ],
+)
+def test_processes_count_where_they_train_something_else(change: dict[str, object], shared: bool) -> None:
+    alone, together = replace(CONFIG, **change), replace(CONFIG, processes=2, **change)
+    assert shares_exactly(alone) is shares_exactly(together) is shared
+    assert (cell_hash(alone) == cell_hash(together)) is shared
+    assert identity(together).get("processes") == (None if shared else 2)
+    assert "processes" not in identity(alone) and "compress_gradients" not in identity(alone)["train"]
+
+
+def test_a_tree_without_its_loader_is_completed() -> None:
+    assert completed(identity(CONFIG)) == {**identity(CONFIG), "loader": asdict(LoaderConfig())}
+    tree = identity(replace(CONFIG, dataset=ONE_GRAPH, loader=CUT))
+    assert completed(tree) == tree and tree["loader"] == asdict(CUT)
+
+
+@pytest.mark.parametrize(("method", "counts"), [("dq", True), ("ptq", False)])
+def test_fine_tuning_counts_where_a_method_trains_after_its_warm_start(method: str, counts: bool) -> None:
+    words = ["train.warm_start=fp32", f"method={method}"]
+    plain, tuned = (load_configs([*words, f"train.fine_tune.epochs={n}"])[0] for n in (5, 7))
+    assert (cell_hash(plain) != cell_hash(tuned)) is counts
+    assert canonical(tuned).train.fine_tune == (tuned.train.fine_tune if counts else FineTuneConfig())
 
 
 def test_epochs_of_observed_steps_count_where_steps_are_learned() -> None:
