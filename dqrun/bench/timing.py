@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import statistics
 import sys
@@ -27,11 +28,13 @@ def interleaved(steps: Sequence[Step], rounds: int, warmup: int = 2, tick: Tick 
 
     The order within a round turns with the round: no step always follows the same one. `tick` is called after each run
     that is timed. A run in which a kernel was compiled, or read from the compile cache, is done again, so that none of
-    these seconds are among those that are returned.
+    these seconds are among those that are returned; nor are those of Python's garbage collector, which works between
+    runs: it looks at 300,000 objects, which takes longer than a run of an integer program.
     """
     for step in steps:
         for i in range(warmup):
             step(i)
+    gc.collect()
     seconds: list[list[float]] = [[] for _ in steps]
     for i in range(rounds):
         for j in range(len(steps)):
@@ -45,7 +48,7 @@ def _seconds(step: Step, i: int) -> float:
     """Of a run that compiled nothing; of the last one where MOST_TRIES runs all did."""
     taken = 0.0
     for _ in range(MOST_TRIES):
-        with _compilations() as compiled:
+        with _compilations() as compiled, _no_collection():
             started = time.perf_counter()
             step(i)
             taken = time.perf_counter() - started
@@ -63,6 +66,18 @@ def _compilations() -> Iterator[Any]:
         yield listener
     finally:
         _events.unregister("numba:compiler_lock", listener)
+
+
+@contextlib.contextmanager
+def _no_collection() -> Iterator[None]:
+    """Garbage with references in circles is not collected within the block."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def medians(seconds: Sequence[Sequence[float]]) -> list[float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from typing import Any
 
 import numba
@@ -22,6 +23,23 @@ def test_every_round_runs_all_steps_in_a_turning_order() -> None:
     assert [i for _, i in calls[3:]] == [0, 0, 0, 1, 1, 1, 2, 2, 2]
     assert ticks == list(range(4, 13))  # after each run that is timed
     assert [len(each) for each in seconds] == [3, 3, 3] and min(map(min, seconds)) >= 0
+
+
+def test_garbage_is_collected_between_runs_and_not_within() -> None:
+    enabled: list[bool] = []
+    assert gc.isenabled()
+
+    def note(_: int = 0) -> None:
+        enabled.append(gc.isenabled())
+
+    timing.interleaved([note], rounds=2, warmup=1, tick=note)
+    assert enabled == [True, False, True, False, True] and gc.isenabled()
+    gc.disable()
+    try:
+        timing.interleaved([lambda i: None], rounds=1)
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
 
 
 def test_medians() -> None:
