@@ -35,6 +35,8 @@ class Entry:
     """Name of the module that registered it; empty: dqrun."""
     has_mlp: bool = False
     """Of a layer: whether each has an MLP, in which `model.mlp_norm` puts a batch norm."""
+    unsupported: str = "error"
+    """Of a model: what happens to its modules that can't be quantised, see `dqrun.quantize`."""
 
 
 class Registry:
@@ -136,6 +138,26 @@ class MetricRegistry(Registry):
         return register
 
 
+class ModelRegistry(Registry):
+    """Whole networks, which say besides what happens to modules that can't be quantised."""
+
+    def __call__(
+        self, name: str, *, config: type | None = None, unsupported: str = "error"
+    ) -> Callable[[Thing], Thing]:
+        """As `Registry`; `unsupported`: in a quantised run, "error" refuses a module with parameters that can't be
+        quantised, "fp32" leaves it in FP32, as in `dqrun.quantize`."""
+        add = super().__call__(name, config=config)
+        if unsupported not in ("error", "fp32"):
+            raise ConfigError.rule(f"register.{self.kind}({name!r}, unsupported=...)", "be error or fp32", unsupported)
+
+        def register(thing: Thing) -> Thing:
+            made = add(thing)
+            self._entries[name] = dataclasses.replace(self._entries[name], unsupported=unsupported)
+            return made
+
+        return register
+
+
 def _caller() -> str:
     """Name of the first module on the stack that is not this one; "" for one of dqrun's."""
     frame = inspect.currentframe()
@@ -192,7 +214,7 @@ layer = Registry(
     },
 )
 """Layers of which dqrun makes a network; each is a `model=` too."""
-model = Registry("model", "model.name", {})
+model = ModelRegistry("model", "model.name", {})
 """Whole networks: a callable that gives an `nn.Module` with `forward(x, edge_index, batch, edge_weight, edge_attr)`."""
 layer.beside, model.beside = (model,), (layer,)
 dataset = Registry(

@@ -246,6 +246,11 @@ def test_a_module_that_cannot_be_swapped_is_named(mine: Path, capsys: pytest.Cap
     mine.write_text(MINE.replace("super().__init__()", "super().__init__(); self.odd = torch.nn.Bilinear(2, 2, 1)"))
     assert main(["-q", "plugins=[./mine.py]", "model=mine", *SMALL]) == 2
     assert "odd (Bilinear) can't be quantised" in capsys.readouterr().err
+    mine.write_text(mine.read_text().replace('model("mine"', 'model("mine", unsupported="fp32"'))
+    assert main(["-q", "plugins=[./mine.py]", "model=mine", "quant=int8", *SMALL]) == 0, capsys.readouterr().err
+    mine.write_text(mine.read_text().replace('unsupported="fp32"', 'unsupported="no"'))
+    assert main(["-q", "plugins=[./mine.py]", "model=mine", *SMALL]) == 2
+    assert "register.model('mine', unsupported=...) must be error or fp32, got 'no'" in capsys.readouterr().err
 
 
 def test_typed_plugins() -> None:

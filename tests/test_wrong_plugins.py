@@ -168,6 +168,8 @@ def fails(logits: Tensor, y: Tensor) -> float:
     ("metric", "message"),
     [
         (lambda logits, y: None, "dataset.metric=wrong must give one number, got None"),
+        (lambda logits, y: "0.5", "dataset.metric=wrong must give one number, got 0.5"),
+        (lambda logits, y: 1j, "dataset.metric=wrong must give one number, got 1j"),
         (lambda logits, y: torch.ones(3), "dataset.metric=wrong must give one number, got a tensor [3]"),
         (fails, "dataset.metric=wrong must give one number, it raised IndexError: list index out of range"),
     ],
@@ -177,6 +179,20 @@ def test_a_metric_gives_one_number(metric: Any, message: str) -> None:
     made = make_metric("wrong")
     made.update(torch.zeros(2, 2), torch.zeros(2, dtype=torch.long))
     assert line(lambda: value_of("wrong", made), TrialFailed) == message
+
+
+def test_metrics_that_are_wrong_only_when_they_run(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        "import dqrun.register\n"
+        "@dqrun.register.metric('undefined', higher_is_better=True)\n"
+        "def undefined(logits, y):\n    return float('nan')\n"
+        "@dqrun.register.metric('broken', higher_is_better=True)\ndef broken(logits, y):\n    return {}['a']\n"
+    )
+    words = (f"plugins=[{tmp_path / 'mine.py'}]", "dataset.metric=undefined,broken", "model=gcn", "quant=fp32", *SMALL)
+    assert list(dqrun.run(*words, results=tmp_path / "r", progress=False)["reason"]) == [
+        "validation metric is not finite in epoch 1, got nan",
+        "dataset.metric=broken must give one number, it raised KeyError: 'a' in broken (mine.py, line 7)",
+    ]
 
 
 def test_a_metric_class_has_update_and_compute() -> None:

@@ -18,6 +18,7 @@ from dqrun.nn.layer import Layer, Place
 from dqrun.nn.linear import BatchNorm, Embedding, Linear
 from dqrun.nn.model import GNN, Head
 from dqrun.nn.user import UserNetwork
+from dqrun.plugins import place_in_plugin
 from dqrun.quant import QuantPlan
 from dqrun.quant.row_widths import DegreeRange
 
@@ -170,12 +171,12 @@ def build_user_network(
         network = register.model.get(name)(*given, num_categories or in_channels, out_channels)
     except Exception as error:  # whatever the user's code raises is told in one line
         reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise ConfigError(f"model={name} can't be built: {reason}") from error
+        raise ConfigError(f"model={name} can't be built{place_in_plugin(error)}: {reason}") from error
     require(isinstance(network, nn.Module), f"model={name}", "give a torch.nn.Module", network)
     if config.quant.is_fp32:
         return UserNetwork(network, name, num_categories, graph_level), None
     from dqrun.swap import swap  # PyG's layers: a second
 
-    swapped = swap(network, "error")
+    swapped = swap(network, register.model.entry(name).unsupported)
     model = UserNetwork(swapped.model, name, num_categories, graph_level, swapped)
     return model, swapped.view

@@ -93,6 +93,8 @@ def build(
     for name, values in (("edge_weight", weight), ("edge_attr", attr)):
         if values is not None and values.shape[:1] != edges.shape[1:]:
             raise DataError(f"{name} must have a row for each of {edges.size(1)} edges, got {list(values.shape)}")
+    if weight is not None and weight.dim() != 1:
+        raise DataError(f"edge_weight must be one number for each edge, [{edges.size(1)}], got {list(weight.shape)}")
     ends = edges.new_tensor([0, num_nodes])
     rank = degree_rank(in_degree(edges, num_nodes), ends)
     if self_loops:

@@ -22,6 +22,7 @@ from dqrun.swap.passes import ForwardPass, PassHooks
 
 LINEARS = (nn.Linear, PyGLinear)
 NORMS = (nn.BatchNorm1d, PyGBatchNorm)
+UNSUPPORTED = ("error", "fp32")
 POOLS = {SumAggregation: "sum", MeanAggregation: "mean", MaxAggregation: "max"}
 
 
@@ -69,21 +70,48 @@ def swap(model: nn.Module, unsupported: str = "error") -> Swapped:
     """Puts dqrun's modules into `model` itself, with copies of its parameters; no site is quantised yet.
 
     `unsupported`: "error" raises ConfigError, in one line, with the name of a module that has parameters and can't be
-    swapped, "fp32" leaves such a module as it is. The result computes what the given network computes.
+    swapped, "fp32" leaves such a module as it is, or its own parameters where it has modules inside. The result
+    computes what the given network computes; weights that linear layers share are shared in it too.
     """
-    if unsupported not in ("error", "fp32"):
+    if unsupported not in UNSUPPORTED:
         raise ConfigError.rule("unsupported", "be error or fp32", unsupported)
-    devices: list[int] = []
+    if any("_dqrun_swapped" in vars(module) for module in model.modules()):
+        raise ConfigError.rule("model", "be a network that is not quantised yet", type(model).__name__)
+    shared, devices = _shared_parameters(model), []  # type: ignore[var-annotated]
     with torch.random.fork_rng(devices):  # layers draw weights, which are then replaced
         swapper = _Swapper(unsupported)
         root = swapper.module(model, "the network")
     if not swapper.made:
         raise ConfigError("the network must have a convolution of PyG, a linear layer or a batch norm to be quantised")
+    _require_shared(shared, root, swapper.copies)
     if root is model:
         PassHooks(swapper.forward_pass).attach(root)
     found = Swapped(root, swapper.view, swapper.forward_pass, tuple(swapper.left), swapper.kind)
     vars(root)["_dqrun_swapped"] = found  # for `lower`: no submodule, so that no state is kept twice
     return found
+
+
+def _shared_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
+    """The parameters that several modules hold, by the names of all but the first of these."""
+    seen: set[int] = set()
+    found = {}
+    for name, module in model.named_modules():
+        for own, parameter in module.named_parameters(recurse=False, remove_duplicate=False):
+            if id(parameter) in seen:
+                found[f"{name}.{own}".lstrip(".")] = parameter
+            seen.add(id(parameter))
+    return found
+
+
+def _require_shared(shared: dict[str, nn.Parameter], root: nn.Module, copies: dict[int, list[nn.Module]]) -> None:
+    """Raises ConfigError where modules shared a parameter and no longer do: a training would give them other values."""
+    for name, parameter in shared.items():
+        left = sum(each is parameter for module in root.modules() for each in module._parameters.values())
+        swapped = len(copies.get(id(parameter), ()))
+        holders = 1 + sum(each is parameter for each in shared.values())
+        if holders not in (left, swapped):
+            rule = "belong to one module, or to linear layers alone, to be quantised"
+            raise ConfigError.rule(f"the shared parameter {name}", rule, f"{holders} modules")
 
 
 class _Swapper:
@@ -95,6 +123,9 @@ class _Swapper:
         self.left: list[str] = []
         self.kind = "gcn"
         self.made: dict[nn.Module, nn.Module] = {}
+        self.copies: dict[int, list[nn.Module]] = {}
+        """The linear layers that hold the copy of a parameter, by the `id` of that parameter."""
+        self._copied: dict[int, nn.Parameter] = {}
         self._part: nn.ModuleList | None = None
         """Of the view: where modules inside of a convolution go."""
 
@@ -107,8 +138,12 @@ class _Swapper:
         except ConfigError:
             if self.unsupported == "error":
                 raise
-            self.left.append(name)
-            return module
+            own = [own for own, _ in module.named_parameters(recurse=False)]
+            if isinstance(module, MessagePassing) or not own or not any(True for _ in module.children()):
+                self.left.append(name)
+                return module
+            self.left += [own if name == "the network" else f"{name}.{own}" for own in own]
+            found = None
         if found is not None:
             found.train(module.training)
             self.made[module] = found
@@ -134,11 +169,16 @@ class _Swapper:
             pool = SwappedPool(module, POOLS[type(module)], self.forward_pass)
             self.view.add("states", pool.state)
             return pool
-        own = any(True for _ in module.parameters(recurse=False))
+        own = [own for own, _ in module.named_parameters(recurse=False)]
         if isinstance(module, MessagePassing) or own:
+            inside = (
+                f": it has parameters of its own ({', '.join(own)}), and"
+                if own and len(list(module.children()))
+                else ":"
+            )
             known = ", ".join(sorted({kind.__name__ for kind in (*convs(), *LINEARS, *NORMS)}))
-            what = f"{name} ({type(module).__name__}) can't be quantised: modules that can are {known}"
-            raise ConfigError(f"{what}; dqrun.quantize(..., unsupported='fp32') leaves it in FP32")
+            what = f"{name} ({type(module).__name__}) can't be quantised{inside} modules that can are {known}"
+            raise ConfigError(f"{what}; unsupported='fp32' of dqrun.quantize or register.model leaves the rest in FP32")
         return None
 
     def _conv(self, conv: Any, name: str) -> nn.Module:
@@ -168,10 +208,15 @@ class _Swapper:
     def _linear(self, given: Any) -> nn.Module:
         out_channels, in_channels = given.weight.shape
         linear = Linear(in_channels, out_channels)
-        linear.weight = copied(given.weight)
-        linear.bias = None if given.bias is None else copied(given.bias)  # type: ignore[assignment]
+        linear.weight = self._copy(given.weight, linear)
+        linear.bias = None if given.bias is None else self._copy(given.bias, linear)  # type: ignore[assignment]
         self._add("head", linear)
         return SwappedLinear(linear, self.forward_pass)
+
+    def _copy(self, parameter: nn.Parameter, holder: nn.Module) -> nn.Parameter:
+        """The copy of a parameter, the same one for each linear layer that holds it."""
+        self.copies.setdefault(id(parameter), []).append(holder)
+        return self._copied.setdefault(id(parameter), copied(parameter))
 
     def _norm(self, given: Any, name: str) -> nn.Module:
         if getattr(given, "allow_single_element", False):

@@ -26,6 +26,7 @@ from torch import Tensor
 from dqrun import register
 from dqrun.config.tasks import LOWER_IS_BETTER, METRIC_COLUMNS
 from dqrun.errors import ConfigError, TrialFailed
+from dqrun.plugins import place_in_plugin
 from dqrun.training import confusion, curves
 
 Function = Callable[[Tensor, Tensor], Any]
@@ -64,9 +65,10 @@ def value_of(name: str, metric: Metric) -> float:
         if name not in register.metric.added():
             raise
         reason = " ".join(f"{type(error).__name__}: {error}".split())  # whatever the user's code raises
-        raise TrialFailed(f"dataset.metric={name} must give one number, it raised {reason}") from error
+        rule = f"dataset.metric={name} must give one number, it raised {reason}"
+        raise TrialFailed(f"{rule}{place_in_plugin(error)}") from error
     try:
-        return float(value)
+        return float(None if isinstance(value, str | bytes) else value)  # type: ignore[arg-type]
     except (TypeError, ValueError, RuntimeError):
         shown = f"a tensor {list(value.shape)}" if isinstance(value, Tensor) else str(value)[:60]
         raise TrialFailed(f"dataset.metric={name} must give one number, got {shown}") from None

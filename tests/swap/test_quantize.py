@@ -17,6 +17,7 @@ import dqrun
 from dqrun.config import QuantConfig
 from dqrun.quant import Quantizer
 from dqrun.quant.plan import quantizers
+from dqrun.swap import swap
 
 Inputs = dict[str, Any]
 
@@ -192,6 +193,48 @@ def test_what_cannot_be_swapped_is_named_in_one_line(conv: nn.Module, message: s
     assert "\n" not in str(caught.value)
     left = dqrun.quantize(model, unsupported="fp32")
     assert type(left["conv1"]) is type(conv) and type(left["conv2"]) is not GCNConv
+
+
+class Scaled(nn.Module):
+    """A convolution, a linear layer and a parameter of the network's own, with a layer norm."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm, self.last = GCNConv(6, 6), nn.LayerNorm(6), nn.Linear(6, 3)
+        self.scale = nn.Parameter(torch.ones(6))
+
+    def forward(self, x: torch.Tensor, edge_index: torch.Tensor) -> torch.Tensor:
+        return self.last(self.norm(self.conv(x, edge_index)) * self.scale)  # type: ignore[no-any-return]
+
+
+def test_a_networks_own_parameters_stay_in_fp32_and_its_modules_are_swapped() -> None:
+    with pytest.raises(dqrun.ConfigError, match=r"\(Scaled\) can't be .*: it has parameters of its own \(scale\)"):
+        dqrun.quantize(Scaled())
+    swapped = swap(Scaled(), "fp32")
+    assert swapped.left == ("scale", "norm")
+    assert swapped.view.num_layers == 1 and len(list(swapped.view.head)) == 1  # type: ignore[arg-type]
+
+
+class Tied(nn.Module):
+    """Two linear layers with one weight."""
+
+    def __init__(self, first: nn.Module) -> None:
+        super().__init__()
+        self.first, self.second = first, nn.Linear(6, 6)
+        (first.lin if isinstance(first, GCNConv) else first).weight = self.second.weight  # type: ignore[assignment]
+
+
+def test_weights_that_linear_layers_share_stay_shared() -> None:
+    tied = dqrun.quantize(Tied(nn.Linear(6, 6)))
+    assert tied.first.linear.weight is tied.second.linear.weight  # type: ignore[union-attr]
+    assert tied.first.linear.bias is not tied.second.linear.bias  # type: ignore[union-attr]
+    with pytest.raises(dqrun.ConfigError, match=r"the shared parameter second\.weight must belong to one module, or"):
+        dqrun.quantize(Tied(GCNConv(6, 6)))
+
+
+def test_a_network_is_quantised_once(network: nn.Module) -> None:
+    with pytest.raises(dqrun.ConfigError, match="model must be a network that is not quantised yet"):
+        dqrun.quantize(dqrun.quantize(network))
 
 
 def test_presets_fields_and_objects(network: nn.Module) -> None:
