@@ -13,6 +13,7 @@ from dqrun.errors import ConfigError
 from dqrun.graphs import CSR, Batch, dense
 from dqrun.nn import GNN
 from dqrun.quant import Quantizer, Site, named_sites
+from dqrun.quant.rounding import Flip
 
 Perturb = Callable[[Batch, float, torch.Generator], Batch]
 
@@ -70,7 +71,7 @@ class WeightBits:
             return codes
 
         for site, weight in sites:
-            _quantizer(site).flipped(weight, count)
+            _flipped(site, weight, count)
         return cls(sites, sum(counted))
 
     def number(self, amount: float) -> int:
@@ -100,13 +101,25 @@ class WeightBits:
 
         hooks = []
         for site, weight in self.sites:
-            value = _quantizer(site).flipped(weight, flip)
+            value = _flipped(site, weight, flip)
             hooks.append(site.register_forward_hook(lambda module, given, output, value=value: value))
         try:
             yield
         finally:
             for hook in hooks:
                 hook.remove()
+
+
+def _flipped(site: Site, weight: Tensor, flip: Flip) -> Tensor:
+    """A weight as its site rounds it, but for the bits of its codes that `flip` changes."""
+    groups = site.groups
+    if groups is None:
+        return _quantizer(site).flipped(weight, flip)
+
+    def split(codes: Tensor, bits: int) -> Tensor:
+        return groups.split(flip(groups.join(codes), bits))
+
+    return groups.join(_quantizer(site).flipped(groups.split(weight), split))
 
 
 def _quantizer(site: Site) -> Quantizer:

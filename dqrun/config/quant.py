@@ -7,9 +7,8 @@ from typing import Self
 
 from dqrun import register
 from dqrun.config.rules import doc, require, require_one_of
-from dqrun.errors import ConfigError
 
-WEIGHT_GRANULARITIES = ("tensor", "channel")
+WEIGHT_GRANULARITIES = ("tensor", "channel", "group")
 ACTIVATION_GRANULARITIES = ("tensor", "row", "group")
 ROW_OFFSETS = ("inside", "integer", "real")
 ROW_SCALES = ("real", "power_of_two")
@@ -26,8 +25,8 @@ class QuantConfig:
     symmetric_weights: bool = doc("weights on a grid with zero point 0 (else affine)", False)
     symmetric_activations: bool = doc("activations on a grid with zero point 0 (else affine)", False)
     weight_granularity: str = doc(
-        "what has a scale of its own: tensor (a whole weight), channel (each output channel of a weight); no groups of "
-        "inputs: an integer program has one scale for each sum of products",
+        "what has a scale of its own: tensor (a whole weight), channel (each output channel of a weight), group (each "
+        "group_size neighbouring inputs of an output channel; no integer program: a sum of products has one scale)",
         "tensor",
     )
     activation_granularity: str = doc(
@@ -41,7 +40,9 @@ class QuantConfig:
         DEFAULT_OFFSET,
     )
     row_scale: str = doc("row, group: steps are real, or power_of_two (the next larger one)", "real")
-    group_size: int = doc("activation_granularity=group: elements of a group, > 0", DEFAULT_GROUP)
+    group_size: int = doc(
+        "activation_granularity=group, weight_granularity=group: elements of a group, > 0", DEFAULT_GROUP
+    )
     quantizer: str | None = doc(
         "a registered quantiser of a plug-in, which stands at a site in place of the method's; null: none", None
     )
@@ -50,11 +51,6 @@ class QuantConfig:
         for name in ("bits", "weight_bits", "activation_bits"):
             bits = getattr(self, name)
             require(bits is None or 1 <= bits <= 8, f"quant.{name}", "be in 1..8 or null", bits)
-        if self.weight_granularity == "group":  # what activations have
-            rule = (
-                "be tensor or channel: a sum of integer products has one scale, groups of its inputs would need several"
-            )
-            raise ConfigError.rule("quant.weight_granularity", rule, "group")
         require_one_of("quant.weight_granularity", self.weight_granularity, WEIGHT_GRANULARITIES)
         require_one_of("quant.activation_granularity", self.activation_granularity, ACTIVATION_GRANULARITIES)
         require_one_of("quant.row_offset", self.row_offset, ROW_OFFSETS)
@@ -78,13 +74,14 @@ class QuantConfig:
 
     @property
     def label(self) -> str:
-        """The name in tables: fp32, int8, int4, w4a8, w4a32, int4-channel, int4-row, int4-row-pow2, int4-group32-real,
-        int4-QUANTIZER, ..."""
+        """The name in tables: fp32, int8, int4, w4a8, w4a32, int4-channel, int4-wgroup32 (of weights), int4-row,
+        int4-row-pow2, int4-group32-real, int4-QUANTIZER, ..."""
         if self.is_fp32:
             return "fp32"
         same = self.weight_bits == self.activation_bits
         widths = f"int{self.weight_bits}" if same else f"w{self.weight_bits or 32}a{self.activation_bits or 32}"
-        weights = "" if self.effective.weight_granularity == "tensor" else self.weight_granularity
+        kind = self.effective.weight_granularity
+        weights = {"tensor": "", "group": f"wgroup{self.group_size}"}.get(kind, kind)
         return "-".join(part for part in (widths, weights, *self._row_label(), self.quantizer) if part)
 
     def _row_label(self) -> list[str]:
@@ -102,6 +99,6 @@ class QuantConfig:
         made = replace(self, weight_granularity=weights)
         if not self.has_row_ranges:
             made = replace(made, activation_granularity="tensor", row_offset=DEFAULT_OFFSET, row_scale="real")
-        if made.activation_granularity != "group":
+        if "group" not in (made.activation_granularity, made.weight_granularity):
             made = replace(made, group_size=DEFAULT_GROUP)
         return made

@@ -28,6 +28,10 @@ class TrainedSites:
                 raise ConfigError(f"{name} must be rounded to equidistant values in an integer program, got {kind}")
             if quantizer is not None and quantizer.centring is not None and not site.is_weight:
                 raise ConfigError(f"{name} must not be centred in an integer program: method.centring.kind=none")
+            if site.groups is not None:
+                rule = "have one scale for each sum of products in an integer program: train with "
+                rule += "quant.weight_granularity=tensor or channel"
+                raise ConfigError.rule(name, rule, f"groups of {site.groups.size} inputs")
             if quantizer is not None and quantizer.spec.granularity.per_row:
                 row_grid(name, quantizer)
 
@@ -77,7 +81,7 @@ class TrainedSites:
         quantizer = self._sites[name].quantizer
         if quantizer is None:
             rule = "train with plan=integer and a width for weights and activations, e.g. quant=int8"
-            raise ConfigError(f"{name} must be quantised in an integer program, it is exact: {rule}")
+            raise ConfigError(f"{name} must be quantised in an integer program, it is in FP32: {rule}")
         if not quantizer.scales.ready:
             raise ConfigError(f"{name} must have observed values before lowering: train or calibrate first")
         return quantizer

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from dqrun.errors import ConfigError
 
 KINDS = ("tensor", "channel", "row", "group")
+_WITH_SIZE = ("channel", "group")
 
 
 @dataclass(frozen=True)
@@ -15,7 +16,8 @@ class Granularity:
     """The part of a tensor that has a scale and a zero point of its own.
 
     `kind`: "tensor", all of it; "channel", what makes an output channel of a weight; "row", a row (a node, or an edge)
-    of an activation; "group", `size` neighbouring elements of a channel or a row.
+    of an activation; "group", `size` neighbouring elements of a row. A "channel" with a `size` is as many neighbouring
+    inputs of an output channel: see `Groups`.
     """
 
     kind: str = "tensor"
@@ -24,8 +26,8 @@ class Granularity:
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise ConfigError.rule("granularity.kind", f"be one of {', '.join(KINDS)}", self.kind)
-        if (self.kind == "group") != (self.size > 0):
-            raise ConfigError.rule("granularity.size", "be > 0 for groups, 0 for all other kinds", self.size)
+        if self.size < 0 or (self.kind == "group") > (self.size > 0) or (self.size > 0) > (self.kind in _WITH_SIZE):
+            raise ConfigError.rule("granularity.size", "be > 0 for groups, 0 for tensors and rows", self.size)
 
     @property
     def per_row(self) -> bool:

@@ -68,7 +68,9 @@ class QuantPlan:
     def _ranges(self, site: Site) -> dict[str, Any]:
         """The granularity of ranges at a site, and the position of zero."""
         if site.is_weight:
-            return {"granularity": Granularity(self.quant.weight_granularity)}
+            kind = self.quant.weight_granularity
+            groups = Granularity("channel", self.quant.group_size)
+            return {"granularity": groups if kind == "group" else Granularity(kind)}
         kind, offset = self.quant.activation_granularity, self.quant.row_offset
         if site.may_be_sparse:  # sparse rows keep their zeros, and are not divided
             kind, offset = "row" if kind == "group" else kind, "inside"
@@ -100,7 +102,7 @@ class QuantPlan:
         for name, site in sites.items():
             rule = self.rule(name, site.fp32_by_default)
             spec = self.spec(rule, site)
-            site.quantizer = None
+            site.quantizer, site.groups = None, None if spec is None else site.grouped(spec.granularity)
             if spec is not None:
                 site.quantizer = self._made(_point(name, site, spec, rule, generator, num_nodes), spec, method)
         return [name for name, site in sites.items() if not site.is_fp32]
@@ -125,6 +127,7 @@ def _require_quantizer(name: str, made: object, point: Point) -> None:
 def _point(
     name: str, site: Site, spec: QuantSpec, rule: SiteRule, generator: torch.Generator | None, num_nodes: int
 ) -> Point:
+    groups = site.grouped(spec.granularity)
     return Point(
         name,
         site.is_weight,
@@ -133,7 +136,7 @@ def _point(
         generator=generator,
         num_nodes=num_nodes,
         width=site.width,
-        weight_shape=site.weight_shape,
+        weight_shape=site.weight_shape if groups is None else groups.split_shape,
     )
 
 

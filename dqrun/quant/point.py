@@ -16,7 +16,8 @@ class Point:
     `scale_shape`: of its scales, () for one; it broadcasts to the tensor. `largest_tail`: a method's percentile tail is
     cut to it; None: no limit. `generator`: of the CPU, for draws of the quantiser's own in training. `num_nodes`: of
     the one graph that the network is for (a node task on one graph), 0 where graphs differ. `width`: of the rows of an
-    activation; None where the layer does not say. `weight_shape`: of a weight.
+    activation; None where the layer does not say. `weight_shape`: of a weight as its quantiser sees it, [C, G, N] where
+    groups of inputs have scales of their own (`Groups`).
     """
 
     name: str

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from torch import Tensor, nn
 
 from dqrun.quant.granularity import Granularity
+from dqrun.quant.groups import Groups
 from dqrun.quant.quantizer import Quantizer
 from dqrun.quant.scales import Phase
 
@@ -44,6 +45,8 @@ class Site(nn.Module):
         self.width = width
         self.may_be_sparse = False
         self.quantizer: Quantizer | None = None
+        self.groups: Groups | None = None
+        """Of a weight whose quantiser sees groups of inputs, [C, G, N]; None: it sees the weight itself."""
         self.extension: nn.Module | None = None
 
     @property
@@ -51,8 +54,17 @@ class Site(nn.Module):
         """Whether a parameter passes here."""
         return self.weight_shape is not None
 
+    def grouped(self, granularity: Granularity) -> Groups | None:
+        """How the weight is split where groups of its inputs have scales of their own; None: it is not."""
+        if self.weight_shape is None or not granularity.size:
+            return None
+        return Groups(self.weight_shape, self.channels, granularity.size)
+
     def scale_shape(self, granularity: Granularity) -> tuple[int, ...]:
         """The shape of scales that are kept for this tensor; () for an activation."""
+        groups = self.grouped(granularity)
+        if groups is not None:
+            return groups.scale_shape
         return () if self.weight_shape is None else granularity.scale_shape(self.weight_shape, self.channels)
 
     @property
@@ -75,6 +87,8 @@ class Site(nn.Module):
         """See `Quantizer.forward`; without a quantiser the identity, or a ReLU if one follows."""
         if self.extension is not None:
             x = self.extension(x)
+        if self.groups is not None and self.quantizer is not None:
+            return self.groups.join(self.quantizer(self.groups.split(x)))
         if self.quantizer is not None:
             return self.quantizer(x, protected, multiplicity, relu)  # type: ignore[no-any-return]
         return x.relu() if relu else x
