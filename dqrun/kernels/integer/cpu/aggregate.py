@@ -60,7 +60,7 @@ def _finish(kind: Any) -> Any:
         stride, sums = a.epilogue.stride, view(F64x16, rest)
         for r in range(rows):
             count = np.float64(max(a.rowptr[row + r + 1] - a.rowptr[row + r], 1))
-            for place in range(r * stride, (r + 1) * stride, LANES):
+            for place in range(r * stride, (r + 1) * stride - LANES, LANES):  # LANES behind a row have any content
                 store(sums, place, convert(F64x16, load(kind, acc, place)) / count)
         call(a.epilogue.finish, (a.epilogue, sums, row, rows, advance(rest, 8 * ROWS * stride)))
 
