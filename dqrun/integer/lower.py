@@ -35,7 +35,7 @@ def lower(model: GNN, origin: dict[str, Any] | None = None) -> Program:
 
     Scales are those of training (float32), what is computed from them is float64; batch norms become a float32 factor
     and offset per channel (`batch_norm.affine`). Raises ConfigError for a layer that has no integer form, for a site
-    that is exact where the program stores codes, or quantised where it has none, and for what no program may be
+    that is in FP32 where the program stores codes, or quantised where it has none, and for what no program may be
     (`validation`): sums that could leave int32, parameters that are not finite.
     """
     require_program(model)

@@ -36,7 +36,7 @@ class TrainedSites:
                 row_grid(name, quantizer)
 
     def grid(self, name: str) -> Grid:
-        """The grid of an activation site; raises ConfigError where it is exact or has seen nothing."""
+        """The grid of an activation site; raises ConfigError where it is in FP32 or has seen nothing."""
         quantizer = self._quantizer(name)
         if quantizer.spec.granularity.per_row:
             return row_grid(name, quantizer)
@@ -46,8 +46,8 @@ class TrainedSites:
     def weight(self, name: str, weight: Tensor) -> tuple[Weight, int, Tensor]:
         """Codes int8 of a weight float32 [M, K] on the grid of its site, the grid's width and its scales.
 
-        The scales are float64 [1], or [M], one for each output channel. Raises ConfigError where the site is exact, its
-        grid not symmetric, or what shares a scale another part of the weight.
+        The scales are float64 [1], or [M], one for each output channel. Raises ConfigError where the site is in
+        FP32, its grid not symmetric, or what shares a scale another part of the weight.
         """
         quantizer = self._quantizer(name)
         spec = quantizer.spec
@@ -74,7 +74,7 @@ class TrainedSites:
 
     def refuse(self, name: str) -> NoReturn:
         """Raises ConfigError for a quantised site that has no place in an integer program."""
-        raise ConfigError(f"{name} must be exact in an integer program: train with plan=integer")
+        raise ConfigError(f"{name} must stay in FP32 in an integer program: train with plan=integer")
 
     def _quantizer(self, name: str) -> Quantizer:
         self._used.add(name)

@@ -97,5 +97,5 @@ class GINLayer(Layer):
         return self.in_channels
 
     def watch_aggregate(self, keep: Callable[[Tensor], Any]) -> RemovableHandle:
-        """With the node's own term: it is added in one step with the sum where its site is exact."""
+        """With the node's own term: it is added in one step with the sum where its site is in FP32."""
         return self.mlp.register_forward_pre_hook(lambda module, arguments: keep(arguments[0]))

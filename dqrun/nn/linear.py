@@ -19,7 +19,7 @@ from dqrun.quant import Site, Sites
 
 
 class Linear(nn.Module):
-    """x W^T + b, with sites `input`, `weight` and `output`; the bias stays exact (an int32 in integer programs)."""
+    """x W^T + b, with sites `input`, `weight` and `output`; the bias stays in FP32 (an int32 in integer programs)."""
 
     def __init__(self, in_channels: int, out_channels: int, nonnegative_input: bool = False) -> None:
         super().__init__()
@@ -32,7 +32,7 @@ class Linear(nn.Module):
         )
 
     def forward(self, x: Rows, protected: Tensor | None = None, relu: bool = False) -> Tensor:
-        """float32 [N, in] -> [N, out]; `protected`: bool [N], rows that stay exact; `relu`: a ReLU follows."""
+        """float32 [N, in] -> [N, out]; `protected`: bool [N], rows that stay in FP32; `relu`: a ReLU follows."""
         x, sites = self.sites.input(x, protected), self.sites
         if sites.output.idle:
             return product(x, sites.weight, self.weight, self.bias, relu)
@@ -116,7 +116,7 @@ class MLP(nn.ModuleList):
         super().__init__([*linears, BatchNorm(channels[-1])] if norm else linears)
 
     def forward(self, x: Rows, protected: Tensor | None = None) -> Tensor:
-        """float32 [N, channels[0]] -> [N, channels[-1]]; `protected`: bool [N], rows that stay exact throughout."""
+        """float32 [N, channels[0]] -> [N, channels[-1]]; `protected`: bool [N], rows that stay in FP32 throughout."""
         for i, module in enumerate(self):
             x = module(x, protected, relu=i < len(self) - 1)
         assert isinstance(x, Tensor)

@@ -53,7 +53,7 @@ class GNN(nn.Module):
 
     Sites `states.I`: the node tensor that layer I, its residual and (the last one) the readout share. State 0 enters
     the first layer, state I leaves hidden layer I - 1 after norm, activation and residual. A plan quantises either
-    them or the layers' own `input`; without a rule they are exact.
+    them or the layers' own `input`; without a rule they stay in FP32.
     """
 
     def __init__(

@@ -37,7 +37,7 @@ class QuantPlan:
     def rule(self, name: str, fp32_by_default: bool = False) -> SiteRule:
         """The combined rules of a site: later matches win, field by field; `plan.fp32` wins over all.
 
-        `fp32_by_default`: the site is exact where no rule says otherwise.
+        `fp32_by_default`: the site is in FP32 where no rule says otherwise.
         """
         merged = SiteRule(fp32=fp32_by_default)
         for glob, rule in self.plan.rules.items():

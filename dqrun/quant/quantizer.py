@@ -60,7 +60,7 @@ class Quantizer(nn.Module):
 
     @property
     def noisy(self) -> bool:
-        """Whether this call leaves random elements exact."""
+        """Whether this call leaves random elements in FP32."""
         return self.rounds_now and self.rounding.noisy
 
     def forward(

@@ -38,7 +38,7 @@ class Rounding(nn.Module):
 
     @property
     def noisy(self) -> bool:
-        """Whether the next call would leave random elements exact: equal numbers then give different ones."""
+        """Whether the next call would leave random elements in FP32: equal numbers then give different ones."""
         return False
 
     def forward(self, tensor: Quantizable[T], scales: Scales) -> T:

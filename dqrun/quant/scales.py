@@ -20,7 +20,7 @@ T_co = TypeVar("T_co", covariant=True)
 
 class Phase(Enum):
     """The work of quantisers: QUANTIZE (observing while training), OBSERVE (the same, but no learned scale begins),
-    CALIBRATE (observe, leave exact), BYPASS (nothing)."""
+    CALIBRATE (observe, leave in FP32), BYPASS (nothing)."""
 
     QUANTIZE = "quantize"
     OBSERVE = "observe"
@@ -37,7 +37,7 @@ class Quantizable(Protocol[T_co]):
 
     @property
     def protected(self) -> Tensor | None:
-        """Rows of x that stay exact and are not observed, bool [N] or None."""
+        """Rows of x that stay in FP32 and are not observed, bool [N] or None."""
 
     @property
     def count(self) -> int:

@@ -13,12 +13,12 @@ from dqrun.quant.scales import Phase
 
 
 class Site(nn.Module):
-    """A place that a tensor passes through: exact until a plan gives it a quantiser.
+    """A place that a tensor passes through: in FP32 until a plan gives it a quantiser.
 
     `weight`: the parameter that passes here (quant.weight_bits, method.weight_observer), of which the shape is kept;
     None: an activation does. `channels`: the dimensions of the weight that number output channels.
     `nonnegative`: the tensor has no negative values (it follows a ReLU), so its grid may be unsigned.
-    `fp32_by_default`: exact as well where no rule of the plan says otherwise. `scalars`: rows are single numbers, or
+    `fp32_by_default`: in FP32 as well where no rule of the plan says otherwise. `scalars`: rows are single numbers, or
     one for each head of an attention. Ranges of their own would make them exact, so they share the tensor's.
     `width`: of the rows of an activation that enters a product, for quantisers with numbers for each channel; None: not
     said.
@@ -76,7 +76,7 @@ class Site(nn.Module):
     def idle(self) -> bool:
         """Whether the tensor passes unchanged now: without a quantiser, or with one that is switched off.
 
-        A layer that has a faster way for exact tensors must ask this, so that training before post-training
+        A layer that has a faster way for tensors in FP32 must ask this, so that training before post-training
         quantisation gives the bits of FP32 training.
         """
         return self.extension is None and (self.quantizer is None or self.quantizer.phase is Phase.BYPASS)

@@ -15,7 +15,7 @@ from dqrun.quant.spec import QuantSpec, Scales
 
 @dataclass(frozen=True)
 class Values(Generic[R]):
-    """float32 x [N, ...]; `protected`: bool [N], rows that stay exact and are not observed.
+    """float32 x [N, ...]; `protected`: bool [N], rows that stay in FP32 and are not observed.
 
     `multiplicity`: int64 [N], how often each row counts for the range (a node tensor that stands for its gathered
     copies counts out-degree times). `relu`: a ReLU follows, in the same pass.

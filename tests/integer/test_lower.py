@@ -90,7 +90,7 @@ def test_the_paper_plan_and_fp32_are_refused(trained: Make, integer_plan: PlanCo
 
 def test_a_site_without_place_in_a_program_is_refused(trained: Make, integer_plan: PlanConfig) -> None:
     rules = {**integer_plan.rules, "layers.*.output": SiteRule(fp32=False)}
-    with pytest.raises(ConfigError, match=r"layers\.0\.output must be exact in an integer program"):
+    with pytest.raises(ConfigError, match=r"layers\.0\.output must stay in FP32 in an integer program"):
         lower(trained("gcn", plan=replace(integer_plan, rules=rules)))
 
 
