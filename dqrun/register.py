@@ -14,6 +14,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import re
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
 from typing import Any, TypeVar
@@ -115,7 +116,7 @@ class Registry:
             raise ConfigError.rule(field, NAME_RULE, name)
         known = self._entries.get(name)
         if known is not None and known.module != module:
-            raise ConfigError.rule(field, f"give a new name, {known.module or 'dqrun'} has this one", name)
+            raise ConfigError.rule(field, f"give a new name, {_shown(known.module)} has this one", name)
         for other in self.beside:
             if name in other:
                 raise ConfigError.rule(field, f"give a new name, there is a {other.kind} of this name", name)
@@ -165,6 +166,12 @@ def _caller() -> str:
         frame = frame.f_back
     name = "__main__" if frame is None else str(frame.f_globals.get("__name__", "__main__"))
     return "" if name.startswith("dqrun.") else name
+
+
+def _shown(module: str) -> str:
+    """A module as its author knows it: the file of a plug-in (whose module has a made-up name), else its name."""
+    file = getattr(sys.modules.get(module), "__file__", None)
+    return str(file) if file and module.startswith("dqrun_plugin_") else module or "dqrun"
 
 
 def _resolved(value: Any) -> Any:

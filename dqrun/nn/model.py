@@ -90,6 +90,8 @@ class GNN(nn.Module):
 
     def _sites_before_weights(self) -> list[Site]:
         """The sites of features, and of sums of features, that no weight has multiplied yet."""
+        if not self.layers:  # a user's network, which gets dense features
+            return []
         if self.encoder is not None:
             return [self.encoder.sites.input] if isinstance(self.encoder, Linear) else []
         return [cast(Site, self.states[0]), *self.message_passing[0].sites_before_weights]
