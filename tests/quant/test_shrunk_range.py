@@ -50,9 +50,11 @@ def test_each_channel_has_its_share(x: Tensor) -> None:
     assert found.share[0] < found.share[1]
 
 
-def test_all_batches_of_a_calibration_count(x: Tensor) -> None:
-    one, several = provider(x), provider(x[:100])
-    for batch in (x[100:300], x[300:]):
+@pytest.mark.parametrize("batches", [2, 3])
+def test_all_batches_of_a_calibration_count(x: Tensor, batches: int) -> None:
+    first, *others = x.tensor_split(batches)
+    one, several = provider(x), provider(first)
+    for batch in others:
         several.observe(Values(batch), Phase.CALIBRATE)
     assert torch.equal(one.fixed().scale, several.fixed().scale) and torch.equal(one.share, several.share)
 
