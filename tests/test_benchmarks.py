@@ -6,10 +6,12 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
 import pytest
+import torch
 
 from dqrun.composition.compose import load_configs
 from dqrun.sweep.run import run_all
@@ -24,7 +26,13 @@ def tables(repository: Path, monkeypatch: pytest.MonkeyPatch):
 
 
 def test_the_tables_are_those_of_the_files(tables, repository: Path) -> None:
-    expected = (("memory", "scaling", "summary"), ("c_export", "parity", "sizes"), ("codes", "steadiness"), ("store",))
+    expected = (
+        ("memory", "scaling", "summary"),
+        ("c_export", "parity", "sizes"),
+        ("codes", "steadiness"),
+        ("store", "scale_full", "scale_sampled", "scale_growth"),
+        ("processes",),
+    )
     for name, blocks in zip(tables.PAGES, expected, strict=True):
         page = (repository / name).read_text(encoding="utf-8")
         assert all(f"<!-- {block} -->" in page for block in blocks)
@@ -82,6 +90,27 @@ def test_of_several_runs_the_median_one_is_kept_and_the_spread_of_all_shown(tabl
     other = {**document, "results": [{**line, "dataset": "Cora"} for line in document["results"]]}
     with pytest.raises(ValueError, match="different networks"):
         repeated.median_run([document, other])
+
+
+def test_two_processes_are_compared_with_a_change_of_the_last_bits(
+    tables, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import processes
+
+    small = ["dataset=threads", "dataset.graphs=20", "model=gin", "model.hidden=8", "model.layers=2", "train.epochs=2"]
+    monkeypatch.setattr(processes, "SETS", {"small": [*small, "train.batch_size=8", "quant=fp32"]})
+    monkeypatch.setattr(processes, "TOGETHER", [])  # tests/sweep/launchers has two processes
+    file = tmp_path / "figures.json"
+    assert processes.main(["--trials", "2", "--json", str(file)]) == 0
+    found = {line["way"]: line for line in json.loads(file.read_text(encoding="utf-8"))["results"]}
+    assert list(found) == ["one", "nudged", "two", "codes"] and found["one"]["first_loss"] == found["two"]["first_loss"]
+    linear = torch.nn.Linear(8, 8)
+    before = linear.weight.detach().clone()
+    processes.Nudge().restore(SimpleNamespace(model=linear))
+    changed = (linear.weight / before - 1).abs()
+    assert (changed > 0).float().mean() > 0.9 and changed.max() < 2.0**-22
+    assert found["nudged"]["first_loss"] == pytest.approx(found["one"]["first_loss"], rel=1e-3)
+    assert capsys.readouterr().out.splitlines()[2].startswith("| small | ")
 
 
 def test_a_sweep_that_was_killed_equals_one_that_was_not(repository: Path) -> None:
