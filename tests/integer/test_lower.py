@@ -154,10 +154,13 @@ def test_edge_features_have_no_integer_form(refuse: Make) -> None:
 def test_rows_with_ranges_of_their_own(trained: Make) -> None:
     program = lower(trained("gin", 4, 2, rows=("integer", "power_of_two")))
     quantize, aggregate = program.operations[:2]
-    assert quantize.grid == aggregate.epilogue.grid == RowGrid(2, "integer", True, 0.0037)
+    assert quantize.grid == aggregate.epilogue.grid == RowGrid(2, "inside", True, 0.0037)  # features hold zero
     assert aggregate.epilogue.multiplier.tolist() == [1.0]  # the scales of rows come with the codes
-    learned = lower(trained("gcn", rows=("real", "real"), learned_scale=True)).operations[0].grid
-    assert learned.offset == "real" and learned.share is not None and learned.share != 1
+    first, product = lower(trained("gcn", rows=("real", "real"), learned_scale=True)).operations[:2]
+    learned = product.epilogue.grid
+    assert (
+        first.grid.offset == "inside" and learned.offset == "real" and learned.share is not None and learned.share != 1
+    )
 
 
 def changed_spec(**fields: Any) -> Callable[[Quantizer], None]:
