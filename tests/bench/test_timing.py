@@ -25,6 +25,19 @@ def test_every_round_runs_all_steps_in_a_turning_order() -> None:
     assert [len(each) for each in seconds] == [3, 3, 3] and min(map(min, seconds)) >= 0
 
 
+def test_runs_count_when_they_need_no_new_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first three runs write to pages that the system must map; later ones do not."""
+    pages, calls = [0], list[int]()
+
+    def step(i: int) -> None:
+        calls.append(i)
+        pages[0] += timing.FEW_PAGES if len(calls) <= 3 else 1
+
+    monkeypatch.setattr(timing, "_page_faults", lambda: pages[0])
+    timing.interleaved([step], rounds=2, warmup=2)
+    assert calls == [0, 1, 1, 1, 0, 1]  # four that do not count, and the rounds
+
+
 def test_garbage_is_collected_between_runs_and_not_within() -> None:
     enabled: list[bool] = []
     assert gc.isenabled()
@@ -82,7 +95,7 @@ def test_a_run_that_compiles_is_not_timed() -> None:
         calls.append(i)
 
     (seconds,) = timing.interleaved([step], 3, warmup=1)
-    assert calls == [0, 0, 1, 1, 2, 2]
+    assert calls == [0, 0, 0, 1, 1, 2, 2]  # the first one is of the runs that do not count
     assert len(seconds) == 3
 
 
