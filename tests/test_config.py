@@ -161,7 +161,9 @@ def test_quant_label(weights: int | None, activations: int | None, label: str, w
 
 
 def test_an_unknown_granularity_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"^quant\.weight_granularity must be one of tensor, channel, got 'row'"):
+    with pytest.raises(
+        ConfigError, match=r"^quant\.weight_granularity must be one of tensor, channel, group, got 'row'"
+    ):
         load_configs(["quant.weight_granularity=row"])
 
 

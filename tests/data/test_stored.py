@@ -68,5 +68,5 @@ def test_only_commands_that_train_read_what_a_command_line_names(repository: Pat
     package = repository / "dqrun"
     files = {path.relative_to(package): path.read_text(encoding="utf-8") for path in package.rglob("*.py")}
     reading = {path.as_posix() for path, text in files.items() if "load_dataset(" in text and path.parts[0] != "data"}
-    assert reading == {"bench/inference.py", "bench/workload.py", "sweep/worker.py"}
+    assert reading == {"bench/inference.py", "bench/workload.py", "sweep/following.py", "sweep/worker.py"}
     assert "require_known_code(config.dataset)" in files[Path("cli/verbs/continuing.py")]
