@@ -148,8 +148,7 @@ class ModelRegistry(Registry):
         """As `Registry`; `unsupported`: in a quantised run, "error" refuses a module with parameters that can't be
         quantised, "fp32" leaves it in FP32, as in `dqrun.quantize`."""
         add = super().__call__(name, config=config)
-        if unsupported not in ("error", "fp32"):
-            raise ConfigError.rule(f"register.{self.kind}({name!r}, unsupported=...)", "be error or fp32", unsupported)
+        require_unsupported(f"register.{self.kind}({name!r}, unsupported=...)", unsupported)
 
         def register(thing: Thing) -> Thing:
             made = add(thing)
@@ -157,6 +156,12 @@ class ModelRegistry(Registry):
             return made
 
         return register
+
+
+def require_unsupported(field: str, value: str) -> None:
+    """Raises ConfigError for what is no way to treat modules that can't be quantised."""
+    if value not in ("error", "fp32"):
+        raise ConfigError.rule(field, "be error or fp32", value)
 
 
 def _caller() -> str:

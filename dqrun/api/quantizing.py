@@ -122,7 +122,7 @@ class _Draw:
         rank = graph.degree_rank
         generator = torch.default_generator if rank.is_cpu else torch.cuda.default_generators[rank.device.index]
         nothing = rank.new_empty(0)
-        return self.method.before_batch(Batch(graph, nothing, nothing), Streams(*[generator] * 4)).graph
+        return self.method.before_batch(Batch(graph, nothing, nothing), Streams.all_from(generator)).graph
 
 
 @contextmanager

@@ -29,8 +29,10 @@ class TrainedSites:
             if quantizer is not None and quantizer.centring is not None and not site.is_weight:
                 raise ConfigError(f"{name} must not be centred in an integer program: method.centring.kind=none")
             if site.groups is not None:
-                rule = "have one scale for each sum of products in an integer program: train with "
-                rule += "quant.weight_granularity=tensor or channel"
+                rule = (
+                    "have one scale for each sum of products in an integer program: train with "
+                    "quant.weight_granularity=tensor or channel"
+                )
                 raise ConfigError.rule(name, rule, f"groups of {site.groups.size} inputs")
             if quantizer is not None and quantizer.spec.granularity.per_row:
                 row_grid(name, quantizer)

@@ -37,10 +37,8 @@ class TopGqConfig(PtqConfig):
         super().validate_in(run)
         kind, rule = run.quant.activation_granularity, f"be row for method={self.name}, where each row has a scale"
         require(kind == "row", "quant.activation_granularity", rule, kind)
-        kind, rule = (
-            run.quant.weight_granularity,
-            f"be tensor or channel for method={self.name}: inputs have factors",
-        )
+        kind = run.quant.weight_granularity
+        rule = f"be tensor or channel for method={self.name}: inputs have factors"
         require(kind != "group", "quant.weight_granularity", rule, kind)
 
     def dimensions(self) -> list[Dimension]:

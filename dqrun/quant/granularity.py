@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from dqrun.errors import ConfigError
 
 KINDS = ("tensor", "channel", "row", "group")
-_WITH_SIZE = ("channel", "group")
 
 
 @dataclass(frozen=True)
@@ -26,7 +25,8 @@ class Granularity:
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise ConfigError.rule("granularity.kind", f"be one of {', '.join(KINDS)}", self.kind)
-        if self.size < 0 or (self.kind == "group") > (self.size > 0) or (self.size > 0) > (self.kind in _WITH_SIZE):
+        least, sized = int(self.kind == "group"), self.kind in ("channel", "group")
+        if self.size < least or (self.size and not sized):
             raise ConfigError.rule("granularity.size", "be > 0 for groups, 0 for tensors and rows", self.size)
 
     @property

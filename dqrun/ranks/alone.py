@@ -90,10 +90,10 @@ class Ranks:
         """The range of the numbers of all processes, as `kernels.tail_range` defines it for numbers of one."""
         return numbers.range(shape, tail, seen, percentile)
 
-    def step(self, parts: Sequence[nn.Module]) -> AbstractContextManager[None]:
+    def step(self, parts: Callable[[], Sequence[nn.Module]]) -> AbstractContextManager[None]:
         """A context in which a training step computes what it would compute on the whole batch.
 
-        `parts`: of the network, those with an attribute `ranks`.
+        `parts`: finds those of the network that have an attribute `ranks`; one process alone does not look for them.
         """
         return nullcontext()
 

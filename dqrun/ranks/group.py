@@ -67,8 +67,8 @@ class Group(Ranks):
         assert not shape, "activations have one range"
         return shared_range(numbers, tail, seen, percentile, self)
 
-    def step(self, parts: Sequence[nn.Module]) -> AbstractContextManager[None]:
-        return whole_batch(self, parts)
+    def step(self, parts: Callable[[], Sequence[nn.Module]]) -> AbstractContextManager[None]:
+        return whole_batch(self, parts())
 
     @torch.no_grad()
     def share_gradients(self, parameters: Iterable[nn.Parameter], bits: int | None, generator: torch.Generator) -> None:

@@ -16,13 +16,13 @@ from torch_geometric.nn.aggr import MaxAggregation, MeanAggregation, SumAggregat
 from dqrun.errors import ConfigError
 from dqrun.nn.linear import BatchNorm, Linear
 from dqrun.nn.replaced import copied
+from dqrun.register import require_unsupported
 from dqrun.swap.convs import check_conv, convs
 from dqrun.swap.modules import Inner, SwappedConv, SwappedLinear, SwappedNorm, SwappedPool
 from dqrun.swap.passes import ForwardPass, PassHooks
 
 LINEARS = (nn.Linear, PyGLinear)
 NORMS = (nn.BatchNorm1d, PyGBatchNorm)
-UNSUPPORTED = ("error", "fp32")
 POOLS = {SumAggregation: "sum", MeanAggregation: "mean", MaxAggregation: "max"}
 
 
@@ -73,8 +73,7 @@ def swap(model: nn.Module, unsupported: str = "error") -> Swapped:
     swapped, "fp32" leaves such a module as it is, or its own parameters where it has modules inside. The result
     computes what the given network computes; weights that linear layers share are shared in it too.
     """
-    if unsupported not in UNSUPPORTED:
-        raise ConfigError.rule("unsupported", "be error or fp32", unsupported)
+    require_unsupported("unsupported", unsupported)
     if any("_dqrun_swapped" in vars(module) for module in model.modules()):
         raise ConfigError.rule("model", "be a network that is not quantised yet", type(model).__name__)
     shared, devices = _shared_parameters(model), []  # type: ignore[var-annotated]

@@ -94,7 +94,7 @@ def train_epoch(training: Training, problem: Problem) -> float:
     training.model.train()
     total, count = 0.0, 0
     ranks = problem.ranks
-    with ranks.step(parts_with_ranks(training.model)):
+    with ranks.step(lambda: parts_with_ranks(training.model)):
         for batch in problem.shuffled(training.streams.shuffle):
             loss, size = train_step(training, batch, problem.task, ranks)
             total, count = total + loss.item() * size, count + size
@@ -156,7 +156,7 @@ def evaluate(
 
 def select(logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
     """The rows of logits and targets that count."""
-    return (logits, batch.y) if batch.index is None else (logits[batch.index], batch.y[batch.index])
+    return logits if batch.index is None else logits[batch.index], targets(batch)
 
 
 def targets(batch: Batch) -> Tensor:

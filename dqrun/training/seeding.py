@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 
@@ -27,6 +27,11 @@ class Streams:
     protection: torch.Generator
     noise: torch.Generator
     gradients: torch.Generator
+
+    @classmethod
+    def all_from(cls, generator: torch.Generator) -> Streams:
+        """All draws from one generator, one after the other."""
+        return cls(**{field.name: generator for field in fields(cls)})
 
     @classmethod
     def of_seed(cls, seed: int, device: str = "cpu") -> Streams:

@@ -56,7 +56,7 @@ def stepped(made: tuple[Training, TrialData, Task], ranks: Ranks) -> tuple[float
     problem = Problem.of(data, task, ranks=ranks)
     begin_epoch(training, problem, 1, 1)
     training.model.train()
-    with ranks.step(parts_with_ranks(training.model)):
+    with ranks.step(lambda: parts_with_ranks(training.model)):
         batch = next(iter(problem.shuffled(training.streams.shuffle)))
         loss, size = train_step(training, batch, task, ranks)
     mean = ranks.total(float(loss) * size) / ranks.total(size)
@@ -88,7 +88,7 @@ def gradients(made: tuple[Training, TrialData, Task], ranks: Ranks) -> dict[str,
     training, data, task = made
     problem, model = Problem.of(data, task, ranks=ranks), training.model.double().train()
     begin_epoch(training, problem, 1, 1)
-    with ranks.step(parts_with_ranks(model)):
+    with ranks.step(lambda: parts_with_ranks(model)):
         batch = next(iter(problem.shuffled(training.streams.shuffle)))
         logits, y = select(model(batch.x.double(), batch.graph), batch)
         ranks.weighted(task.loss(logits, y), task.count(y)).backward()
@@ -118,7 +118,7 @@ def test_protected_nodes_are_those_of_one_process() -> None:
     def masks(ranks: Ranks) -> list[Tensor]:
         training, data, task = made[ranks.rank]
         batches = Problem.of(data, task, ranks=ranks).shuffled(training.streams.shuffle)
-        with ranks.step([]):
+        with ranks.step(list):
             drawn = [training.method.before_batch(batch, training.streams).graph for batch in batches]
         return [each.protection_masks for each in drawn]
 
@@ -140,7 +140,7 @@ def test_dropout_of_rows_is_that_of_the_whole_batch() -> None:
 
     def work(group: Group) -> tuple[Tensor, Tensor]:
         own = group.share.of(x)
-        with group.step([]):
+        with group.step(list):
             first, total = kernels.place_of(own.numel())
             mask = kernels.dense_ops.dropout(own, 0.5, torch.tensor([7 + first, 9]))
             assert total == x.numel()
@@ -156,7 +156,7 @@ def test_batch_norm_of_parts_is_that_of_the_whole_batch() -> None:
 
     def work(group: Any) -> tuple[Tensor, ...]:
         norm, own = nn.BatchNorm1d(4), group.share.of(x).clone().requires_grad_()
-        with group.step([]):
+        with group.step(list):
             y = norm(own)
         y.backward(group.share.of(grad))
         group.share_gradients(norm.parameters(), None, torch.Generator())
