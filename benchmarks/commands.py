@@ -36,16 +36,16 @@ BLOCK = re.compile(r"^```(?:bash|sh)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 SMALL = ["protocol.trials=1", "protocol.folds=[0]", "train.epochs=3", "threads=1", "model.hidden=8"]
 RUN = "$(dqrun ls --names 'quant!=fp32' | tail -1)"
 TRAINED = "dqrun dataset=tu dataset.name=MUTAG model=gin quant=int8 plan=integer protocol=seeds"
+OTHER_DATA = r"--dataset (zinc|cora|my_graphs/)(?!\S)"
+"""Data of a page that trains nothing: `prepare` trains on MUTAG then."""
 PLACEHOLDERS = {
     r"\bRUN\b(?!=)(?<!\$RUN)(\.\.\.)?": RUN,
     r"\S+-s0-1234abcd": RUN,
     r"/mnt/other/results|machine2/results": "results",
-    r"dataset\.path=DIR|--dataset my_graphs/": lambda match: (
-        match[0].replace("DIR", "shapes").replace("my_graphs/", "shapes")
-    ),
+    r"dataset\.path=DIR": "dataset.path=shapes",
     r"experiment=threads_gin_int4_dq_\w+": "experiment=$(ls results/tune/configs/experiment | tail -1 | sed s/.yaml//)",
     r"--trials 20": "--trials 2",
-    r"--dataset (zinc|cora)\b": "--dataset MUTAG",
+    OTHER_DATA: "--dataset MUTAG",
 }
 """What a reader replaces by names of his own, and numbers that only make a command long."""
 NOT_RUN = {
@@ -117,10 +117,19 @@ def _values(word: str) -> list[str]:
     return [word] if "[" in value or "{" in value else [f"{name}={each}" for each in value.split(",")]
 
 
+def trains_on_these(command: Command) -> bool:
+    """Whether a page trains the network that a command of it reads, on the data that the command names."""
+    named = re.search(OTHER_DATA, command.line)
+    lines = [other.line for other in commands() if other.page == command.page]
+    return named is not None and any(re.match(rf"dqrun (-m )?dataset={named[1]} ", line) for line in lines)
+
+
 def as_run(command: Command) -> str:
     """The line with placeholders replaced and, where it trains, with SMALL."""
     line = re.sub(r"\s+#.*$", "", command.line)
     for pattern, value in PLACEHOLDERS.items():
+        if pattern == OTHER_DATA and trains_on_these(command):
+            continue
         line = re.sub(pattern, value if callable(value) else value.replace("\\", "\\\\"), line)
     words = command.words
     if words[0] != "dqrun" or words[1] in VERBS.keys() - {"tune"} or "--help" in words:
