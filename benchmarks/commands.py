@@ -45,6 +45,7 @@ PLACEHOLDERS = {
     r"dataset\.path=DIR": "dataset.path=shapes",
     r"experiment=threads_gin_int4_dq_\w+": "experiment=$(ls results/tune/configs/experiment | tail -1 | sed s/.yaml//)",
     r"--trials 20": "--trials 2",
+    r"dqrun bench scale\b": "dqrun bench scale --divide 64",
     OTHER_DATA: "--dataset MUTAG",
 }
 """What a reader replaces by names of his own, and numbers that only make a command long."""
