@@ -133,9 +133,13 @@ def as_run(command: Command) -> str:
             continue
         line = re.sub(pattern, value if callable(value) else value.replace("\\", "\\\\"), line)
     words = command.words
-    if words[0] != "dqrun" or words[1] in VERBS.keys() - {"tune"} or "--help" in words:
-        return line
-    return " ".join([line, *_small(words, command)])
+    return " ".join([line, *_small(words, command)]) if trains(command) or words[:2] == ["dqrun", "tune"] else line
+
+
+def trains(command: Command) -> bool:
+    """Whether it is a line of dqrun without a verb, which trains."""
+    words = command.words
+    return words[0] == "dqrun" and len(words) > 1 and words[1] not in VERBS and "--help" not in words
 
 
 def _small(words: Sequence[str], command: Command) -> Iterator[str]:
@@ -188,8 +192,9 @@ def prepare(folder: Path, lines: Sequence[Command]) -> None:
     shutil.copy(ROOT / "examples/kure_method.py", folder)
     subprocess.run([sys.executable, "make_shapes.py"], cwd=folder, check=True)
     text = "\n".join(command.line for command in lines)
+    trainings = [as_run(command) for command in lines if trains(command) and not command.reason_not_to_run]
     for name in ("commands.sh", "run.sh"):
-        (folder / name).write_text(f"{TRAINED}\n")
+        (folder / name).write_text("\n".join([TRAINED, *trainings, ""]))
     if not lines[0].page.startswith("docs/tutorials") and re.search(
         r"RUN|1234abcd|dqp|compare|plot|report|publish", text
     ):
