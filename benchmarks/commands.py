@@ -192,13 +192,13 @@ def prepare(folder: Path, lines: Sequence[Command]) -> None:
     shutil.copy(ROOT / "examples/kure_method.py", folder)
     subprocess.run([sys.executable, "make_shapes.py"], cwd=folder, check=True)
     text = "\n".join(command.line for command in lines)
+    trained = f"{TRAINED} {' '.join(word for word in SMALL if 'folds' not in word)}"
     trainings = [as_run(command) for command in lines if trains(command) and not command.reason_not_to_run]
     for name in ("commands.sh", "run.sh"):
-        (folder / name).write_text("\n".join([TRAINED, *trainings, ""]))
+        (folder / name).write_text("\n".join([trained, *trainings, ""]))
     if not lines[0].page.startswith("docs/tutorials") and re.search(
         r"RUN|1234abcd|dqp|compare|plot|report|publish", text
     ):
-        trained = f"{TRAINED} {' '.join(word for word in SMALL if 'folds' not in word)}"
         export = f"dqrun export {RUN} -o gin.dqp"
         bench = "dqrun bench inference gin.dqp --dataset MUTAG --json gin.json --rounds 3"
         steps = [trained, export, *([bench] if "gin.json" in text else [])]
