@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from dqrun import register
 from dqrun.config.parts import PARTS, Part, part_type
 from dqrun.config.run import RunConfig
-from dqrun.errors import DataError
+from dqrun.errors import DataError, printable
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -60,13 +60,14 @@ def _require_quantizer(tree: Mapping[str, Any]) -> None:
 
 
 def _refuse(field: str, name: str, plugins: object) -> None:
-    """Names the plug-ins that a configuration says to have it from."""
+    """Names the plug-ins that a configuration says to have it from; an installed one stands in no configuration."""
     if isinstance(plugins, list) and plugins:
         raise PluginNeeded(f"{field}={name} comes from a plug-in: give plugins=[{','.join(map(str, plugins))}] again")
+    raise PluginNeeded(f"{field}={printable(name)} is of no plug-in that is installed here, nor of dqrun")
 
 
 def _require_known(part: Part, name: str, plugins: object) -> None:
-    """A name that is not known comes from a plug-in where the configuration names some."""
+    """A name that is not known comes from a plug-in, where the field is no free text."""
     registered = any(kind.names() for kind in part.kinds)  # else the field is free text
     if registered and part.kind_of(name) is None:
         _refuse(part.kinds[-1].field, name, plugins)

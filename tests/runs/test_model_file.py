@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 from dqrun.composition.compose import load_configs
+from dqrun.config.reading import PluginNeeded
 from dqrun.data.features import FeatureRule
 from dqrun.errors import DataError
 from dqrun.graphs import CSR, Graph
@@ -137,7 +138,6 @@ OBSERVER = "layers.0.mlp.1.sites.weight.quantizer.scales"
         ({}, with_config(model={"colour": 1}), "config: Key 'colour' not in 'ModelConfig'"),
         ({}, with_config(model={"hidden": "4"}), "config: model.hidden is not of its field's type"),
         ({}, with_config(model={"hidden": 4.5}), "config: Value '4.5'"),
-        ({}, with_config(model={"name": "mlp"}), "config: model.name must be one of"),
         ({}, with_config(model={"layers": 1000}), "config: a network of 1000 layers has more than"),
         ({}, with_config(model={"hidden": 2**62}), "config: model.hidden must be in"),
         ({}, with_config(model={"hidden": 2**16}), "tensors are not those of its configuration"),
@@ -161,6 +161,12 @@ def test_a_damaged_file_is_one_line(
     with pytest.raises(DataError, match=rf"is a damaged model file \(.*{message}") as error:
         load_model(saved(tensors, **entries))
     assert "\n" not in str(error.value)
+
+
+def test_a_network_of_a_plug_in_that_is_not_here_is_no_damage(saved: Callable[..., Path]) -> None:
+    """An installed plug-in stands in no configuration: the model file of another machine may need one."""
+    with pytest.raises(PluginNeeded, match=r"^model.name=mlp is of no plug-in that is installed here, nor of dqrun$"):
+        load_model(saved(**with_config(model={"name": "mlp"})))
 
 
 def test_all_that_open_a_model_file_refuse_the_same(saved: Callable[..., Path]) -> None:
