@@ -127,8 +127,10 @@ def paired_tests(a: Sequence[float], b: Sequence[float]) -> tuple[float, float]:
     zero neither test says anything.
     """
     deltas = [x - y for x, y in zip(a, b, strict=True)]
-    tiny = 1e-12 * max((abs(value) for value in (*a, *b)), default=0.0)
-    if len(deltas) < 2 or max(map(abs, deltas)) <= tiny:
+    if len(deltas) < 2:
+        return math.nan, math.nan
+    tiny = 1e-12 * max(abs(value) for value in (*a, *b))
+    if max(map(abs, deltas)) <= tiny:
         return math.nan, math.nan
     from scipy import stats
 

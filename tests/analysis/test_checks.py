@@ -7,7 +7,7 @@ from pathlib import Path
 from omegaconf import OmegaConf
 
 from dqrun.analysis.cells import Cell, make_cells
-from dqrun.analysis.checks import MANY, differing, distinguishing, sharing, unequal, without_config
+from dqrun.analysis.checks import MANY, differing, distinguishing, incomplete, sharing, unequal, without_config
 from dqrun.analysis.rows import Run, load_runs
 from dqrun.composition.compose import load_configs
 from dqrun.config import SiteRule
@@ -55,6 +55,15 @@ def test_settings_without_effect_are_no_difference(write_run: WriteRun, tmp_path
     assert differing([eight_and_exact, exact]) == {}
     site = "plan.rules.layers.0.mlp.**"
     assert differing([eight_and_exact, eight]) == {f"{site}.fp32": [True, None], f"{site}.bits": [None, 8]}
+
+
+def test_means_that_leave_finished_trials_out(write_run: WriteRun, tmp_path: Path) -> None:
+    for seed in range(3):
+        write_run(method="dq", seed=seed, test_metric_integer=None if seed else 0.7)
+        write_run(method="naive", seed=seed, test_metric_integer=0.7)
+        write_run(method="noisy", seed=seed)
+    cells = [replace(cell, field="test_metric_integer") for cell in cells_of(tmp_path)]
+    assert incomplete(cells) == ["threads gin int4 dq: 1 of 3 trials have test_metric_integer"]
 
 
 def test_missing_configurations(write_run: WriteRun, tmp_path: Path) -> None:

@@ -99,6 +99,12 @@ def test_quiet_says_failures_only(tmp_path: Path, row: Row, capsys: pytest.Captu
     assert capsys.readouterr() == ("", "")
     progress.finished(vars(replace(row, status="failed", reason="training loss is nan in epoch 2")))
     assert "r0 failed: training loss is nan in epoch 2" in capsys.readouterr().err
+    progress.rows = progress.rows[1:]
+    progress.summary({row.cell_hash: results})
+    assert capsys.readouterr().err == ""  # the line of a trial that was the only one has said it
+    progress.rows *= 2
+    progress.summary({row.cell_hash: results})
+    assert capsys.readouterr().err.startswith("dqrun: 2 of 2 trials failed:\n  r0: training loss is nan in epoch 2")
 
 
 def test_summary_before_any_table_exists(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -29,6 +29,7 @@ def cells_of(make_cell: Callable[..., Cell]) -> list[Cell]:
 def test_heights_groups_and_limits(make_cell: Callable[..., Cell]) -> None:
     figure, warnings = bars.draw(cells_of(make_cell), ["dataset"], ["method"], "std")
     accuracy, error = figure.axes
+    assert figure.get_figwidth() == 4.5  # the least
     heights = [round(patch.get_height(), 6) for patch in accuracy.patches]  # type: ignore[attr-defined]
     assert heights == [60.0, 40.0, 69.666667] and warnings == []
     middles = [patch.get_x() + patch.get_width() / 2 for patch in accuracy.patches]  # type: ignore[attr-defined]
@@ -70,3 +71,9 @@ def test_each_bar_has_the_colour_of_its_series(make_cell: Callable[..., Cell]) -
 def test_a_metric_of_zero_has_limits(make_cell: Callable[..., Cell]) -> None:
     figure, _ = bars.draw([make_cell(0.0, 0.0)], ["dataset"], ["method"])
     assert figure.axes[0].get_ylim() == (0.0, 1.0)
+
+
+def test_a_figure_is_as_wide_as_its_bars_and_groups(make_cell: Callable[..., Cell]) -> None:
+    cells = [make_cell(0.5, dataset=f"d{i}", method=f"m{j}") for i in range(4) for j in range(5)]
+    figure, _ = bars.draw(cells, ["dataset"], ["method"])
+    assert figure.get_figwidth() == pytest.approx(20 * 0.28 + 4 * 0.5 + 1.0)
