@@ -16,8 +16,8 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.types import Override, Quote, QuotedString
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from dqrun.composition.errors import PACKAGED_MAIN, one_line_errors, unknown_method_field
-from dqrun.composition.fields import Field, list_fields, nearest_field, owners
+from dqrun.composition.errors import PACKAGED_MAIN, one_line_errors, unknown_field, unknown_method_field
+from dqrun.composition.fields import Field, list_fields, owners
 from dqrun.composition.groups import config_folders, list_groups
 from dqrun.composition.overrides import Groups, check, parse, split_sweep
 from dqrun.composition.preset_text import require_text
@@ -27,7 +27,7 @@ from dqrun.config.ogb import ogb_metric, ogb_task
 from dqrun.config.parts import PARTS, chosen_names, names_with_fields, node_of
 from dqrun.config.pyg import pyg_name
 from dqrun.config.tasks import is_node_task
-from dqrun.errors import ConfigError, suggestion
+from dqrun.errors import ConfigError
 from dqrun.plugins import asked_for, load_plugins, typed_plugins
 from dqrun.runs.protocol import canonical
 
@@ -195,9 +195,7 @@ def _refuse_unknown(tree: DictConfig, known: Mapping[str, Field], prefix: str = 
         if not free_keys and name not in known:
             if chosen_by := owners(f"{shown}{key}"):
                 raise ConfigError(f"{shown}{key} is a field of {', '.join(chosen_by)} alone")
-            near = nearest_field(f"{shown}{key}")
-            hint = suggestion(near, [near]) if near else ""
-            raise ConfigError(f"there is no field '{shown}{key}'{hint}")
+            raise ConfigError(unknown_field(f"{shown}{key}"))
         child = tree._get_node(key)
         if isinstance(child, DictConfig) and not (name in known and known[name].free):
             _refuse_unknown(child, known, f"{name}.", f"{shown}{key}.")

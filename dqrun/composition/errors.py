@@ -28,6 +28,8 @@ from dqrun.composition.overrides import Groups, unknown_option
 from dqrun.config.method import MethodConfig
 from dqrun.errors import ConfigError, DqrunError, suggestion
 
+MANY = 12
+"""More fields of a part than this are not listed in an error."""
 PACKAGED_MAIN = "packaged_run"
 """Hydra's name of dqrun's `run.yaml` where a user's folder with presets comes first."""
 
@@ -102,12 +104,19 @@ def _explain_unknown(error: Any, groups: Groups) -> str:
         return unknown_method_field(name, error.object_type)
     if chosen_by := owners(name):
         return f"{name} is a field of {', '.join(chosen_by)} alone"
+    if nearest_field(name) or "." in name:
+        return unknown_field(name)
+    return f"there is no field or group {name!r}{suggestion(name, groups)}"
+
+
+def unknown_field(name: str) -> str:
+    """What is said of a field that the schema lacks: the nearest that it has, or which the part has, in few words."""
     near = nearest_field(name)
     if near:
         return f"there is no field {name!r}{suggestion(near, [near])}"
-    if "." in name:
-        return f"there is no field {name!r}"
-    return f"there is no field or group {name!r}{suggestion(name, groups)}"
+    part = name.rpartition(".")[0]
+    own = [known.rpartition(".")[2] for known in list_fields() if known.rpartition(".")[0] == part]
+    return f"there is no field {name!r}" + (f": {part} has {', '.join(own)}" if 0 < len(own) <= MANY else "")
 
 
 def is_method(made: type | None) -> bool:

@@ -176,6 +176,7 @@ def test_repeated_jobs_are_one_job() -> None:
         ("++model.foo=3", "there is no field 'model.foo'"),
         ("hiden=3", "there is no field 'hiden'; did you mean 'model.hidden'?"),
         ("lr=3", "there is no field 'lr'; did you mean 'train.lr'?"),
+        ("launcher.workers=3", "there is no field 'launcher.workers': launcher has name, cluster, ..."),
         ("foo=3", "there is no field or group 'foo'"),
         ("train={lrr: 3}", "there is no field 'train.lrr'; did you mean 'train.lr'?"),
         ("model.hidden=abc", "model.hidden must be an integer, got 'abc'"),
