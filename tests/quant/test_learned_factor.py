@@ -111,6 +111,7 @@ def test_offset_scales_cover_the_range() -> None:
     scale, zero_point, _ = offset_scales(low, high, 3, "real")
     assert -zero_point * scale == low and (3 - zero_point) * scale == high
     assert offset_scales(torch.tensor(0.5), high, 3, "real").zero_point == 0
+    assert offset_scales(torch.tensor(-0.7), high, 3, "eight_bits").zero_point == pytest.approx(66 / 85)  # of 0.7778
 
 
 def test_nothing_is_learned_of_zeros() -> None:

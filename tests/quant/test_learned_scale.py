@@ -155,3 +155,13 @@ def test_a_loaded_state_has_its_step() -> None:
 def test_an_observed_step_has_no_parameter() -> None:
     q = observed()
     assert not list(q.parameters()) and set(q.state_dict()) == {"scales.low", "scales.high"}
+
+
+@pytest.mark.parametrize("symmetric", [False, True])
+def test_ends_are_the_values_of_the_first_and_the_last_code(symmetric: bool) -> None:
+    q = quantizer(3, symmetric)
+    q(torch.tensor([[-1.0], [2.5]]))
+    scales = learned(q).fixed()
+    assert bool(scales.zero_point) is not symmetric
+    codes = torch.tensor([q.spec.qmin, q.spec.qmax], dtype=torch.int32)
+    torch.testing.assert_close(learned(q).ends(), q.spec.decode(codes, scales))

@@ -5,6 +5,8 @@ import torch
 
 from dqrun.errors import TrialFailed
 from dqrun.quant import Phase, Quantizer, QuantSpec, RangeObserver, UniformRounding
+from dqrun.quant.binary_weights import TernaryRounding
+from dqrun.quant.signs import BoolRounding, SignRounding
 
 
 def quantizer(bits: int = 4, tail: float = 0.0, protects: bool = True, **options: object) -> Quantizer:
@@ -54,6 +56,13 @@ def test_evaluation_before_observation_is_an_error() -> None:
         q(torch.randn(3, 2))
 
 
+def test_training_that_shows_no_value_is_an_error_in_evaluation() -> None:
+    q = quantizer()
+    q(torch.randn(3, 2), torch.ones(3, dtype=torch.bool))
+    with pytest.raises(TrialFailed, match="no value was observed there, because every row was protected"):
+        q.eval()(torch.randn(3, 2))
+
+
 def test_loading_a_range_makes_it_usable() -> None:
     q = quantizer()
     q(torch.randn(100, 4))
@@ -79,15 +88,22 @@ def test_noise_rounds_a_share_of_the_elements_in_training_only() -> None:
     q = quantizer(2, noise_rate=0.3, generator=torch.Generator().manual_seed(1))
     x = torch.randn(200, 50)
     rounded = (q(x) != x).float().mean().item()
-    assert rounded == pytest.approx(0.3, abs=0.02)
+    assert rounded == pytest.approx(0.3, abs=0.02) and q.noisy
     q.eval()
-    assert q(x).unique().numel() <= 4
+    assert q(x).unique().numel() <= 4 and not q.noisy
 
 
 def test_noise_draws_from_its_generator() -> None:
     x = torch.randn(20, 5)
     outputs = [quantizer(2, noise_rate=0.5, generator=torch.Generator().manual_seed(seed))(x) for seed in (1, 1, 2)]
     assert torch.equal(outputs[0], outputs[1]) and not torch.equal(outputs[0], outputs[2])
+
+
+def test_other_roundings_draw_no_noise() -> None:
+    spec = QuantSpec(1, symmetric=True, narrow=True)
+    for rounding in (SignRounding(spec), BoolRounding(spec), TernaryRounding(spec)):
+        assert not Quantizer(RangeObserver(spec), rounding).noisy
+    assert not quantizer(noise_rate=1.0).noisy
 
 
 @pytest.mark.parametrize("estimator", ["ste", "clipped", "clipped_ends"])
