@@ -156,6 +156,18 @@ def test_the_nearest_pair() -> None:
     assert torch.equal(wanted.gather(1, found.unsqueeze(1)).flatten(), wanted.amin(1))
 
 
+def test_a_table_begins_with_the_sizes_of_rows_and_learns_whether_values_have_signs() -> None:
+    x = torch.tensor([[0.0, 0.25], [0.5, 0.125], [0.0, 0.0]])
+    table = NodeTable(QuantSpec(4, granularity=ROW), 3).train()
+    assert table.observe(Values(torch.zeros(3, 2)), Phase.QUANTIZE) and not table.ready
+    table.observe(Values(x), Phase.QUANTIZE)
+    assert table.ready and not table.signed
+    torch.testing.assert_close(table.log_scale.exp() * 15, torch.tensor([0.25, 0.5, 0.375]))
+    table.observe(Values(-x), Phase.QUANTIZE)
+    assert table.signed
+    assert not table.eval().observe(Values(x), Phase.QUANTIZE)
+
+
 def rounding_table() -> NodeTable:
     """After a step that has rounded 3 rows of 5 numbers at 4 bits."""
     table, x = NodeTable(QuantSpec(4, granularity=ROW), 3).train(), Values(torch.rand(3, 5))

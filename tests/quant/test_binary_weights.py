@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from dqrun.errors import ConfigError
-from dqrun.quant import Quantizer, QuantSpec, RangeObserver, UniformRounding, Values
+from dqrun.quant import LearnedScale, Quantizer, QuantSpec, RangeObserver, UniformRounding, Values
 from dqrun.quant.binary_weights import (
     Bases,
     Salient,
@@ -72,6 +72,18 @@ def test_early_bases_are_used_where_they_are_asked_for() -> None:
     assert torch.equal(q(w), signed()(w))
 
 
+def test_a_penalty_draws_the_scales_of_bases_that_do_not_stay() -> None:
+    def part() -> Quantizer:
+        return Quantizer(LearnedScale(RangeObserver(SIGN, SHAPE), from_mean=True), SignRounding(SIGN))
+
+    for kept in (1, 2, 3):
+        q = Bases([part() for _ in range(3)], kept)
+        assert q.passing_scales() == []  # none has begun
+        q.use_all(True)
+        q(weight())
+        assert len(q.passing_scales()) == 3 - kept and all((scale > 0).all() for scale in q.passing_scales())
+
+
 def test_ternary_values_are_those_of_twn() -> None:
     w = weight().requires_grad_()
     q = ternary()
@@ -105,6 +117,8 @@ def test_salient_weights_are_kept_at_eight_bits() -> None:
     assert all(row[~mask].abs().unique().numel() == 1 for row, mask in zip(y, kept, strict=True))
     assert q.bits == pytest.approx(1 + 0.1 * 8 + 0.9)
     assert not q.has_codes
+    rule = SalientRule(SHAPE, 0.1, 8, "magnitude")
+    assert rule.ends == (-127, 127) and rule.spec.symmetric
 
 
 def test_salience_by_the_hessian_follows_the_gradients() -> None:
@@ -163,8 +177,6 @@ def test_a_rounding_without_codes_says_so() -> None:
 
 
 def test_a_learned_scale_of_signs_begins_at_the_mean_size() -> None:
-    from dqrun.quant import LearnedScale
-
     scales = LearnedScale(RangeObserver(SIGN, SHAPE), from_mean=True)
     q, w = Quantizer(scales, SignRounding(SIGN)).train(), weight()
     torch.testing.assert_close(q(w).abs(), w.abs().mean(1, keepdim=True).expand(3, 40))

@@ -70,9 +70,15 @@ def test_what_is_kept_of_many_batches_is_bounded() -> None:
 
 def test_in_training_each_step_searches_anew(x: Tensor) -> None:
     found = ShrunkRange(RangeObserver(SPEC, update="last_batch"), Search(20, 2.0))
-    found.observe(Values(x), Phase.QUANTIZE)
+    assert found.observe(Values(x), Phase.QUANTIZE)
     first = found.fixed().scale
     found.observe(Values(x[:-1]), Phase.QUANTIZE)
     assert found.fixed().scale < first
     found.eval()
     assert not found.observe(Values(x), Phase.QUANTIZE)
+
+
+def test_of_shares_with_equal_errors_the_largest_is_taken() -> None:
+    zeros, low, high = torch.zeros(5), torch.tensor(-1.0), torch.tensor(1.0)
+    for x in (zeros, zeros[:0]):
+        assert best_share(x, low, high, Search(20, 2.0), on_grid(SPEC)) == 1

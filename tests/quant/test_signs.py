@@ -111,6 +111,14 @@ def test_values_without_sign_have_two_levels(rule: str) -> None:
     torch.testing.assert_close(Quantizer(NoScale(ROWS), BoolRounding(ROWS, rule=rule))(equal), equal)
 
 
+def test_the_gradient_of_two_levels_has_the_slope_at_the_threshold() -> None:
+    x = torch.tensor([[0.1, 0.2, 3.0]], requires_grad=True)  # its mean, the threshold: 1.1
+    for estimator, slope in ((SignEstimator(), [[1.0, 1.0, 1.0]]), (Clipped(), [[1.0, 1.0, 0.0]])):
+        y = Quantizer(NoScale(ROWS), BoolRounding(ROWS, estimator))(x)
+        (gradient,) = torch.autograd.grad(y.sum(), x)
+        assert gradient.tolist() == slope
+
+
 def test_centring_stands_before_the_signs_and_not_where_nothing_is_rounded() -> None:
     from dqrun.quant import Phase
 
