@@ -17,6 +17,8 @@ from dqrun.runs.store import Results
         (0.43121, 0.00214, "mae", "0.4312 +- 0.0021"),
         (0.5, float("nan"), "accuracy", "50.00 %"),
         (float("nan"), float("nan"), "accuracy", "-"),
+        (11612.0, float("nan"), "model_bytes", "11.3 KiB"),
+        (6.98e6, 1e4, "bit_operations", "6.98 M +- 0.01"),
     ],
 )
 def test_means(mean: float, half_width: float, metric: str, text: str) -> None:

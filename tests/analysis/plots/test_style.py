@@ -60,7 +60,13 @@ def test_notes_are_broken_to_the_width() -> None:
 
 @pytest.mark.parametrize(
     ("name", "label"),
-    [("seconds", "seconds (s)"), ("peak_bytes", "peak_bytes (MiB)"), ("seed", "seed"), ("test_metric", "test_metric")],
+    [
+        ("seconds", "seconds (s)"),
+        ("peak_bytes", "peak_bytes (MiB)"),
+        ("model_bytes", "model_bytes (KiB)"),
+        ("seed", "seed"),
+        ("test_metric", "test_metric"),
+    ],
 )
 def test_fields_have_their_unit(name: str, label: str) -> None:
     assert style.field_label(name) == label
