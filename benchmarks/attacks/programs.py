@@ -1,6 +1,6 @@
 """Damaged program files: `python benchmarks/attacks/programs.py [--count N] [--seed S]`.
 
-Small programs (of all layers, of nodes and of graphs; INT8, INT4, INT2, weights of one bit and of three values, ranges
+Small programs (of all layers, of nodes and of graphs; INT8, INT4, INT2, one bit, weights of three values, ranges
 of rows with scales of both kinds, embeddings) are changed: one in five byte by byte, the others in their structure,
 shapes and numbers, with checksums made anew. Each is loaded and, where it loads, run on a small batch, at once and in
 blocks of nodes, written as an ONNX model and as C, and read by `dqrun bench inference`; some models are run by ONNX
@@ -32,6 +32,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import pool
 
 from dqrun import kernels
+from dqrun.bench.one_bit import of_one_bit
 from dqrun.bench.program import Batches, compare
 from dqrun.bench.subject import Subject
 from dqrun.cli.verbs.exporting import said
@@ -75,6 +76,9 @@ def networks() -> Iterator[tuple[str, ...]]:
     yield "model=gatv2", "quant=int4", "dataset=reddit_binary", "model.norm=batch"
     yield "model=gatv2", "quant=int2", "dataset=cora", *ROWS
     yield "model=gin", "quant=ternary", "method=twn", "dataset=cora"
+    for model in ("gin", "gcn", "sage"):
+        yield f"model={model}", "quant=int2", "dataset=cora"
+    yield "model=gin", "quant=int2", "dataset=zinc"
 
 
 @cache
@@ -94,8 +98,10 @@ def whole_files() -> tuple[bytes, ...]:
             rule = FeatureRule("category", CATEGORIES) if categories else FeatureRule("given", CHANNELS)
             origin = {"run": "r0", "quant": config.quant.label, "model": said(config.model)}
             origin |= {"dataset": said(config.dataset), "features": said(rule)}
-            lower(network.eval(), origin).save(Path(folder) / "a.dqp")
-            found.append((Path(folder) / "a.dqp").read_bytes())
+            program = lower(network.eval(), origin)
+            for each in (program, of_one_bit(program)) if "quant=int2" in words else (program,):
+                each.save(Path(folder) / "a.dqp")
+                found.append((Path(folder) / "a.dqp").read_bytes())
     return tuple(found)
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from dqrun import kernels
+from dqrun.bench.one_bit import of_one_bit
 from dqrun.bench.peer_runs import BF16, Inputs, Run, fp32_peers, peer_runs, require_agreement, variants
 from dqrun.bench.power_law import power_law_edges
 from dqrun.bench.progress import stage
@@ -31,7 +32,7 @@ GRAPHS = ("powerlaw", "zinc", "reddit_binary")
 NODES, EDGES, CHANNELS, CLASSES = 200_000, 2_000_000, 128, 40  # of powerlaw
 ZINC_GRAPHS = 10_000
 WIDTHS = {"int8": 8, "int8-row": 8, "int4": 4, "int4-row": 4, "int2": 2, "int2-row": 2}
-"""The programs, as `QuantConfig.label` names them, with ranges of tensors and of rows, and their bits."""
+"""The programs, as `QuantConfig.label` names them, with ranges of tensors and of rows, and bits (1: `one_bit`)."""
 
 
 @dataclass(frozen=True)
@@ -119,6 +120,7 @@ def compare(graph: str, model: str, rounds: int) -> tuple[list[Measured], dict[s
         workload = Workload.prepare(graph, model)
         x, structure, fp32 = workload.x, workload.graph, workload.network("fp32")
         programs = {quant: lower(workload.network(quant)) for quant in WIDTHS}
+        programs["int1"] = of_one_bit(programs["int2"])
     with stage(f"{graph}, {model}: compiling the peers' networks", 1):
         peers, left_out = peer_runs(Inputs(workload.config.model, fp32, [(x, structure)]))
     notes: dict[str, Any] = {"left_out": left_out}

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from dqrun.errors import ConfigError
 
-FORMAT = "dqrun-program-4"
+FORMAT = "dqrun-program-5"
 TYPES = {"i1": torch.int8, "u1": torch.uint8, "f4": torch.float32, "f8": torch.float64}
 NAMES = {dtype: name for name, dtype in TYPES.items()}
 STREAMS = {1: "codes", 4: "numbers"}

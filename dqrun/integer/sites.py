@@ -61,8 +61,7 @@ class TrainedSites:
         if scale.numel() not in (1, weight.size(0)):
             rule = f"have one scale, or one for each of {weight.size(0)} outputs, in an integer program"
             raise ConfigError.rule(name, rule, scale.numel())
-        bits = max(spec.bits, 2)  # signs are stored as codes of 2 bits
-        return Weight(codes.to("cpu", torch.int8).contiguous()), bits, scale.cpu().double()
+        return Weight(codes.to("cpu", torch.int8).contiguous()), spec.bits, scale.cpu().double()
 
     def fake_quantized(self, name: str, weight: Tensor) -> Tensor:
         """A weight as the network uses it: rounded to the grid of its site and back, float32."""

@@ -1,9 +1,9 @@
 """Programs as files: their structure as JSON, weights and numbers per channel as tensors, in a `container`.
 
 Nothing in a file is executed, and nothing is taken for granted: fields have the types that the operations declare, and
-what comes out must be a program (`validation`). Weights of up to 4 bits are packed. Numbers per channel are float64 in
-a program; they are written as float32 where that loses nothing (biases and batch norms are float32): a loaded program
-is the saved one, bit by bit. docs/reference/program_format.md describes the format.
+what comes out must be a program (`validation`). Weights are packed as codes are (`Weight.packed`). Numbers per channel
+are float64 in a program; they are written as float32 where that loses nothing (biases and batch norms are float32): a
+loaded program is the saved one, bit by bit. docs/reference/program_format.md describes the format.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ from dqrun.integer.operations import (
 )
 from dqrun.integer.plain import plain_grid, read_grid, scalar
 from dqrun.integer.program import Program
-from dqrun.kernels.integer import CodeGrid, Codes, Epilogue, Grid, RowGrid, Weight, pack_nibbles, unpack_nibbles
+from dqrun.kernels.integer import CodeGrid, Codes, Epilogue, Grid, RowGrid, Weight
+from dqrun.kernels.integer.stored import row_bytes
 
 KINDS: dict[str, type[Operation]] = {
     kind.__name__: kind
     for kind in (Quantize, Lookup, Linear, LinearPair, Aggregate, Attention, DynamicAttention, Readout)
 }
 PER_CHANNEL = ("multiplier", "bias", "gain", "offset")
-WEIGHT_SHIFT = 8  # 4-bit weight codes -7..7 are stored as 1..15
 
 
 def save_program(path: Path, program: Program) -> None:
@@ -95,7 +95,7 @@ def _split(operation: Operation, writer: Writer) -> dict[str, Any]:
     for name, value in vars(operation).items():
         if isinstance(value, Weight):
             bits = getattr(operation, f"{name}_bits")
-            plain[name] = {"inputs": value.codes.size(1), "codes": writer.put(_pack(value.codes, bits))}
+            plain[name] = {"inputs": value.codes.size(1), "codes": writer.put(value.packed(bits))}
         elif isinstance(value, Codes):
             plain[name] = {"channels": value.channels, "grid": plain_grid(value.grid), "codes": writer.put(value.data)}
             if value.numbers is not None:
@@ -138,10 +138,12 @@ def _read_weight(where: str, plain: object, reader: Reader, operation: dict[str,
     inputs = scalar(f"{where}.inputs", int, record["inputs"])
     bits = operation[f"{where.rpartition('.')[2]}_bits"]
     stored = reader.take(record["codes"])
-    wanted = (torch.uint8, -(-inputs // 2)) if bits <= 4 else (torch.int8, inputs)
+    if not 1 <= bits <= 8:
+        raise Damage(f"{where}_bits must be in 1..8, got {bits}")
+    wanted = (torch.uint8 if bits <= 4 else torch.int8, row_bytes(inputs, bits))
     if stored.dim() != 2 or (stored.dtype, stored.size(1)) != wanted:
         raise Damage(f"{where}.codes must be {wanted[0]} [M, {wanted[1]}], got {record['codes']}")
-    return Weight(_unpack(stored, inputs, bits))
+    return Weight.of_packed(stored, inputs, bits)
 
 
 def _read_table(where: str, plain: object, reader: Reader, operation: dict[str, Any]) -> Codes:
@@ -197,16 +199,6 @@ def _require_fields(where: str, plain: object, needed: set[str], optional: set[s
     if unknown := sorted(plain.keys() - needed - optional):
         raise Damage(f"{where} must not have {unknown[0][:40]!r}")
     return plain
-
-
-def _pack(codes: Tensor, bits: int) -> Tensor:
-    """Weight codes as a file holds them: int8 [M, K], or two in a byte, uint8 [M, ceil(K / 2)], up to 4 bits."""
-    return codes if bits > 4 else pack_nibbles((codes + WEIGHT_SHIFT).to(torch.uint8))
-
-
-def _unpack(stored: Tensor, num_inputs: int, bits: int) -> Tensor:
-    """The inverse of `_pack`: int8 [M, num_inputs]."""
-    return stored if bits > 4 else unpack_nibbles(stored, num_inputs).to(torch.int8) - WEIGHT_SHIFT
 
 
 def _narrow(values: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ from dqrun.integer.operations import (
 )
 from dqrun.kernels import work
 from dqrun.kernels.integer import Grid, RowGrid, Weight
+from dqrun.kernels.integer.stored import row_bytes
 from dqrun.kernels.work import FP32, Total, Work
 
 if TYPE_CHECKING:
@@ -178,7 +179,7 @@ def stored_bytes(operation: Operation) -> int:
 
 def _weight_bytes(weight: Weight, bits: int) -> int:
     outputs, inputs = weight.codes.shape
-    return int(outputs * (-(-inputs // 2) if bits <= 4 else inputs))
+    return int(outputs * row_bytes(inputs, bits))
 
 
 def _figures(total: Total) -> tuple[int, ...]:

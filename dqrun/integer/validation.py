@@ -48,6 +48,7 @@ from dqrun.integer.signature import LARGEST_SUM, Signature
 from dqrun.kernels.integer import CodeGrid, Codes, Epilogue, Grid, RowGrid
 from dqrun.kernels.integer.codes import SMALLEST_SCALE
 from dqrun.kernels.integer.row_grid import LARGEST_VALUE
+from dqrun.kernels.integer.stored import bits_behind
 
 NAME = re.compile(r"[A-Za-z0-9_.]{1,200}")
 MODES = ("sum", "mean", "max")
@@ -207,10 +208,11 @@ def _check_second(operation: LinearPair | DynamicAttention, source: Kind, second
 def _check_weight(name: str, codes: Tensor, bits: int, source: str, kind: Kind) -> None:
     """The rules of a weight and of its product with the value `source`."""
     _require(codes.size(1) == kind.channels, name, f"have {kind.channels} inputs", codes.size(1))
-    _require(2 <= bits <= 8, f"{name}_bits", "be in 2..8", bits)
-    top = (1 << (bits - 1)) - 1
+    _require(1 <= bits <= 8, f"{name}_bits", "be in 1..8", bits)
+    top = max((1 << (bits - 1)) - 1, 1)
     low, high = int(codes.min()), int(codes.max())
     _require(-top <= low <= high <= top, name, f"be in {-top}..{top}", f"{low}..{high}")
+    _require(bits > 1 or bool(codes.ne(0).all()), name, "be -1 or 1", 0)
     assert kind.grid is not None
     largest = codes.size(1) * kind.grid.top * top
     rule = f"keep sums of products within {LARGEST_SUM}, the int32 range"
@@ -301,10 +303,10 @@ def _check_channels(name: str, number: int) -> None:
 
 
 def _check_codes(name: str, codes: Codes) -> None:
-    """Codes on their grid, and nothing in the bits behind an odd number of channels."""
+    """Codes on their grid, and nothing in the bits that belong to no channel."""
     largest = int(codes.unpack().max())
     _require(largest <= codes.grid.top, name, f"hold codes in 0..{codes.grid.top}", largest)
-    behind = int(codes.data[:, -1].max()) >> 4 if codes.grid.packed and codes.channels % 2 else 0
+    behind = bits_behind(codes.data, codes.channels, codes.grid.bits)
     _require(behind == 0, name, "have zeros behind the last channel", behind)
     if isinstance(codes.grid, RowGrid):
         _check_row_numbers(f"{name}.numbers", codes, codes.grid)

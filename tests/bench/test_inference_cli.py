@@ -64,6 +64,7 @@ def test_all_variants_and_fields(
         "pyg_bf16",
         "fp32",
         *inference.WIDTHS,
+        "int1",
     ]
     assert set(inference.WIDTHS) == {f"int{bits}{rows}" for bits in (8, 4, 2) for rows in ("", "-row")}
     assert lines["pyg_fp32_edge_index"]["speedup_vs_pyg_edge_index"] == 1.0

@@ -22,7 +22,7 @@ class File:
         length = int.from_bytes(data[:8], "little")
         header = json.loads(data[8 : 8 + length])
         ((name, text),) = header.pop("__metadata__").items()
-        assert name == "dqrun-program-4"
+        assert name == "dqrun-program-5"
         self.structure = json.loads(zlib.decompress(base64.b85decode(text)))
         self.streams: dict[str, np.ndarray] = {}
         for (stream, width), count in zip((("codes", 1), ("numbers", 4)), self.structure["words"], strict=True):
@@ -97,19 +97,26 @@ class Grid:
         return np.clip(code, 0, top).astype(np.int64), self.with_rows(np.concatenate([s, o], 1))
 
 
-def unpacked(stored: np.ndarray, channels: int) -> np.ndarray:
-    """Two codes in a byte: low bits of all bytes, then the high ones."""
-    return np.concatenate([stored & 15, stored >> 4], 1)[:, :channels]
+def stored_bits(bits: int) -> int:
+    return min(size for size in (1, 2, 4, 8) if size >= bits)
+
+
+def unpacked(stored: np.ndarray, channels: int, bits: int) -> np.ndarray:
+    """Several codes in a byte: the lowest bits of all bytes, then the next ones."""
+    b = stored_bits(bits)
+    return np.concatenate([stored >> shift & 2**b - 1 for shift in range(0, 8, b)], 1)[:, :channels]
 
 
 def rows(stored: np.ndarray, channels: int, grid: Grid) -> np.ndarray:
-    return unpacked(stored, channels) if grid.bits <= 4 else stored
+    return unpacked(stored, channels, grid.bits)
 
 
 def weight(file: File, plain: dict[str, Any], bits: int) -> np.ndarray:
     stored = file.tensor(plain["codes"])
-    signed = unpacked(stored, plain["inputs"]).astype(np.int64) - 8 if bits <= 4 else stored
-    return signed.astype(np.int64)
+    if bits > 4:
+        return stored.astype(np.int64)
+    codes = unpacked(stored, plain["inputs"], bits).astype(np.int64)
+    return 2 * codes - 1 if bits == 1 else codes - 2 ** (stored_bits(bits) - 1)
 
 
 class Program:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from dqrun.bench.one_bit import of_one_bit
 from dqrun.integer import load_program
 from dqrun.integer.lower import lower
 from dqrun.kernels.integer import Codes
@@ -27,6 +28,10 @@ CASES = [
     ("gat", 8, {"residual": True, "activation": "elu", "encoder": "linear"}),
     ("gat", 4, {"graph_level": False}),
     ("sage", 4, {"norm": "batch", "residual": True}),
+    ("gin", 2, {"encoder": "linear", "norm": "batch", "mlp_norm": True, "residual": True, "hidden": 7}),
+    ("gcn", 1, {"graph_level": False, "hidden": 9, "residual": True}),
+    ("gin", 1, {"categories": 4, "norm": "batch", "residual": True, "readout": "sum", "hidden": 17}),
+    ("gin", 1, {"rows": ("integer", "real"), "norm": "batch", "residual": True, "readout": "max"}),
     ("gin", 2, {"rows": ("real", "real"), "norm": "batch", "mlp_norm": True, "residual": True, "readout": "max"}),
     ("gin", 4, {"rows": ("integer", "power_of_two"), "categories": 4, "norm": "batch", "readout": "mean"}),
     ("gin", 8, {"rows": ("integer", "real"), "learned_scale": True, "encoder": "linear"}),
@@ -42,7 +47,8 @@ def test_a_reader_written_from_the_page(
 ) -> None:
     reader = runpy.run_path(str(Path(__file__).with_name("page_reader.py")))["Program"]
     categories = options.get("categories", 0)
-    lower(trained(name, bits, bits, **options), {"run": "r0"}).save(path := tmp_path / "a.dqp")
+    program = lower(trained(name, max(bits, 2), max(bits, 2), **options), {"run": "r0"})
+    (program if bits > 1 else of_one_bit(program)).save(path := tmp_path / "a.dqp")
     x, edge_index, batch = random_graph(40, 120, 3, seed=1, categories=categories)
     program = load_program(path)
     expected = program.trace(x, program.graph(edge_index, 40, batch))

@@ -93,7 +93,7 @@ def test_missing_and_foreign_files(tmp_path: Path) -> None:
     (tmp_path / "empty").touch()
     save_file({"a": torch.zeros(1)}, tmp_path / "older", {"format": "dqrun-program-1"})
     for name in ("text", "empty", "older"):
-        assert problem(name) == "is not a program file of format dqrun-program-4: dqrun export writes one"
+        assert problem(name) == "is not a program file of format dqrun-program-5: dqrun export writes one"
 
 
 def test_damaged_files_are_refused_in_one_line(trained: Make, tmp_path: Path) -> None:

@@ -131,7 +131,9 @@ BROKEN: list[tuple[tuple[Operation, ...], str]] = [
     # codes and numbers
     (changed(4, weight=weight(2, value=-128)), r"logits.weight must be in -127\.\.127, got '-128\.\.-128'"),
     (changed(4, weight=weight(2, value=8), weight_bits=4), r"logits.weight must be in -7\.\.7, got '8\.\.8'"),
-    (changed(4, weight_bits=9), r"logits.weight_bits must be in 2\.\.8, got 9"),
+    (changed(4, weight=weight(2, value=0), weight_bits=1), r"logits.weight must be -1 or 1, got 0"),
+    (changed(4, weight_bits=0), r"logits.weight_bits must be in 1\.\.8, got 0"),
+    (changed(4, weight_bits=9), r"logits.weight_bits must be in 1\.\.8, got 9"),
     (
         (replace(TABLE, table=Codes.of(torch.full((4, K), 63), CodeGrid(6, 1.0, 0, spare=1))), *WHOLE[1:]),
         r"a.table must hold codes in 0\.\.62, got 63",
@@ -207,8 +209,8 @@ def test_attention_of_many_heads_does_not_take_their_square() -> None:
     [
         (lambda: CodeGrid(8, 1e-39, 0), r"code_grid.scale must be in 2\^-126..2\^126"),
         (lambda: CodeGrid(8, float("nan"), 0), r"code_grid.scale must be in"),
-        (lambda: CodeGrid(8, 1.0, 0, spare=2), "code_grid.spare must be 0 or 1, got 2"),
-        (lambda: CodeGrid(9, 1.0, 0), r"code_grid.bits must be in 2\.\.8"),
+        (lambda: CodeGrid(8, 1.0, 0, spare=2), "code_grid.spare must be 0, or 1 from 2 bits on, got 2"),
+        (lambda: CodeGrid(9, 1.0, 0), r"code_grid.bits must be in 1\.\.8"),
         (lambda: replace(VECTORS, attention=torch.ones(3, 2, 3)), r"c.attention must be float \[2, H, C\]"),
         (lambda: replace(VECTORS, attention=torch.ones(2, 6)), r"c.attention must be float \[2, H, C\]"),
         (lambda: replace(VECTORS, attention=torch.ones(2, 0, 3)), r"c.attention must be float \[2, H, C\]"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from dqrun.errors import ConfigError
@@ -54,8 +54,8 @@ class Buffer:
 
     @property
     def form(self) -> int:
-        """Bits of storage of a code: 8 or 4."""
-        return 4 if self.grid.packed else 8
+        """Bits of storage of a code."""
+        return self.grid.storage_bits
 
     @property
     def macro(self) -> str:
@@ -123,7 +123,11 @@ class Step:
 
 @dataclass(frozen=True)
 class Needs:
-    """Which helper functions the steps call. `dots`: pairs of bits of storage, of codes and of weights."""
+    """Which helper functions the steps call.
+
+    `dots`: pairs of bits of storage, of codes and of weights. `get_packed`, `put_packed`: bits of storage below 8 of
+    codes that are read, or written, one by one.
+    """
 
     dots: tuple[tuple[int, int], ...]
     rows: frozenset[str]
@@ -132,8 +136,8 @@ class Needs:
     power: bool
     elu: bool
     attention: bool
-    get_packed: bool
-    put_packed: bool
+    get_packed: tuple[int, ...]
+    put_packed: tuple[int, ...]
 
     @classmethod
     def of(cls, steps: Sequence[Step]) -> Needs:
@@ -151,9 +155,14 @@ class Needs:
             power=elu or attention,
             elu=elu,
             attention=attention,
-            get_packed=any(buffer.grid.packed for buffer in read),
-            put_packed=any(buffer.grid.packed for buffer in written),
+            get_packed=narrow_forms(read),
+            put_packed=narrow_forms(written),
         )
+
+
+def narrow_forms(buffers: Iterable[Buffer]) -> tuple[int, ...]:
+    """Bits of storage of these values, each once, where several codes share a byte."""
+    return tuple(sorted({buffer.form for buffer in buffers} - {8}))
 
 
 def reads_each_code(step: Step) -> bool:

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import singledispatch
 
-import torch
 from torch import Tensor
 
 from dqrun.errors import ConfigError
@@ -24,8 +23,8 @@ from dqrun.integer.operations import (
     result_channels,
 )
 from dqrun.kernels.integer import Weight
-from dqrun.kernels.integer.codes import pack_nibbles
 from dqrun.kernels.integer.fixed import Factor, FixedEpilogue
+from dqrun.kernels.integer.stored import storage_bits
 
 Buffers = Mapping[str, Buffer]
 
@@ -113,20 +112,18 @@ class Place:
 
     def product(self, source: str, weight: Weight, bits: int, name: str = "") -> Product:
         """A weight as constants; sums begin with what the zero point of the codes takes from them."""
-        x, form = self.buffers[source], 4 if bits <= 4 else 8
-        codes = weight.codes
-        stored = pack_nibbles((codes + 8).to(torch.uint8)) if form == 4 else codes
+        x, form = self.buffers[source], storage_bits(bits)
         kept = self.constants.array(
             f"{name}weight",
-            "uint8_t" if form == 4 else "int8_t",
-            stored,
+            "uint8_t" if form < 8 else "int8_t",
+            weight.packed(bits),
             f"weight codes of {bits} bits, a row per output",
         )
         start = "0"
         if x.grid.zero_point:
             sums = -x.grid.zero_point * weight.row_sums.long()
             start = f"{self.constants.array(f'{name}start', 'int32_t', sums, '-(zero point) * sum of a row')}[c]"
-        return Product(x, f"{kept}[c]", codes.size(1), form, start)
+        return Product(x, f"{kept}[c]", weight.codes.size(1), form, start)
 
 
 def make_step(fixed: FixedOperation, buffers: Buffers, name: str) -> Step:

@@ -183,7 +183,7 @@ class Library:
     def checks_codes(self) -> bool:
         """Whether the caller's codes could lie beyond their grid."""
         first = self.program.operations[0]
-        return isinstance(first, Quantize) and first.grid.top < (15 if first.grid.packed else 255)
+        return isinstance(first, Quantize) and first.grid.top < (1 << first.grid.storage_bits) - 1
 
     @property
     def input_inverse(self) -> str:

@@ -48,7 +48,7 @@ def _(operation: Quantize, values: Values, structure: Structure) -> None:
 def _(operation: Lookup, values: Values, structure: Structure) -> None:
     build, table = values.build, operation.table
     codes, grid = table.unpack().numpy(), code_grid(operation.target, table.grid)
-    if table.grid.packed:
+    if table.grid.planes > 1:  # ONNX has no narrower type for codes
         rows = build.cast(build.narrow_constant(codes, "uint4"), np.uint8)
     else:
         rows = build.constant(codes, np.uint8)

@@ -23,10 +23,11 @@ from torch.profiler import record_function
 from dqrun.graphs import CSR
 from dqrun.kernels.choice import INTEGER, run
 from dqrun.kernels.integer import reference
-from dqrun.kernels.integer.codes import CodeGrid, Codes, Grid, pack_nibbles, unpack_nibbles
+from dqrun.kernels.integer.codes import CodeGrid, Codes, Grid
 from dqrun.kernels.integer.dynamic_attention import dynamic_attention
 from dqrun.kernels.integer.epilogue import Epilogue
 from dqrun.kernels.integer.row_grid import RowGrid
+from dqrun.kernels.integer.stored import pack_codes, unpack_codes
 from dqrun.kernels.integer.weight import Weight
 
 __all__ = [
@@ -44,10 +45,10 @@ __all__ = [
     "linear",
     "linear_pair",
     "lookup",
-    "pack_nibbles",
+    "pack_codes",
     "quantize",
     "segment_reduce",
-    "unpack_nibbles",
+    "unpack_codes",
 ]
 
 R = TypeVar("R")

@@ -1,4 +1,4 @@
-"""`Codes`: a node tensor as unsigned integers, and how codes of up to 4 bits lie two in a byte."""
+"""`Codes`: a node tensor as unsigned integers, stored as `stored` says."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from torch import Tensor
 
 from dqrun.errors import ConfigError
 from dqrun.kernels.integer.row_grid import RowGrid
+from dqrun.kernels.integer.stored import Stored, pack_codes, unpack_codes
 
 SLACK = 128
 """Readable bytes behind the last row: compiled kernels read whole vectors. Tensors without them are copied."""
@@ -18,7 +19,7 @@ SMALLEST_SCALE = 2.0**-126
 
 
 @dataclass(frozen=True)
-class CodeGrid:
+class CodeGrid(Stored):
     """The codes 0..2^bits - 1 - spare, of which q stands for the real number `scale * (q - zero_point)`.
 
     `dqrun.quant.Grid` shifted to start at zero: both its codes and its zero point less `grid.qmin`. `scale` is the
@@ -32,10 +33,10 @@ class CodeGrid:
     spare: int = 0
 
     def __post_init__(self) -> None:
-        if not 2 <= self.bits <= 8:
-            raise ConfigError.rule("code_grid.bits", "be in 2..8", self.bits)
-        if self.spare not in (0, 1):
-            raise ConfigError.rule("code_grid.spare", "be 0 or 1", self.spare)
+        if not 1 <= self.bits <= 8:
+            raise ConfigError.rule("code_grid.bits", "be in 1..8", self.bits)
+        if self.spare not in (0, 1) or self.spare >= self.bits:
+            raise ConfigError.rule("code_grid.spare", "be 0, or 1 from 2 bits on", self.spare)
         if not 0 <= self.zero_point <= self.top:
             raise ConfigError.rule("code_grid.zero_point", f"be in 0..{self.top}", self.zero_point)
         if not SMALLEST_SCALE <= self.scale <= 1 / SMALLEST_SCALE:
@@ -46,15 +47,6 @@ class CodeGrid:
         """The largest code."""
         return int((1 << self.bits) - 1 - self.spare)
 
-    @property
-    def packed(self) -> bool:
-        """Whether two codes share a byte."""
-        return self.bits <= 4
-
-    def row_bytes(self, channels: int) -> int:
-        """Bytes of a row of codes."""
-        return -(-channels // 2) if self.packed else channels
-
 
 Grid = CodeGrid | RowGrid
 
@@ -63,9 +55,8 @@ Grid = CodeGrid | RowGrid
 class Codes:
     """N rows of `channels` codes of a grid.
 
-    `data`: uint8, contiguous; [N, channels] for 5 to 8 bits. For 2 to 4 bits [N, ceil(channels / 2)], see
-    `pack_nibbles`. Make one from codes of a byte each with `Codes.of`. `numbers`: of a `RowGrid`, the scale and the
-    offset of each row, float32 [N, 2], contiguous.
+    `data`: uint8, contiguous, [N, grid.row_bytes(channels)], see `stored`. Make one from codes of a byte each with
+    `Codes.of`. `numbers`: of a `RowGrid`, the scale and the offset of each row, float32 [N, 2], contiguous.
     """
 
     data: Tensor
@@ -91,8 +82,7 @@ class Codes:
     @classmethod
     def of(cls, codes: Tensor, grid: Grid, numbers: Tensor | None = None) -> Codes:
         """Codes [N, channels] of any integer type, each in 0..2^bits - 1, as they are stored."""
-        bytes_ = codes.to(torch.uint8)
-        return cls(pack_nibbles(bytes_) if grid.packed else bytes_.contiguous(), codes.size(1), grid, numbers)
+        return cls(pack_codes(codes.to(torch.uint8), grid.bits), codes.size(1), grid, numbers)
 
     @classmethod
     def empty(cls, num_rows: int, channels: int, grid: Grid) -> Codes:
@@ -113,7 +103,7 @@ class Codes:
 
     def unpack(self) -> Tensor:
         """The codes, uint8 [N, channels], one in a byte."""
-        return unpack_nibbles(self.data, self.channels) if self.grid.packed else self.data
+        return self.data if self.grid.planes == 1 else unpack_codes(self.data, self.channels, self.grid.bits)
 
     @property
     def row_numbers(self) -> tuple[Tensor, Tensor]:
@@ -132,21 +122,3 @@ class Codes:
     def decode(self) -> Tensor:
         """The same, rounded to float32."""
         return self.real().float()
-
-
-def pack_nibbles(codes: Tensor) -> Tensor:
-    """Two codes of 0..15 in a byte: uint8 [N, C] -> [N, ceil(C / 2)].
-
-    With half = ceil(C / 2), byte j of a row has channel j in its low and channel j + half in its high four bits, so
-    that masking and shifting a vector of bytes gives consecutive channels. The last high part of an odd C is 0.
-    """
-    channels = codes.size(1)
-    half = -(-channels // 2)
-    packed = codes[:, :half].contiguous()
-    packed[:, : channels - half] |= codes[:, half:] << 4
-    return packed if packed.data_ptr() != codes.data_ptr() else packed.clone()
-
-
-def unpack_nibbles(data: Tensor, channels: int) -> Tensor:
-    """The inverse of `pack_nibbles`: uint8 [N, ceil(C / 2)] -> [N, C], C = channels."""
-    return torch.cat([data & 15, data >> 4], 1)[:, :channels].contiguous()

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from dqrun.errors import ConfigError
 from dqrun.kernels.grid_of_range import Grid
+from dqrun.kernels.integer.stored import Stored
 
 OFFSETS = ("inside", "integer", "real", "symmetric")
 LARGEST_VALUE = 2.0**64
@@ -17,7 +18,7 @@ MOST_SHARE = 64
 
 
 @dataclass(frozen=True)
-class RowGrid:
+class RowGrid(Stored):
     """The codes 0..top of a row that has its own float32 scale s and offset o.
 
     `offset` "real": code q stands for s q + o, o the least number of the row. Else it stands for s (q + o), o a whole
@@ -37,12 +38,12 @@ class RowGrid:
     """Codes count from 0; what 0 stands for is in the numbers of the row."""
 
     def __post_init__(self) -> None:
-        if not 2 <= self.bits <= 8:
-            raise ConfigError.rule("row_grid.bits", "be in 2..8", self.bits)
+        if not 1 <= self.bits <= 8:
+            raise ConfigError.rule("row_grid.bits", "be in 1..8", self.bits)
         if self.offset not in OFFSETS:
             raise ConfigError.rule("row_grid.offset", f"be one of {', '.join(OFFSETS)}", self.offset)
-        if self.spare not in (0, 1) or self.spare > (self.offset == "symmetric"):
-            raise ConfigError.rule("row_grid.spare", "be 0, or 1 on a symmetric grid", self.spare)
+        if self.spare not in (0, 1) or self.spare > (self.offset == "symmetric") or self.spare >= self.bits:
+            raise ConfigError.rule("row_grid.spare", "be 0, or 1 on a symmetric grid from 2 bits on", self.spare)
         if not 0 <= self.headroom <= 1:
             raise ConfigError.rule("row_grid.headroom", "be in 0..1", self.headroom)
         if self.share is not None and not 0 < self.share <= MOST_SHARE:
@@ -54,18 +55,9 @@ class RowGrid:
         return int((1 << self.bits) - 1 - self.spare)
 
     @property
-    def packed(self) -> bool:
-        """Whether two codes share a byte."""
-        return self.bits <= 4
-
-    @property
     def real_offset(self) -> bool:
         """Whether offsets are real numbers, else whole numbers of steps."""
         return self.offset == "real"
-
-    def row_bytes(self, channels: int) -> int:
-        """Bytes of the codes of a row."""
-        return -(-channels // 2) if self.packed else channels
 
     number_bytes = 8
     """Bytes of the scale and the offset of a row."""

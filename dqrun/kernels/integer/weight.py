@@ -1,4 +1,4 @@
-"""`Weight`: the codes of a weight, and the order in which the compiled product reads them."""
+"""`Weight`: the codes of a weight, how they are stored, and the order in which the compiled product reads them."""
 
 from __future__ import annotations
 
@@ -10,9 +10,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dqrun.errors import ConfigError
+from dqrun.kernels.integer.stored import pack_codes, storage_bits, unpack_codes
 
 BLOCK = 64  # outputs computed together: four vectors of 16 int32
 LANES = 16
+
+
+def shift_of(bits: int) -> int:
+    """What is added to the codes of a weight of 2 to 4 bits where they are stored: 2 for 2 bits, else 8."""
+    return 1 << (storage_bits(bits) - 1)
 
 
 @dataclass(frozen=True)
@@ -24,6 +30,23 @@ class Weight:
     def __post_init__(self) -> None:
         if self.codes.dtype != torch.int8 or self.codes.dim() != 2:
             raise ConfigError.rule("weight.codes", "be int8 [M, K]", f"{self.codes.dtype} {list(self.codes.shape)}")
+
+    def packed(self, bits: int) -> Tensor:
+        """The codes as a file and C hold them: int8 [M, K] above 4 bits, else as `stored` says, uint8 [M, row bytes].
+
+        What is stored of a code w is w + 2^(b - 1), b the bits of storage; of the signs of 1 bit, 1 for +1.
+        """
+        if bits > 4:
+            return self.codes
+        return pack_codes((self.codes + 1 >> 1 if bits == 1 else self.codes + shift_of(bits)).to(torch.uint8), bits)
+
+    @classmethod
+    def of_packed(cls, stored: Tensor, inputs: int, bits: int) -> Weight:
+        """The inverse of `packed`."""
+        if bits > 4:
+            return cls(stored)
+        codes = unpack_codes(stored, inputs, bits).to(torch.int8)
+        return cls(2 * codes - 1 if bits == 1 else codes - shift_of(bits))
 
     @cached_property
     def row_sums(self) -> Tensor:

@@ -275,7 +275,7 @@ def test_mistakes_of_predict(program_file: Path, tmp_path: Path, capsys: pytest.
         "must be a program file that can be read (no such file)"
     )
     text.write_text("not a program")
-    foreign = f"dqrun: {text} is not a program file of format dqrun-program-4: dqrun export writes one"
+    foreign = f"dqrun: {text} is not a program file of format dqrun-program-5: dqrun export writes one"
     assert line(text, "--dataset", "threads") == foreign
     assert "--dataset must name a folder or file that is there (no such file), or one of threads, " in line(
         program_file, "--dataset", "nothing"

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from dqrun.bench.one_bit import of_one_bit
 from dqrun.errors import DataError
 from dqrun.integer.c import Library, Limits, write_library
 from dqrun.integer.c.compiled import Compiled, find_compiler, own_edges, stored
@@ -43,7 +44,10 @@ def compiler() -> str:
 @pytest.mark.parametrize(
     ("network", "bits"),
     [
-        *product(("gcn", "gin", "sage", "gat"), (4, 8)),
+        *product(("gcn", "gin", "sage", "gat"), (1, 2, 4, 8)),
+        ("gin of categories", 1),
+        ("sage, wide weights", 2),
+        ("gcn of nodes, odd widths", 2),
         ("gcn of nodes, odd widths", 8),
         ("gcn of channels' scales", 4),
         ("gin of categories", 4),
@@ -52,8 +56,9 @@ def compiler() -> str:
     ],
 )
 def test_all_codes(trained: Make, random_graph: Make, compiler: str, tmp_path: Path, network: str, bits: int) -> None:
-    options = {"weight_bits": bits, "activation_bits": bits} | NETWORKS[network]
-    program = lower(trained(**options)).with_epilogue("fixed")
+    options = {"weight_bits": max(bits, 2), "activation_bits": max(bits, 2)} | NETWORKS[network]
+    program = lower(trained(**options))
+    program = (program if bits > 1 else of_one_bit(program)).with_epilogue("fixed")
     library = Library(program, LIMITS, "net")
     write_library(library, tmp_path)
     compiled = Compiled(library, tmp_path, compiler, QUICK)

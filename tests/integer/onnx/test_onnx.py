@@ -48,7 +48,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS.keys())
-@pytest.mark.parametrize("bits", [(8, 8), (4, 4), (6, 3)])
+@pytest.mark.parametrize("bits", [(8, 8), (4, 4), (6, 3), (2, 2)])
 @pytest.mark.parametrize("name", ["gcn", "gin", "sage"])
 def test_logits_bit_for_bit(
     trained: Make, random_graph: Make, name: str, bits: tuple[int, int], options: dict[str, Any]

@@ -24,7 +24,10 @@ def random_codes(num_rows: int, channels: int, bits: int, seed: int = 0) -> Code
 def random_weight(outputs: int, inputs: int, bits: int = 8, seed: int = 1) -> Weight:
     top = (1 << (bits - 1)) - 1
     generator = torch.Generator().manual_seed(seed)
-    return Weight(torch.randint(-top, top + 1, (outputs, inputs), generator=generator, dtype=torch.int8))
+    codes = torch.randint(-top, top + 1, (outputs, inputs), generator=generator, dtype=torch.int8)
+    return Weight(
+        codes if bits > 1 else torch.where(torch.rand(outputs, inputs, generator=generator) < 0.5, -1, 1).char()
+    )
 
 
 def random_epilogue(kind: str, num_rows: int, channels: int, bits: int | None, step: float, seed: int = 2) -> Epilogue:

@@ -173,9 +173,9 @@ def test_sums_are_those_of_real_numbers(random_graph: Any) -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: RowGrid(9), r"row_grid.bits must be in 2\.\.8, got 9"),
+        (lambda: RowGrid(9), r"row_grid.bits must be in 1\.\.8, got 9"),
         (lambda: RowGrid(4, "near"), "row_grid.offset must be one of inside, integer, real, symmetric, got 'near'"),
-        (lambda: RowGrid(4, spare=1), "row_grid.spare must be 0, or 1 on a symmetric grid, got 1"),
+        (lambda: RowGrid(4, spare=1), "row_grid.spare must be 0, or 1 on a symmetric grid from 2 bits on, got 1"),
         (lambda: RowGrid(4, headroom=float("nan")), r"row_grid.headroom must be in 0\.\.1, got nan"),
         (lambda: RowGrid(4, share=0.0), r"row_grid.share must be in 0\.\.64, got 0.0"),
         (lambda: Codes.of(torch.ones(2, 3), RowGrid(4)), "codes.numbers must be given for a grid of each row"),

@@ -20,8 +20,8 @@ from dqrun.kernels.cpu.vector import F64x16, I32x16, I64x16, U8x16, convert, loa
 from dqrun.kernels.integer import reference
 from dqrun.kernels.integer.codes import Codes
 from dqrun.kernels.integer.cpu.epilogues import Sums, finish_of
-from dqrun.kernels.integer.cpu.finishing import EPILOGUE
-from dqrun.kernels.integer.cpu.rows import padded_bytes, sum_codes
+from dqrun.kernels.integer.cpu.finishing import BEHIND, EPILOGUE
+from dqrun.kernels.integer.cpu.rows import MOST, padded_bytes, sum_codes
 from dqrun.kernels.integer.cpu.rows_of_codes import CODES, LANES, codes_of
 from dqrun.kernels.integer.epilogue import Epilogue
 
@@ -60,20 +60,20 @@ def _finish(kind: Any) -> Any:
         stride, sums = a.epilogue.stride, view(F64x16, rest)
         for r in range(rows):
             count = np.float64(max(a.rowptr[row + r + 1] - a.rowptr[row + r], 1))
-            for place in range(r * stride, (r + 1) * stride - LANES, LANES):  # LANES behind a row have any content
+            for place in range(r * stride, r * stride + a.epilogue.channels, LANES):
                 store(sums, place, convert(F64x16, load(kind, acc, place)) / count)
         call(a.epilogue.finish, (a.epilogue, sums, row, rows, advance(rest, 8 * ROWS * stride)))
 
     return finish
 
 
-def _tasks(col: Any, sums: Any, packed: bool) -> tuple[Structure, Task, Task]:
+def _tasks(col: Any, sums: Any, planes: int) -> tuple[Structure, Task, Task]:
     """The arguments, the task that sums and finishes rows, and the one that finishes those that several parts summed.
 
     Both leave a mean's float64 sums in the scratch memory, in front of the epilogue's.
     """
     structure, kind = _structure(col, sums), I32x16 if sums is WORDS else F64x16
-    finish, sum_edges = _finish(kind), sum_codes(packed)
+    finish, sum_edges = _finish(kind), sum_codes(planes)
 
     @task(structure)
     def aggregate_part(part: int, num_parts: int, a: Any) -> None:
@@ -118,10 +118,10 @@ def _tasks(col: Any, sums: Any, packed: bool) -> tuple[Structure, Task, Task]:
 
 
 _TASKS = {
-    (col, sums, packed): _tasks(col_kind, sums_kind, packed)
+    (col, sums, planes): _tasks(col_kind, sums_kind, planes)
     for col, col_kind in ((torch.int32, WORDS), (torch.int64, INTEGERS))
     for sums, sums_kind in ((torch.int32, WORDS), (torch.float64, DOUBLES))
-    for packed in (False, True)
+    for planes in MOST
 }
 
 
@@ -129,17 +129,16 @@ def sum_rows(
     rowptr: Tensor, col: Tensor | None, x: Codes, mode: int, self_weight: float, epilogue: Epilogue
 ) -> Codes | Tensor:
     """`aggregate` over rowptr and col (None: each row of x once, in order), with what `mode` says done to the sums."""
-    num_rows, width, packed = rowptr.numel() - 1, x.data.size(1), x.grid.packed
-    high = padded_bytes(width)
-    stride = (2 if packed else 1) * high + LANES
+    num_rows, width, planes = rowptr.numel() - 1, x.data.size(1), x.grid.planes
+    stride = (planes - 1) * width + padded_bytes(width) + BEHIND
     sums = torch.int32 if x.numbers is None else torch.float64
     given = np.int32 if sums == torch.int32 and mode != MEAN else np.float64
     own = (x, self_weight) if mode == OWN else (None, 0.0)
-    finish = finish_of(epilogue, num_rows, x.channels, Sums(given, stride, high if packed else None, *own))
+    finish = finish_of(epilogue, num_rows, x.channels, Sums(given, stride, *own))
     if num_rows and x.channels:
         if col is None:
             col = torch.arange(x.num_rows, dtype=torch.int32 if x.num_rows < 2**31 else torch.int64)
-        structure, aggregate_part, finish_cut_rows = _TASKS[col.dtype, sums, packed]
+        structure, aggregate_part, finish_cut_rows = _TASKS[col.dtype, sums, planes]
         num_parts = parts((col.numel() + num_rows) * width)
         size = HEAD + (16 if mode == MEAN else 8) * ROWS * stride + finish.scratch
         scratch, between = scratch_bytes(num_parts, size)

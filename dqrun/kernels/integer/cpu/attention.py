@@ -8,37 +8,54 @@ weighted sum), after all parts.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from dqrun.graphs import CSR
 from dqrun.kernels.cpu.launch import first_place, inner, parts, share
-from dqrun.kernels.cpu.task import advance, call, scratch_bytes, task, view
+from dqrun.kernels.cpu.task import Task, advance, call, scratch_bytes, task, view
 from dqrun.kernels.cpu.vector import F32x16, F64x16, splat, store
 from dqrun.kernels.integer import reference
 from dqrun.kernels.integer.codes import Codes
 from dqrun.kernels.integer.cpu.epilogues import Sums, finish_of
 from dqrun.kernels.integer.cpu.halves import logit_halves
+from dqrun.kernels.integer.cpu.rows import MOST
 from dqrun.kernels.integer.cpu.rows_of_codes import LANES, codes_of
-from dqrun.kernels.integer.cpu.weighted import ATTENTION, CHUNK, add_weighted, divide, find_largest, find_powers
+from dqrun.kernels.integer.cpu.weighted import (
+    ATTENTION,
+    CHUNK,
+    add_weighted,
+    block_bytes,
+    divide,
+    find_largest,
+    find_powers,
+)
 from dqrun.kernels.integer.epilogue import Epilogue
 
 
-@inner
-def _sum_edges(a: Any, row: int, first: int, last: int, acc: Any, state: Any, p: Any) -> None:
-    """The weighted sum over the edges first..last of a row, not yet divided, into acc, and its state (`weighted`)."""
-    for place in range(0, a.total, LANES):
-        store(acc, place, splat(F32x16, 0.0))
-    for place in range(0, 3 * a.padded, LANES):
-        store(state, place, splat(F32x16, 0.0))
-    find_largest(a, row, first, last, state)
-    for start in range(first, last, CHUNK):
-        stop = min(start + CHUNK, last)
-        find_powers(a, row, start, stop, state, p)
-        add_weighted(a, start, stop, p, acc)
+def _summing(planes: int) -> Callable[..., None]:
+    """The function that sums the edges of a row, whose codes lie so many in a byte."""
+    add = add_weighted(planes)
+
+    @inner
+    def sum_edges(a: Any, row: int, first: int, last: int, acc: Any, state: Any, p: Any) -> None:
+        """The weighted sum over these edges of a row, not yet divided, into acc, and its state (`weighted`)."""
+        for place in range(0, a.total, LANES):
+            store(acc, place, splat(F32x16, 0.0))
+        for place in range(0, 3 * a.padded, LANES):
+            store(state, place, splat(F32x16, 0.0))
+        find_largest(a, row, first, last, state)
+        for start in range(first, last, CHUNK):
+            stop = min(start + CHUNK, last)
+            find_powers(a, row, start, stop, state, p)
+            add(a, start, stop, p, acc)
+
+    return sum_edges
 
 
 @inner
@@ -57,33 +74,42 @@ def _mean(a: Any, sums: Any) -> None:
     for c in range(each):
         mean = np.float32(0)
         for channel in range(c, a.x.channels, each):
-            mean += np.float32(sums[channel if channel < a.x.width else a.high + channel - a.x.width])
+            mean += np.float32(sums[channel])
         sums[c] = np.float64(mean / np.float32(a.heads))
 
 
-@task(ATTENTION)
-def _attention(part: int, num_parts: int, a: Any) -> None:
-    first, last = share(part, num_parts, a.num_edges)
-    row = first_place(a.rowptr, a.num_nodes, first)
-    if a.rowptr[row] > first:
-        row -= 1
-    sums = view(F64x16, advance(a.scratch, part * a.between))
-    acc = view(F32x16, advance(sums, a.total))
-    state = advance(acc, a.total)
-    p = advance(state, 3 * a.padded)
-    rest = advance(a.scratch, part * a.between + 12 * a.total + 12 * a.padded + 4 * CHUNK * a.padded)
-    a.cut_rows[2 * part], a.cut_rows[2 * part + 1] = -1, -1
-    while row < a.num_nodes and (a.rowptr[row] < last or part == num_parts - 1):
-        start, stop = max(first, a.rowptr[row]), min(last, a.rowptr[row + 1])
-        if start == a.rowptr[row] and stop == a.rowptr[row + 1]:
-            _sum_edges(a, row, start, stop, acc, state, p)
-            _finish_row(a, row, acc, state, sums, rest)
-        else:
-            slot = 2 * part + (1 if start == a.rowptr[row] else 0)
-            a.cut_rows[slot] = row
-            cut, cut_state = advance(a.cut, slot * a.total), advance(a.cut_states, slot * 3 * a.padded)
-            _sum_edges(a, row, start, stop, cut, cut_state, p)
-        row += 1
+def _part(planes: int) -> Task:
+    """The task that sums and finishes rows."""
+    sum_edges = _summing(planes)
+
+    @task(ATTENTION)
+    def attention_part(part: int, num_parts: int, a: Any) -> None:
+        first, last = share(part, num_parts, a.num_edges)
+        row = first_place(a.rowptr, a.num_nodes, first)
+        if a.rowptr[row] > first:
+            row -= 1
+        sums = view(F64x16, advance(a.scratch, part * a.each))
+        acc = view(F32x16, advance(sums, a.total))
+        state = advance(acc, a.total)
+        p = advance(state, 3 * a.padded)
+        rest = advance(a.scratch, part * a.each + 12 * a.total + 12 * a.padded + 4 * CHUNK * a.padded)
+        a.cut_rows[2 * part], a.cut_rows[2 * part + 1] = -1, -1
+        while row < a.num_nodes and (a.rowptr[row] < last or part == num_parts - 1):
+            start, stop = max(first, a.rowptr[row]), min(last, a.rowptr[row + 1])
+            if start == a.rowptr[row] and stop == a.rowptr[row + 1]:
+                sum_edges(a, row, start, stop, acc, state, p)
+                _finish_row(a, row, acc, state, sums, rest)
+            else:
+                slot = 2 * part + (1 if start == a.rowptr[row] else 0)
+                a.cut_rows[slot] = row
+                cut, cut_state = advance(a.cut, slot * a.total), advance(a.cut_states, slot * 3 * a.padded)
+                sum_edges(a, row, start, stop, cut, cut_state, p)
+            row += 1
+
+    return attention_part
+
+
+_PARTS = {planes: _part(planes) for planes in MOST}
 
 
 @inner
@@ -121,13 +147,12 @@ def _finish_cut_rows(part: int, num_parts: int, a: Any) -> None:
             at = slot
 
 
-def _places(h: Codes, heads: int, high: int, total: int) -> Tensor:
+def _places(h: Codes, heads: int, between: int) -> Tensor:
     """The head of each place of a sum (0 for places that hold nothing)."""
-    width, places = h.data.size(1), torch.zeros(total, dtype=torch.int32)
+    width, places = h.data.size(1), torch.zeros(h.grid.planes, between, dtype=torch.int32)
     head = torch.arange(h.channels, dtype=torch.int32) // max(h.channels // heads, 1)
-    places[:width] = head[:width]
-    places[high : high + h.channels - width] = head[width:]
-    return places
+    places[:, :width] = F.pad(head, (0, h.grid.planes * width - h.channels)).view(-1, width)
+    return places.flatten()
 
 
 def attention(
@@ -142,15 +167,15 @@ def attention(
     if csr.short_col.dtype != torch.int32:  # of more than 2^31 nodes
         return reference.attention(csr, h, a_source, a_target, negative_slope, concat, epilogue)
     heads, channels = a_source.shape
-    padded, high = (heads + LANES - 1) // LANES * LANES, (h.data.size(1) + 63) // 64 * 64  # of whole blocks
-    total, second = (2 * high, high) if h.grid.packed else (high, None)
-    outputs = h.channels if concat else channels
-    finish = finish_of(epilogue, csr.num_nodes, outputs, Sums(np.float64, total, second if concat else None))
+    planes, block = h.grid.planes, block_bytes(h.grid.planes)
+    padded, between = (heads + LANES - 1) // LANES * LANES, (h.data.size(1) + block - 1) // block * block
+    total, outputs = planes * between, h.channels if concat else channels
+    finish = finish_of(epilogue, csr.num_nodes, outputs, Sums(np.float64, total))
     if csr.num_nodes and h.channels:
         source, target = logit_halves(h, a_source, a_target)
         num_parts = parts((csr.num_edges + csr.num_nodes) * h.channels)
         size = 12 * total + 12 * padded + 4 * CHUNK * padded + finish.scratch
-        scratch, between = scratch_bytes(num_parts, size)
+        scratch, each = scratch_bytes(num_parts, size)
         arguments = ATTENTION.pack(
             x=codes_of(h),
             rowptr=csr.rowptr,
@@ -163,17 +188,17 @@ def attention(
             padded=padded,
             concat=concat,
             slope=negative_slope,
-            places=_places(h, heads, high, total),
+            places=_places(h, heads, between),
             total=total,
-            high=high,
+            between=between,
             cut=torch.empty(num_parts * 2 * total + LANES),
             cut_states=torch.empty(num_parts * 6 * padded),
             cut_rows=torch.empty(num_parts * 2, dtype=torch.int64),
             slots=2 * num_parts,
             epilogue=finish.packed,
             scratch=scratch,
-            between=between,
+            each=each,
         )
-        _attention.run(num_parts, arguments)
+        _PARTS[planes].run(num_parts, arguments)
         _finish_cut_rows.run(1, arguments)
     return finish.result

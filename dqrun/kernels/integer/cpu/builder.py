@@ -85,6 +85,13 @@ class Builder:
         """The source of an edge; col: int32 or int64."""
         return self.ir.sext(self.ir.load(self.ir.gep(col, [edge])), I64)
 
+    def planes(self, row: Any, planes: int) -> Values:
+        """The codes of bytes, so many in each: those in the lowest bits first."""
+        size, kind = 8 // planes, row.type
+        mask = ir.Constant(kind, [(1 << size) - 1] * kind.count)
+        parts = [self.ir.lshr(row, ir.Constant(kind, [size * i] * kind.count)) for i in range(planes)]
+        return [self.ir.and_(part, mask) for part in parts]
+
     def prefetch(self, x: Any, start: Any, num_bytes: int) -> None:
         """Asks for the cache lines of a row that will be read soon."""
         for place in sorted({*range(0, num_bytes, LINE), num_bytes - 1}):

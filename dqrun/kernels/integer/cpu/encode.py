@@ -35,7 +35,16 @@ from dqrun.kernels.cpu.vector import (
 )
 from dqrun.kernels.grid_of_range import MOST_RANGES_AWAY, SMALLEST_SCALE
 from dqrun.kernels.integer.codes import Grid
-from dqrun.kernels.integer.cpu.rows_of_codes import INSIDE, INTEGRAL, KINDS, LANES, NO_ROWS, REAL_OFFSET, SYMMETRIC
+from dqrun.kernels.integer.cpu.rows_of_codes import (
+    INSIDE,
+    INTEGRAL,
+    KINDS,
+    LANES,
+    NO_ROWS,
+    REAL_OFFSET,
+    SYMMETRIC,
+    placed,
+)
 from dqrun.kernels.integer.row_grid import LARGEST_VALUE, RowGrid
 
 MOST_ROWS = 32  # that are encoded together
@@ -67,16 +76,19 @@ def rule_of(grid: Grid | None) -> Packed:
 
 @inner
 def encode_rows(
-    x: Any, start: int, stride: int, count: int, rows: int, rule: Any, ends: Any, numbers: Any, codes: Any, width: int
+    x: Any, start: int, stride: int, count: int, rows: int, rule: Any, ends: Any, numbers: Any, codes: Any, planes: int
 ) -> None:
-    """Scales and offsets to numbers, codes to codes[r * width..], of rows r of x, up to MOST_ROWS.
+    """Scales and offsets to numbers, codes to rows of codes, `planes` in a byte, of rows r of x, up to MOST_ROWS.
 
     Row r is x[start + r * stride..], `count` >= 1 float32; nothing behind it is read. ends: scratch, float32 [ENDS].
     """
     _find_ends(x, start, stride, count, rows, ends)
     for place in range(0, rows, LANES):
         _find_numbers(rule, ends, place, numbers, rows - place)
-    _find_codes(x, start, stride, count, rows, np.float32(rule.top), ends, codes, width)
+    width, top = (count + planes - 1) // planes, np.float32(rule.top)
+    for r in range(rows):
+        factors = (ends[r], ends[MOST_ROWS + r], ends[2 * MOST_ROWS + r], top)
+        encode_row(x, start + r * stride, count, factors, codes, r * width, planes)
 
 
 @inner
@@ -149,31 +161,20 @@ def _offset(rule: Any, low: Any, scale: Any, inverse: Any) -> tuple[Any, Any]:
 
 
 @inner
-def encode(v: Any, inverse: Any, zero: Any, top: Any) -> Any:
-    """The codes of F32x16 numbers, U8x16: clamp(rint(v * inverse) + zero, 0, top)."""
-    code = minimum(maximum(rint(v * inverse) + zero, ZERO), top)
-    return convert(U8x16, convert(I32x16, code))
+def encode_row(x: Any, start: int, count: int, factors: Any, codes: Any, at: int, planes: int) -> None:
+    """The codes of x[start..start + count], `planes` in a byte, to codes[at..].
 
-
-@inner
-def _find_codes(
-    x: Any, start: int, stride: int, count: int, rows: int, top: Any, ends: Any, codes: Any, width: int
-) -> None:
-    for r in range(rows):
-        shift, inverse, zero = ends[r], ends[MOST_ROWS + r], ends[2 * MOST_ROWS + r]
-        for place in range(0, count, LANES):
-            left = count - place
-            v = load_first(F32x16, x, start + r * stride + place, left) - shift
-            store_first(codes, r * width + place, encode(v, inverse, zero, top), left)
-
-
-@inner
-def pack_rows(codes: Any, stride: int, channels: int, rows: int, out: Any) -> None:
-    """Codes of rows, one in a byte, two in a byte: channel c beside c + ceil(channels / 2)."""
-    half = (channels + 1) // 2
-    for r in range(rows):
-        if channels % 2:
-            codes[r * stride + channels] = np.uint8(0)  # what an odd number leaves in the last byte
-        for place in range(0, half, LANES):
-            low, high = load(U8x16, codes, r * stride + place), load(U8x16, codes, r * stride + half + place)
-            store_first(out, r * half + place, low | (high << 4), half - place)
+    clamp(rint((x - shift) * inverse) + zero, 0, top); factors: shift, inverse, zero, top, all float32.
+    """
+    shift, inverse, zero, top = factors
+    width = (count + planes - 1) // planes
+    for place in range(0, width, LANES):
+        byte = splat(I32x16, 0)
+        for plane in range(planes):
+            channel = plane * width + place
+            left = count - channel
+            if left > 0:
+                v = load_first(F32x16, x, start + channel, left) - shift
+                code = minimum(maximum(rint(v * inverse) + zero, ZERO), top)
+                byte = byte | placed(convert(I32x16, code), plane, planes, left)
+        store_first(codes, at + place, convert(U8x16, byte), width - place)

@@ -13,8 +13,19 @@ from torch import Tensor
 from dqrun.kernels.cpu.structure import Packed
 from dqrun.kernels.integer.codes import CodeGrid, Codes
 from dqrun.kernels.integer.cpu.encode import rule_of
-from dqrun.kernels.integer.cpu.finishing import ALL, EPILOGUE, GAIN, OWN, PLAIN, ROUTINES, SCALE, TERM, scratch_size
-from dqrun.kernels.integer.cpu.rows_of_codes import LANES, codes_of
+from dqrun.kernels.integer.cpu.finishing import (
+    ALL,
+    BEHIND,
+    EPILOGUE,
+    GAIN,
+    OWN,
+    PLAIN,
+    ROUTINES,
+    SCALE,
+    TERM,
+    scratch_size,
+)
+from dqrun.kernels.integer.cpu.rows_of_codes import codes_of
 from dqrun.kernels.integer.epilogue import Epilogue
 
 
@@ -22,14 +33,11 @@ from dqrun.kernels.integer.epilogue import Epilogue
 class Sums:
     """How the sums of rows lie that a kernel hands to its epilogue, see `finishing`.
 
-    `dtype`: np.int32 or np.float64. `second`: None where all channels lie one behind the other, else how far behind the
-    first half of the channels, ceil(channels / 2), the second one begins. `own`: codes of the row itself that are added
-    to its sums, times `own_weight`.
+    `dtype`: np.int32 or np.float64. `own`: codes of the row itself that are added to its sums, times `own_weight`.
     """
 
     dtype: Any
     stride: int
-    second: int | None = None
     own: Codes | None = None
     own_weight: float = 0.0
 
@@ -48,17 +56,13 @@ def finish_of(epilogue: Epilogue, num_rows: int, channels: int, sums: Sums) -> F
     e, grid = epilogue.folded, epilogue.grid
     result = torch.empty(num_rows, channels) if grid is None else Codes.empty(num_rows, channels, grid)
     low, high = (0.0 if relu else -np.inf for relu in (e.pre_relu, e.activation == "relu"))
-    has_gain, half = e.gain is not None, (channels + 1) // 2
-    packed = [codes for codes in (sums.own, e.residual) if codes is not None and codes.grid.packed]
-    halves = sums.second is not None or bool(packed)
+    has_gain = e.gain is not None
     zero_point = grid.zero_point if isinstance(grid, CodeGrid) else 0
     relu = e.residual is None and (high == 0.0 or (low == 0.0 and not has_gain))
     values = EPILOGUE.pack(
         finish=ROUTINES[epilogue.in_steps][sums.dtype].address,
         channels=channels,
-        half=half if halves else channels,
         stride=sums.stride,
-        second=half if sums.second is None else sums.second,
         has=_has(e, epilogue, sums.own is not None),
         multiplier=_vector(e.multiplier, channels),
         bias=_vector(e.bias if e.bias is not None else torch.zeros(1, dtype=torch.float64), channels),
@@ -79,8 +83,9 @@ def finish_of(epilogue: Epilogue, num_rows: int, channels: int, sums: Sums) -> F
         residual_step=epilogue.residual_step,
         reals=result if isinstance(result, Tensor) else None,
         codes=result.data if isinstance(result, Codes) else None,
-        width=result.data.size(1) if isinstance(result, Codes) else 0,
-        packed=grid is not None and grid.packed,
+        planes=1 if grid is None else grid.planes,
+        width=channels if grid is None else grid.row_bytes(channels),
+        coded=isinstance(grid, CodeGrid),
         inverse=1 / grid.scale if isinstance(grid, CodeGrid) else 1.0,
         zero_point=zero_point,
         top=0 if grid is None else grid.top,
@@ -88,7 +93,7 @@ def finish_of(epilogue: Epilogue, num_rows: int, channels: int, sums: Sums) -> F
         rule=rule_of(grid),
         numbers=result.numbers if isinstance(result, Codes) else None,
     )
-    return Finish(result, values, scratch_size(sums.stride))
+    return Finish(result, values, scratch_size(channels, sums.stride))
 
 
 def _has(e: Epilogue, given: Epilogue, has_own: bool) -> int:
@@ -103,5 +108,5 @@ def _has(e: Epilogue, given: Epilogue, has_own: bool) -> int:
 
 
 def _vector(value: Tensor | None, channels: int) -> Tensor | None:
-    """A number per channel, with LANES more behind them that are read."""
-    return None if value is None else F.pad(value.expand(channels), (0, LANES)).contiguous()
+    """A number per channel, with BEHIND more behind them that are read."""
+    return None if value is None else F.pad(value.expand(channels), (0, BEHIND)).contiguous()

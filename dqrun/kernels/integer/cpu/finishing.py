@@ -1,8 +1,8 @@
 """What follows sums (`Epilogue`), compiled: once for int32 and once for float64 sums, whatever kernel made them.
 
 A kernel calls `call(e.finish, (e, sums, row, rows, scratch))`, e an `EPILOGUE`, when the sums of up to MOST_ROWS rows
-wait in the cache. The sums of row r begin at r * e.stride; those of the second half of the channels, of packed codes,
-at e.second behind. LANES places more can be read.
+wait in the cache. The sums of row r begin at r * e.stride, in the order of channels; BEHIND places more can be read.
+Channels are passed over in the order in which results are stored: LANES bytes at a time, and in them each plane.
 """
 
 from __future__ import annotations
@@ -32,10 +32,20 @@ from dqrun.kernels.cpu.vector import (
     store_first,
     where,
 )
-from dqrun.kernels.integer.cpu.encode import ENDS, MOST_ROWS, RULE, encode_rows, pack_rows
-from dqrun.kernels.integer.cpu.rows_of_codes import CODES, LANES, NO_ROWS, centred, opened, step_and_lowest
+from dqrun.kernels.integer.cpu.encode import ENDS, MOST_ROWS, RULE, encode_rows
+from dqrun.kernels.integer.cpu.rows_of_codes import (
+    CODES,
+    LANES,
+    NO_ROWS,
+    UNPACKED,
+    centred,
+    opened,
+    placed,
+    step_and_lowest,
+)
 from dqrun.kernels.integer.reference import EXP_TERMS, LN2_HIGH, LN2_LOW, LOG2_E, LOWEST_EXPONENT
 
+BEHIND = 2 * LANES
 PLAIN, SCALE, OWN, GAIN, TERM, ALL = range(6)  # what there is beside factor and bias: one thing (a term of rows: and
 # their scale), or any
 
@@ -43,15 +53,13 @@ EPILOGUE = Structure(
     "Epilogue",
     finish=INTEGER,  # the address of the routine
     channels=INTEGER,
-    half=INTEGER,  # channels up to where the codes of a second half begin; all of them if nothing is packed
     stride=INTEGER,
-    second=INTEGER,
     has=INTEGER,  # PLAIN .. ALL
     multiplier=DOUBLES,
     bias=DOUBLES,
     gain=DOUBLES,
     offset=DOUBLES,
-    channel_term=DOUBLES,  # each with LANES more than there are channels
+    channel_term=DOUBLES,  # each with BEHIND more than there are channels
     row_scale=DOUBLES,
     row_term=DOUBLES,
     has_scale=INTEGER,
@@ -66,8 +74,9 @@ EPILOGUE = Structure(
     residual_step=REAL,
     reals=FLOATS,  # where results go: real numbers,
     codes=BYTES,  # or codes
-    width=INTEGER,  # bytes of a row of codes
-    packed=INTEGER,  # whether two codes share a byte
+    planes=INTEGER,  # codes in a byte, or 1
+    width=INTEGER,  # bytes of a row of codes, or real numbers of a row
+    coded=INTEGER,  # whether codes on one grid of all rows come out
     inverse=REAL,  # of the scale of the codes
     zero_point=REAL,
     top=REAL,  # the largest code
@@ -103,7 +112,7 @@ def _values(kind: Any, has: int, in_steps: bool) -> Callable[..., Any]:
         scale, row_term, (own_step, own_low), (step, lowest) = factors
         own_row, residual_row = rows
         v = convert(F64x16, load(kind, sums, at))
-        if own and (not everything or e.own.mask != 0):
+        if own and (not everything or e.own.planes != 0):
             mine = centred(own_row, channel)
             v = v + (mine if in_steps else mine * own_step + own_low) * e.own_weight
         if scaled:
@@ -119,7 +128,7 @@ def _values(kind: Any, has: int, in_steps: bool) -> Callable[..., Any]:
             v = maximum(v, e.high)
             if e.has_elu:
                 v = _elu(v)
-            if e.residual.mask != 0:
+            if e.residual.planes != 0:
                 v = v + (centred(residual_row, channel) * step + lowest)
         return v
 
@@ -128,26 +137,37 @@ def _values(kind: Any, has: int, in_steps: bool) -> Callable[..., Any]:
 
 def _loop(kind: Any, has: int, in_steps: bool) -> Callable[..., None]:
     """The loop over rows and channels, for one choice of what there is to do."""
-    values = _values(kind, has, in_steps)
-    store_values = _store_steps if in_steps else _store_any if has == ALL else _store_reals
+    values, may_be_coded = _values(kind, has, in_steps), in_steps or has == ALL
+    code_of = _code_of_steps if in_steps else _code_of_reals
 
     @inner
     def loop(e: Any, sums: Any, row: int, rows: int, scratch: Any) -> None:
-        for piece in range(2 if e.half < e.channels else 1):
-            first, last = (e.half, e.channels) if piece else (0, e.half)
-            for r in range(rows):
-                scale = e.row_scale[row + r] if e.has_scale else 1.0
-                term = e.row_term[row + r] if e.has_term else 0.0
-                own, residual = step_and_lowest(e.own, row + r, 1.0), (1.0, 0.0)
-                if e.residual.mask != 0:
-                    residual = step_and_lowest(e.residual, row + r, e.residual_step)
-                factors = (scale, term, own, residual)
-                read = (opened(e.own, row + r, first), opened(e.residual, row + r, first))
-                results = _results(e, row, r, scratch)
-                start = r * e.stride + (e.second - first if piece else 0)
-                for channel in range(first, last, LANES):
-                    v = values(e, sums, start + channel, channel, factors, read)
-                    store_values(e, v, channel, last - channel, results)
+        coded, beside = may_be_coded and e.coded != 0, advance(scratch, e.channels + UNPACKED)
+        planes = e.planes if coded else 1
+        for r in range(rows):
+            scale = e.row_scale[row + r] if e.has_scale else 1.0
+            term = e.row_term[row + r] if e.has_term else 0.0
+            own, residual = step_and_lowest(e.own, row + r, 1.0), (1.0, 0.0)
+            if e.residual.planes != 0:
+                residual = step_and_lowest(e.residual, row + r, e.residual_step)
+            factors = (scale, term, own, residual)
+            read = (opened(e.own, row + r, scratch), opened(e.residual, row + r, beside))
+            codes, reals = _results(e, row, r, scratch)
+            if planes == 1:
+                for channel in range(0, e.channels, LANES):
+                    v = values(e, sums, r * e.stride + channel, channel, factors, read)
+                    if coded:
+                        store_first(codes, channel, convert(U8x16, code_of(e, v)), e.channels - channel)
+                    else:
+                        store_first(reals, channel, convert(F32x16, v), e.channels - channel)
+                continue
+            for place in range(0, e.width, LANES):
+                byte = splat(I32x16, 0)
+                for plane in range(planes):
+                    channel = plane * e.width + place
+                    v = values(e, sums, r * e.stride + channel, channel, factors, read)
+                    byte = byte | placed(code_of(e, v), plane, planes, e.channels - channel)
+                store_first(codes, place, convert(U8x16, byte), e.width - place)
 
     return loop
 
@@ -156,54 +176,45 @@ def _loop(kind: Any, has: int, in_steps: bool) -> Callable[..., None]:
 def _results(e: Any, row: int, r: int, scratch: Any) -> tuple[Any, Any]:
     """Where codes and real numbers of the r-th row go, of which one is meant.
 
-    Codes of packed rows and numbers of rows that get grids of their own wait in the scratch memory.
+    Numbers of rows that get grids of their own wait in the scratch memory.
     """
-    codes = advance(scratch, r * e.stride) if e.packed else advance(e.codes, (row + r) * e.width)
+    codes = advance(e.codes, (row + r) * e.width)
     if e.rule.kind != NO_ROWS:
-        return codes, advance(view(F32x16, advance(scratch, reals_at(e.stride))), r * e.stride)
+        return codes, advance(view(F32x16, advance(scratch, reals_at(e.channels))), r * e.stride)
     return codes, advance(e.reals, (row + r) * e.channels)
 
 
 @inner
-def _store_steps(e: Any, v: Any, channel: int, left: int, results: Any) -> None:
+def _code_of_steps(e: Any, v: Any) -> Any:
     """Values in steps of the grid: clamped from above as float64, so that all fit, from below as int32."""
     code = maximum(nearest(minimum(v, e.top - e.zero_point)), e.floor)
-    store_first(results[0], channel, convert(U8x16, code + int(e.zero_point)), left)
+    return code + int(e.zero_point)
 
 
 @inner
-def _store_reals(e: Any, v: Any, channel: int, left: int, results: Any) -> None:
-    store_first(results[1], channel, convert(F32x16, v), left)
+def _code_of_reals(e: Any, v: Any) -> Any:
+    """The codes of real numbers on one grid."""
+    code = minimum(maximum(rint(v * e.inverse) + e.zero_point, 0.0), e.top)
+    return convert(I32x16, code)
 
 
 @inner
-def _store_any(e: Any, v: Any, channel: int, left: int, results: Any) -> None:
-    """As `_store_reals`, or the codes of real numbers on one grid."""
-    if e.rule.kind == NO_ROWS and e.width:
-        code = minimum(maximum(rint(v * e.inverse) + e.zero_point, 0.0), e.top)
-        store_first(results[0], channel, convert(U8x16, convert(I32x16, code)), left)
-    else:
-        store_first(results[1], channel, convert(F32x16, v), left)
+def reals_at(channels: int) -> int:
+    """Where real numbers wait in the scratch memory, behind unpacked rows; all of whole cache lines."""
+    return (2 * (channels + UNPACKED) + 63) // 64 * 64
 
 
-@inner
-def reals_at(stride: int) -> int:
-    """Where real numbers wait in the scratch memory, behind codes; all of whole cache lines."""
-    return (MOST_ROWS * stride + 191) // 64 * 64
-
-
-def scratch_size(stride: int) -> int:
-    """Bytes of scratch memory of a part: codes, real numbers and what `encode_rows` needs."""
-    return (MOST_ROWS * stride + 191) // 64 * 64 + 4 * (MOST_ROWS * stride + 2 * LANES + ENDS)
+def scratch_size(channels: int, stride: int) -> int:
+    """Bytes of scratch memory of a part: unpacked rows, real numbers and what `encode_rows` needs."""
+    return (2 * (channels + UNPACKED) + 63) // 64 * 64 + 4 * (MOST_ROWS * stride + 2 * LANES + ENDS)
 
 
 @inner
 def _encode(e: Any, row: int, rows: int, scratch: Any) -> None:
-    reals = view(F32x16, advance(scratch, reals_at(e.stride)))
+    reals = view(F32x16, advance(scratch, reals_at(e.channels)))
     ends, numbers = advance(reals, MOST_ROWS * e.stride + 2 * LANES), advance(e.numbers, 2 * row)
-    codes = scratch if e.packed else advance(e.codes, row * e.width)
-    between = e.stride if e.packed else e.width
-    encode_rows(reals, 0, e.stride, e.channels, rows, e.rule, ends, numbers, codes, between)
+    codes = advance(e.codes, row * e.width)
+    encode_rows(reals, 0, e.stride, e.channels, rows, e.rule, ends, numbers, codes, e.planes)
 
 
 def _routine(sums_kind: Any, kind: Any, in_steps: bool) -> Routine:
@@ -226,8 +237,6 @@ def _routine(sums_kind: Any, kind: Any, in_steps: bool) -> Routine:
             everything(e, sums, row, rows, scratch)
         if not in_steps and e.rule.kind != NO_ROWS:
             _encode(e, row, rows, scratch)
-        if e.packed:
-            pack_rows(scratch, e.stride, e.channels, rows, advance(e.codes, row * e.width))
 
     return finish
 

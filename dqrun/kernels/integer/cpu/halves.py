@@ -14,7 +14,7 @@ from dqrun.kernels.cpu.structure import BYTES, FLOATS, INTEGER, Structure
 from dqrun.kernels.cpu.task import advance, scratch_bytes, task, view
 from dqrun.kernels.cpu.vector import F32x16, U8x16, convert, fma, load, registers, splat, store
 from dqrun.kernels.integer.codes import CodeGrid, Codes
-from dqrun.kernels.integer.cpu.rows_of_codes import CODES, LANES, NO_ROWS, codes_of, step_and_lowest
+from dqrun.kernels.integer.cpu.rows_of_codes import CODES, LANES, NO_ROWS, UNPACKED, codes_of, opened, step_and_lowest
 
 ROWS = 8  # sums that run beside each other: the time of an addition times two per cycle
 
@@ -32,13 +32,11 @@ HALVES = Structure(
 
 
 @inner
-def _centre(x: Any, row: int, out: Any, at: int) -> None:
+def _centre(x: Any, row: int, out: Any, at: int, scratch: Any) -> None:
     """The numbers of a row's codes as float32, to out[at..]; whole vectors reach behind them."""
-    zero = np.float32(x.zero_point)
-    for half in range(2 if x.packed else 1):
-        for place in range(0, x.width, LANES):
-            codes = (load(U8x16, x.data, row * x.width + place) >> (4 * half)) & x.mask
-            store(out, at + half * x.width + place, convert(F32x16, codes) - zero)
+    codes, zero_point = opened(x, row, scratch)
+    for place in range(0, x.channels, LANES):
+        store(out, at + place, convert(F32x16, load(U8x16, codes, place)) - np.float32(zero_point))
     if x.kind != NO_ROWS:
         scale, lowest = step_and_lowest(x, row, 1.0)
         for c in range(at, at + x.channels):
@@ -65,10 +63,11 @@ def _halves(part: int, num_parts: int, a: Any) -> None:
     stride = a.x.channels + 2 * LANES
     rows = view(F32x16, advance(a.scratch, part * a.between))
     out = advance(rows, ROWS * stride + LANES)
+    codes = view(U8x16, advance(out, ROWS * a.lanes))
     for row in range(begin, end, ROWS):
         count = min(ROWS, end - row)
         for r in range(count):
-            _centre(a.x, row + r, rows, r * stride)
+            _centre(a.x, row + r, rows, r * stride, codes)
         for first in range(0, a.lanes, LANES):
             _products(a, rows, stride, first, out)
         for r in range(count):
@@ -87,7 +86,9 @@ def logit_halves(h: Codes, a_source: Tensor, a_target: Tensor) -> tuple[Tensor, 
         spread = [(a.unsqueeze(2) * own).view(h.channels, heads) for a in (a_source, a_target)]
         a = F.pad(torch.cat(spread, 1) * scale, (0, -2 * heads % LANES)).contiguous()
         num_parts, lanes = parts(h.num_rows * h.channels), a.size(1)
-        scratch, between = scratch_bytes(num_parts, 4 * (ROWS * (h.channels + 2 * LANES + lanes) + LANES))
+        scratch, between = scratch_bytes(
+            num_parts, 4 * (ROWS * (h.channels + 2 * LANES + lanes) + LANES) + h.channels + UNPACKED
+        )
         given = {"x": codes_of(h), "a": a, "lanes": lanes, "heads": heads, "source": source, "target": target}
         _halves.run(num_parts, HALVES.pack(**given, scratch=scratch, between=between))
     return source, target

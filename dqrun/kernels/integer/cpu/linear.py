@@ -17,11 +17,11 @@ from torch import Tensor
 from dqrun.kernels.cpu.launch import inner, parts, share
 from dqrun.kernels.cpu.structure import BYTES, INTEGER, SIGNED_BYTES, WORDS, Packed, Structure
 from dqrun.kernels.cpu.task import advance, call, scratch_bytes, task, view
-from dqrun.kernels.cpu.vector import I8x64, I32x16, U8x16, U8x64, add_dots, load, registers, repeat, store
+from dqrun.kernels.cpu.vector import I8x64, I32x16, U8x64, add_dots, load, registers, repeat, store
 from dqrun.kernels.integer.codes import Codes
 from dqrun.kernels.integer.cpu.epilogues import Sums, finish_of
 from dqrun.kernels.integer.cpu.finishing import EPILOGUE
-from dqrun.kernels.integer.cpu.rows_of_codes import CODES, LANES, codes_of
+from dqrun.kernels.integer.cpu.rows_of_codes import CODES, LANES, UNPACKED, codes_of, unpack_row
 from dqrun.kernels.integer.epilogue import Epilogue
 from dqrun.kernels.integer.weight import BLOCK, Weight
 
@@ -81,9 +81,10 @@ def add_products(p: Any, row: int, count: int, copied: Any, acc: Any) -> None:
     x, width = p.x.data, p.x.width
     for at in range(0, count, ROWS):
         rows, start, stride = min(ROWS, count - at), (row + at) * width, width
-        if p.x.packed:
-            x, start, stride = copied, 0, p.inputs
-            _unpack(p.x.data, (row + at) * width, width, rows, stride, copied)
+        if p.x.planes > 1:
+            x, start, stride = copied, 0, p.inputs  # each row padded with anything: the weights behind its end are 0
+            for r in range(rows):
+                unpack_row(p.x, row + at + r, copied, r * stride)
         sums = advance(acc, at * p.outputs)
         for first in range(0, p.outputs, BLOCK):
             outputs = min(BLOCK, p.outputs - first)
@@ -95,16 +96,6 @@ def add_products(p: Any, row: int, count: int, copied: Any, acc: Any) -> None:
                 _block_2(p, x, start, stride, rows - 1, first, sums)
             else:
                 _block_1(p, x, start, stride, rows - 1, first, sums)
-
-
-@inner
-def _unpack(x: Any, start: int, width: int, rows: int, stride: int, out: Any) -> None:
-    """Codes of rows one in a byte, each row padded with anything: the weights behind its end are 0."""
-    for r in range(rows):
-        for half in range(2):
-            for place in range(0, width, LANES):
-                codes = load(U8x16, x, start + r * width + place)
-                store(out, r * stride + half * width + place, (codes >> 4) if half else (codes & 15))
 
 
 def product_of(x: Codes, weight: Weight) -> Packed:
@@ -121,7 +112,7 @@ def product_of(x: Codes, weight: Weight) -> Packed:
 
 def copied_bytes(inputs: int) -> int:
     """Memory for ROWS unpacked rows."""
-    return (ROWS * (inputs + 4) + 3 * LANES) // 64 * 64 + 64
+    return (ROWS * (inputs + 4) + UNPACKED) // 64 * 64 + 64
 
 
 @task(LINEAR)

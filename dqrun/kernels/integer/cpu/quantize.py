@@ -7,13 +7,12 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from dqrun.kernels.cpu.launch import inner, parts, share
+from dqrun.kernels.cpu.launch import parts, share
 from dqrun.kernels.cpu.structure import BYTES, FLOATS, INTEGER, REAL, Structure
 from dqrun.kernels.cpu.task import advance, scratch_bytes, task, view
-from dqrun.kernels.cpu.vector import F32x16, load_first, store_first
+from dqrun.kernels.cpu.vector import F32x16
 from dqrun.kernels.integer.codes import CodeGrid, Codes, Grid
-from dqrun.kernels.integer.cpu.encode import ENDS, MOST_ROWS, RULE, encode, encode_rows, pack_rows, rule_of
-from dqrun.kernels.integer.cpu.rows_of_codes import LANES
+from dqrun.kernels.integer.cpu.encode import ENDS, MOST_ROWS, RULE, encode_row, encode_rows, rule_of
 
 QUANTIZE = Structure(
     "Quantize",
@@ -22,7 +21,7 @@ QUANTIZE = Structure(
     channels=INTEGER,
     codes=BYTES,
     width=INTEGER,  # bytes of a row of codes
-    packed=INTEGER,  # whether two codes share a byte
+    planes=INTEGER,  # codes in a byte
     inverse=REAL,  # of the scale,
     zero_point=REAL,
     top=REAL,  # and the largest code, of one grid for all rows
@@ -33,53 +32,39 @@ QUANTIZE = Structure(
 )
 
 
-@inner
-def _encode_some(a: Any, start: int, count: int, codes: Any, at: int) -> None:
-    """The codes of x[start..start + count] to codes[at..]."""
-    inverse, zero, top = np.float32(a.inverse), np.float32(a.zero_point), np.float32(a.top)
-    for place in range(0, count, LANES):
-        v = load_first(F32x16, a.x, start + place, count - place)
-        store_first(codes, at + place, encode(v, inverse, zero, top), count - place)
-
-
 @task(QUANTIZE)
 def _quantize(part: int, num_parts: int, a: Any) -> None:
     first, last = share(part, num_parts, a.rows)
-    codes = advance(a.scratch, part * a.between)
-    if a.packed:
-        for row in range(first, last):
-            _encode_some(a, row * a.channels, a.channels, codes, 0)
-            pack_rows(codes, 0, a.channels, 1, advance(a.codes, row * a.width))
+    factors = (np.float32(0), np.float32(a.inverse), np.float32(a.zero_point), np.float32(a.top))
+    if a.planes == 1:
+        encode_row(a.x, first * a.channels, (last - first) * a.channels, factors, a.codes, first * a.channels, 1)
     else:
-        _encode_some(a, first * a.channels, (last - first) * a.channels, a.codes, first * a.channels)
+        for row in range(first, last):
+            encode_row(a.x, row * a.channels, a.channels, factors, a.codes, row * a.width, a.planes)
 
 
 @task(QUANTIZE)
 def _quantize_rows(part: int, num_parts: int, a: Any) -> None:
     first, last = share(part, num_parts, a.rows)
     ends = view(F32x16, advance(a.scratch, part * a.between))
-    waiting = advance(a.scratch, part * a.between + 4 * ENDS)
-    stride = a.channels + LANES if a.packed else a.channels
     for row in range(first, last, MOST_ROWS):
-        rows, start, out = min(MOST_ROWS, last - row), row * a.channels, advance(a.codes, row * a.width)
-        codes = waiting if a.packed else out
-        encode_rows(a.x, start, a.channels, a.channels, rows, a.rule, ends, advance(a.numbers, 2 * row), codes, stride)
-        if a.packed:
-            pack_rows(codes, stride, a.channels, rows, out)
+        rows, start = min(MOST_ROWS, last - row), row * a.channels
+        numbers, codes = advance(a.numbers, 2 * row), advance(a.codes, row * a.width)
+        encode_rows(a.x, start, a.channels, a.channels, rows, a.rule, ends, numbers, codes, a.planes)
 
 
 def quantize(x: Tensor, grid: Grid) -> Codes:
     codes = Codes.empty(x.size(0), x.size(1), grid)
     if x.numel():
         num_parts = parts(x.numel())
-        scratch, between = scratch_bytes(num_parts, 4 * ENDS + MOST_ROWS * (x.size(1) + 2 * LANES))
+        scratch, between = scratch_bytes(num_parts, 4 * ENDS)
         arguments = QUANTIZE.pack(
             x=x.detach().contiguous(),
             rows=x.size(0),
             channels=x.size(1),
             codes=codes.data,
             width=codes.data.size(1),
-            packed=grid.packed,
+            planes=grid.planes,
             inverse=np.float32(1) / np.float32(grid.scale) if isinstance(grid, CodeGrid) else 1.0,
             zero_point=grid.zero_point,
             top=grid.top,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -9,11 +10,12 @@ import numpy as np
 from dqrun.kernels.cpu.launch import inner
 from dqrun.kernels.cpu.structure import BYTES, FLOATS, INTEGER, Packed, Structure
 from dqrun.kernels.cpu.task import advance
-from dqrun.kernels.cpu.vector import F64x16, I32x16, U8x16, convert, load
+from dqrun.kernels.cpu.vector import F64x16, I32x16, U8x16, convert, lanes_below, load, store, where
 from dqrun.kernels.integer.codes import SLACK, Codes
 from dqrun.kernels.integer.row_grid import RowGrid
 
 LANES = 16
+UNPACKED = 2 * LANES
 KINDS = {"inside": 0, "integer": 1, "real": 2, "symmetric": 3}  # of offsets of rows with grids of their own
 INSIDE, INTEGRAL, REAL_OFFSET, SYMMETRIC = KINDS.values()
 NO_ROWS = -1
@@ -24,8 +26,7 @@ CODES = Structure(
     rows=INTEGER,
     channels=INTEGER,
     width=INTEGER,  # bytes of a row
-    packed=INTEGER,  # whether two codes share a byte
-    mask=INTEGER,  # of the bits of a code; 0: there are no codes
+    planes=INTEGER,  # codes in a byte; 0: there are no codes
     zero_point=INTEGER,
     numbers=FLOATS,  # scale and offset of each row that has a grid of its own
     kind=INTEGER,  # of their offsets; NO_ROWS: one grid for all rows
@@ -35,15 +36,14 @@ CODES = Structure(
 def codes_of(codes: Codes | None) -> Packed:
     """Behind their last row SLACK bytes can be read."""
     if codes is None:
-        values = dict.fromkeys(("data", "rows", "channels", "width", "packed", "mask", "zero_point", "numbers"))
+        values = dict.fromkeys(("data", "rows", "channels", "width", "planes", "zero_point", "numbers"))
         return CODES.pack(**values, kind=NO_ROWS)
     return CODES.pack(
         data=_readable(codes),
         rows=codes.num_rows,
         channels=codes.channels,
         width=codes.data.size(1),
-        packed=codes.grid.packed,
-        mask=15 if codes.grid.packed else 255,
+        planes=codes.grid.planes,
         zero_point=codes.grid.zero_point,
         numbers=codes.numbers,
         kind=KINDS[codes.grid.offset] if isinstance(codes.grid, RowGrid) else NO_ROWS,
@@ -58,24 +58,60 @@ def _readable(codes: Codes) -> Any:
     return Codes.empty(codes.num_rows, codes.channels, codes.grid).data.copy_(data)
 
 
-@inner
-def opened(codes: Any, row: int, half: int) -> tuple[Any, int, int, int]:
-    """A row as `centred` reads it, found once for all its channels.
+def _unpacker(planes: int) -> Callable[..., None]:
+    """The function that takes rows of so many codes in a byte apart."""
+    size, mask = 8 // planes, (1 << (8 // planes)) - 1
 
-    half: 0, or the number of channels of the first half, if channels of the second half are read and codes may be
-    packed.
+    @inner
+    def unpack(data: Any, start: int, width: int, out: Any, at: int) -> None:
+        for plane in range(planes):  # in order: what a plane leaves behind itself the next one overwrites
+            for place in range(0, width, LANES):
+                codes = load(U8x16, data, start + place)
+                store(out, at + plane * width + place, (codes >> (plane * size)) & mask)
+
+    return unpack
+
+
+_unpack_2, _unpack_4, _unpack_8 = (_unpacker(planes) for planes in (2, 4, 8))
+
+
+@inner
+def unpack_row(codes: Any, row: int, out: Any, at: int) -> None:
+    """The codes of a row, more than one of which share a byte, one in a byte to out[at..].
+
+    Up to UNPACKED bytes more than there are channels are written.
     """
-    start = row * codes.width - (half if codes.packed else 0)
-    shift = 4 if half and codes.packed else 0
-    return advance(codes.data, start), shift, codes.mask, codes.zero_point
+    start = row * codes.width
+    if codes.planes == 2:
+        _unpack_2(codes.data, start, codes.width, out, at)
+    elif codes.planes == 4:
+        _unpack_4(codes.data, start, codes.width, out, at)
+    else:
+        _unpack_8(codes.data, start, codes.width, out, at)
+
+
+@inner
+def opened(codes: Any, row: int, scratch: Any) -> tuple[Any, int]:
+    """A row as `centred` reads it; scratch: UNPACKED bytes more than there are channels."""
+    if codes.planes > 1:
+        unpack_row(codes, row, scratch, 0)
+        return scratch, codes.zero_point
+    return advance(codes.data, row * codes.width), codes.zero_point
 
 
 @inner
 def centred(row: Any, channel: int) -> Any:
     """LANES codes of an `opened` row from a channel on, less their zero point, F64x16."""
-    data, shift, mask, zero_point = row
-    words = convert(I32x16, load(U8x16, data, channel))
-    return convert(F64x16, ((words >> shift) & mask) - zero_point)
+    data, zero_point = row
+    return convert(F64x16, convert(I32x16, load(U8x16, data, channel)) - zero_point)
+
+
+@inner
+def placed(code: Any, plane: int, planes: int, left: int) -> Any:
+    """I32x16 codes where those of a plane are in a byte; 0 in the lanes from `left` on, which belong to no channel."""
+    if left < LANES:
+        code = where(lanes_below(I32x16, left), code, 0)
+    return code << (plane * 8 // planes)
 
 
 @inner

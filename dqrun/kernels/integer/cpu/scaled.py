@@ -12,24 +12,26 @@ from dqrun.kernels.integer.cpu.rows_of_codes import LANES, REAL_OFFSET
 MOST_VECTORS = 8  # of sums, each two registers of 8 float64
 
 
-def emit_scaled_sums(b: Builder, num_bytes: int, packed: bool) -> None:
+def emit_scaled_sums(b: Builder, num_bytes: int, planes: int) -> None:
     """acc[r, c] = the sum over row r's edges of scale * code, plus that of their rows' lowest numbers, c < num_bytes.
 
     Both sums are taken in the order of edges. A product of a float32 scale and a code is exact. Arguments and places
     are those of `rows._emit_sums`.
     """
-    size = num_bytes if num_bytes // LANES * (2 if packed else 1) <= MOST_VECTORS else num_bytes // 2
-    for begin in range(0, num_bytes, size):
-        _Block(b, size, packed, begin).emit()
+    size = num_bytes
+    while size > LANES and size // LANES * planes > MOST_VECTORS:
+        size //= 2
+    for begin in reversed(range(0, num_bytes, size)):
+        _Block(b, size, planes, begin).emit()
 
 
 class _Block:
     """The loop over rows and their edges for `size` bytes of each, from the offset `begin` on."""
 
-    def __init__(self, b: Builder, size: int, packed: bool, begin: int) -> None:
-        self.b, self.size, self.packed = b, size, packed
+    def __init__(self, b: Builder, size: int, planes: int, begin: int) -> None:
+        self.b, self.size, self.planes = b, size, planes
         self.x, self.stride, offset, self.col, self.limit, self.bounds, self.first, self.rows, *rest = b.args
-        _, self.acc, self.acc_stride, self.high, self.numbers, kind = rest
+        _, self.acc, self.acc_stride, self.numbers, kind = rest
         self.offset = b.ir.add(offset, I64(begin))
         self.real = b.ir.icmp_signed("==", kind, I64(REAL_OFFSET))
 
@@ -40,14 +42,14 @@ class _Block:
         b, place = self.b, self.b.ir.add(self.first, r)
         start, stop = b.load(self.bounds, place, I64), b.load(self.bounds, b.ir.add(place, I64(1)), I64)
         vectors = self.size // LANES
-        begun = [zeros(F64, LANES)] * (vectors * (2 if self.packed else 1))
+        begun = [zeros(F64, LANES)] * (vectors * self.planes)
         lowest, *sums = b.loop(
             b.ir.sub(stop, start), [F64(0.0), *begun], lambda i, olds: self._add_edge(b.ir.add(start, i), olds)
         )
         at = b.ir.add(self.offset, b.ir.mul(r, self.acc_stride))
         for i, value in enumerate(sums):
-            where = b.ir.add(at, I64(LANES * (i % vectors)))
-            where = b.ir.add(where, self.high) if i >= vectors else where
+            plane = b.ir.mul(self.stride, I64(i // vectors))
+            where = b.ir.add(b.ir.add(at, I64(LANES * (i % vectors))), plane)
             b.store(b.ir.fadd(value, b.splat(lowest, LANES)), self.acc, where)
         return []
 
@@ -66,10 +68,10 @@ class _Block:
         return [b.ir.fadd(olds[0], lowest), *sums]
 
     def _codes(self, row: Any) -> Values:
-        """The codes of a row as float64, LANES in each vector; of packed ones the low nibbles first."""
+        """The codes of a row as float64, LANES in each vector; of each plane after the other."""
         b, lanes, words = self.b, ir.VectorType(I8, LANES), ir.VectorType(I32, LANES)
         read = [b.load(self.x, b.ir.add(row, I64(LANES * v)), lanes) for v in range(self.size // LANES)]
-        if self.packed:
-            fifteen, four = (ir.Constant(lanes, [value] * LANES) for value in (15, 4))
-            read = [b.ir.and_(v, fifteen) for v in read] + [b.ir.lshr(v, four) for v in read]
+        if self.planes > 1:
+            apart = [b.planes(v, self.planes) for v in read]
+            read = [v for plane in zip(*apart, strict=True) for v in plane]
         return [b.ir.sitofp(b.ir.zext(v, words), ir.VectorType(F64, LANES)) for v in read]

@@ -14,7 +14,7 @@ from dqrun.kernels.cpu.vector import F64x16, load, maximum, splat, store
 from dqrun.kernels.integer.codes import Codes
 from dqrun.kernels.integer.cpu.aggregate import MEAN, PLAIN, sum_rows
 from dqrun.kernels.integer.cpu.epilogues import Sums, finish_of
-from dqrun.kernels.integer.cpu.finishing import EPILOGUE
+from dqrun.kernels.integer.cpu.finishing import BEHIND, EPILOGUE
 from dqrun.kernels.integer.cpu.rows_of_codes import CODES, LANES, centred, codes_of, opened, step_and_lowest
 from dqrun.kernels.integer.epilogue import Epilogue
 
@@ -23,7 +23,6 @@ MAX = Structure(
     x=CODES,
     ptr=INTEGERS,  # the first row of each segment
     segments=INTEGER,
-    second=INTEGER,  # where the second half of the channels of packed codes is found
     epilogue=EPILOGUE,
     scratch=BYTES,
     between=INTEGER,  # bytes of scratch of a part
@@ -31,14 +30,12 @@ MAX = Structure(
 
 
 @inner
-def _raise_to(a: Any, row: int, acc: Any) -> None:
-    """acc = max(acc, the numbers of a row); whole vectors reach behind a half."""
+def _raise_to(a: Any, row: int, acc: Any, scratch: Any) -> None:
+    """acc = max(acc, the numbers of a row)."""
     step, lowest = step_and_lowest(a.x, row, 1.0)
-    for half in range(0, a.x.channels, max(a.x.width, 1)):
-        start, codes = a.second if half else 0, opened(a.x, row, half)
-        for place in range(0, min(a.x.width, a.x.channels - half), LANES):
-            v = centred(codes, half + place) * step + lowest
-            store(acc, start + place, maximum(v, load(F64x16, acc, start + place)))
+    codes = opened(a.x, row, scratch)
+    for place in range(0, a.x.channels, LANES):
+        store(acc, place, maximum(centred(codes, place) * step + lowest, load(F64x16, acc, place)))
 
 
 @task(MAX)
@@ -54,17 +51,15 @@ def _max(part: int, num_parts: int, a: Any) -> None:
         for place in range(0, a.epilogue.stride, LANES):
             store(acc, place, least)
         for row in range(a.ptr[segment], a.ptr[segment + 1]):
-            _raise_to(a, row, acc)
+            _raise_to(a, row, acc, rest)
         call(a.epilogue.finish, (a.epilogue, acc, segment, 1, rest))
 
 
 def segment_reduce(x: Codes, ptr: Tensor, mode: str, epilogue: Epilogue) -> Codes | Tensor:
     if mode != "max":
         return sum_rows(ptr, None, x, PLAIN if mode == "sum" else MEAN, 0.0, epilogue)
-    second = (x.data.size(1) + 2 * LANES - 1) // LANES * LANES
-    stride = (2 if x.grid.packed else 1) * second + LANES
-    sums = Sums(np.float64, stride, second if x.grid.packed else None)
-    finish = finish_of(epilogue, ptr.numel() - 1, x.channels, sums)
+    stride = (x.channels + LANES - 1) // LANES * LANES + BEHIND
+    finish = finish_of(epilogue, ptr.numel() - 1, x.channels, Sums(np.float64, stride))
     if ptr.numel() > 1 and x.channels:
         num_parts = parts(x.data.numel())
         scratch, between = scratch_bytes(num_parts, 8 * stride + finish.scratch)
@@ -72,7 +67,6 @@ def segment_reduce(x: Codes, ptr: Tensor, mode: str, epilogue: Epilogue) -> Code
             x=codes_of(x),
             ptr=ptr.contiguous(),
             segments=ptr.numel() - 1,
-            second=second,
             epilogue=finish.packed,
             scratch=scratch,
             between=between,

@@ -36,6 +36,7 @@ from dqrun.kernels.cpu.vector import (
 from dqrun.kernels.integer.cpu.finishing import EPILOGUE
 from dqrun.kernels.integer.cpu.rows_of_codes import CODES, LANES, NO_ROWS, step_and_lowest
 
+MOST_VECTORS = 8  # of sums beside each other
 CHUNK = 64  # edges whose powers wait in the cache
 AHEAD = 16  # edges between the request of a row and its use: the time of a cache miss
 LINE = 64  # bytes of a cache line
@@ -58,14 +59,14 @@ ATTENTION = Structure(
     slope=REAL,
     places=WORDS,  # the head of each place of a sum
     total=INTEGER,  # places of a sum
-    high=INTEGER,  # where the high nibbles of packed codes are summed
+    between=INTEGER,  # places of a sum from one plane of codes to the next
     cut=FLOATS,  # [parts, 2, total], cut_states and cut_rows [parts, 2, ...]: what parts find for rows that begin or
     cut_states=FLOATS,  # end in another part
     cut_rows=INTEGERS,
     slots=INTEGER,  # twice the parts
     epilogue=EPILOGUE,
     scratch=BYTES,
-    between=INTEGER,  # bytes of scratch of a part
+    each=INTEGER,  # bytes of scratch of a part
 )
 
 
@@ -142,74 +143,77 @@ def _of_heads(permuted: bool) -> Callable[..., Any]:
     return of_heads
 
 
-def _block(vectors: int, packed: bool, permuted: bool) -> Callable[..., None]:
-    """Weighted sums of LANES * vectors bytes of rows."""
-    of_heads, size = _of_heads(permuted), vectors * (2 if packed else 1)
+def _block(vectors: int, planes: int, permuted: bool) -> Callable[..., None]:
+    """Weighted sums of LANES * vectors bytes of rows, `planes` codes in each."""
+    of_heads, count = _of_heads(permuted), vectors * planes
+    bits, mask = 8 // planes, (1 << (8 // planes)) - 1
 
     @inner
     def block(a: Any, offset: int, first: int, last: int, p: Any, acc: Any) -> None:
         """acc[c] += the sum over the edges first..last of p[e, head of c] * (code - zero point), c from offset on."""
-        sums, heads = registers(F32x16, size), registers(I32x16, size)
-        for i in range(size):
+        sums, heads = registers(F32x16, count), registers(I32x16, count)
+        for i in range(count):
             sums[i] = splat(F32x16, 0.0)
-            heads[i] = load(I32x16, a.places, offset + LANES * (i % vectors) + (a.high if i >= vectors else 0))
+            heads[i] = load(I32x16, a.places, offset + LANES * (i % vectors) + a.between * (i // vectors))
         for edge in range(first, last):
             later, row = _later(a, edge) * a.x.width + offset, a.col[edge] * a.x.width + offset
             for v in range(0, vectors * LANES, LINE):
                 prefetch(a.x.data, later + v)
             prefetch(a.x.data, later + vectors * LANES - 1)
-            for i in range(size):
-                codes = load(U8x16, a.x.data, row + LANES * (i % vectors))
-                if packed:
-                    codes = codes >> 4 if i >= vectors else codes & 15
+            for i in range(count):
+                codes = (load(U8x16, a.x.data, row + LANES * (i % vectors)) >> (bits * (i // vectors))) & mask
                 value = convert(F32x16, convert(I32x16, codes) - a.x.zero_point)
                 sums[i] = fma(value, of_heads(p, (edge - first) * a.padded, heads[i]), sums[i])
-        for i in range(size):
-            at = offset + LANES * (i % vectors) + (a.high if i >= vectors else 0)
+        for i in range(count):
+            at = offset + LANES * (i % vectors) + a.between * (i // vectors)
             store(acc, at, load(F32x16, acc, at) + sums[i])
 
     return block
 
 
-_bytes_4, _bytes_8 = (_block(vectors, False, HAS_AVX512F) for vectors in (4, 8))
-_nibbles_2, _nibbles_4 = (_block(vectors, True, HAS_AVX512F) for vectors in (2, 4))
-_bytes_any, _nibbles_any = (_block(2, packed, False) for packed in (False, True))
+def add_weighted(planes: int) -> Callable[..., None]:
+    """The function that adds weighted rows of codes, so many in a byte."""
+    most_size, few_size = MOST_VECTORS // planes * LANES, block_bytes(planes)
+    most_bytes, few_bytes = (_block(size // LANES, planes, HAS_AVX512F) for size in (most_size, few_size))
+    any_bytes = _block(few_size // LANES, planes, False)
+
+    @inner
+    def add(a: Any, first: int, last: int, p: Any, acc: Any) -> None:
+        """Adds the rows of codes col[first..last], less the zero point and times the powers, to acc."""
+        offset = 0
+        while offset < a.x.width:
+            if a.padded > LANES:
+                any_bytes(a, offset, first, last, p, acc)
+                offset += few_size
+            elif a.x.width - offset <= few_size:
+                few_bytes(a, offset, first, last, p, acc)
+                offset += few_size
+            else:
+                most_bytes(a, offset, first, last, p, acc)
+                offset += most_size
+
+    return add
+
+
+def block_bytes(planes: int) -> int:
+    """Bytes of a row that rows are rounded up to: those of the smallest block."""
+    return max(MOST_VECTORS // planes // 2, 1) * LANES
+
+
 _of_one_vector, _of_any = _of_heads(HAS_AVX512F), _of_heads(False)
 
 
 @inner
-def add_weighted(a: Any, first: int, last: int, p: Any, acc: Any) -> None:
-    """Adds the rows of codes col[first..last], less the zero point and times the powers, to acc."""
-    offset = 0
-    while offset < a.x.width:
-        left = a.x.width - offset
-        if a.padded > LANES:
-            size = 32
-            if a.x.packed:
-                _nibbles_any(a, offset, first, last, p, acc)
-            else:
-                _bytes_any(a, offset, first, last, p, acc)
-        elif a.x.packed:
-            size = 32 if left <= 32 else 64
-            if left <= 32:
-                _nibbles_2(a, offset, first, last, p, acc)
-            else:
-                _nibbles_4(a, offset, first, last, p, acc)
-        else:
-            size = 64 if left <= 64 else 128
-            if left <= 64:
-                _bytes_4(a, offset, first, last, p, acc)
-            else:
-                _bytes_8(a, offset, first, last, p, acc)
-        offset += size
-
-
-@inner
 def divide(a: Any, acc: Any, state: Any, sums: Any) -> None:
-    """sums = acc, and what code 0 of the sources stands for, over the sums of powers; 0 where these are 0."""
-    for at in range(0, a.total, LANES):
-        heads, v = load(I32x16, a.places, at), load(F32x16, acc, at)
-        total = _of_any(state, a.padded, heads) if a.padded > LANES else _of_one_vector(state, a.padded, heads)
-        if a.x.kind != NO_ROWS:
-            v = v + gather(F32x16, state, heads + 2 * a.padded)
-        store(sums, at, convert(F64x16, v / where(total == 0.0, 1.0, total)))
+    """sums = acc, and what code 0 of the sources stands for, over the sums of powers; 0 where these are 0.
+
+    In the order of channels: what a plane of codes leaves behind itself the next one overwrites.
+    """
+    for plane in range(a.x.planes):
+        for place in range(0, a.x.width, LANES):
+            at = plane * a.between + place
+            heads, v = load(I32x16, a.places, at), load(F32x16, acc, at)
+            total = _of_any(state, a.padded, heads) if a.padded > LANES else _of_one_vector(state, a.padded, heads)
+            if a.x.kind != NO_ROWS:
+                v = v + gather(F32x16, state, heads + 2 * a.padded)
+            store(sums, plane * a.x.width + place, convert(F64x16, v / where(total == 0.0, 1.0, total)))
