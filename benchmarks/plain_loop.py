@@ -1,9 +1,11 @@
-"""`dqrun.quantize` in a plain loop beside dqrun's own runs: `python benchmarks/plain_loop.py [FOLDER] [--seeds N]`.
+"""`dqrun.quantize` in a plain loop beside dqrun's own runs: `python benchmarks/plain_loop.py [FOLDER] [--seeds N]
+[--json FILE]`.
 
 Two networks as PyG's examples write them, unchanged: GAT on Cora's public split, GIN on MUTAG (one random split of
 60/20/20 %, the same for all). Both sides have the same settings, INT8 with Degree-Quant, and keep the epoch with the
 best validation loss. A line per seed goes to FOLDER/plain.csv, dqrun's own rows to FOLDER/runs: the command goes on
-where it stopped. Prints means with 95 % confidence intervals, and the mean difference of the pairs.
+where it stopped. Prints means with 95 % confidence intervals, and the mean difference of the pairs;
+`benchmarks/tables.py` makes the table of docs/howto/python.md from the JSON file.
 """
 
 from __future__ import annotations
@@ -13,18 +15,19 @@ import copy
 import csv
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
-from statistics import fmean, stdev
 
-import numpy as np
+import tables
 import torch
 import torch.nn.functional as F
-from scipy.stats import t as student
+from tables import Pairs
 from torch import Tensor, nn
 from torch_geometric.data import Batch, Data
 from torch_geometric.nn import GATConv, GINConv, global_add_pool
 
 import dqrun
+from dqrun.bench import command
 from dqrun.composition.compose import load_configs
 from dqrun.data.dataset import load_dataset
 from dqrun.data.splits import split_for
@@ -55,6 +58,13 @@ class GAT(nn.Module):
         x = F.elu(self.conv1(x, edge_index))
         x = F.dropout(x, p=0.6, training=self.training)
         return self.conv2(x, edge_index)
+
+
+NETWORKS = {
+    "GAT on Cora": "GAT, 2 layers, Cora's public split, 200 epochs",
+    "GIN on MUTAG": "GIN, 3 layers, MUTAG, one random split, 100 epochs",
+}
+"""What the table says of each network."""
 
 
 class GIN(nn.Module):
@@ -172,29 +182,26 @@ def plain(folder: Path, network: str, seed: int, trial: Callable[[], float]) -> 
     return accuracy
 
 
-def interval(values: list[float]) -> str:
-    """Mean and 95 % confidence interval, in percent."""
-    half = student.ppf(0.975, len(values) - 1) * stdev(values) / math.sqrt(len(values))
-    return f"{100 * fmean(values):.2f} ± {100 * half:.2f}"
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", nargs="?", type=Path, default=Path("plain_loop"))
     parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--json", metavar="FILE")
     arguments = parser.parse_args()
+    output = command.writable(arguments.json)
     folder, seeds = arguments.folder, range(arguments.seeds)
     folder.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
     graphs = read_mutag()
     loops: dict[str, Callable[[int], float]] = {"GAT on Cora": cora, "GIN on MUTAG": lambda seed: mutag(seed, graphs)}
     words = {"GAT on Cora": CORA, "GIN on MUTAG": MUTAG}
+    pairs = []
     for network, loop in loops.items():
         rows = dqrun.run(*words[network], f"protocol.trials={len(seeds)}", results=folder, progress=False)
-        own = rows["test_metric"].tolist()
         theirs = [plain(folder, network, seed, lambda seed=seed, loop=loop: loop(seed)) for seed in seeds]
-        difference = np.subtract(theirs, own).tolist()
-        print(f"{network}: dqrun {interval(own)}, plain loop {interval(theirs)}, difference {interval(difference)}")
+        pairs.append(Pairs(NETWORKS[network], rows["test_metric"].tolist(), theirs))
+        command.write(output, pairs)
+    print(tables.plain_table({"results": [asdict(each) for each in pairs]}))
 
 
 if __name__ == "__main__":

@@ -9,11 +9,23 @@ from __future__ import annotations
 import json
 import re
 import statistics
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from dqrun.runs.intervals import ci95
+
 HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """The test metrics of one network's seeds or folds, by dqrun and by a plain loop; fractions."""
+
+    network: str
+    dqrun: list[float]
+    plain: list[float]
 
 
 def markdown(header: list[str], rows: list[list[str]]) -> str:
@@ -219,6 +231,19 @@ def processes_table(document: dict[str, Any]) -> str:
     return markdown(["network", *loss, "test, %: one", "last bits changed", "two", "two, codes"], rows)
 
 
+def plain_table(document: dict[str, Any]) -> str:
+    """Of what `benchmarks/plain_loop.py` and `benchmarks/tolokers.py` write: means of pairs, in percent."""
+
+    def interval(values: list[float], sign: str = "") -> str:
+        return f"{100 * statistics.fmean(values):{sign}.2f} ± {100 * ci95(values):.2f}"
+
+    rows = []
+    for line in document["results"]:
+        difference = [b - a for a, b in zip(line["dqrun"], line["plain"], strict=True)]
+        rows.append([line["network"], interval(line["dqrun"]), interval(line["plain"]), interval(difference, "+")])
+    return markdown(["network", "dqrun", "plain loop", "difference of the pairs"], rows)
+
+
 def summary_table() -> str:
     """Of all networks: the time of a Degree-Quant step, and the speed of integer programs, against PyG's fastest."""
     ratios = {
@@ -259,6 +284,7 @@ MAKERS = {
     "scale": scale_table,
     "store": store_table,
     "processes": processes_table,
+    "plain": plain_table,
 }
 FILES = {"parity": "programs", "sizes": "programs", "store": "feature_store"}
 """Tables whose file has another name than they."""
@@ -268,6 +294,7 @@ PAGES = (
     "docs/measurements/reproduction.md",
     "docs/howto/large_graphs.md",
     "docs/howto/several_processes.md",
+    "docs/howto/python.md",
 )
 
 

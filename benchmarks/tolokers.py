@@ -1,27 +1,34 @@
-"""The same GCN on tolokers by dqrun and in plain PyG: `python benchmarks/tolokers.py [--folds N] [--epochs N]`.
+"""The same GCN on tolokers by dqrun and in plain PyG: `python benchmarks/tolokers.py [--folds N] [--epochs N]
+[--json FILE]`.
 
 Two layers of 64 channels, dropout 0.2, Adam with rate 0.01; ROC-AUC of the test part in the epoch with the best one of
 the validation part; the dataset's own splits. The part in plain PyG reads the raw file and uses nothing of dqrun's, but
-for the folder of raw files (`DQRUN_DATA_MIRROR`).
+for the folder of raw files (`DQRUN_DATA_MIRROR`). `benchmarks/tables.py` makes the table of docs/howto/python.md from
+the JSON file.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import statistics
 import sys
 import tempfile
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
+import tables
 import torch
 import torch.nn.functional as F
 from sklearn.metrics import roc_auc_score
+from tables import Pairs
 from torch import Tensor, nn
 from torch_geometric.nn import GCNConv
 from torch_geometric.utils import to_undirected
+
+import dqrun
+from dqrun.bench import command
 
 HIDDEN, DROPOUT, RATE = 64, 0.2, 0.01
 
@@ -65,8 +72,6 @@ def in_pyg(raw: Path, fold: int, epochs: int) -> float:
 
 def in_dqrun(folds: int, epochs: int, results: Path) -> list[float]:
     """Test ROC-AUC of each fold."""
-    import dqrun
-
     listed = ",".join(map(str, range(folds)))
     frame = dqrun.run(
         "dataset=tolokers", "model=gcn", "quant=fp32", f"model.hidden={HIDDEN}", f"model.dropout={DROPOUT}",
@@ -81,15 +86,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=300)
+    parser.add_argument("--json", metavar="FILE")
     arguments = parser.parse_args(argv)
+    output = command.writable(arguments.json)
     raw = Path(os.environ["DQRUN_DATA_MIRROR"]) / "tolokers" / "raw" / "tolokers.npz"
     with tempfile.TemporaryDirectory() as folder:
         ours = in_dqrun(arguments.folds, arguments.epochs, Path(folder))
     theirs = [in_pyg(raw, fold, arguments.epochs) for fold in range(arguments.folds)]
-    for name, values in (("dqrun", ours), ("plain PyG", theirs)):
-        each = ", ".join(f"{100 * value:.2f}" for value in values)
-        print(f"{name:10} {100 * statistics.fmean(values):.2f} % mean test ROC-AUC of folds: {each}")
-    print(f"difference {100 * (statistics.fmean(ours) - statistics.fmean(theirs)):+.2f} points")
+    pairs = Pairs(f"GCN, 2 layers, tolokers, {arguments.epochs} epochs", ours, theirs)
+    command.write(output, [pairs])
+    print(tables.plain_table({"results": [asdict(pairs)]}))
     return 0
 
 
