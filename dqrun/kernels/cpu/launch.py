@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dqrun.kernels.cpu.cache import MendingCache
+from dqrun.kernels.cpu.linked import linked
 
 F = TypeVar("F", bound=Callable[..., Any])
 Array = NDArray[Any]
@@ -60,7 +61,7 @@ torch.set_num_threads(_torch_threads)
 
 def inner(function: F) -> F:
     """Compiles a function that kernels call; it becomes part of each of them, for a call takes as long as an edge."""
-    return cast(F, numba.njit(error_model="numpy", forceinline=True)(function))
+    return linked(function)
 
 
 def region(function: F) -> F:
