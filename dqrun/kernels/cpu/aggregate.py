@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numba import prange
 from torch import Tensor
 
 from dqrun.kernels.cpu.edge_dots import dot_edges
@@ -28,6 +27,8 @@ NO_NOISE_VALUES = noise_values(*NO_NOISE)
 
 @kernel
 def _aggregate(
+    part: int,
+    num_parts: int,
     rowptr: Array,
     terms: Terms,
     grid: GridValues,
@@ -43,30 +44,29 @@ def _aggregate(
     carry [parts, heads * channels]: each part's terms for the row that an earlier part began; carry_row [parts]: that
     row, or -1.
     """
-    num_rows, num_parts, width = rowptr.size - 1, carry_row.size, out.shape[1]
+    num_rows, width = rowptr.size - 1, out.shape[1]
     at, (out_at, carry_at) = pointers(terms), pointers((out, carry))
     has = terms[0].size > 0, terms[1].size > 0, terms[2].size > 0, terms[5].size > 0
     x, mode, heads = at[3], at[6], at[7]
     by_rows = mode == PLAIN and (heads == 1 or not has[2])
-    for part in prange(num_parts):
-        first, last = share(part, num_parts, num_edges)
-        row = first_at_least(rowptr[:num_rows], first)
-        carried = -1
-        if rowptr[row] > first:
-            row -= 1
-            carried = row
-        carry_row[part] = carried
-        while row < num_rows and (rowptr[row] < last or part == num_parts - 1):
-            total, place = (carry_at, part * width) if row == carried else (out_at, row * width)
-            own = self_weight if row != carried else np.float32(0)
-            for f in range(width):
-                total[place + f] = own * x[row * width + f] if own != 0 else np.float32(0)
-            begin, end = max(first, rowptr[row]), min(last, rowptr[row + 1])
-            if by_rows:
-                add_rows(total, place, width, (begin, end, num_edges), at, has)
-            else:
-                add_edges(total, place, width, row, begin, end, at, has, grid, noise)
-            row += 1
+    first, last = share(part, num_parts, num_edges)
+    row = first_at_least(rowptr[:num_rows], first)
+    carried = -1
+    if rowptr[row] > first:
+        row -= 1
+        carried = row
+    carry_row[part] = carried
+    while row < num_rows and (rowptr[row] < last or part == num_parts - 1):
+        total, place = (carry_at, part * width) if row == carried else (out_at, row * width)
+        own = self_weight if row != carried else np.float32(0)
+        for f in range(width):
+            total[place + f] = own * x[row * width + f] if own != 0 else np.float32(0)
+        begin, end = max(first, rowptr[row]), min(last, rowptr[row + 1])
+        if by_rows:
+            add_rows(total, place, width, (begin, end, num_edges), at, has)
+        else:
+            add_edges(total, place, width, row, begin, end, at, has, grid, noise)
+        row += 1
 
 
 def sum_edges(
@@ -93,7 +93,9 @@ def sum_edges(
         rows = out.view(out.size(0), -1).numpy()
         num_parts = parts(num_edges * rows.shape[1])
         carry, carry_row = np.empty((num_parts, rows.shape[1]), np.float32), np.empty(num_parts, np.int64)
-        _aggregate(array(rowptr), terms, grid, noise, num_edges, np.float32(self_weight), rows, carry, carry_row)
+        _aggregate(
+            num_parts, array(rowptr), terms, grid, noise, num_edges, np.float32(self_weight), rows, carry, carry_row
+        )
         for part in (carry_row >= 0).nonzero()[0]:
             rows[carry_row[part]] += carry[part]
     return out

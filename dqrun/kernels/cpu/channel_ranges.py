@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numba import prange
 from torch import Tensor
 
 from dqrun.kernels import reference
@@ -34,21 +33,22 @@ def _low_end(values: Array, copy: Array, below: int, seen: Any, sign: Any) -> An
 
 
 @kernel
-def _ranges(x: Array, block: Any, ranks: Any, seen_low: Array, seen_high: Array, ends: Array, num_parts: int) -> None:
+def _ranges(
+    part: int, num_parts: int, x: Array, block: Any, ranks: Any, seen_low: Array, seen_high: Array, ends: Array
+) -> None:
     """ends [channels, 2]: low and high of each channel; seen_low, seen_high: [channels], or empty."""
     (outer, channels, width), (below, above) = block, ranks
-    for part in prange(num_parts):
-        first, last = share(part, num_parts, channels)
-        values, copy = np.empty(outer * width, np.float32), np.empty(outer * width, np.float32)
-        for channel in range(first, last):
-            for row in range(outer):
-                start = (row * channels + channel) * width
-                for i in range(width):
-                    values[row * width + i] = x[start + i]
-            low = seen_low[channel] if seen_low.size else np.float32(np.inf)
-            high = seen_high[channel] if seen_high.size else np.float32(-np.inf)
-            ends[channel, 0] = _low_end(values, copy, below, low, np.float32(1))
-            ends[channel, 1] = -_low_end(values, copy, above, -high, np.float32(-1))
+    first, last = share(part, num_parts, channels)
+    values, copy = np.empty(outer * width, np.float32), np.empty(outer * width, np.float32)
+    for channel in range(first, last):
+        for row in range(outer):
+            start = (row * channels + channel) * width
+            for i in range(width):
+                values[row * width + i] = x[start + i]
+        low = seen_low[channel] if seen_low.size else np.float32(np.inf)
+        high = seen_high[channel] if seen_high.size else np.float32(-np.inf)
+        ends[channel, 0] = _low_end(values, copy, below, low, np.float32(1))
+        ends[channel, 1] = -_low_end(values, copy, above, -high, np.float32(-1))
 
 
 def channel_range(
@@ -61,6 +61,6 @@ def channel_range(
     ends = np.empty((block[1], 2), np.float32)
     seen = optional(seen_low, NO_FLOATS), optional(seen_high, NO_FLOATS)
     ranks = left_out(tail, block[0] * block[2], percentile)
-    _ranges(array(x), block, ranks, *seen, ends, parts(x.numel()))
+    _ranges(parts(x.numel()), array(x), block, ranks, *seen, ends)
     low, high = torch.from_numpy(ends).unbind(1)
     return low.clone().view(shape), high.clone().view(shape)

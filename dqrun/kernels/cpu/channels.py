@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numba import prange
 from torch import Tensor
 
 from dqrun.kernels.blocks import as_block
@@ -46,19 +45,18 @@ def _round_across(x: Any, y: Any, first: int, channels: int, steps: Any, codes: 
 
 
 @kernel
-def _forward(x: Array, y: Array, steps: Steps, codes: Codes, block: Block, num_parts: int) -> None:
+def _forward(part: int, num_parts: int, x: Array, y: Array, steps: Steps, codes: Codes, block: Block) -> None:
     outer, channels, width = block
-    for part in prange(num_parts):
-        (x_at, y_at), steps_at = pointers((x, y)), pointers(steps)
-        if width == 1:
-            first, last = share(part, num_parts, outer)
-            for row in range(first, last):
-                _round_across(x_at, y_at, row * channels, channels, steps_at, codes)
-        else:
-            first, last = share(part, num_parts, outer * channels)
-            for line in range(first, last):
-                start, grid = line * width, _grid(steps_at, codes, line % channels)
-                _round_line(x_at, y_at, start, start + width, grid)
+    (x_at, y_at), steps_at = pointers((x, y)), pointers(steps)
+    if width == 1:
+        first, last = share(part, num_parts, outer)
+        for row in range(first, last):
+            _round_across(x_at, y_at, row * channels, channels, steps_at, codes)
+    else:
+        first, last = share(part, num_parts, outer * channels)
+        for line in range(first, last):
+            start, grid = line * width, _grid(steps_at, codes, line % channels)
+            _round_line(x_at, y_at, start, start + width, grid)
 
 
 @inner
@@ -75,20 +73,21 @@ def _mask_across(grad: Any, x: Any, out: Any, first: int, channels: int, steps: 
 
 
 @kernel
-def _backward(grad: Array, x: Array, out: Array, steps: Steps, codes: Codes, block: Block, num_parts: int) -> None:
+def _backward(
+    part: int, num_parts: int, grad: Array, x: Array, out: Array, steps: Steps, codes: Codes, block: Block
+) -> None:
     """out = grad where it passes, else 0."""
     outer, channels, width = block
-    for part in prange(num_parts):
-        (grad_at, x_at, out_at), steps_at = pointers((grad, x, out)), pointers(steps)
-        if width == 1:
-            first, last = share(part, num_parts, outer)
-            for row in range(first, last):
-                _mask_across(grad_at, x_at, out_at, row * channels, channels, steps_at, codes)
-        else:
-            first, last = share(part, num_parts, outer * channels)
-            for line in range(first, last):
-                start, grid = line * width, _grid(steps_at, codes, line % channels)
-                _mask_line(grad_at, x_at, out_at, start, start + width, grid)
+    (grad_at, x_at, out_at), steps_at = pointers((grad, x, out)), pointers(steps)
+    if width == 1:
+        first, last = share(part, num_parts, outer)
+        for row in range(first, last):
+            _mask_across(grad_at, x_at, out_at, row * channels, channels, steps_at, codes)
+    else:
+        first, last = share(part, num_parts, outer * channels)
+        for line in range(first, last):
+            start, grid = line * width, _grid(steps_at, codes, line % channels)
+            _mask_line(grad_at, x_at, out_at, start, start + width, grid)
 
 
 @inner
@@ -100,20 +99,19 @@ def _add_across(grad: Any, x: Any, start: int, first: int, last: int, steps: Any
 
 @kernel
 def _scale_gradients(
-    grad: Array, x: Array, steps: Steps, codes: Codes, block: Block, sums: Array, num_parts: int
+    part: int, num_parts: int, grad: Array, x: Array, steps: Steps, codes: Codes, block: Block, sums: Array
 ) -> None:
     """sums [channels], float64: the gradient of each scale; a part has channels of its own."""
     outer, channels, width = block
-    for part in prange(num_parts):
-        first, last = share(part, num_parts, channels)
-        (grad_at, x_at, sums_at), steps_at = pointers((grad, x, sums)), pointers(steps)
-        for row in range(outer):
-            if width == 1:
-                _add_across(grad_at, x_at, row * channels, first, last, steps_at, codes, sums_at)
-            else:
-                for channel in range(first, last):
-                    start, grid = (row * channels + channel) * width, _grid(steps_at, codes, channel)
-                    sums_at[channel] += np.float64(sum_slopes(width, (grad_at, x_at, start, grid, -INFINITY)))
+    first, last = share(part, num_parts, channels)
+    (grad_at, x_at, sums_at), steps_at = pointers((grad, x, sums)), pointers(steps)
+    for row in range(outer):
+        if width == 1:
+            _add_across(grad_at, x_at, row * channels, first, last, steps_at, codes, sums_at)
+        else:
+            for channel in range(first, last):
+                start, grid = (row * channels + channel) * width, _grid(steps_at, codes, channel)
+                sums_at[channel] += np.float64(sum_slopes(width, (grad_at, x_at, start, grid, -INFINITY)))
 
 
 def fake_quantize_broadcast(
@@ -121,7 +119,7 @@ def fake_quantize_broadcast(
 ) -> Tensor:
     y, grid = torch.empty(x.shape), _grids(x, scale, zero_point, qmin, qmax, estimator)
     if x.numel():
-        _forward(array(x), array(y), *grid, parts(x.numel()))
+        _forward(parts(x.numel()), array(x), array(y), *grid)
     return y
 
 
@@ -130,7 +128,7 @@ def fake_quantize_broadcast_backward(
 ) -> Tensor:
     out, grid = torch.empty(grad.shape), _grids(x, scale, zero_point, qmin, qmax, estimator)
     if grad.numel():
-        _backward(array(grad), array(x), array(out), *grid, parts(grad.numel()))
+        _backward(parts(grad.numel()), array(grad), array(x), array(out), *grid)
     return out
 
 
@@ -139,7 +137,7 @@ def fake_quantize_broadcast_scale_backward(
 ) -> Tensor:
     steps, codes, block = _grids(x, scale, zero_point, qmin, qmax, "clipped")
     sums = np.zeros(block[1])
-    _scale_gradients(array(grad), array(x), steps, codes, block, sums, parts(grad.numel()))
+    _scale_gradients(parts(grad.numel()), array(grad), array(x), steps, codes, block, sums)
     return torch.from_numpy(sums).to(grad.dtype).view(scale.shape)
 
 

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numba import prange
 from torch import Tensor
 
 from dqrun.kernels.cpu.grids import INFINITY
@@ -51,27 +50,34 @@ def _unpack(packed: Any, y: Any, first: int, last: int, width: int, grid: Any, f
 
 @kernel
 def _decode(
-    packed: Array, y: Array, protected: Array, exact: Array, row_width: int, width: int, grid: Any, floor: Any,
+    part: int,
     num_parts: int,
-) -> None:  # fmt: skip
+    packed: Array,
+    y: Array,
+    protected: Array,
+    exact: Array,
+    row_width: int,
+    width: int,
+    grid: Any,
+    floor: Any,
+) -> None:
     """y = the numbers that codes of `width` bits stand for; the rows of `exact` where `protected`."""
     size = y.size
-    for part in prange(num_parts):
-        start, stop = share(part, num_parts, (size + BLOCK - 1) // BLOCK)
-        packed_at, y_at, protected_at, exact_at = pointers((packed, y, protected, exact))
-        for block in range(start * BLOCK, min(stop * BLOCK, size), BLOCK):
-            _unpack(packed_at, y_at, block, min(block + BLOCK, size), width, grid, floor)
-        if protected.size > 0:
-            first, last = start * BLOCK, min(stop * BLOCK, size)
-            rank = 0
-            for row in range(first // row_width):
-                rank += protected_at[row]
-            for row in range(first // row_width, (last + row_width - 1) // row_width):
-                if protected_at[row]:
-                    shift = (rank - row) * row_width
-                    for i in range(max(first, row * row_width), min(last, (row + 1) * row_width)):
-                        y_at[i] = exact_at[i + shift]
-                    rank += 1
+    start, stop = share(part, num_parts, (size + BLOCK - 1) // BLOCK)
+    packed_at, y_at, protected_at, exact_at = pointers((packed, y, protected, exact))
+    for block in range(start * BLOCK, min(stop * BLOCK, size), BLOCK):
+        _unpack(packed_at, y_at, block, min(block + BLOCK, size), width, grid, floor)
+    if protected.size > 0:
+        first, last = start * BLOCK, min(stop * BLOCK, size)
+        rank = 0
+        for row in range(first // row_width):
+            rank += protected_at[row]
+        for row in range(first // row_width, (last + row_width - 1) // row_width):
+            if protected_at[row]:
+                shift = (rank - row) * row_width
+                for i in range(max(first, row * row_width), min(last, (row + 1) * row_width)):
+                    y_at[i] = exact_at[i + shift]
+                rank += 1
 
 
 def decode(
@@ -91,5 +97,5 @@ def decode(
         rows = optional(protected, NO_FLAGS).view(np.uint8), optional(exact, NO_FLOATS)
         row_width, floor = y.numel() // y.size(0), np.float32(0) if relu else -INFINITY
         width = width_of_codes(qmin, qmax)
-        _decode(array(codes), array(y), *rows, row_width, width, grid, floor, parts(y.numel()))
+        _decode(parts(y.numel()), array(codes), array(y), *rows, row_width, width, grid, floor)
     return y

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numba import prange
 from torch import Tensor
 
 from dqrun.kernels.cpu.edge_terms import PLAIN, Terms, terms_of
@@ -31,6 +30,8 @@ _dot_chosen = sum_of(_term_chosen)
 
 @kernel
 def _edge_dots(
+    part: int,
+    num_parts: int,
     row: Array,
     grad: Array,
     terms: Terms,
@@ -38,29 +39,25 @@ def _edge_dots(
     noise: NoiseValues,
     channels: int,
     out: Array,
-    num_parts: int,
 ) -> None:
     """out[e, h] = sum over channels of grad[row[e], h] * x[col[e], h], of those whose gradient passes."""
     col, _, weight, x, _, protected, mode, heads = pointers(terms)
     row_at, grad_at, out_at = pointers((row, grad, out))
     num_edges, has_protected, (low, high, threshold) = terms[0].size, terms[5].size > 0, noise
     noisy = threshold > 0
-    for part in prange(num_parts):
-        first, last = share(part, num_parts, num_edges)
-        for e in range(first, last):
-            target, source = row_at[e], col[e]
-            exact = mode == PLAIN or (has_protected and protected[source] != 0)
-            for head in range(heads):
-                i, j, place = (target * heads + head) * channels, (source * heads + head) * channels, e * heads + head
-                if exact:
-                    out_at[place] = dot(grad_at, i, x, j, channels)
-                elif noisy:
-                    start = np.uint32(low + np.uint32(place * channels))
-                    out_at[place] = _dot_chosen(
-                        channels, (grad_at, i, x, j, weight[place], grid, start, high, threshold)
-                    )
-                else:
-                    out_at[place] = dot_passing(grad_at, i, x, j, channels, weight[place], grid)
+    first, last = share(part, num_parts, num_edges)
+    for e in range(first, last):
+        target, source = row_at[e], col[e]
+        exact = mode == PLAIN or (has_protected and protected[source] != 0)
+        for head in range(heads):
+            i, j, place = (target * heads + head) * channels, (source * heads + head) * channels, e * heads + head
+            if exact:
+                out_at[place] = dot(grad_at, i, x, j, channels)
+            elif noisy:
+                start = np.uint32(low + np.uint32(place * channels))
+                out_at[place] = _dot_chosen(channels, (grad_at, i, x, j, weight[place], grid, start, high, threshold))
+            else:
+                out_at[place] = dot_passing(grad_at, i, x, j, channels, weight[place], grid)
 
 
 def dot_edges(
@@ -78,5 +75,6 @@ def dot_edges(
     out = torch.empty(weight.shape)
     if out.numel():
         terms, channels = terms_of(x, col, None, weight, None, protected, mode), x.size(-1)
-        _edge_dots(array(row), array(grad), terms, grid, noise, channels, array(out), parts(out.numel() * channels))
+        num_parts = parts(out.numel() * channels)
+        _edge_dots(num_parts, array(row), array(grad), terms, grid, noise, channels, array(out))
     return out

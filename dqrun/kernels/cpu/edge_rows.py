@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from dqrun.kernels.cpu.launch import inner
+from dqrun.kernels.cpu.launch import inner, inner_loop
 from dqrun.kernels.cpu.vector import F32x16, load, load_first, prefetch, registers, store, store_first
 
 LANES = 16
@@ -22,7 +22,7 @@ def _block(vectors: int) -> Callable[..., None]:
     """Adds the terms of a row's edges to up to `vectors` vectors of channels."""
     whole, ahead = vectors - 1, AHEAD // vectors
 
-    @inner
+    @inner_loop
     def add(total: Any, place: int, offset: int, count: int, width: int, edges: Any, at: Any, has: Any) -> None:
         """total[place + c] += w * x[source, c] for the channels c = offset..offset + count, count > LANES * whole."""
         col, edge, weight, x, _, _, _, _ = at

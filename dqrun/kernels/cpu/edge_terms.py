@@ -12,7 +12,7 @@ import numpy as np
 from torch import Tensor
 
 from dqrun.kernels.cpu.grids import GridValues, passes, round_to_grid
-from dqrun.kernels.cpu.launch import NO_FLAGS, NO_FLOATS, NO_INTEGERS, Array, array, inner, optional
+from dqrun.kernels.cpu.launch import NO_FLAGS, NO_FLOATS, NO_INTEGERS, Array, array, inner, inner_loop, optional
 from dqrun.kernels.cpu.noise import NoiseValues, chosen
 
 PLAIN, ROUNDED, MASKED = 0, 1, 2  # terms: w * x[c]; w * x[c] rounded; w * x[c] where the gradient of w * own[i] passes
@@ -23,19 +23,19 @@ NO_GRID: GridValues = (np.float32(0),) * 7
 Terms = tuple[Array, Array, Array, Array, Array, Array, int, int]
 
 
-@inner
+@inner_loop
 def _add(total: Any, place: int, x: Any, start: int, size: int, weight: Any) -> None:
     for f in range(size):
         total[place + f] += weight * x[start + f]
 
 
-@inner
+@inner_loop
 def _add_rounded(total: Any, place: int, x: Any, start: int, size: int, weight: Any, grid: GridValues) -> None:
     for f in range(size):
         total[place + f] += round_to_grid(weight * x[start + f], grid)
 
 
-@inner
+@inner_loop
 def _add_masked(
     total: Any, place: int, x: Any, start: int, size: int, weight: Any, own: Any, own_start: int, grid: GridValues
 ) -> None:
@@ -44,7 +44,7 @@ def _add_masked(
         total[place + f] += factor * x[start + f]
 
 
-@inner
+@inner_loop
 def _add_chosen(
     total: Any,
     place: int,
@@ -65,7 +65,7 @@ def _add_chosen(
         total[place + f] += rounded if chosen(np.uint32(first + np.uint32(f)), high, threshold) else message
 
 
-@inner
+@inner_loop
 def _add_masked_chosen(
     total: Any,
     place: int,

@@ -11,7 +11,8 @@ from numba import types
 from numba.core import cgutils
 from numba.core.imputils import impl_ret_untracked
 
-from dqrun.kernels.cpu.launch import inner, intrinsic
+from dqrun.kernels.cpu.launch import inner
+from dqrun.kernels.cpu.linked import intrinsic
 
 LANES = 32
 SHORT = 8

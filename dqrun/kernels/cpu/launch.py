@@ -11,6 +11,7 @@ parent ran a kernel must run none (numba ends it, torch's own regions would hang
 
 from __future__ import annotations
 
+import inspect
 import os
 import threading
 from collections.abc import Callable
@@ -19,14 +20,15 @@ from functools import wraps
 from typing import Any, TypeVar, cast
 
 import numba
-import numba.extending
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from dqrun.kernels.cpu.cache import MendingCache
-from dqrun.kernels.cpu.linked import linked
+from dqrun.kernels.cpu.each_part import each_part
+from dqrun.kernels.cpu.linked import linked, linked_loop
+from dqrun.kernels.cpu.routine import run_parts
 
 F = TypeVar("F", bound=Callable[..., Any])
 Array = NDArray[Any]
@@ -36,15 +38,8 @@ NO_FLOATS = np.empty(0, np.float32)  # "no such argument" for a kernel: one type
 NO_INTEGERS = np.empty(0, np.int64)
 NO_FLAGS = np.empty(0, np.bool_)
 
-# prange alone makes parallel regions: making them of array expressions too is slow to compile, and gains nothing here
-_IGNORED = ("comprehension", "fusion", "inplace_binop", "numpy", "reduction", "setitem", "stencil")
-_KERNEL: dict[str, Any] = {
-    "error_model": "numpy",
-    "nogil": True,
-    "parallel": {"prange": True, **dict.fromkeys(_IGNORED, False)},
-}
+_OPTIONS: dict[str, Any] = {"error_model": "numpy", "nogil": True, "no_cfunc_wrapper": True}
 _settings: Any = numba.config  # untyped in numba
-intrinsic: Any = numba.extending.intrinsic  # its type in numba tells nothing of the function that it makes
 _one_at_a_time = threading.Lock()
 
 if "NUMBA_NUM_THREADS" not in os.environ:
@@ -64,27 +59,42 @@ def inner(function: F) -> F:
     return linked(function)
 
 
-def region(function: F) -> F:
-    """Compiles a parallel part of a `driver`, which calls it: its machine code is there once."""
-    return cast(F, numba.njit(**_KERNEL)(function))
-
-
-def kernel(function: F) -> F:
-    """Compiles a parallel kernel at its first call, cached on disk (`MendingCache`) where some folder is writable.
-
-    Kernels fill arrays that they are given and call no numpy function of arrays: numba would compile each of those
-    too, which took most of the time.
-    """
-    return _compiled(function, _KERNEL)
+def inner_loop(function: F) -> F:
+    """As `inner`, for a loop that is faster where it was optimised by itself, which takes longer to compile."""
+    return linked_loop(function)
 
 
 def driver(function: F) -> F:
-    """As `kernel`, for a kernel that is not parallel itself but made of regions that are."""
-    return _compiled(function, {**_KERNEL, "parallel": False})
+    """Compiles a function that Python calls, at its first call; cached on disk where some folder is writable.
+
+    Kernels and drivers call no numpy function of arrays: numba would compile each of those too.
+    """
+    return cast(F, _started(function, function))
 
 
-def _compiled(function: F, options: dict[str, Any]) -> F:
-    compiled: Any = numba.njit(**options)(function)
+def kernel(function: Callable[..., None]) -> Callable[..., None]:
+    """A function of (part, number of parts, arguments) that Python calls as kernel(number of parts, arguments).
+
+    Runs it for each part, each on a thread of its own. Compiled as a `driver`. It fills arrays that it is given.
+    """
+    names = ", ".join(list(inspect.signature(function).parameters)[2:])
+    scope: dict[str, Any] = {"body": linked(function), "each_part": each_part}
+    # numba takes the names of arguments from source alone, and is slow to start a function of any number of them
+    exec(f"def run(runner, count, {names}):\n each_part(body, runner, count, ({names},))", scope)
+    for name in ("__module__", "__name__", "__qualname__"):  # symbols in machine code are made of them
+        setattr(scope["run"], name, getattr(function, name))
+    run = _started(scope["run"], function)
+
+    @wraps(function)
+    def start(num_parts: int, *args: Any) -> None:
+        run(run_parts.address, num_parts, *args)
+
+    return start
+
+
+def _started(compiled_from: Callable[..., Any], function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compiles one function, under the name of another in the cache; kernels start one at a time."""
+    compiled: Any = numba.njit(**_OPTIONS)(compiled_from)
     with suppress(RuntimeError):  # numba found no writable cache folder
         compiled._cache = MendingCache(function)
 
@@ -93,7 +103,7 @@ def _compiled(function: F, options: dict[str, Any]) -> F:
         with _one_at_a_time:
             return compiled(*args)
 
-    return cast(F, start)
+    return start
 
 
 def parts(work: int) -> int:

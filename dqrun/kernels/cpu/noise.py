@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numba import prange
 from torch import Tensor
 
 from dqrun.kernels.cpu.launch import Array, array, inner, kernel, parts, share
@@ -38,10 +37,9 @@ def _drop_slice(x: Array, y: Array, first: Any, high: Any, threshold: Any, scale
 
 
 @kernel
-def _drop(x: Array, y: Array, low: Any, high: Any, threshold: Any, scale: Any, num_parts: int) -> None:
-    for part in prange(num_parts):
-        start, stop = share(part, num_parts, x.size)
-        _drop_slice(x[start:stop], y[start:stop], np.uint32(low + np.uint32(start)), high, threshold, scale)
+def _drop(part: int, num_parts: int, x: Array, y: Array, low: Any, high: Any, threshold: Any, scale: Any) -> None:
+    start, stop = share(part, num_parts, x.size)
+    _drop_slice(x[start:stop], y[start:stop], np.uint32(low + np.uint32(start)), high, threshold, scale)
 
 
 def noise_values(rate: float, low: int, high: int) -> NoiseValues:
@@ -61,7 +59,7 @@ def _threshold(p: float) -> Any:
 def _scaled_where_chosen(x: Tensor, values: NoiseValues, scale: Any) -> Tensor:
     y = torch.empty(x.shape)
     if x.numel():
-        _drop(array(x), array(y), *values, scale, parts(x.numel()))
+        _drop(parts(x.numel()), array(x), array(y), *values, scale)
     return y
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from numba import prange
 from torch import Tensor
 
 from dqrun.kernels.cpu.launch import Array, array, inner, kernel, parts, scratch, share
@@ -54,39 +53,40 @@ def _copy_columns(x: Array, width: int, first: int, last: int, column: int, out:
 
 
 @kernel
-def _sum_outer(a: Array, height: int, b: Array, width: int, num_rows: int, out: Array, out_width: int) -> None:
+def _sum_outer(
+    part: int, num_parts: int, a: Array, height: int, b: Array, width: int, num_rows: int, out: Array, out_width: int
+) -> None:
     """out [parts, padded height * out_width] = each part's sum; heights and widths are padded to whole tiles."""
-    num_parts = out.shape[0]
-    for part in prange(num_parts):
-        start, stop = share(part, num_parts, num_rows)
-        total = out[part]
-        total[:] = 0
-        last_a, last_b = np.empty(ROWS * HEIGHT, np.float32), np.empty(ROWS * WIDTH, np.float32)
-        for first in range(start, stop, ROWS):
-            last = min(first + ROWS, stop)
-            if height % HEIGHT:
-                _copy_columns(a, height, first, last, height - height % HEIGHT, last_a, HEIGHT)
-            if width % WIDTH:
-                _copy_columns(b, width, first, last, width - width % WIDTH, last_b, WIDTH)
-            for j in range(0, width, WIDTH):
-                whole_b = j + WIDTH <= width
-                for i in range(0, height, HEIGHT):
-                    from_a, from_b, place = first * height + i, first * width + j, i * out_width + j
-                    if i + HEIGHT <= height and whole_b:
-                        add_tile(a, from_a, height, b, from_b, width, last - first, total, place, out_width)
-                    elif whole_b:
-                        add_tile(last_a, 0, HEIGHT, b, from_b, width, last - first, total, place, out_width)
-                    elif i + HEIGHT <= height:
-                        add_tile(a, from_a, height, last_b, 0, WIDTH, last - first, total, place, out_width)
-                    else:
-                        add_tile(last_a, 0, HEIGHT, last_b, 0, WIDTH, last - first, total, place, out_width)
+    start, stop = share(part, num_parts, num_rows)
+    total = out[part]
+    total[:] = 0
+    last_a, last_b = np.empty(ROWS * HEIGHT, np.float32), np.empty(ROWS * WIDTH, np.float32)
+    for first in range(start, stop, ROWS):
+        last = min(first + ROWS, stop)
+        if height % HEIGHT:
+            _copy_columns(a, height, first, last, height - height % HEIGHT, last_a, HEIGHT)
+        if width % WIDTH:
+            _copy_columns(b, width, first, last, width - width % WIDTH, last_b, WIDTH)
+        for j in range(0, width, WIDTH):
+            whole_b = j + WIDTH <= width
+            for i in range(0, height, HEIGHT):
+                from_a, from_b, place = first * height + i, first * width + j, i * out_width + j
+                if i + HEIGHT <= height and whole_b:
+                    add_tile(a, from_a, height, b, from_b, width, last - first, total, place, out_width)
+                elif whole_b:
+                    add_tile(last_a, 0, HEIGHT, b, from_b, width, last - first, total, place, out_width)
+                elif i + HEIGHT <= height:
+                    add_tile(a, from_a, height, last_b, 0, WIDTH, last - first, total, place, out_width)
+                else:
+                    add_tile(last_a, 0, HEIGHT, last_b, 0, WIDTH, last - first, total, place, out_width)
 
 
 def sum_outer(a: Tensor, b: Tensor) -> Tensor:
     """a^T b: the sum over rows of outer products of a [N, H] and b [N, W], to [H, W]."""
     height, width = a.size(1), b.size(1)
     padded_height, padded_width = -(-height // HEIGHT) * HEIGHT, -(-width // WIDTH) * WIDTH
-    out = scratch((parts(a.numel() * width // LANES), padded_height * padded_width), torch.float32)
-    _sum_outer(array(a), height, array(b), width, a.size(0), out, padded_width)
+    num_parts = parts(a.numel() * width // LANES)
+    out = scratch((num_parts, padded_height * padded_width), torch.float32)
+    _sum_outer(num_parts, array(a), height, array(b), width, a.size(0), out, padded_width)
     total = out[0] if len(out) == 1 else out.sum(0)
     return torch.from_numpy(total).view(padded_height, padded_width)[:height, :width].contiguous()

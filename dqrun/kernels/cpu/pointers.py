@@ -6,7 +6,7 @@ from typing import Any
 
 from numba.core import cgutils, types
 
-from dqrun.kernels.cpu.launch import intrinsic
+from dqrun.kernels.cpu.linked import intrinsic
 
 
 def _pointer_kind(kind: Any) -> Any:

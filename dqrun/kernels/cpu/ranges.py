@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numba import prange
 from torch import Tensor
 
 from dqrun.kernels.cpu.elements import Elements, present, row_of
@@ -16,7 +15,7 @@ from dqrun.kernels.cpu.launch import (
     NO_INTEGERS,
     Array,
     array,
-    inner,
+    inner_loop,
     kernel,
     optional,
     parts,
@@ -30,7 +29,7 @@ from dqrun.kernels.reference import Range, left_out
 Ends = tuple[Any, Any]  # low and high
 
 
-@inner
+@inner_loop
 def _slice_extremes(x: Any, first: int, last: int, factor: Any, low: Any, high: Any) -> tuple[Any, Any]:
     for i in range(first, last):
         ordered = to_ordered(x[i] * factor)
@@ -40,26 +39,24 @@ def _slice_extremes(x: Any, first: int, last: int, factor: Any, low: Any, high: 
 
 
 @kernel
-def _extremes(elements: Elements, num_elements: int, ends: Array) -> None:
+def _extremes(part: int, num_parts: int, elements: Elements, num_elements: int, ends: Array) -> None:
     """The least and the largest counted element of each part, into ends [parts, 2].
 
     Compared as integers, which the compiler can do in vector lanes.
     """
     at, has = pointers(elements), present(elements)
     x, width = at[0], at[6]
-    num_parts = ends.shape[0]
-    for part in prange(num_parts):
-        start, stop = share(part, num_parts, num_elements)
-        low, high = to_ordered(INFINITY), to_ordered(-INFINITY)
-        row = start // width
-        while start < stop:
-            first, factor, count = row_of(at, has, row)
-            end = min(stop, (row + 1) * width)
-            if count > 0:
-                first += start - row * width
-                low, high = _slice_extremes(x, first, first + end - start, factor, low, high)
-            row, start = row + 1, end
-        ends[part, 0], ends[part, 1] = from_ordered(low), from_ordered(high)
+    start, stop = share(part, num_parts, num_elements)
+    low, high = to_ordered(INFINITY), to_ordered(-INFINITY)
+    row = start // width
+    while start < stop:
+        first, factor, count = row_of(at, has, row)
+        end = min(stop, (row + 1) * width)
+        if count > 0:
+            first += start - row * width
+            low, high = _slice_extremes(x, first, first + end - start, factor, low, high)
+        row, start = row + 1, end
+    ends[part, 0], ends[part, 1] = from_ordered(low), from_ordered(high)
 
 
 def _range(
@@ -77,8 +74,9 @@ def _range(
     if total == 0:
         low, high = INFINITY, -INFINITY
     elif below == above == 0:
-        ends = np.empty((parts(num_elements), 2), np.float32)
-        _extremes(elements, num_elements, ends)
+        num_parts = parts(num_elements)
+        ends = np.empty((num_parts, 2), np.float32)
+        _extremes(num_parts, elements, num_elements, ends)
         low, high = ends[:, 0].min(), ends[:, 1].max()
     else:
         ranks = below, above

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numba import prange
 from torch import Tensor
 
 from dqrun.kernels.cpu.bits import WORD, pack, where_set
@@ -101,6 +100,8 @@ def _round_chosen(
 
 @kernel
 def _forward(
+    part: int,
+    num_parts: int,
     x: Array,
     y: Array,
     bits: Array,
@@ -111,7 +112,6 @@ def _forward(
     noise: NoiseValues,
     floor: Any,
     least: Any,
-    num_parts: int,
 ) -> None:
     """y = x rounded, at least `floor`; bits (empty: none wanted): where the gradient passes, one bit per element.
 
@@ -119,52 +119,50 @@ def _forward(
     """
     size, kept, wanted, noisy, coded = x.size, protected.size > 0, bits.size > 0, noise[2] > 0, codes.size > 0
     code_bytes = codes.size // ((size + BLOCK - 1) // BLOCK)  # of a block
-    for part in prange(num_parts):
-        start, stop = share(part, num_parts, (size + BLOCK - 1) // BLOCK)
-        flags, marks = np.empty(BLOCK, np.uint8), np.empty(BLOCK if coded else 0, np.uint8)
-        x_at, y_at, flags_at, marks_at, codes_at = pointers((x, y, flags, marks, codes))
-        for block in range(start * BLOCK, min(stop * BLOCK, size), BLOCK):
-            first, last = block, min(block + BLOCK, size)
-            while first < last:  # a row, or what of it lies in this block; all at once when no row is kept
-                row = first // width
-                end = min(last, (row + 1) * width) if kept else last
-                if kept and protected[row]:
-                    copy_flagged(x_at, y_at, flags_at, block, first, end, floor, least)
-                    for i in range(first - block, end - block if coded else 0):
-                        marks_at[i] = np.uint8(0)
-                elif coded:
-                    _round_coded(x_at, y_at, flags_at, marks_at, block, first, end, grid, floor, least)
-                elif noisy:
-                    _round_chosen(x_at, y_at, flags_at, block, first, end, grid, floor, least, noise)
-                elif wanted:
-                    _round_flagged(x_at, y_at, flags_at, block, first, end, grid, floor, least)
-                else:
-                    _round(x_at, y_at, first, end, grid, floor)
-                first = end
-            if wanted:
-                for i in range(last - block, (last - block + WORD - 1) // WORD * WORD):
-                    flags[i] = 0  # bits of the last word that belong to no element
-                for word in range(block // WORD, (last + WORD - 1) // WORD):
-                    bits[word] = pack(flags, word * WORD - block)
-            if coded:
-                for i in range(last - block, BLOCK):
+    start, stop = share(part, num_parts, (size + BLOCK - 1) // BLOCK)
+    flags, marks = np.empty(BLOCK, np.uint8), np.empty(BLOCK if coded else 0, np.uint8)
+    x_at, y_at, flags_at, marks_at, codes_at = pointers((x, y, flags, marks, codes))
+    for block in range(start * BLOCK, min(stop * BLOCK, size), BLOCK):
+        first, last = block, min(block + BLOCK, size)
+        while first < last:  # a row, or what of it lies in this block; all at once when no row is kept
+            row = first // width
+            end = min(last, (row + 1) * width) if kept else last
+            if kept and protected[row]:
+                copy_flagged(x_at, y_at, flags_at, block, first, end, floor, least)
+                for i in range(first - block, end - block if coded else 0):
                     marks_at[i] = np.uint8(0)
-                pack_block(marks_at, codes_at, block // BLOCK * code_bytes, code_bytes * 8 // BLOCK)
-        hold((flags, marks))
+            elif coded:
+                _round_coded(x_at, y_at, flags_at, marks_at, block, first, end, grid, floor, least)
+            elif noisy:
+                _round_chosen(x_at, y_at, flags_at, block, first, end, grid, floor, least, noise)
+            elif wanted:
+                _round_flagged(x_at, y_at, flags_at, block, first, end, grid, floor, least)
+            else:
+                _round(x_at, y_at, first, end, grid, floor)
+            first = end
+        if wanted:
+            for i in range(last - block, (last - block + WORD - 1) // WORD * WORD):
+                flags[i] = 0  # bits of the last word that belong to no element
+            for word in range(block // WORD, (last + WORD - 1) // WORD):
+                bits[word] = pack(flags, word * WORD - block)
+        if coded:
+            for i in range(last - block, BLOCK):
+                marks_at[i] = np.uint8(0)
+            pack_block(marks_at, codes_at, block // BLOCK * code_bytes, code_bytes * 8 // BLOCK)
+    hold((flags, marks))
 
 
 @kernel
-def _backward(grad: Array, bits: Array, y: Array, num_parts: int) -> None:
+def _backward(part: int, num_parts: int, grad: Array, bits: Array, y: Array) -> None:
     """y = grad where its bit is set, else 0."""
-    for part in prange(num_parts):
-        first, last = share(part, num_parts, bits.size)
-        for word in range(first, last):
-            start = word * WORD
-            if start + WORD <= grad.size:
-                where_set(grad, y, start, bits[word])
-            else:
-                for i in range(start, grad.size):
-                    y[i] = grad[i] if (bits[word] >> np.uint32(i - start)) & np.uint32(1) else np.float32(0)
+    first, last = share(part, num_parts, bits.size)
+    for word in range(first, last):
+        start = word * WORD
+        if start + WORD <= grad.size:
+            where_set(grad, y, start, bits[word])
+        else:
+            for i in range(start, grad.size):
+                y[i] = grad[i] if (bits[word] >> np.uint32(i - start)) & np.uint32(1) else np.float32(0)
 
 
 def _rounded(
@@ -181,7 +179,7 @@ def _rounded(
     if x.numel():
         floor, least = (np.float32(0), SMALLEST) if relu else (-INFINITY, -INFINITY)
         flags, size = optional(protected, NO_FLAGS), x.numel()
-        _forward(array(x), array(y), mask, codes, flags, width_of(x), grid, noise, floor, least, parts(size))
+        _forward(parts(size), array(x), array(y), mask, codes, flags, width_of(x), grid, noise, floor, least)
     return y
 
 
@@ -250,5 +248,5 @@ def fake_quantize_coded(
 def fake_quantize_cachemask_backward(grad: Tensor, mask: Tensor) -> Tensor:
     y = torch.empty(grad.shape)
     if grad.numel():
-        _backward(array(grad), array(mask).view(np.uint32), array(y), parts(grad.numel()))
+        _backward(parts(grad.numel()), array(grad), array(mask).view(np.uint32), array(y))
     return y

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numba import prange
 from torch import Tensor
 
 from dqrun.kernels.cpu.bits import WORD, pack
@@ -155,6 +154,8 @@ def _round_chosen(
 
 @kernel
 def _forward(
+    part: int,
+    num_parts: int,
     x: Array,
     y: Array,
     bits: Array,
@@ -164,7 +165,6 @@ def _forward(
     noise: NoiseValues,
     ends: Any,
     relu: Any,
-    num_parts: int,
 ) -> None:
     """y = x rounded, each part of a row to its own grid; bits (empty: none wanted): where the gradient passes.
 
@@ -172,54 +172,52 @@ def _forward(
     """
     num_rows, width, size, together = shape
     kept, wanted, noisy = protected.size > 0, bits.size > 0, noise[2] > 0
-    for part in prange(num_parts):
-        start, stop = share(part, num_parts, (num_rows + together - 1) // together)
-        flags = np.empty(together * width + WORD if wanted or noisy or kept else 0, np.uint8)
-        x_at, y_at, flags_at = pointers((x, y, flags))
-        for block in range(start, stop):
-            base, last_row = block * together * width, min((block + 1) * together, num_rows)
-            for row in range(block * together, last_row):
-                first, end = row * width, (row + 1) * width
-                if kept and protected[row]:
-                    copy_flagged(x_at, y_at, flags_at, base, first, end, *relu)
-                    first = end
-                while first < end:
-                    last = min(first + size, end)
-                    grid = row_grid(*extremes(x_at, first, last, INFINITY, -INFINITY), rule)
-                    if noisy:
-                        _round_chosen(x_at, y_at, flags_at, base, first, last, grid, ends, relu, noise)
-                    elif wanted:
-                        _round_flagged(x_at, y_at, flags_at, base, first, last, grid, ends, relu)
-                    else:
-                        round_row(x_at, y_at, first, last, grid, relu[0])
-                    first = last
-            if wanted:
-                count = last_row * width - base
-                for i in range(count, (count + WORD - 1) // WORD * WORD):
-                    flags[i] = 0  # bits of the last word that belong to no element
-                for word in range((count + WORD - 1) // WORD):
-                    bits[base // WORD + word] = pack(flags, word * WORD)
-        hold((flags,))
+    start, stop = share(part, num_parts, (num_rows + together - 1) // together)
+    flags = np.empty(together * width + WORD if wanted or noisy or kept else 0, np.uint8)
+    x_at, y_at, flags_at = pointers((x, y, flags))
+    for block in range(start, stop):
+        base, last_row = block * together * width, min((block + 1) * together, num_rows)
+        for row in range(block * together, last_row):
+            first, end = row * width, (row + 1) * width
+            if kept and protected[row]:
+                copy_flagged(x_at, y_at, flags_at, base, first, end, *relu)
+                first = end
+            while first < end:
+                last = min(first + size, end)
+                grid = row_grid(*extremes(x_at, first, last, INFINITY, -INFINITY), rule)
+                if noisy:
+                    _round_chosen(x_at, y_at, flags_at, base, first, last, grid, ends, relu, noise)
+                elif wanted:
+                    _round_flagged(x_at, y_at, flags_at, base, first, last, grid, ends, relu)
+                else:
+                    round_row(x_at, y_at, first, last, grid, relu[0])
+                first = last
+        if wanted:
+            count = last_row * width - base
+            for i in range(count, (count + WORD - 1) // WORD * WORD):
+                flags[i] = 0  # bits of the last word that belong to no element
+            for word in range((count + WORD - 1) // WORD):
+                bits[base // WORD + word] = pack(flags, word * WORD)
+    hold((flags,))
 
 
 @kernel
 def _forward_sparse(
-    values: Array, y: Array, ptr: Array, zeros: Array, protected: Array, rule: Rule, num_parts: int
+    part: int, num_parts: int, values: Array, y: Array, ptr: Array, zeros: Array, protected: Array, rule: Rule
 ) -> None:
     """y = values rounded; ptr [N + 1]: the first value of each row; zeros [N]: how many zeros it leaves out."""
     kept, zero = protected.size > 0, np.float32(0)
-    for part in prange(num_parts):
-        start, stop = share(part, num_parts, zeros.size)
-        x_at, y_at = pointers((values, y))
-        for row in range(start, stop):
-            first, last = ptr[row], ptr[row + 1]
-            if kept and protected[row]:
-                for i in range(first, last):
-                    y_at[i] = x_at[i]
-            elif first < last:
-                left = zeros[row] > 0
-                low, high = extremes(x_at, first, last, zero if left else INFINITY, zero if left else -INFINITY)
-                round_row(x_at, y_at, first, last, row_grid(low, high, rule), -INFINITY)
+    start, stop = share(part, num_parts, zeros.size)
+    x_at, y_at = pointers((values, y))
+    for row in range(start, stop):
+        first, last = ptr[row], ptr[row + 1]
+        if kept and protected[row]:
+            for i in range(first, last):
+                y_at[i] = x_at[i]
+        elif first < last:
+            left = zeros[row] > 0
+            low, high = extremes(x_at, first, last, zero if left else INFINITY, zero if left else -INFINITY)
+            round_row(x_at, y_at, first, last, row_grid(low, high, rule), -INFINITY)
 
 
 def _rounded(x: Tensor, mask: Array, size: int, *rest: Any) -> Tensor:
@@ -233,7 +231,7 @@ def _rounded(x: Tensor, mask: Array, size: int, *rest: Any) -> Tensor:
         least = (np.float32(0), SMALLEST) if relu else (-INFINITY, -INFINITY)
         limits: Any = (np.float32(ends[0]), np.float32(ends[1]))
         noise, flags = noise_values(rate, low, high), optional(protected, NO_FLAGS)
-        _forward(array(x), array(y), mask, flags, shape, rule_values(grid), noise, limits, least, parts(x.numel()))
+        _forward(parts(x.numel()), array(x), array(y), mask, flags, shape, rule_values(grid), noise, limits, least)
     return y
 
 
@@ -253,5 +251,5 @@ def fake_quantize_sparse_rows(
     if x.numel():
         where, flags = (array(ptr), array(zeros)), optional(protected, NO_FLAGS)
         rule = rule_values(Grid(*fields).with_zero())
-        _forward_sparse(array(x), array(y), *where, flags, rule, parts(x.numel()))
+        _forward_sparse(parts(x.numel()), array(x), array(y), *where, flags, rule)
     return y

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from numba import prange
 from torch import Tensor
 
 from dqrun.kernels.cpu.aggregate import sum_edges
@@ -24,85 +23,80 @@ def _segments(ptr: Array, part: int, num_parts: int) -> tuple[int, int]:
 
 
 @kernel
-def _subtract_largest(ptr: Array, x: Array, out: Array, num_parts: int) -> None:
+def _subtract_largest(part: int, num_parts: int, ptr: Array, x: Array, out: Array) -> None:
     """out = x minus the largest value of its segment and column; both [rows, columns]."""
-    for part in prange(num_parts):
-        begin, end = _segments(ptr, part, num_parts)
-        largest = np.empty(x.shape[1], np.float32)
-        for segment in range(begin, end):
-            largest[:] = -np.inf
-            for row in range(ptr[segment], ptr[segment + 1]):
-                for column in range(x.shape[1]):
-                    largest[column] = max(largest[column], x[row, column])
-            for row in range(ptr[segment], ptr[segment + 1]):
-                for column in range(x.shape[1]):
-                    out[row, column] = x[row, column] - largest[column]
-
-
-@kernel
-def _divide_by_sum(ptr: Array, y: Array, num_parts: int) -> None:
-    """y divided by the sum over its segment, column by column, in place."""
-    for part in prange(num_parts):
-        begin, end = _segments(ptr, part, num_parts)
-        total = np.empty(y.shape[1], np.float32)
-        for segment in range(begin, end):
-            total[:] = 0
-            for row in range(ptr[segment], ptr[segment + 1]):
-                for column in range(y.shape[1]):
-                    total[column] += y[row, column]
-            for row in range(ptr[segment], ptr[segment + 1]):
-                for column in range(y.shape[1]):
-                    y[row, column] /= total[column]
-
-
-@kernel
-def _add_rows(col: Array, row: Array, source: Array, target: Array, out: Array, num_parts: int) -> None:
-    """out[e] = source[col[e]] + target[row[e]]; all [rows, columns]."""
-    for part in prange(num_parts):
-        first, last = share(part, num_parts, col.size)
-        for e in range(first, last):
-            i, j = col[e], row[e]
-            for column in range(out.shape[1]):
-                out[e, column] = source[i, column] + target[j, column]
-
-
-@kernel
-def _softmax_backward(ptr: Array, y: Array, grad: Array, out: Array, num_parts: int) -> None:
-    """out = y * (grad - sum of y * grad over the segment), column by column."""
-    for part in prange(num_parts):
-        begin, end = _segments(ptr, part, num_parts)
-        total = np.empty(y.shape[1], np.float32)
-        for segment in range(begin, end):
-            total[:] = 0
-            for row in range(ptr[segment], ptr[segment + 1]):
-                for column in range(y.shape[1]):
-                    total[column] += y[row, column] * grad[row, column]
-            for row in range(ptr[segment], ptr[segment + 1]):
-                for column in range(y.shape[1]):
-                    out[row, column] = y[row, column] * (grad[row, column] - total[column])
-
-
-@kernel
-def _first_largest(ptr: Array, x: Array, out: Array, position: Array, num_parts: int) -> None:
-    """Largest value and the first row that has it, of each segment and column; 0 and no row for an empty one."""
-    for part in prange(num_parts):
-        begin, end = _segments(ptr, part, num_parts)
-        for segment in range(begin, end):
-            start = ptr[segment]
-            empty = start == ptr[segment + 1]
+    begin, end = _segments(ptr, part, num_parts)
+    largest = np.empty(x.shape[1], np.float32)
+    for segment in range(begin, end):
+        largest[:] = -np.inf
+        for row in range(ptr[segment], ptr[segment + 1]):
             for column in range(x.shape[1]):
-                out[segment, column] = np.float32(0) if empty else x[start, column]
-                position[segment, column] = x.shape[0] if empty else start
-            for row in range(start + 1, ptr[segment + 1]):
-                for column in range(x.shape[1]):
-                    value, best = x[row, column], out[segment, column]
-                    if value > best or (np.isnan(value) and not np.isnan(best)):
-                        out[segment, column], position[segment, column] = value, row
+                largest[column] = max(largest[column], x[row, column])
+        for row in range(ptr[segment], ptr[segment + 1]):
+            for column in range(x.shape[1]):
+                out[row, column] = x[row, column] - largest[column]
+
+
+@kernel
+def _divide_by_sum(part: int, num_parts: int, ptr: Array, y: Array) -> None:
+    """y divided by the sum over its segment, column by column, in place."""
+    begin, end = _segments(ptr, part, num_parts)
+    total = np.empty(y.shape[1], np.float32)
+    for segment in range(begin, end):
+        total[:] = 0
+        for row in range(ptr[segment], ptr[segment + 1]):
+            for column in range(y.shape[1]):
+                total[column] += y[row, column]
+        for row in range(ptr[segment], ptr[segment + 1]):
+            for column in range(y.shape[1]):
+                y[row, column] /= total[column]
+
+
+@kernel
+def _add_rows(part: int, num_parts: int, col: Array, row: Array, source: Array, target: Array, out: Array) -> None:
+    """out[e] = source[col[e]] + target[row[e]]; all [rows, columns]."""
+    first, last = share(part, num_parts, col.size)
+    for e in range(first, last):
+        i, j = col[e], row[e]
+        for column in range(out.shape[1]):
+            out[e, column] = source[i, column] + target[j, column]
+
+
+@kernel
+def _softmax_backward(part: int, num_parts: int, ptr: Array, y: Array, grad: Array, out: Array) -> None:
+    """out = y * (grad - sum of y * grad over the segment), column by column."""
+    begin, end = _segments(ptr, part, num_parts)
+    total = np.empty(y.shape[1], np.float32)
+    for segment in range(begin, end):
+        total[:] = 0
+        for row in range(ptr[segment], ptr[segment + 1]):
+            for column in range(y.shape[1]):
+                total[column] += y[row, column] * grad[row, column]
+        for row in range(ptr[segment], ptr[segment + 1]):
+            for column in range(y.shape[1]):
+                out[row, column] = y[row, column] * (grad[row, column] - total[column])
+
+
+@kernel
+def _first_largest(part: int, num_parts: int, ptr: Array, x: Array, out: Array, position: Array) -> None:
+    """Largest value and the first row that has it, of each segment and column; 0 and no row for an empty one."""
+    begin, end = _segments(ptr, part, num_parts)
+    for segment in range(begin, end):
+        start = ptr[segment]
+        empty = start == ptr[segment + 1]
+        for column in range(x.shape[1]):
+            out[segment, column] = np.float32(0) if empty else x[start, column]
+            position[segment, column] = x.shape[0] if empty else start
+        for row in range(start + 1, ptr[segment + 1]):
+            for column in range(x.shape[1]):
+                value, best = x[row, column], out[segment, column]
+                if value > best or (np.isnan(value) and not np.isnan(best)):
+                    out[segment, column], position[segment, column] = value, row
 
 
 def edge_add(source: Tensor, target: Tensor, _rowptr: Tensor, col: Tensor, row: Tensor, *_: Tensor) -> Tensor:
     y = torch.empty(col.numel(), source.size(1))
-    _add_rows(array(col), array(row), rows(source), rows(target), y.numpy(), parts(y.numel()))
+    _add_rows(parts(y.numel()), array(col), array(row), rows(source), rows(target), y.numpy())
     return y
 
 
@@ -115,16 +109,16 @@ def edge_add_backward(
 def edge_softmax(logits: Tensor, rowptr: Tensor, *_: Tensor) -> Tensor:
     y = torch.empty(logits.shape)
     if y.numel():
-        _subtract_largest(array(rowptr), rows(logits), y.numpy(), parts(y.numel()))
+        _subtract_largest(parts(y.numel()), array(rowptr), rows(logits), y.numpy())
         y.exp_()  # torch's is vectorised, numba's is not
-        _divide_by_sum(array(rowptr), y.numpy(), parts(y.numel()))
+        _divide_by_sum(parts(y.numel()), array(rowptr), y.numpy())
     return y
 
 
 def edge_softmax_backward(grad: Tensor, y: Tensor, rowptr: Tensor, *_: Tensor) -> Tensor:
     out = torch.empty(y.shape)
     if y.numel():
-        _softmax_backward(array(rowptr), rows(y), rows(grad), out.numpy(), parts(y.numel()))
+        _softmax_backward(parts(y.numel()), array(rowptr), rows(y), rows(grad), out.numpy())
     return out
 
 
@@ -135,5 +129,5 @@ def segment_sum(x: Tensor, ptr: Tensor) -> Tensor:
 def segment_max(x: Tensor, ptr: Tensor) -> tuple[Tensor, Tensor]:
     y = torch.empty(ptr.numel() - 1, x.size(1))
     position = torch.empty(y.shape, dtype=torch.int64)
-    _first_largest(array(ptr), rows(x), y.numpy(), position.numpy(), parts(x.numel()))
+    _first_largest(parts(x.numel()), array(ptr), rows(x), y.numpy(), position.numpy())
     return y, position

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numba import prange
 from torch import Tensor
 
 from dqrun.kernels.cpu.grids import INFINITY, SMALLEST, GridValues, grid_values, width_of
@@ -69,27 +68,36 @@ _sum_message_chosen = sum_of(_message_term_chosen)
 
 @kernel
 def _over_values(
-    grad: Array, x: Array, protected: Array, width: int, grid: GridValues, least: Any, sums: Array
+    part: int,
+    num_parts: int,
+    grad: Array,
+    x: Array,
+    protected: Array,
+    width: int,
+    grid: GridValues,
+    least: Any,
+    sums: Array,
 ) -> None:
     """sums [parts], float64: each part's share of the gradient."""
-    size, kept, num_parts = x.size, protected.size > 0, sums.size
-    for part in prange(num_parts):
-        start, stop = share(part, num_parts, (size + BLOCK - 1) // BLOCK)
-        grad_at, x_at = pointers((grad, x))
-        total = np.float64(0)
-        for block in range(start * BLOCK, min(stop * BLOCK, size), BLOCK):
-            first, last = block, min(block + BLOCK, size)
-            while first < last:  # a row, or what of it lies in this block; all at once when no row is kept
-                row = first // width
-                end = min(last, (row + 1) * width) if kept else last
-                if not (kept and protected[row]):
-                    total += np.float64(sum_slopes(end - first, (grad_at, x_at, first, grid, least)))
-                first = end
-        sums[part] = total
+    size, kept = x.size, protected.size > 0
+    start, stop = share(part, num_parts, (size + BLOCK - 1) // BLOCK)
+    grad_at, x_at = pointers((grad, x))
+    total = np.float64(0)
+    for block in range(start * BLOCK, min(stop * BLOCK, size), BLOCK):
+        first, last = block, min(block + BLOCK, size)
+        while first < last:  # a row, or what of it lies in this block; all at once when no row is kept
+            row = first // width
+            end = min(last, (row + 1) * width) if kept else last
+            if not (kept and protected[row]):
+                total += np.float64(sum_slopes(end - first, (grad_at, x_at, first, grid, least)))
+            first = end
+    sums[part] = total
 
 
 @kernel
 def _over_messages(
+    part: int,
+    num_parts: int,
     row: Array,
     col: Array,
     grad: Array,
@@ -102,26 +110,25 @@ def _over_messages(
     sums: Array,
 ) -> None:
     """As `_over_values`; shape: heads and channels of a message, weight [E * heads] (empty: ones)."""
-    num_parts, num_edges, (heads, channels) = sums.size, col.size, shape
+    num_edges, (heads, channels) = col.size, shape
     has_weight, has_protected, (low, high, threshold) = weight.size > 0, protected.size > 0, noise
     noisy = threshold > 0
-    for part in prange(num_parts):
-        first, last = share(part, num_parts, num_edges)
-        row_at, col_at, grad_at, x_at, weight_at = pointers((row, col, grad, x, weight))
-        total = np.float64(0)
-        for e in range(first, last):
-            target, source = row_at[e], col_at[e]
-            if not (has_protected and protected[source]):
-                for head in range(heads):
-                    i, j = (target * heads + head) * channels, (source * heads + head) * channels
-                    w = weight_at[e * heads + head] if has_weight else np.float32(1)
-                    if noisy:
-                        start = np.uint32(low + np.uint32((e * heads + head) * channels))
-                        row_sum = _sum_message_chosen(channels, (grad_at, i, x_at, j, w, grid, start, high, threshold))
-                    else:
-                        row_sum = _sum_message(channels, (grad_at, i, x_at, j, w, grid))
-                    total += np.float64(row_sum)
-        sums[part] = total
+    first, last = share(part, num_parts, num_edges)
+    row_at, col_at, grad_at, x_at, weight_at = pointers((row, col, grad, x, weight))
+    total = np.float64(0)
+    for e in range(first, last):
+        target, source = row_at[e], col_at[e]
+        if not (has_protected and protected[source]):
+            for head in range(heads):
+                i, j = (target * heads + head) * channels, (source * heads + head) * channels
+                w = weight_at[e * heads + head] if has_weight else np.float32(1)
+                if noisy:
+                    start = np.uint32(low + np.uint32((e * heads + head) * channels))
+                    row_sum = _sum_message_chosen(channels, (grad_at, i, x_at, j, w, grid, start, high, threshold))
+                else:
+                    row_sum = _sum_message(channels, (grad_at, i, x_at, j, w, grid))
+                total += np.float64(row_sum)
+    sums[part] = total
 
 
 def fake_quantize_scale_backward(
@@ -141,7 +148,7 @@ def fake_quantize_scale_backward(
     if x.numel():
         least, grid = SMALLEST if relu else -INFINITY, grid_values(scale, zero_point, qmin, qmax, "clipped")
         chosen_grad, flags = only_chosen(grad, noise_values(rate, low, high)), optional(protected, NO_FLAGS)
-        _over_values(array(chosen_grad), array(x), flags, width_of(x), grid, least, sums)
+        _over_values(sums.size, array(chosen_grad), array(x), flags, width_of(x), grid, least, sums)
     return torch.tensor(sums.sum(), dtype=x.dtype)
 
 
@@ -167,5 +174,5 @@ def spmm_quantized_scale_backward(
     if col.numel():
         grid, noise = grid_values(scale, zero_point, qmin, qmax, "clipped"), noise_values(rate, low, high)
         tensors, options = (array(grad), array(x)), (optional(weight, NO_FLOATS), optional(protected, NO_FLAGS))
-        _over_messages(array(row), array(col), *tensors, *options, shape, grid, noise, sums)
+        _over_messages(sums.size, array(row), array(col), *tensors, *options, shape, grid, noise, sums)
     return torch.tensor(sums.sum(), dtype=x.dtype)

@@ -19,7 +19,7 @@ from numba.core.typing.templates import AttributeTemplate
 from numba.extending import infer_getattr, lower_getattr_generic, models, register_model, typeof_impl
 from torch import Tensor
 
-from dqrun.kernels.cpu.launch import intrinsic
+from dqrun.kernels.cpu.linked import intrinsic
 
 _Type: Any = types.Type  # untyped in numba
 _Template: Any = AttributeTemplate

@@ -17,6 +17,7 @@ from dqrun.kernels.cpu import bits
 from dqrun.kernels.cpu.elements import Elements
 from dqrun.kernels.cpu.launch import Array, driver, inner, parts
 from dqrun.kernels.cpu.pointers import hold
+from dqrun.kernels.cpu.routine import call, run_parts
 from dqrun.kernels.cpu.selection import HISTOGRAM
 from dqrun.kernels.cpu.structure import filled
 from dqrun.kernels.cpu.tail_passes import (
@@ -31,12 +32,11 @@ from dqrun.kernels.cpu.tail_passes import (
     sample,
     select_side,
 )
-from dqrun.kernels.cpu.task import run_parts
 
 SMALLEST_SAMPLE, LARGEST_SAMPLE = 1024, 8192  # of 128th parts, so that it costs a fraction of the pass
 INFINITY = np.float32(np.inf)
 
-Passes = tuple[int, int, int, int]  # addresses of sample, collect, count_equal, select_side
+Passes = tuple[int, int, int, int, int]  # addresses of run_parts, sample, collect, count_equal, select_side
 
 
 @inner
@@ -49,32 +49,48 @@ def _source(elements: Elements, num_elements: int) -> Any:
 
 @inner
 def _select_sides(
-    values: tuple[Array, Array], counts: tuple[Array, Array], ranks: Any, counted: bool, ends: Array, address: int
+    values: tuple[Array, Array],
+    counts: tuple[Array, Array],
+    ranks: Any,
+    counted: bool,
+    ends: Array,
+    passes: tuple[int, int],
 ) -> None:
-    """The elements of their ranks among those below and those above, into ends, for the sides that have some."""
+    """The elements of their ranks among those below and those above, into ends, for the sides that have some.
+
+    passes: the addresses of run_parts and select_side.
+    """
     histograms = np.empty(2 * HISTOGRAM, np.int64)
     below = filled(SIDE, (values[0], values[0].size, counts[0], ranks[0]))
     above = filled(SIDE, (values[1], values[1].size, counts[1], ranks[1]))
-    run_parts(address, 2, filled(SIDES, (below, above, counted, histograms, ends)))
+    call(passes[0], (passes[1], 2, filled(SIDES, (below, above, counted, histograms, ends))))
     hold((histograms, values[0], values[1], counts[0], counts[1]))
 
 
 @inner
 def _guess(
-    source: int, num_elements: int, multiset: int, tail: float, widening: float, guesses: Array, passes: tuple[int, int]
+    source: int,
+    num_elements: int,
+    multiset: int,
+    tail: float,
+    widening: float,
+    guesses: Array,
+    passes: tuple[int, int, int],
 ) -> Any:
     """Values with more than the asked tails outside, as far as a sample can tell; returns the share aimed at.
 
     Into guesses [2]: the lower one, and the upper one with its sign changed. multiset: how many elements count, or 0
-    where no row counts more than once. passes: the addresses of sample and select_side.
+    where no row counts more than once. passes: the addresses of run_parts, sample and select_side.
     """
     wanted = max(SMALLEST_SAMPLE, min(LARGEST_SAMPLE, num_elements // 128))
     values, taken, once = np.empty((2, wanted), np.float32), np.empty(1, np.int64), np.empty(0, np.int64)
-    run_parts(passes[0], 1, filled(SAMPLE, (source, multiset, wanted, values, taken)))
+    call(passes[0], (passes[1], 1, filled(SAMPLE, (source, multiset, wanted, values, taken))))
     size = taken[0]
     rank = np.int64(size * tail + widening * (3 * np.sqrt(size * tail) + 4))
     if rank < size:
-        _select_sides((values[0, :size], values[1, :size]), (once, once), (rank, rank), False, guesses, passes[1])
+        _select_sides(
+            (values[0, :size], values[1, :size]), (once, once), (rank, rank), False, guesses, (passes[0], passes[2])
+        )
     else:
         guesses[0] = guesses[1] = INFINITY
     return rank / max(size, 1)
@@ -123,7 +139,7 @@ def _search(
     Each function that it calls it calls in one place: it is a part of the machine code wherever that is.
     """
     source = filled(SOURCE, _source(elements, num_elements))
-    sample_at, collect_at, count_at, select_at = passes
+    runner, sample_at, collect_at, count_at, select_at = passes
     found, equal = np.empty((num_parts, 4), np.int64), np.empty((num_parts, 2), np.int64)
     is_seen = ends[0] <= -ends[1]
     widening, guessing = 1.0, num_elements > LARGEST_SAMPLE
@@ -135,13 +151,13 @@ def _search(
     while True:
         if guessing and not is_seen:
             multiset = total if repeated else 0
-            share_outside = _guess(source, num_elements, multiset, tail, widening, ends, (sample_at, select_at))
+            share_outside = _guess(source, num_elements, multiset, tail, widening, ends, (runner, sample_at, select_at))
             capacity = np.int64(num_elements / num_parts * min(1.0, 1.5 * share_outside)) + SMALLEST_SAMPLE
         low, high = ends[0], -ends[1]
         values = np.empty((num_parts, 2, capacity), np.float32)
         counts = np.empty((num_parts, 2, capacity if repeated else 0), np.int64)
         outside = filled(OUTSIDE, (source, low, high, values, counts, repeated, capacity, found))
-        run_parts(collect_at, num_parts, outside)
+        call(runner, (collect_at, num_parts, outside))
         largest, below, above = _totals(found)
         if is_seen:
             if largest < capacity:
@@ -152,7 +168,7 @@ def _search(
         enough = below > ranks[0] and above > ranks[1]
         if not enough:  # many elements may equal a threshold, as zeros do after a ReLU
             missing = ranks[0] + 1 - below, ranks[1] + 1 - above
-            run_parts(count_at, num_parts, filled(EQUAL, (source, low, high, *missing, equal)))
+            call(runner, (count_at, num_parts, filled(EQUAL, (source, low, high, *missing, equal))))
             at_low, at_high = 0, 0
             for part in range(num_parts):
                 at_low, at_high = at_low + equal[part, 0], at_high + equal[part, 1]
@@ -168,7 +184,7 @@ def _search(
     if wanted[0] or wanted[1]:
         joined = _joined(values, found, 0, wanted[0]), _joined(values, found, 1, wanted[1])
         times = _joined(counts, found, 0, wanted[0]), _joined(counts, found, 1, wanted[1])
-        _select_sides(joined, times, ranks, repeated, ends, select_at)
+        _select_sides(joined, times, ranks, repeated, ends, (runner, select_at))
     hold((values, counts, found, equal))
 
 
@@ -189,6 +205,6 @@ def tails(
     if elements[0].size < bits.WORD:  # lest a word reach beyond the memory
         elements = (np.resize(elements[0], bits.WORD), *elements[1:])
     ends = np.array((seen[0], -seen[1]), np.float32)
-    passes = sample.address, collect.address, count_equal.address, select_side.address
+    passes = (run_parts.address, sample.address, collect.address, count_equal.address, select_side.address)
     _search(elements, num_elements, total, tail, ranks, repeated, parts(num_elements), ends, passes)
     return ends

@@ -8,48 +8,18 @@ Tasks allocate nothing: they get their scratch memory.
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
 import torch
-from llvmlite import ir
-from numba import prange, types
-from numba.core import cgutils
-from numba.core.ccallback import CFunc
+from numba import types
 from torch import Tensor
 
-from dqrun.kernels.cpu.cache import MendingCache
-from dqrun.kernels.cpu.launch import driver, intrinsic, region
+from dqrun.kernels.cpu.launch import driver
+from dqrun.kernels.cpu.linked import intrinsic
+from dqrun.kernels.cpu.routine import Routine, call, run_parts
 from dqrun.kernels.cpu.structure import Packed, Structure
 
 LINE = 64  # bytes of a cache line
-
-
-class Routine:
-    """A function that compiled code calls by its address; compiled, or read from the cache, when that is asked for."""
-
-    def __init__(self, function: Callable[..., None], kinds: tuple[Any, ...]) -> None:
-        self._function, self._kinds = function, kinds
-        self._compiled: Any = None
-
-    @property
-    def address(self) -> int:
-        if self._compiled is None:
-            self._compiled = self._compile()
-        return int(self._compiled.address)
-
-    def _compile(self) -> Any:
-        signature: Any = types.void(*self._kinds)
-        compiled: Any = CFunc(self._function, (signature.args, signature.return_type), {}, {"error_model": "numpy"})
-        with suppress(RuntimeError):  # numba found no writable cache folder
-            compiled._cache = MendingCache(self._function)
-        compiled.compile()
-        return compiled
-
-
-def routine(*kinds: Any) -> Callable[[Callable[..., None]], Routine]:
-    """Of a function without result whose arguments have these types; `call` calls it."""
-    return lambda function: Routine(function, kinds)
 
 
 class Task(Routine):
@@ -57,29 +27,12 @@ class Task(Routine):
 
     def run(self, num_parts: int, arguments: Packed) -> None:
         """All parts, each on a thread of its own."""
-        _run(self.address, num_parts, arguments.address)
+        _run(run_parts.address, self.address, num_parts, arguments.address)
 
 
 def task(arguments: Structure) -> Callable[[Callable[[int, int, Any], None]], Task]:
     """Of a function whose third argument is a pointer to this structure."""
     return lambda function: Task(function, (types.int64, types.int64, arguments))
-
-
-@intrinsic
-def call(_context: Any, address: Any, values: Any) -> Any:
-    """Calls the routine at an address with a tuple of pointers and numbers; integers are made int64."""
-    kinds = [types.int64 if isinstance(kind, types.Integer) else kind for kind in values]
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        given = [
-            context.cast(builder, value, have, want)
-            for value, have, want in zip(cgutils.unpack_tuple(builder, args[1]), values, kinds, strict=True)
-        ]
-        function = ir.FunctionType(ir.VoidType(), [value.type for value in given])
-        builder.call(builder.inttoptr(args[0], function.as_pointer()), given)
-        return context.get_dummy_value()
-
-    return types.void(types.int64, values), generate
 
 
 @intrinsic
@@ -104,18 +57,8 @@ def view(_context: Any, kind: Any, pointer: Any) -> Any:
 
 
 @driver
-def _run(address: int, num_parts: int, arguments: int) -> None:
-    run_parts(address, num_parts, arguments)
-
-
-@region
-def run_parts(address: int, num_parts: int, arguments: int) -> None:
-    """All parts of the task at an address, for kernels; arguments: the address of its structure."""
-    if num_parts == 1:
-        call(address, (0, num_parts, arguments))
-    else:
-        for part in prange(num_parts):
-            call(address, (part, num_parts, arguments))
+def _run(runner: int, address: int, num_parts: int, arguments: int) -> None:
+    call(runner, (address, num_parts, arguments))
 
 
 def scratch_bytes(num_parts: int, size: int) -> tuple[Tensor, int]:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dqrun.kernels.cpu import bits
-from dqrun.kernels.cpu.launch import inner
+from dqrun.kernels.cpu.launch import driver
 from dqrun.kernels.cpu.pointers import hold, pointers
 
 words = st.integers(0, 2**32 - 1)
@@ -17,17 +17,17 @@ starts = st.integers(0, 8)
 EXTREME = [np.inf, -np.inf, np.nan, 0.0, -0.0, 1e-45, 3.4e38]
 
 
-@inner
+@driver
 def pack(flags: Any, start: int) -> Any:
     return bits.pack(flags, start)
 
 
-@inner
+@driver
 def where_set(x: Any, y: Any, start: int, word: Any) -> None:
     bits.where_set(x, y, start, word)
 
 
-@inner
+@driver
 def compared(x: Any, start: int, factor: Any, bound: Any) -> tuple[Any, Any, Any]:
     (at,) = pointers((x,))  # kernels compare through pointers
     words = (
@@ -39,7 +39,7 @@ def compared(x: Any, start: int, factor: Any, bound: Any) -> tuple[Any, Any, Any
     return words
 
 
-@inner
+@driver
 def lowest_and_count(word: Any) -> tuple[int, int]:
     return bits.lowest(word), bits.count(word)
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dqrun.kernels.cpu.elements import present, row_of
-from dqrun.kernels.cpu.launch import NO_FLOATS, NO_INTEGERS, inner
+from dqrun.kernels.cpu.launch import NO_FLOATS, NO_INTEGERS, driver
 from dqrun.kernels.cpu.pointers import hold, pointers
 
 NO_BYTES = np.empty(0, np.uint8)
@@ -16,7 +16,7 @@ X = np.arange(12, dtype=np.float32)
 SOURCE, COUNT, KEEP = np.array([2, 0, 2, 1]), np.array([3, 0, 5]), np.array([0, 0, 1], np.uint8)
 
 
-@inner
+@driver
 def row(elements: Any, which: int) -> tuple[Any, Any, Any]:
     found = row_of(pointers(elements), present(elements), which)
     hold(elements[:5])

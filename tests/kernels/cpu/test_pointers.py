@@ -4,11 +4,11 @@ from typing import Any
 
 import numpy as np
 
-from dqrun.kernels.cpu.launch import inner
+from dqrun.kernels.cpu.launch import driver
 from dqrun.kernels.cpu.pointers import hold, pointers
 
 
-@inner
+@driver
 def add(x: Any, y: Any, factor: Any) -> None:
     x_at, y_at, times = pointers((x, y, factor))
     for i in range(x.size):
@@ -16,7 +16,7 @@ def add(x: Any, y: Any, factor: Any) -> None:
     hold((x, y))
 
 
-@inner
+@driver
 def sum_of_temporary(size: int) -> Any:
     values = np.ones(size, np.float32)
     (at,) = pointers((values,))

@@ -6,7 +6,13 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dqrun.kernels.cpu.selection import HISTOGRAM, from_ordered, select, to_ordered
+from dqrun.kernels.cpu import selection
+from dqrun.kernels.cpu.launch import driver
+from dqrun.kernels.cpu.selection import HISTOGRAM
+
+from_ordered, select, to_ordered = (
+    driver(function.py_func) for function in (selection.from_ordered, selection.select, selection.to_ordered)
+)
 
 floats = st.floats(width=32, allow_nan=False)
 

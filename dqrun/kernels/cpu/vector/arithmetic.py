@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from dqrun.kernels.cpu.launch import intrinsic
+from dqrun.kernels.cpu.linked import intrinsic
 from dqrun.kernels.cpu.vector.features import HAS_AVX512F, HAS_VNNI
 from dqrun.kernels.cpu.vector.kinds import F64x16, I8x64, I32x8, I32x16, U8x64, Vector
 from dqrun.kernels.cpu.vector.llvm import I8, I32, call, shuffled, spread

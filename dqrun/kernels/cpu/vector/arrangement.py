@@ -8,7 +8,7 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 
-from dqrun.kernels.cpu.launch import intrinsic
+from dqrun.kernels.cpu.linked import intrinsic
 from dqrun.kernels.cpu.vector.arithmetic import compare
 from dqrun.kernels.cpu.vector.features import HAS_AVX512F
 from dqrun.kernels.cpu.vector.kinds import F32x16, I32x16, Vector

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from dqrun.kernels.cpu.launch import intrinsic
+from dqrun.kernels.cpu.linked import intrinsic
 from dqrun.kernels.cpu.vector.kinds import Vector
 from dqrun.kernels.cpu.vector.llvm import spread
 

@@ -8,7 +8,7 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 
-from dqrun.kernels.cpu.launch import intrinsic
+from dqrun.kernels.cpu.linked import intrinsic
 from dqrun.kernels.cpu.vector.kinds import Vector
 from dqrun.kernels.cpu.vector.llvm import I1, I8, I32, I64, address, call, spread
 

@@ -14,8 +14,9 @@ from torch import Tensor
 
 from dqrun.graphs import CSR
 from dqrun.kernels.cpu.launch import first_place, inner, parts, share
+from dqrun.kernels.cpu.routine import call
 from dqrun.kernels.cpu.structure import BYTES, DOUBLES, INTEGER, INTEGERS, WORDS, Structure
-from dqrun.kernels.cpu.task import Task, advance, call, scratch_bytes, task, view
+from dqrun.kernels.cpu.task import Task, advance, scratch_bytes, task, view
 from dqrun.kernels.cpu.vector import F64x16, I32x16, I64x16, U8x16, convert, load, store
 from dqrun.kernels.integer import reference
 from dqrun.kernels.integer.codes import Codes

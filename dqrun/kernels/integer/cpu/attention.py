@@ -18,7 +18,8 @@ from torch import Tensor
 
 from dqrun.graphs import CSR
 from dqrun.kernels.cpu.launch import first_place, inner, parts, share
-from dqrun.kernels.cpu.task import Task, advance, call, scratch_bytes, task, view
+from dqrun.kernels.cpu.routine import call
+from dqrun.kernels.cpu.task import Task, advance, scratch_bytes, task, view
 from dqrun.kernels.cpu.vector import F32x16, F64x16, splat, store
 from dqrun.kernels.integer import reference
 from dqrun.kernels.integer.codes import Codes

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from dqrun.kernels.cpu.launch import inner
+from dqrun.kernels.cpu.routine import Routine, routine
 from dqrun.kernels.cpu.structure import BYTES, DOUBLES, FLOATS, INTEGER, REAL, WORDS, Structure
-from dqrun.kernels.cpu.task import Routine, advance, routine, view
+from dqrun.kernels.cpu.task import advance, view
 from dqrun.kernels.cpu.vector import (
     F32x16,
     F64x16,

@@ -15,8 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dqrun.kernels.cpu.launch import inner, parts, share
+from dqrun.kernels.cpu.routine import call
 from dqrun.kernels.cpu.structure import BYTES, INTEGER, SIGNED_BYTES, WORDS, Packed, Structure
-from dqrun.kernels.cpu.task import advance, call, scratch_bytes, task, view
+from dqrun.kernels.cpu.task import advance, scratch_bytes, task, view
 from dqrun.kernels.cpu.vector import I8x64, I32x16, U8x64, add_dots, load, registers, repeat, store
 from dqrun.kernels.integer.codes import Codes
 from dqrun.kernels.integer.cpu.epilogues import Sums, finish_of

@@ -12,8 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dqrun.kernels.cpu.launch import inner, parts, share
+from dqrun.kernels.cpu.routine import call
 from dqrun.kernels.cpu.structure import BYTES, DOUBLES, INTEGER, Structure
-from dqrun.kernels.cpu.task import advance, call, scratch_bytes, task, view
+from dqrun.kernels.cpu.task import advance, scratch_bytes, task, view
 from dqrun.kernels.cpu.vector import F64x16, I32x16, U8x64, convert, load, store
 from dqrun.kernels.integer.codes import Codes
 from dqrun.kernels.integer.cpu.epilogues import Sums, finish_of

@@ -8,8 +8,9 @@ import numpy as np
 from torch import Tensor
 
 from dqrun.kernels.cpu.launch import first_place, inner, parts, share
+from dqrun.kernels.cpu.routine import call
 from dqrun.kernels.cpu.structure import BYTES, INTEGER, INTEGERS, Structure
-from dqrun.kernels.cpu.task import advance, call, scratch_bytes, task, view
+from dqrun.kernels.cpu.task import advance, scratch_bytes, task, view
 from dqrun.kernels.cpu.vector import F64x16, load, maximum, splat, store
 from dqrun.kernels.integer.codes import Codes
 from dqrun.kernels.integer.cpu.aggregate import MEAN, PLAIN, sum_rows
