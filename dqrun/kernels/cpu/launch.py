@@ -27,7 +27,7 @@ from torch import Tensor
 
 from dqrun.kernels.cpu.cache import MendingCache
 from dqrun.kernels.cpu.each_part import each_part
-from dqrun.kernels.cpu.linked import linked, linked_loop
+from dqrun.kernels.cpu.linked import Uncollected, linked, linked_loop
 from dqrun.kernels.cpu.routine import run_parts
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -94,7 +94,7 @@ def kernel(function: Callable[..., None]) -> Callable[..., None]:
 
 def _started(compiled_from: Callable[..., Any], function: Callable[..., Any]) -> Callable[..., Any]:
     """Compiles one function, under the name of another in the cache; kernels start one at a time."""
-    compiled: Any = numba.njit(**_OPTIONS)(compiled_from)
+    compiled: Any = numba.njit(pipeline_class=Uncollected, **_OPTIONS)(compiled_from)
     with suppress(RuntimeError):  # numba found no writable cache folder
         compiled._cache = MendingCache(function)
 

@@ -5,11 +5,14 @@ Tiles of the result stay in vector registers while a block of rows, which fits t
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from dqrun.kernels.cpu.launch import Array, array, inner, kernel, parts, scratch, share
+from dqrun.kernels.cpu.pointers import hold, pointers
 from dqrun.kernels.cpu.vector import F32x16, fma, load, registers, repeat, splat, store
 
 ROWS = 256  # of a block
@@ -20,12 +23,12 @@ TILE = HEIGHT * VECTORS
 
 @inner
 def add_tile(
-    a: Array, a_first: int, a_stride: int, b: Array, b_first: int, b_stride: int, rows: int,
-    out: Array, out_first: int, out_stride: int,
+    a: Any, a_first: int, a_stride: int, b: Any, b_first: int, b_stride: int, rows: int,
+    out: Any, out_first: int, out_stride: int,
 ) -> None:  # fmt: skip
     """out[i, j] += sum over rows r of a[r, i] * b[r, j], i < HEIGHT, j < WIDTH.
 
-    a, b, out: flat float32 arrays; `first`: where the first element lies, `stride`: from one row to the next.
+    a, b, out: float32; `first`: where the first element lies, `stride`: from one row to the next.
     """
     totals, vectors = registers(F32x16, TILE), registers(F32x16, VECTORS)
     for k in range(TILE):
@@ -61,6 +64,7 @@ def _sum_outer(
     total = out[part]
     total[:] = 0
     last_a, last_b = np.empty(ROWS * HEIGHT, np.float32), np.empty(ROWS * WIDTH, np.float32)
+    a_at, b_at, last_a_at, last_b_at, total_at = pointers((a, b, last_a, last_b, total))
     for first in range(start, stop, ROWS):
         last = min(first + ROWS, stop)
         if height % HEIGHT:
@@ -69,16 +73,13 @@ def _sum_outer(
             _copy_columns(b, width, first, last, width - width % WIDTH, last_b, WIDTH)
         for j in range(0, width, WIDTH):
             whole_b = j + WIDTH <= width
+            right, from_b, b_stride = (b_at, first * width + j, width) if whole_b else (last_b_at, 0, WIDTH)
             for i in range(0, height, HEIGHT):
-                from_a, from_b, place = first * height + i, first * width + j, i * out_width + j
-                if i + HEIGHT <= height and whole_b:
-                    add_tile(a, from_a, height, b, from_b, width, last - first, total, place, out_width)
-                elif whole_b:
-                    add_tile(last_a, 0, HEIGHT, b, from_b, width, last - first, total, place, out_width)
-                elif i + HEIGHT <= height:
-                    add_tile(a, from_a, height, last_b, 0, WIDTH, last - first, total, place, out_width)
-                else:
-                    add_tile(last_a, 0, HEIGHT, last_b, 0, WIDTH, last - first, total, place, out_width)
+                whole_a = i + HEIGHT <= height
+                left, from_a, a_stride = (a_at, first * height + i, height) if whole_a else (last_a_at, 0, HEIGHT)
+                place = i * out_width + j
+                add_tile(left, from_a, a_stride, right, from_b, b_stride, last - first, total_at, place, out_width)
+    hold((total, last_a, last_b))
 
 
 def sum_outer(a: Tensor, b: Tensor) -> Tensor:

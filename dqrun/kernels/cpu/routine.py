@@ -15,7 +15,7 @@ from numba.core import cgutils
 from numba.core.ccallback import CFunc
 
 from dqrun.kernels.cpu.cache import MendingCache
-from dqrun.kernels.cpu.linked import intrinsic
+from dqrun.kernels.cpu.linked import Uncollected, intrinsic
 
 
 class Routine:
@@ -34,7 +34,7 @@ class Routine:
     def _compile(self) -> Any:
         signature: Any = types.void(*self._kinds)
         options = {"error_model": "numpy", "parallel": self._parallel}
-        compiled: Any = CFunc(self._function, (signature.args, signature.return_type), {}, options)
+        compiled: Any = CFunc(self._function, (signature.args, signature.return_type), {}, options, Uncollected)
         with suppress(RuntimeError):  # numba found no writable cache folder
             compiled._cache = MendingCache(self._function)
         compiled.compile()
