@@ -21,6 +21,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 intrinsic: Any = numba.extending.intrinsic  # its type in numba tells nothing of the function that it makes
 _Library: Any = JITCodeLibrary  # untyped in numba
 _Compiler: Any = Compiler
+_unliteral: Any = types.unliteral
 _WRAPPERS: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 
 
@@ -79,7 +80,7 @@ def linked(function: F, compiler: type[_ToLLVM] = _ToLLVM) -> F:
 
     def get_call_template(args: Any, names: Any) -> Any:
         """As the dispatcher's own, of values: numba would compile the function once more for each constant."""
-        return typed([types.unliteral(kind) for kind in args], names)
+        return typed([_unliteral(kind) for kind in args], names)
 
     def add_overload(result: Any) -> None:
         """As the dispatcher's own, for a result that Python cannot call: callers find it by a key of its own."""
