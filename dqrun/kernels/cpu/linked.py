@@ -33,7 +33,6 @@ class _Untranslated(_Library):  # type: ignore[misc]
     def finalize(self) -> None:
         self._raise_if_finalized()
         for library in dict.fromkeys(self._linking_libraries):
-            self._reload_init.update(library._reload_init)
             self._final_module.link_in(library._get_module_for_linking(), preserve=True)
         if self.optimised:
             self._optimize_functions(self._final_module)
