@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from dqrun.bench.one_bit import of_one_bit
 from dqrun.integer.lower import lower
 
 CODE = """
@@ -34,11 +35,12 @@ print(len(theirs))
 """
 
 
-@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
 def test_a_cpu_with_avx2_gives_the_same_codes(trained: Callable[..., Any], tmp_path: Path, bits: int) -> None:
     """GIN's operations (the others' too, but for GAT's attention), by compiled kernels and by the reference."""
     path = tmp_path / "gin.dqp"
-    lower(trained("gin", bits, bits, layers=1, mlp_norm=True, residual=True, hidden=5)).save(path)
+    program = lower(trained("gin", max(bits, 2), max(bits, 2), layers=1, mlp_norm=True, residual=True, hidden=5))
+    (program if bits > 1 else of_one_bit(program)).save(path)
     environment = os.environ | {"NUMBA_CPU_NAME": "x86-64-v3", "NUMBA_CPU_FEATURES": ""}
     command = [sys.executable, "-c", CODE, str(path)]
     result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)

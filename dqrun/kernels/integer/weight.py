@@ -54,6 +54,24 @@ class Weight:
         return self.codes.sum(1, dtype=torch.int32)
 
     @cached_property
+    def is_of_signs(self) -> bool:
+        """Whether each code is -1 or 1."""
+        return bool((self.codes.abs() == 1).all())
+
+    @cached_property
+    def signs(self) -> tuple[Tensor, Tensor]:
+        """The signs as a product of codes of 1 bit reads them, and the bits that there are.
+
+        int32 [outputs / 16, words, 16], flat, the outputs padded with -1 to a multiple of 16; and int32 [words]. A word
+        has 32 bits of a row as `stored` says, the first byte lowest; bits of no input are 0.
+        """
+        padded = F.pad(self.codes, (0, 0, 0, -self.codes.size(0) % LANES), value=-1)
+        rows = torch.cat([Weight(padded).packed(1), pack_codes(torch.ones_like(self.codes[:1]).byte(), 1)])
+        words = F.pad(rows, (0, -rows.size(1) % 4)).contiguous().view(torch.int32)
+        by_lane = words[:-1].view(-1, LANES, words.size(1)).transpose(1, 2)
+        return by_lane.flatten(), words[-1].contiguous()
+
+    @cached_property
     def blocked(self) -> Tensor:
         """The codes as the compiled product reads them, int8, flat.
 

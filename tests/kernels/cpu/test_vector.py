@@ -29,6 +29,7 @@ from dqrun.kernels.cpu.vector import (
     cast_bits,
     convert,
     count_lanes,
+    count_ones,
     fma,
     from_word,
     gather,
@@ -126,6 +127,17 @@ def test_integers() -> None:
 @compiled
 def rounded(x: Array, out: Array) -> None:
     store(out, 0, nearest(load(F64x16, x, 0)))
+
+
+@compiled
+def bits(x: Array, out: Array) -> None:
+    store(out, 0, count_ones(load(I32x16, x, 0)))
+
+
+def test_bits_are_counted() -> None:
+    x, out = np.array([0, 1, -1, 255, -(2**31), 2**30 + 5, *range(10)], np.int32), np.zeros(16, np.int32)
+    bits(x, out)
+    assert out.tolist() == [(int(value) & 0xFFFFFFFF).bit_count() for value in x]
 
 
 def test_nearest_takes_halves_to_even_and_ends_at_the_least_integer() -> None:

@@ -27,6 +27,31 @@ def test_every_code_is_where_it_is_looked_for(make, outputs: int, inputs: int) -
     assert start == weight.blocked.numel()
 
 
+@pytest.mark.parametrize("bits", range(1, 9))
+def test_stored_codes_come_back(make, bits: int) -> None:
+    weight = make.weight(5, 13, bits)
+    stored = weight.packed(bits)
+    assert stored.dtype == (torch.uint8 if bits <= 4 else torch.int8)
+    assert stored.shape == (5, {1: 2, 2: 4, 3: 7, 4: 7}.get(bits, 13))
+    assert torch.equal(Weight.of_packed(stored, 13, bits).codes, weight.codes)
+
+
+def test_what_is_stored_of_a_code() -> None:
+    assert Weight(torch.tensor([[-1, 1, 1]], dtype=torch.int8)).packed(1).tolist() == [[0b110]]
+    assert Weight(torch.tensor([[-1, 0, 1, 1, -1]], dtype=torch.int8)).packed(2).tolist() == [[0b01_11_01, 0b11_10]]
+    assert Weight(torch.tensor([[-7, 0, 3]], dtype=torch.int8)).packed(3).tolist() == [[0xB1, 8]]
+
+
+def test_the_signs_are_words_of_the_stored_bits(make) -> None:
+    weight = make.weight(17, 70, 1)
+    bits, channels = weight.signs
+    stored, words = weight.packed(1), bits.view(2, 3, 16)
+    by_row = words.transpose(1, 2).reshape(32, 3).contiguous().view(torch.uint8)
+    assert torch.equal(by_row[:17, :9], stored) and not by_row[17:].any() and not by_row[:, 9:].any()
+    every = Weight(torch.ones(1, 70, dtype=torch.int8)).packed(1)
+    assert torch.equal(channels.view(torch.uint8)[:9], every[0]) and not channels.view(torch.uint8)[9:].any()
+
+
 def test_row_sums_do_not_wrap() -> None:
     assert Weight(torch.full((1, 1000), 127, dtype=torch.int8)).row_sums.tolist() == [127000]
 

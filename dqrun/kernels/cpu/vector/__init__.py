@@ -16,14 +16,15 @@ functions, and in `registers`: an array of them with constant places, for blocks
 
     memory      load, load_first, repeat, store, store_first, gather, prefetch, registers
     conversion  splat, convert, cast_bits, nearest (float64 to int32, half to even)
-    arithmetic  fma, minimum, maximum, rint, where, add_dots (products of bytes, four to a lane)
+    arithmetic  fma, minimum, maximum, rint, where, add_dots (products of bytes, four to a lane),
+                count_ones
     lanes       count_lanes, lanes_below, join, low_half, high_half, interleave, permute, word, from_word,
                 lowest_lane, highest_lane, sum_lanes; of words count_bits, lowest_bit
 
 `minimum(v, w)` is v where v < w and else w; `maximum` likewise: of a NaN in v they take w.
 """
 
-from dqrun.kernels.cpu.vector.arithmetic import add_dots, fma, maximum, minimum, nearest, rint, where
+from dqrun.kernels.cpu.vector.arithmetic import add_dots, count_ones, fma, maximum, minimum, nearest, rint, where
 from dqrun.kernels.cpu.vector.arrangement import (
     count_bits,
     count_lanes,
@@ -101,6 +102,7 @@ __all__ = [
     "convert",
     "count_bits",
     "count_lanes",
+    "count_ones",
     "fma",
     "from_word",
     "gather",

@@ -81,6 +81,16 @@ def fma(_context: Any, v: Any, w: Any, term: Any) -> Any:
 
 
 @intrinsic
+def count_ones(_context: Any, v: Any) -> Any:
+    """How many bits of each lane, an integer, are set."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return call(builder, f"llvm.ctpop.{v.suffix}", v.llvm, args)
+
+    return v(v), generate
+
+
+@intrinsic
 def rint(_context: Any, v: Any) -> Any:
     """The nearest whole numbers, half to even, of float lanes (or of one float)."""
     suffix = v.suffix if isinstance(v, Vector) else f"f{v.bitwidth}"

@@ -6,7 +6,7 @@ vectors of any width into what the CPU has.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from llvmlite import ir
@@ -91,6 +91,19 @@ class Builder:
         mask = ir.Constant(kind, [(1 << size) - 1] * kind.count)
         parts = [self.ir.lshr(row, ir.Constant(kind, [size * i] * kind.count)) for i in range(planes)]
         return [self.ir.and_(part, mask) for part in parts]
+
+    def lanes(self, value: Any, places: Sequence[int]) -> Any:
+        """The lanes of a vector with these numbers."""
+        chosen = ir.Constant(ir.VectorType(I32, len(places)), list(places))
+        return self.ir.shuffle_vector(value, ir.Constant(value.type, ir.Undefined), chosen)
+
+    def bits(self, row: Any, beside: int) -> Values:
+        """The bits of bytes as bytes, 0 or 1: the lowest ones first, those of so many planes in a vector."""
+        count = row.type.count
+        spread = self.lanes(row, list(range(count)) * beside)
+        masks = [[1 << (plane + lane // count) for lane in range(count * beside)] for plane in range(0, 8, beside)]
+        there = [self.ir.and_(spread, ir.Constant(spread.type, mask)) for mask in masks]
+        return [self.ir.zext(self.ir.icmp_unsigned("!=", v, ir.Constant(v.type, None)), v.type) for v in there]
 
     def prefetch(self, x: Any, start: Any, num_bytes: int) -> None:
         """Asks for the cache lines of a row that will be read soon."""

@@ -2,7 +2,8 @@
 
 ROWS rows by up to 64 outputs are summed in registers (24 vectors of 16 int32), four inputs to an instruction where the
 CPU has AVX-512 VNNI. The sums begin with what x's zero point takes from them, -zero_point * (sum of an output's
-weights). Rows of packed codes are first unpacked to a small buffer, which costs little beside the products.
+weights). Rows of packed codes are first unpacked to a small buffer, which costs little beside the products; those of 1
+bit are not where weights are signs (`signs`).
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from dqrun.kernels.integer.codes import Codes
 from dqrun.kernels.integer.cpu.epilogues import Sums, finish_of
 from dqrun.kernels.integer.cpu.finishing import EPILOGUE
 from dqrun.kernels.integer.cpu.rows_of_codes import CODES, LANES, UNPACKED, codes_of, unpack_row
+from dqrun.kernels.integer.cpu.signs import SIGNS, add_signs
 from dqrun.kernels.integer.epilogue import Epilogue
 from dqrun.kernels.integer.weight import BLOCK, Weight
 
@@ -36,6 +38,7 @@ PRODUCT = Structure(
     begin=WORDS,  # what the sums begin with
     inputs=INTEGER,  # rounded up to a multiple of 4
     outputs=INTEGER,  # rounded up to one of LANES
+    signs=SIGNS,
 )
 LINEAR = Structure(
     "Linear",
@@ -79,6 +82,9 @@ _block_1, _block_2, _block_3, _block_4 = (_block(vectors) for vectors in (1, 2, 
 @inner
 def add_products(p: Any, row: int, count: int, copied: Any, acc: Any) -> None:
     """The sums of `count` <= WAITING rows from `row` on into acc [WAITING, p.outputs]."""
+    if p.signs.words > 0:
+        add_signs(p, row, count, acc)
+        return
     x, width = p.x.data, p.x.width
     for at in range(0, count, ROWS):
         rows, start, stride = min(ROWS, count - at), (row + at) * width, width
@@ -108,7 +114,16 @@ def product_of(x: Codes, weight: Weight) -> Packed:
         begin=F.pad(weight.row_sums * -x.grid.zero_point, (0, behind)),
         inputs=(inputs + 3) // 4 * 4,
         outputs=outputs + behind,
+        signs=_signs_of(x, weight),
     )
+
+
+def _signs_of(x: Codes, weight: Weight) -> Packed:
+    """The weights of a product of single bits; else none."""
+    if x.grid.planes != 8 or not weight.is_of_signs:
+        return SIGNS.pack(words=0, bits=None, channels=None)
+    bits, channels = weight.signs
+    return SIGNS.pack(words=channels.numel(), bits=bits, channels=channels)
 
 
 def copied_bytes(inputs: int) -> int:

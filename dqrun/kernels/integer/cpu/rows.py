@@ -9,10 +9,10 @@ from llvmlite import ir
 from numba.core import types
 
 from dqrun.kernels.cpu.launch import inner
-from dqrun.kernels.integer.cpu.builder import I8, I16, I32, I64, Builder, Values, make, zeros
+from dqrun.kernels.integer.cpu.builder import I8, I16, I32, I64, LINE, Builder, Values, make, zeros
 from dqrun.kernels.integer.cpu.scaled import emit_scaled_sums
 
-BLOCKS = (32, 64, 128)  # bytes of a row that are summed together
+BLOCKS = (16, 32, 64, 128)  # bytes of a row that are summed together
 MOST = {1: 257, 2: 17, 4: 85, 8: 255}  # codes, by how many share a byte, of which the sum fits 16 bits, or else 8
 
 
@@ -28,36 +28,41 @@ def _emit_sums(b: Builder, num_bytes: int, planes: int) -> None:
     x, stride, offset, col, limit, bounds, first, rows, zero_point, acc, acc_stride, _, _ = b.args
     if b.kinds[9].dtype == types.float64:
         return emit_scaled_sums(b, num_bytes, planes)
-    codes, sums = ir.VectorType(I8, num_bytes), ir.VectorType(I32, num_bytes)
-    narrow = ir.VectorType(I16 if planes == 1 else I8, num_bytes)
-    most = I64(MOST[planes])
+    codes = ir.VectorType(I8, num_bytes)
+    beside = max(LINE // num_bytes, 1) if planes == 8 else 1  # planes that are summed in one vector
+    lanes, most = num_bytes * beside, I64(MOST[planes])
+    narrow, sums = ir.VectorType(I16 if planes == 1 else I8, lanes), ir.VectorType(I32, lanes)
 
     def add_edge(edge: Any, olds: Values) -> Values:
         b.request(col, edge, limit, stride, offset, x, num_bytes)
         row = b.load(x, b.row(col, edge, stride, offset), codes)
-        terms = [b.ir.zext(row, narrow)] if planes == 1 else b.planes(row, planes)
+        if planes == 8:
+            terms = b.bits(row, beside)
+        else:
+            terms = [b.ir.zext(row, narrow)] if planes == 1 else b.planes(row, planes)
         return [b.ir.add(old, term) for old, term in zip(olds, terms, strict=True)]
 
     def one_row(r: Any, _: Values) -> Values:
         place = b.ir.add(first, r)
         start, stop = b.load(bounds, place, I64), b.load(bounds, b.ir.add(place, I64(1)), I64)
         count = b.ir.sub(stop, start)
-        begin = b.splat(b.ir.trunc(b.ir.neg(b.ir.mul(count, zero_point)), I32), num_bytes)
+        begin = b.splat(b.ir.trunc(b.ir.neg(b.ir.mul(count, zero_point)), I32), lanes)
 
         def add_some(index: Any, olds: Values) -> Values:
             done = b.ir.mul(index, most)
             left = b.ir.sub(count, done)
             size, edge = b.ir.select(b.ir.icmp_signed("<", left, most), left, most), b.ir.add(start, done)
             news = b.loop(
-                size, [zeros(narrow.element, num_bytes)] * planes, lambda i, v: add_edge(b.ir.add(edge, i), v)
+                size, [zeros(narrow.element, lanes)] * (planes // beside), lambda i, v: add_edge(b.ir.add(edge, i), v)
             )
             return [b.ir.add(old, b.ir.zext(new, sums)) for old, new in zip(olds, news, strict=True)]
 
         pieces = b.ir.udiv(b.ir.add(count, b.ir.sub(most, I64(1))), most)
         at = b.ir.add(offset, b.ir.mul(r, acc_stride))
-        for value in b.loop(pieces, [begin] * planes, add_some):
-            b.store(value, acc, at)
-            at = b.ir.add(at, stride)
+        for value in b.loop(pieces, [begin] * (planes // beside), add_some):
+            for first_lane in range(0, lanes, num_bytes):
+                b.store(b.lanes(value, range(first_lane, first_lane + num_bytes)), acc, at)
+                at = b.ir.add(at, stride)
         return []
 
     b.loop(rows, [], one_row)
@@ -74,14 +79,14 @@ def padded_bytes(width: int) -> int:
 
 def sum_codes(planes: int) -> Callable[..., None]:
     """The function that sums rows of codes, so many in a byte."""
-    sum_32, sum_64, sum_128 = _SUMS[planes]
+    sum_16, sum_32, sum_64, sum_128 = _SUMS[planes]
 
     @inner
     def sum_rows(a: Any, bounds: Any, first: int, rows: int, acc: Any) -> None:
         """Sums over edges of codes less their zero point, int32 [rows, stride], for rows first..first + rows.
 
         Float64 [rows, stride]: sums of what codes of rows with grids of their own stand for. bounds: where the edges of
-        each row begin, and end. Stride is the epilogue's. Reads up to 96 bytes behind a row. What a block leaves behind
+        each row begin, and end. Stride is the epilogue's. Reads up to 64 bytes behind a row. What a block leaves behind
         the bytes of a row is overwritten by the next plane: the last block comes first.
         """
         x = a.x
@@ -93,8 +98,10 @@ def sum_codes(planes: int) -> Callable[..., None]:
                 sum_128(args)
             elif left > 32:
                 sum_64(args)
-            else:
+            elif left > 16:
                 sum_32(args)
+            else:
+                sum_16(args)
             offset -= BLOCKS[-1]
 
     return sum_rows

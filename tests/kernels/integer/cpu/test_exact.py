@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dqrun.graphs import CSR
-from dqrun.kernels.integer import CodeGrid, Codes, Epilogue, cpu, reference
+from dqrun.kernels.integer import CodeGrid, Codes, Epilogue, Weight, cpu, reference
 
 bits = st.integers(1, 8)
 outputs = st.one_of(st.none(), bits)
@@ -40,6 +40,30 @@ def test_linear(
     x, weight = make.codes(num_rows, inputs, x_bits), make.weight(out, inputs, w_bits)
     epilogue = make.epilogue(kind, num_rows, out, to, 0.5 / (inputs * (1 << x_bits + w_bits - 2)) ** 0.5)
     assert make.equal(cpu.linear(x, weight, epilogue), reference.linear(x, weight, epilogue))
+
+
+@pytest.mark.parametrize(("inputs", "outputs"), [(1, 1), (7, 3), (31, 16), (32, 64), (33, 130), (128, 128), (257, 65)])
+def test_linear_of_single_bits(make, inputs: int, outputs: int) -> None:
+    """Codes of 1 bit times signs: bits are counted, which each other weight forbids."""
+    x, signs = make.codes(30, inputs, 1), make.weight(outputs, inputs, 1)
+    assert signs.is_of_signs
+    epilogue = make.epilogue("normalised", 30, outputs, None, 0.1)
+    assert make.equal(cpu.linear(x, signs, epilogue), reference.linear(x, signs, epilogue))
+    other = Weight(signs.codes.clone())
+    other.codes[0, -1] = 0
+    assert not other.is_of_signs
+    assert make.equal(cpu.linear(x, other, epilogue), reference.linear(x, other, epilogue))
+
+
+@pytest.mark.parametrize("x_bits", [1, 2])
+@pytest.mark.parametrize("width", [5, 128, 129, 300, 1100])
+def test_aggregate_where_narrow_sums_fill_up(make, x_bits: int, width: int) -> None:
+    """Rows of one to several blocks of bytes; sums of the largest codes of more edges than fit 8 bits."""
+    x = Codes.of(torch.full((40, width), (1 << x_bits) - 1), make.grid(x_bits))
+    csr = CSR.from_edge_index(torch.stack([torch.arange(900) % 40, torch.arange(900) // 600 * 7]), 40)
+    x.data[3] = 0
+    epilogue = make.epilogue("normalised", 40, width, x_bits, 1e-3)
+    assert make.equal(cpu.aggregate(csr, x, None, epilogue), reference.aggregate(csr, x, None, epilogue))
 
 
 @pytest.mark.parametrize("inputs", [602, 1433])
