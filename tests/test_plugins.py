@@ -20,7 +20,7 @@ from dqrun.config.reading import PluginNeeded, config_from
 from dqrun.errors import ConfigError
 from dqrun.plugins import load_plugins, typed_plugins, versions_of
 from dqrun.plugins.loading import forget
-from dqrun.runs.protocol import cell_hash, identity
+from dqrun.runs.protocol import canonical, cell_hash, identity
 from dqrun.runs.row import hyperparameters
 
 MINE = '''
@@ -203,6 +203,14 @@ def test_a_configuration_travels_to_another_process(mine: Path) -> None:
     config = load("model=mine", "model.width=8")
     again = pickle.loads(pickle.dumps(config))
     assert again == config and type(again.model) is type(config.model)
+
+
+def test_fp32_has_no_method_that_a_plug_in_could_lack(mine: Path) -> None:
+    for words in (["model=gcn"], ["model=mine"]):
+        config = load(*words, "quant=fp32")
+        stored = asdict(canonical(config))
+        assert stored["method"]["kind"] == "none"
+        assert config_from(stored) == canonical(config)
 
 
 def test_a_stored_configuration_runs_no_code(mine: Path) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 from dqrun import register
 from dqrun.config.dataset import DatasetConfig
 from dqrun.config.field_types import Unholdable, given, held, held_field, held_type
-from dqrun.config.method import MethodConfig
+from dqrun.config.method import MethodConfig, fp32_method
 from dqrun.config.model import ModelConfig
 from dqrun.config.rules import require
 from dqrun.errors import ConfigError, DqrunError
@@ -31,11 +31,15 @@ OWN = "__own_config__"
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """A part of a run that plug-ins extend: its class, the field that chooses, and the kinds that it chooses from."""
+    """A part of a run that plug-ins extend: its class, the field that chooses, and the kinds that it chooses from.
+
+    `absent`: the choice that stands for no choice, which no kind has: FP32 has no method.
+    """
 
     base: type
     chooser: str
     kinds: tuple[Registry, ...]
+    absent: str = ""
 
     def kind_of(self, name: str) -> Registry | None:
         """The kind that has the name, or None."""
@@ -45,7 +49,7 @@ class Part:
 PARTS = {
     "dataset": Part(DatasetConfig, "source", (register.dataset,)),
     "model": Part(ModelConfig, "name", (register.layer, register.model)),
-    "method": Part(MethodConfig, "kind", (register.method,)),
+    "method": Part(MethodConfig, "kind", (register.method,), fp32_method().kind),
 }
 
 

@@ -67,7 +67,6 @@ def _refuse(field: str, name: str, plugins: object) -> None:
 
 
 def _require_known(part: Part, name: str, plugins: object) -> None:
-    """A name that is not known comes from a plug-in, where the field is no free text."""
-    registered = any(kind.names() for kind in part.kinds)  # else the field is free text
-    if registered and part.kind_of(name) is None:
+    """A name that is not known comes from a plug-in."""
+    if name != part.absent and part.kind_of(name) is None:
         _refuse(part.kinds[-1].field, name, plugins)
