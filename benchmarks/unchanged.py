@@ -6,8 +6,8 @@ that the old row did not have and that are empty or hyper-parameters now, and ro
 made them was not committed (listed: their results must be equal). Exits with 1 where anything else differs.
 
 Without one: the results of all trials are compared with `benchmarks/figures/cells.txt`, which holds a digest of each, a
-line for each cell, as they were when run folders became studies; `--write` writes that file. Trials may have come
-since.
+line for each cell, as they were when `--write` wrote that file: only after trials ran again on purpose. Trials may have
+come since.
 """
 
 from __future__ import annotations

@@ -125,7 +125,7 @@ def test_what_agrees_with_the_paper(repository: Path) -> None:
     assert {name: round(value, 1) for name, value in apart.items() if abs(value) > 1} == {
         "CiteSeer gin fp32": 1.6,
         "Cora gcn int4": 1.0,
-        "Cora gat int4": 2.4,
+        "Cora gat int4": 2.2,
         "CiteSeer gin int4": 2.6,
     }
 
