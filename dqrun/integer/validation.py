@@ -224,7 +224,9 @@ def _(operation: Aggregate, source: Kind) -> None:
     _check_rows_of_nodes(operation, source)
     _require(operation.channels == source.channels, f"{operation.target}.channels", _are(source), operation.channels)
     if operation.self_weight is not None:
-        _check_numbers(f"{operation.target}.self_weight", torch.tensor([operation.self_weight], dtype=torch.float64))
+        name = f"{operation.target}.self_weight"
+        _check_numbers(name, torch.tensor([operation.self_weight], dtype=torch.float64))
+        _require(not operation.mean, name, "be null with a mean", operation.self_weight)
 
 
 @_check.register(Attention)

@@ -145,6 +145,7 @@ BROKEN: list[tuple[tuple[Operation, ...], str]] = [
     ((replace(TABLE, table=Codes.of(torch.ones(0, K), BYTES)), *WHOLE[1:]), "a.table must have rows, got 0"),
     (changed(1, self_weight=float("inf")), r"b.self_weight must be finite and at most 3.4e\+38, got inf"),
     (changed(1, self_weight=float("nan")), "b.self_weight must be finite"),
+    (changed(1, self_weight=2.0, mean=True), "b.self_weight must be null with a mean, got 2.0"),
     (changed(1, epilogue=epilogue(BYTES, multiplier=numbers(1e39))), "b.epilogue.multiplier must be finite"),
     (changed(4, epilogue=epilogue(None, bias=numbers(1, float("nan")))), "logits.epilogue.bias must be finite"),
     (changed(4, epilogue=epilogue(None, multiplier=numbers(1e30))), "logits must stay within float32, got 2.1"),
