@@ -46,7 +46,6 @@ PLACEHOLDERS = {
     r"experiment=threads_gin_int4_dq_\w+": "experiment=$(ls results/tune/configs/experiment | tail -1 | sed s/.yaml//)",
     r"--trials 20": "--trials 2",
     r"dqrun bench scale\b": "dqrun bench scale --divide 64",
-    OTHER_DATA: "--dataset MUTAG",
 }
 """What a reader replaces by names of his own, and numbers that only make a command long."""
 NOT_RUN = {
@@ -121,17 +120,19 @@ def _values(word: str) -> list[str]:
 def trains_on_these(command: Command) -> bool:
     """Whether a page trains the network that a command of it reads, on the data that the command names."""
     named = re.search(OTHER_DATA, command.line)
-    lines = [other.line for other in commands() if other.page == command.page]
-    return named is not None and any(re.match(rf"dqrun (-m )?dataset={named[1]} ", line) for line in lines)
+    if named is None:
+        return False
+    lines = (other.line for other in commands() if other.page == command.page)
+    return any(re.match(rf"dqrun (-m )?dataset={named[1]} ", line) for line in lines)
 
 
 def as_run(command: Command) -> str:
     """The line with placeholders replaced and, where it trains, with SMALL."""
     line = re.sub(r"\s+#.*$", "", command.line)
     for pattern, value in PLACEHOLDERS.items():
-        if pattern == OTHER_DATA and trains_on_these(command):
-            continue
-        line = re.sub(pattern, value if callable(value) else value.replace("\\", "\\\\"), line)
+        line = re.sub(pattern, value.replace("\\", "\\\\"), line)
+    if not trains_on_these(command):
+        line = re.sub(OTHER_DATA, "--dataset MUTAG", line)
     words = command.words
     return " ".join([line, *_small(words, command)]) if trains(command) or words[:2] == ["dqrun", "tune"] else line
 

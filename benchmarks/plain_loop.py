@@ -60,13 +60,6 @@ class GAT(nn.Module):
         return self.conv2(x, edge_index)
 
 
-NETWORKS = {
-    "GAT on Cora": "GAT, 2 layers, Cora's public split, 200 epochs",
-    "GIN on MUTAG": "GIN, 3 layers, MUTAG, one random split, 100 epochs",
-}
-"""What the table says of each network."""
-
-
 class GIN(nn.Module):
     """The network of PyG's examples/mutag_gin.py, with three layers and dqrun's head."""
 
@@ -193,13 +186,15 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
     graphs = read_mutag()
-    loops: dict[str, Callable[[int], float]] = {"GAT on Cora": cora, "GIN on MUTAG": lambda seed: mutag(seed, graphs)}
-    words = {"GAT on Cora": CORA, "GIN on MUTAG": MUTAG}
+    networks: tuple[tuple[str, str, tuple[str, ...], Callable[[int], float]], ...] = (
+        ("GAT on Cora", "GAT, 2 layers, Cora's public split, 200 epochs", CORA, cora),
+        ("GIN on MUTAG", "GIN, 3 layers, MUTAG, one random split, 100 epochs", MUTAG, lambda seed: mutag(seed, graphs)),
+    )
     pairs = []
-    for network, loop in loops.items():
-        rows = dqrun.run(*words[network], f"protocol.trials={len(seeds)}", results=folder, progress=False)
+    for network, said, words, loop in networks:
+        rows = dqrun.run(*words, f"protocol.trials={len(seeds)}", results=folder, progress=False)
         theirs = [plain(folder, network, seed, lambda seed=seed, loop=loop: loop(seed)) for seed in seeds]
-        pairs.append(Pairs(NETWORKS[network], rows["test_metric"].tolist(), theirs))
+        pairs.append(Pairs(said, rows["test_metric"].tolist(), theirs))
         command.write(output, pairs)
     print(tables.plain_table({"results": [asdict(each) for each in pairs]}))
 

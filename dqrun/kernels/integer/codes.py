@@ -42,11 +42,6 @@ class CodeGrid(Stored):
         if not SMALLEST_SCALE <= self.scale <= 1 / SMALLEST_SCALE:
             raise ConfigError.rule("code_grid.scale", "be in 2^-126..2^126", self.scale)
 
-    @property
-    def top(self) -> int:
-        """The largest code."""
-        return int((1 << self.bits) - 1 - self.spare)
-
 
 Grid = CodeGrid | RowGrid
 

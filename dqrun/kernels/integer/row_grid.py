@@ -50,11 +50,6 @@ class RowGrid(Stored):
             raise ConfigError.rule("row_grid.share", f"be in 0..{MOST_SHARE}", self.share)
 
     @property
-    def top(self) -> int:
-        """The largest code."""
-        return int((1 << self.bits) - 1 - self.spare)
-
-    @property
     def real_offset(self) -> bool:
         """Whether offsets are real numbers, else whole numbers of steps."""
         return self.offset == "real"

@@ -13,6 +13,8 @@ from torch import Tensor
 
 CLASSES = (1, 2, 4, 8)
 """Bits of storage of a code."""
+PLANES = tuple(8 // size for size in CLASSES)
+"""How many codes share a byte."""
 
 
 def storage_bits(bits: int) -> int:
@@ -31,9 +33,15 @@ def row_bytes(channels: int, bits: int) -> int:
 
 
 class Stored:
-    """What follows from the `bits` of a grid."""
+    """What follows from the `bits` of a grid, of whose codes the last `spare` are not used."""
 
     bits: int
+    spare: int
+
+    @property
+    def top(self) -> int:
+        """The largest code."""
+        return int((1 << self.bits) - 1 - self.spare)
 
     @property
     def storage_bits(self) -> int:

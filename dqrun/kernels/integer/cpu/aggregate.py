@@ -22,9 +22,10 @@ from dqrun.kernels.integer import reference
 from dqrun.kernels.integer.codes import Codes
 from dqrun.kernels.integer.cpu.epilogues import Sums, finish_of
 from dqrun.kernels.integer.cpu.finishing import BEHIND, EPILOGUE
-from dqrun.kernels.integer.cpu.rows import MOST, padded_bytes, sum_codes
+from dqrun.kernels.integer.cpu.rows import padded_bytes, sum_codes
 from dqrun.kernels.integer.cpu.rows_of_codes import CODES, LANES, codes_of
 from dqrun.kernels.integer.epilogue import Epilogue
+from dqrun.kernels.integer.stored import PLANES
 
 PLAIN, OWN, MEAN = 0, 1, 2  # what becomes of a row's sum: nothing; its own codes are added; it is divided by its edges
 
@@ -122,7 +123,7 @@ _TASKS = {
     (col, sums, planes): _tasks(col_kind, sums_kind, planes)
     for col, col_kind in ((torch.int32, WORDS), (torch.int64, INTEGERS))
     for sums, sums_kind in ((torch.int32, WORDS), (torch.float64, DOUBLES))
-    for planes in MOST
+    for planes in PLANES
 }
 
 

@@ -25,7 +25,6 @@ from dqrun.kernels.integer import reference
 from dqrun.kernels.integer.codes import Codes
 from dqrun.kernels.integer.cpu.epilogues import Sums, finish_of
 from dqrun.kernels.integer.cpu.halves import logit_halves
-from dqrun.kernels.integer.cpu.rows import MOST
 from dqrun.kernels.integer.cpu.rows_of_codes import LANES, codes_of
 from dqrun.kernels.integer.cpu.weighted import (
     ATTENTION,
@@ -37,6 +36,7 @@ from dqrun.kernels.integer.cpu.weighted import (
     find_powers,
 )
 from dqrun.kernels.integer.epilogue import Epilogue
+from dqrun.kernels.integer.stored import PLANES
 
 
 def _summing(planes: int) -> Callable[..., None]:
@@ -110,7 +110,7 @@ def _part(planes: int) -> Task:
     return attention_part
 
 
-_PARTS = {planes: _part(planes) for planes in MOST}
+_PARTS = {planes: _part(planes) for planes in PLANES}
 
 
 @inner

@@ -46,7 +46,7 @@ from dqrun.kernels.integer.cpu.rows_of_codes import (
 )
 from dqrun.kernels.integer.reference import EXP_TERMS, LN2_HIGH, LN2_LOW, LOG2_E, LOWEST_EXPONENT
 
-BEHIND = 2 * LANES
+BEHIND = 2 * LANES  # places behind the sums of a row that may be read
 PLAIN, SCALE, OWN, GAIN, TERM, ALL = range(6)  # what there is beside factor and bias: one thing (a term of rows: and
 # their scale), or any
 
@@ -199,15 +199,17 @@ def _code_of_reals(e: Any, v: Any) -> Any:
     return convert(I32x16, code)
 
 
-@inner
-def reals_at(channels: int) -> int:
+def _reals_at(channels: int) -> int:
     """Where real numbers wait in the scratch memory, behind unpacked rows; all of whole cache lines."""
     return (2 * (channels + UNPACKED) + 63) // 64 * 64
 
 
+reals_at = inner(_reals_at)
+
+
 def scratch_size(channels: int, stride: int) -> int:
     """Bytes of scratch memory of a part: unpacked rows, real numbers and what `encode_rows` needs."""
-    return (2 * (channels + UNPACKED) + 63) // 64 * 64 + 4 * (MOST_ROWS * stride + 2 * LANES + ENDS)
+    return _reals_at(channels) + 4 * (MOST_ROWS * stride + 2 * LANES + ENDS)
 
 
 @inner

@@ -15,7 +15,7 @@ from dqrun.kernels.integer.codes import SLACK, Codes
 from dqrun.kernels.integer.row_grid import RowGrid
 
 LANES = 16
-UNPACKED = 2 * LANES
+UNPACKED = 2 * LANES  # bytes behind an unpacked row that may be written
 KINDS = {"inside": 0, "integer": 1, "real": 2, "symmetric": 3}  # of offsets of rows with grids of their own
 INSIDE, INTEGRAL, REAL_OFFSET, SYMMETRIC = KINDS.values()
 NO_ROWS = -1
