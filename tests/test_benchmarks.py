@@ -32,7 +32,7 @@ def test_the_tables_are_those_of_the_files(tables, repository: Path) -> None:
         ("codes", "steadiness"),
         ("store", "scale_full", "scale_sampled", "scale_growth"),
         ("processes",),
-        ("plain_loop",),
+        ("plain_loop", "plain_tolokers"),
     )
     for name, blocks in zip(tables.PAGES, expected, strict=True):
         page = (repository / name).read_text(encoding="utf-8")
