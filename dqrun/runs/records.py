@@ -7,7 +7,7 @@ import math
 import stat
 import types
 from collections.abc import Mapping
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, dataclass, fields
 from functools import cache
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
@@ -78,31 +78,29 @@ def check_types(record: type, values: object) -> dict[str, Any]:
     """
     if not isinstance(values, dict):
         raise ValueError("it holds no JSON object")
-    known = {
-        field.name: field.default if field.default_factory is MISSING else field.default_factory()
-        for field in fields(record)
-    }
+    known = _fields(record)
     if unknown := [str(name) for name in values if name not in known]:
         raise ValueError(f"it has the unknown field {short(unknown[0])}")
-    if missing := [name for name, default in known.items() if name not in values and default is MISSING]:
+    if missing := [name for name, field in known.items() if field.required and name not in values]:
         raise ValueError(f"it lacks {', '.join(missing)}")
-    checked = {name: values.get(name, default) for name, default in known.items()}
-    for name, value in checked.items():
-        hint = _hints(record)[name]
-        sequence = get_origin(hint)
-        if sequence in (list, tuple):  # JSON has lists
-            fits = isinstance(value, list | tuple) and all(_fits(each, _kinds(hint)) for each in value)
-            checked[name] = sequence(value) if fits else value
+    checked = {}
+    for name, field in known.items():
+        value = values[name] if name in values else field.filled()
+        if field.sequence is not None:  # JSON has lists
+            fits = isinstance(value, list | tuple) and all(_fits(each, field.kinds) for each in value)
+            value = field.sequence(value) if fits else value
         else:
-            fits = _fits(value, _kinds(hint))
+            fits = _fits(value, field.kinds)
         if not fits:
-            raise ValueError(f"{name} must be {described(hint)}, got {short(value)}")
+            raise ValueError(f"{name} must be {described(field.hint)}, got {short(value)}")
+        checked[name] = value
     return checked
 
 
 def typed(record: type, cells: Mapping[str, str]) -> dict[str, Any]:
     """The cells of a table's line as the types that `record` declares; a cell that does not fit stays text."""
-    return {name: _typed(_kinds(_hints(record).get(name, str)), text) for name, text in cells.items()}
+    known = _fields(record)
+    return {name: _typed(known[name].kinds, text) if name in known else text for name, text in cells.items()}
 
 
 def short(value: object) -> str:
@@ -111,13 +109,34 @@ def short(value: object) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
+@dataclass(frozen=True, slots=True)
+class _Field:
+    """What a field of a dataclass may hold, found once: thousands of rows are checked against it."""
+
+    hint: Any
+    kinds: tuple[type, ...]  # of the value, or of each element of a sequence
+    sequence: type | None  # list, tuple
+    default: Any  # MISSING: the field has none
+    factory: Any
+
+    def filled(self) -> Any:
+        """The default of a field that has one."""
+        return self.default if self.factory is MISSING else self.factory()
+
+    @property
+    def required(self) -> bool:
+        return self.default is MISSING and self.factory is MISSING
+
+
 @cache
-def _hints(record: type) -> dict[str, Any]:
-    return get_type_hints(record)
-
-
-def _kinds(hint: Any) -> tuple[type, ...]:
-    return get_args(hint) or (hint,)
+def _fields(record: type) -> dict[str, _Field]:
+    hints, found = get_type_hints(record), {}
+    for field in fields(record):
+        hint = hints[field.name]
+        sequence = origin if (origin := get_origin(hint)) in (list, tuple) else None
+        kinds = get_args(hint) or (hint,)
+        found[field.name] = _Field(hint, kinds, sequence, field.default, field.default_factory)
+    return found
 
 
 def _fits(value: object, kinds: tuple[type, ...]) -> bool:
@@ -128,7 +147,7 @@ def _fits(value: object, kinds: tuple[type, ...]) -> bool:
     if isinstance(value, float):
         return float in kinds and math.isfinite(value)
     if isinstance(value, str):
-        return str in kinds and not any("\ud800" <= character <= "\udfff" for character in value)
+        return str in kinds and (value.isascii() or not any("\ud800" <= character <= "\udfff" for character in value))
     return value is None and types.NoneType in kinds
 
 

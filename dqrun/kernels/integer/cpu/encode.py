@@ -167,7 +167,7 @@ def encode_row(x: Any, start: int, count: int, factors: Any, codes: Any, at: int
     clamp(rint((x - shift) * inverse) + zero, 0, top); factors: shift, inverse, zero, top, all float32.
     """
     shift, inverse, zero, top = factors
-    width = (count + planes - 1) // planes
+    width, size = (count + planes - 1) // planes, 8 // planes
     for place in range(0, width, LANES):
         byte = splat(I32x16, 0)
         for plane in range(planes):
@@ -176,5 +176,5 @@ def encode_row(x: Any, start: int, count: int, factors: Any, codes: Any, at: int
             if left > 0:
                 v = load_first(F32x16, x, start + channel, left) - shift
                 code = minimum(maximum(rint(v * inverse) + zero, ZERO), top)
-                byte = byte | placed(convert(I32x16, code), plane, planes, left)
+                byte = byte | placed(convert(I32x16, code), plane * size, left)
         store_first(codes, at + place, convert(U8x16, byte), width - place)

@@ -139,12 +139,13 @@ def _values(kind: Any, has: int, in_steps: bool) -> Callable[..., Any]:
 def _loop(kind: Any, has: int, in_steps: bool) -> Callable[..., None]:
     """The loop over rows and channels, for one choice of what there is to do."""
     values, may_be_coded = _values(kind, has, in_steps), in_steps or has == ALL
-    code_of = _code_of_steps if in_steps else _code_of_reals
+    grid_of, code_of = (_grid_of_steps, _code_of_steps) if in_steps else (_grid_of_reals, _code_of_reals)
 
     @inner
     def loop(e: Any, sums: Any, row: int, rows: int, scratch: Any) -> None:
         coded, beside = may_be_coded and e.coded != 0, advance(scratch, e.channels + UNPACKED)
-        planes = e.planes if coded else 1
+        planes, grid = e.planes if coded else 1, grid_of(e)
+        size = 8 // planes  # bits of a code
         for r in range(rows):
             scale = e.row_scale[row + r] if e.has_scale else 1.0
             term = e.row_term[row + r] if e.has_term else 0.0
@@ -158,7 +159,7 @@ def _loop(kind: Any, has: int, in_steps: bool) -> Callable[..., None]:
                 for channel in range(0, e.channels, LANES):
                     v = values(e, sums, r * e.stride + channel, channel, factors, read)
                     if coded:
-                        store_first(codes, channel, convert(U8x16, code_of(e, v)), e.channels - channel)
+                        store_first(codes, channel, convert(U8x16, code_of(grid, v)), e.channels - channel)
                     else:
                         store_first(reals, channel, convert(F32x16, v), e.channels - channel)
                 continue
@@ -167,7 +168,7 @@ def _loop(kind: Any, has: int, in_steps: bool) -> Callable[..., None]:
                 for plane in range(planes):
                     channel = plane * e.width + place
                     v = values(e, sums, r * e.stride + channel, channel, factors, read)
-                    byte = byte | placed(code_of(e, v), plane, planes, e.channels - channel)
+                    byte = byte | placed(code_of(grid, v), plane * size, e.channels - channel)
                 store_first(codes, place, convert(U8x16, byte), e.width - place)
 
     return loop
@@ -186,17 +187,28 @@ def _results(e: Any, row: int, r: int, scratch: Any) -> tuple[Any, Any]:
 
 
 @inner
-def _code_of_steps(e: Any, v: Any) -> Any:
-    """Values in steps of the grid: clamped from above as float64, so that all fit, from below as int32."""
-    code = maximum(nearest(minimum(v, e.top - e.zero_point)), e.floor)
-    return code + int(e.zero_point)
+def _grid_of_steps(e: Any) -> tuple[float, int, int]:
+    """What `_code_of_steps` takes of the grid, made before the loops: behind a condition in them it is made each time."""
+    return e.top - e.zero_point, e.floor, int(e.zero_point)
 
 
 @inner
-def _code_of_reals(e: Any, v: Any) -> Any:
+def _code_of_steps(grid: Any, v: Any) -> Any:
+    """Values in steps of the grid: clamped from above as float64, so that all fit, from below as int32."""
+    highest, floor, zero_point = grid
+    return maximum(nearest(minimum(v, highest)), floor) + zero_point
+
+
+@inner
+def _grid_of_reals(e: Any) -> tuple[float, float, float]:
+    return e.inverse, e.zero_point, e.top
+
+
+@inner
+def _code_of_reals(grid: Any, v: Any) -> Any:
     """The codes of real numbers on one grid."""
-    code = minimum(maximum(rint(v * e.inverse) + e.zero_point, 0.0), e.top)
-    return convert(I32x16, code)
+    inverse, zero_point, top = grid
+    return convert(I32x16, minimum(maximum(rint(v * inverse) + zero_point, 0.0), top))
 
 
 def _reals_at(channels: int) -> int:

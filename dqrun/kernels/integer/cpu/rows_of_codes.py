@@ -107,11 +107,11 @@ def centred(row: Any, channel: int) -> Any:
 
 
 @inner
-def placed(code: Any, plane: int, planes: int, left: int) -> Any:
+def placed(code: Any, shift: int, left: int) -> Any:
     """I32x16 codes where those of a plane are in a byte; 0 in the lanes from `left` on, which belong to no channel."""
     if left < LANES:
         code = where(lanes_below(I32x16, left), code, 0)
-    return code << (plane * 8 // planes)
+    return code << shift
 
 
 @inner
