@@ -116,16 +116,13 @@ class _Field:
     hint: Any
     kinds: tuple[type, ...]  # of the value, or of each element of a sequence
     sequence: type | None  # list, tuple
-    default: Any  # MISSING: the field has none
-    factory: Any
+    required: bool
+    default: Any
+    factory: Any  # of the default; MISSING: that is `default`
 
     def filled(self) -> Any:
-        """The default of a field that has one."""
+        """The default of a field that is not required."""
         return self.default if self.factory is MISSING else self.factory()
-
-    @property
-    def required(self) -> bool:
-        return self.default is MISSING and self.factory is MISSING
 
 
 @cache
@@ -135,7 +132,9 @@ def _fields(record: type) -> dict[str, _Field]:
         hint = hints[field.name]
         sequence = origin if (origin := get_origin(hint)) in (list, tuple) else None
         kinds = get_args(hint) or (hint,)
-        found[field.name] = _Field(hint, kinds, sequence, field.default, field.default_factory)
+        default, factory = field.default, field.default_factory
+        required = default is MISSING and factory is MISSING
+        found[field.name] = _Field(hint, kinds, sequence, required, default, factory)
     return found
 
 

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ class Record:
     row: dict[str, Any]
     line: str
     complaint: str = ""
+    place: tuple[str, str] = ("", "")  # of the row among others: when it was finished, and its name
 
 
 @lru_cache(maxsize=4)
@@ -82,10 +84,8 @@ class RowFiles:
         for name in self._records.keys() - stamps.keys():
             del self._records[name]
         found = [self._record(name, stamp) for name, stamp in stamps.items()]
-        damaged = sorted((record for record in found if record.complaint), key=lambda record: record.complaint)
-        good = [record for record in found if not record.complaint]
-        good.sort(key=lambda record: (record.row["finished_utc"], record.row["run_id"]))
-        return good + damaged
+        good = sorted((record for record in found if not record.complaint), key=attrgetter("place"))
+        return good + sorted((record for record in found if record.complaint), key=attrgetter("complaint"))
 
     def summary(self, rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
         """`summarise`; lines of cells that have the rows of the last time are not made again."""
@@ -109,7 +109,8 @@ class RowFiles:
             row = read_row(path)
         except (OSError, ValueError) as error:
             return Record(stamp, {}, "", printable(f"{path} is damaged and was skipped ({error})"))
-        return Record(stamp, row, csv_line([row[column] for column in TRIAL_COLUMNS]))
+        line = csv_line([row[column] for column in TRIAL_COLUMNS])
+        return Record(stamp, row, line, place=(row["finished_utc"], row["run_id"]))
 
 
 def summarise(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
