@@ -188,7 +188,10 @@ def _results(e: Any, row: int, r: int, scratch: Any) -> tuple[Any, Any]:
 
 @inner
 def _grid_of_steps(e: Any) -> tuple[float, int, int]:
-    """What `_code_of_steps` takes of the grid; made before the loops, in which a condition would keep it."""
+    """What `_code_of_steps` takes of the grid.
+
+    It is computed before the loops: inside them it would stand behind a condition, and be computed again each time.
+    """
     return e.top - e.zero_point, e.floor, int(e.zero_point)
 
 
