@@ -4,7 +4,8 @@ Runs `dqrun bench training` and `dqrun bench inference` of both checkouts in tur
 each in a process of its own with the packages of this environment, and prints for each network and variant the ratio of
 the medians, new / old. PyG's variant, the same code in both and measured in the same processes, says how the machine
 changed: the second ratio is divided by its ratio. Exits with 1 where the second ratio of one of dqrun's own variants is
-more than `--most`. `--only WORD...`: the benches that have all these words: `--only inference gin`.
+more than `--most`. `--only WORD...`: the benches that have all these words: `--only inference gin`. `--keep FOLDER`
+keeps the files of the new checkout's runs, of which `repeated.py` chooses the one that becomes a table.
 """
 
 from __future__ import annotations
@@ -33,10 +34,10 @@ PEER = "pyg_fp32_edge_index"
 Times = dict[tuple[str, str, str], float]
 
 
-def measure(checkout: Path, words: Sequence[str], rounds: int) -> Times:
-    """Seconds by (bench, network, variant) of one process of a checkout."""
+def measure(checkout: Path, words: Sequence[str], rounds: int, keep: Path | None) -> Times:
+    """Seconds by (bench, network, variant) of one process of a checkout; `keep`: the file that gets all its figures."""
     with tempfile.TemporaryDirectory() as place:
-        file = Path(place) / "bench.json"
+        file = keep or Path(place) / "bench.json"
         command = [sys.executable, "-m", "dqrun", "bench", *words, "threads=2", "--rounds", str(rounds)]
         environment = {**os.environ, "PYTHONPATH": str(checkout)}
         subprocess.run(
@@ -48,12 +49,16 @@ def measure(checkout: Path, words: Sequence[str], rounds: int) -> Times:
     return {(words[0], f"{line[data]} {line['model']}", line["variant"]): line[seconds] for line in results}
 
 
-def compare(old: Path, new: Path, words: Sequence[str], repeats: int, rounds: int) -> dict[tuple[str, str, str], float]:
-    """new / old of each network and variant that both have."""
+def compare(
+    old: Path, new: Path, words: Sequence[str], repeats: int, rounds: int, keep: Path | None = None
+) -> dict[tuple[str, str, str], float]:
+    """new / old of each network and variant that both have; `keep`: the folder of the new checkout's figures."""
     times: Mapping[Path, list[Times]] = {old: [], new: []}
     for turn in range(repeats):
         for checkout in (old, new) if turn % 2 == 0 else (new, old):
-            times[checkout].append(measure(checkout, words, rounds))
+            name = "_".join(word.rpartition("=")[2] for word in words)
+            file = keep / f"{name}_{turn}.json" if keep and checkout == new else None
+            times[checkout].append(measure(checkout, words, rounds, file))
     names = [name for name in times[old][0] if all(name in one for one in times[new])]
     return {name: median(one[name] for one in times[new]) / median(one[name] for one in times[old]) for name in names}
 
@@ -68,11 +73,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", nargs="+", default=[], metavar="WORD", help="the benches that have all these words")
     parser.add_argument("--most", type=float, default=1.03)
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--keep", type=Path, metavar="FOLDER")
     arguments = parser.parse_args(argv)
-    old, new = arguments.old.resolve(), arguments.new.resolve()
+    old, new, keep = arguments.old.resolve(), arguments.new.resolve(), arguments.keep and arguments.keep.resolve()
+    if keep:
+        keep.mkdir(parents=True, exist_ok=True)
     lines = []
     for words in (each for each in BENCHES if all(any(word in one for one in each) for word in arguments.only)):
-        found = compare(old, new, words, arguments.repeats, arguments.rounds)
+        found = compare(old, new, words, arguments.repeats, arguments.rounds, keep)
         for (bench, network, variant), ratio in found.items():
             relative, own = ratio / found[bench, network, PEER], not variant.startswith("pyg")
             print(f"{bench:9}  {network:24} {variant:20} {ratio:.3f}  {relative:.3f}", flush=True)
