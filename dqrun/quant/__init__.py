@@ -1,7 +1,7 @@
-"""Quantisers, sites and plans. Knows nothing of graphs, data or training.
+"""Quantisers, sites and plans. This package does not depend on graphs, data or training.
 
-A quantiser is a product: codes (`QuantSpec`), a provider of scales (`ScaleProvider`: observed, learned, ...) and a way
-of rounding (`Rounding`). Scales broadcast: one for a tensor, or one for each part that a `Granularity` names.
+A quantiser combines codes (`QuantSpec`), a provider of scales (`ScaleProvider`: observed, learned, ...) and a way of
+rounding (`Rounding`). Scales broadcast: one for a tensor, or one for each part that a `Granularity` names.
 """
 
 from dqrun.quant.granularity import CHANNEL, ROW, TENSOR, Granularity

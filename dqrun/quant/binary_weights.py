@@ -1,4 +1,4 @@
-"""Weights of few binary planes: several bases, two sets of {0, 1}, ternary, and a share of them kept at more bits."""
+"""Weights of one or two bits: sums of several sign bases, pairs of {0, 1}, ternary, and a share kept at more bits."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TWN_THRESHOLD = 0.7
 
 
 class TernaryRounding(Rounding):
-    """-1, 0 or +1 times a scale: 0 where |x| <= 0.7 mean|x|, the mean over what shares a scale (Li et al. 2016, eq. 6).
+    """-1, 0 or +1 times a scale: 0 where |x| <= 0.7 mean|x|, over elements that share a scale (Li et al. 2016, eq. 6).
 
     `spec`: 2 bits, symmetric, narrow. Gradients: the identity for x, the sum of gradient times code for a scale.
     """
@@ -65,8 +65,8 @@ class TwoBinaries(Rounding):
     Findings 2024, eq. 5 to 7).
 
     a1 is twice the quantiser's scale; `second` provides a2, which is trained apart from a1 where scales are learned.
-    b1 = [x > (a1 - a2) / 2], then b2 is what brings the rest nearest to 0. Gradient to x: the identity between the
-    lowest and the highest level; to a1 and a2 the sums of gradient times b.
+    b1 = [x > (a1 - a2) / 2]; then b2 is chosen so that |x - a1 b1 + a2 b2| is smallest. Gradients: to x, the identity
+    between the lowest and the highest level, 0 outside; to a1 and a2, the sums of gradient times b1 and times -b2.
     """
 
     def __init__(self, spec: QuantSpec, second: ScaleProvider) -> None:
@@ -100,11 +100,11 @@ class TwoBinaries(Rounding):
 
 
 class Bases(Quantizer):
-    """The sum of what several sign quantisers make, each of what the ones before have left (residual binarisation: Li
-    et al., ICCV 2017; BinaryDM: Zheng et al., ICLR 2025).
+    """The sum of several sign quantisers; each rounds the residual of those before it (residual binarisation: Li et
+    al., ICCV 2017; BinaryDM: Zheng et al., ICLR 2025).
 
-    `parts`: the first `kept` of them stay; further ones, if any, are for early epochs (`use_all`). What the first one
-    has for centring is for all.
+    `parts`: the first `kept` of them stay; further ones, if any, are for early epochs (`use_all`). The centring of the
+    first part applies to the sum.
     """
 
     def __init__(self, parts: list[Quantizer], kept: int) -> None:
@@ -118,7 +118,7 @@ class Bases(Quantizer):
         return float(self.kept)
 
     def use_all(self, every: bool) -> None:
-        """Whether the bases beyond those that stay are used."""
+        """Switches the bases beyond the first `kept` on (True) or off (False)."""
         self._active = 1 + len(self.further) if every else self.kept
 
     @property
@@ -138,7 +138,7 @@ class Bases(Quantizer):
         return made
 
     def passing_scales(self) -> list[Tensor]:
-        """The learned scales of the bases that do not stay, for a penalty that draws them to 0."""
+        """The learned scales of the bases beyond the first `kept`, for a penalty that moves them towards 0."""
         found = [cast(Quantizer, part).scales for part in list(self.further)[self.kept - 1 :]]
         return [scales.log_scale.exp() for scales in found if isinstance(scales, LearnedScale) and scales.begun]
 
@@ -148,13 +148,14 @@ class Bases(Quantizer):
 
 
 class Salient(Quantizer):
-    """A share of a weight's elements, the salient ones, at `bits_kept` bits, the others as scale times sign (PB-LLM:
+    """A share of a weight's elements, the salient ones, has `kept.bits` bits; the others are scale times sign (PB-LLM:
     Shang et al., ICLR 2024).
 
-    Salient is what is largest by |w| ("magnitude") or by w^2 h ("hessian"), h the mean squared gradient, which stands
-    for the diagonal of the Hessian (the empirical Fisher information). The choice is made in the first training step
-    after `choose`, and holds until the next one. The scale of the signs is the mean of |w| over the elements that are
-    not salient; the grid of the salient ones is symmetric and reaches to the largest.
+    Salient elements are the largest by |w| ("magnitude") or by w^2 h ("hessian"). h is a moving average of the squared
+    gradient; it approximates the diagonal of the Hessian (empirical Fisher information). Before the first gradient
+    "hessian" chooses by |w|. The choice is made in the first training step after `choose`, and holds until the next
+    one. The scale of the signs is the mean of |w| over the elements that are not salient. The grid of the salient ones
+    is symmetric and ends at their largest |w|.
 
     Buffers: `salient`, bool, and `squared_gradient`, float32, of the weight's shape.
     """
@@ -163,7 +164,7 @@ class Salient(Quantizer):
     squared_gradient: Tensor
 
     def __init__(self, signed: Quantizer, kept: SalientRule) -> None:
-        """`signed`: the sign quantiser of the other elements, of `MeanScale` and `SignRounding`."""
+        """`signed`: the quantiser of the other elements, with `MeanScale` and `SignRounding`."""
         super().__init__(signed.scales, signed.rounding, name=signed.name, centring=signed.centring)
         self.kept, self._choose = kept, True
         self.register_buffer("salient", torch.zeros(kept.shape, dtype=torch.bool))
@@ -171,7 +172,7 @@ class Salient(Quantizer):
 
     @property
     def bits(self) -> float:
-        """With one bit for each element that says whether it is salient."""
+        """Mean bits of an element, including one bit per element that marks it as salient or not."""
         return 1 + self.kept.share * self.kept.bits + (1 - self.kept.share)
 
     def choose(self) -> None:
@@ -227,8 +228,8 @@ class Salient(Quantizer):
 
 @dataclass(frozen=True)
 class SalientRule:
-    """Which elements of a weight of `shape` are salient: a `share` of them, chosen `by` "magnitude" or "hessian", which
-    are kept at `bits`."""
+    """How salient elements of a weight of `shape` are chosen: a `share` of all, `by` "magnitude" or "hessian". They are
+    kept at `bits`."""
 
     shape: tuple[int, ...]
     share: float
@@ -247,10 +248,10 @@ class SalientRule:
 
 
 def ternary_threshold(x: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """Up to which size an element becomes 0; of `shape`."""
+    """0.7 mean|x| (Li et al. 2016, eq. 6), float32 of `shape`: elements of at most this size become 0."""
     return TWN_THRESHOLD * mean_to(x.abs(), shape)
 
 
 def unchanged(codes: Tensor, bits: int) -> Tensor:
-    """The flip that flips nothing."""
+    """A `Flip` that returns the codes unchanged."""
     return codes

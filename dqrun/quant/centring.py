@@ -1,4 +1,4 @@
-"""Modules that bring values around 0 before they are rounded to one bit, so that their signs say something."""
+"""Modules that centre values around 0 before they are rounded to one bit, so that both signs occur."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ class ChannelNorm(nn.BatchNorm1d):
 
 
 class Standardised(nn.Module):
-    """x less its mean and, where `divides`, over its standard deviation, of the part that extends over `dims`.
+    """x minus its mean over `dims`, divided by its standard deviation over `dims` if `divides`.
 
-    For a row of an activation these are all dimensions but the first (Bi-GCN's inductive networks), for a weight all
-    that do not number output channels (IR-Net: Qin et al., CVPR 2020, eq. 4).
+    For an activation `dims` are all dimensions but the first (Bi-GCN's inductive networks); for a weight, all that do
+    not number output channels (IR-Net: Qin et al., CVPR 2020, eq. 4).
     """
 
     def __init__(self, dims: tuple[int, ...], divides: bool = True) -> None:
@@ -49,7 +49,7 @@ class Standardised(nn.Module):
 def make_centring(kind: str, width: int | None, name: str) -> nn.Module:
     """The module for an activation with rows of `width`: "batch_norm" or "row".
 
-    Raises ConfigError where a batch norm would stand at a site of unknown width. `name`: of the site.
+    Raises ConfigError for "batch_norm" where the width is unknown. `name`: of the site, for the error.
     """
     if kind == "row":
         return Standardised((1,))

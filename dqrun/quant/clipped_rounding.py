@@ -1,4 +1,4 @@
-"""`ClippedRounding`: rounding whose scale is trained by what the grid clips alone (PACT: Choi et al. 2018)."""
+"""`ClippedRounding`: rounding whose scale gets its gradient from clipped elements alone (PACT: Choi et al. 2018)."""
 
 from __future__ import annotations
 
@@ -16,11 +16,10 @@ T = TypeVar("T")
 
 
 class ClippedRounding(Rounding):
-    """As `UniformRounding` with `estimator`, but a scale that asks for a gradient gets that of PACT (eq. 3).
+    """As `UniformRounding` with `estimator`, but a scale that requires a gradient gets that of PACT (eq. 3).
 
-    The ends of the grid are scale (qmin - zero_point) and scale (qmax - zero_point), the clips; the gradient of a clip
-    is the sum of the gradients of all elements beyond it. What rounding does inside has no part in it: that is the
-    difference to LSQ.
+    The ends of the grid, scale (qmin - zero_point) and scale (qmax - zero_point), are the clips. The gradient of a clip
+    is the sum of the gradients of all elements beyond it. Unlike in LSQ, elements inside the grid do not contribute.
     """
 
     codes_of_spec = True
@@ -46,7 +45,7 @@ class ClippedRounding(Rounding):
 
 
 class _ClipGradient(torch.autograd.Function):
-    """y itself, with a gradient for the scale."""
+    """Returns y unchanged and adds a gradient for the scale."""
 
     @staticmethod
     def forward(ctx: Any, y: Tensor, x: Tensor, scale: Tensor, zero_point: Tensor, qmin: int, qmax: int) -> Tensor:

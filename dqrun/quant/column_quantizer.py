@@ -14,8 +14,8 @@ from dqrun.quant.scales import Phase
 class ColumnQuantizer(Quantizer):
     """Q(x diag(factor)) diag(factor)^-1 of rows [N, C], for a quantiser Q.
 
-    Where a tensor enters a product with a weight, factors of its columns go with the reciprocal factors of the columns
-    of the weight: the product is the same, what is rounded is not.
+    Used in pairs: the columns of an operand have factors, the columns of its weight the reciprocal factors. The exact
+    product is the same; the values that are rounded differ.
 
     Buffer `factor`: float32, > 0, at first 1: [C], or [C, 1] for a weight that is kept transposed.
     """
@@ -23,7 +23,7 @@ class ColumnQuantizer(Quantizer):
     factor: Tensor
 
     def __init__(self, plain: Quantizer, shape: tuple[int, ...]) -> None:
-        """`plain`: Q, whose parts are taken over. `shape`: of the factors."""
+        """`plain`: Q; its scales, rounding and centring are shared, not copied. `shape`: of the factors."""
         super().__init__(plain.scales, plain.rounding, plain.protects, plain.name, plain.centring)
         self.register_buffer("factor", torch.ones(shape))
 

@@ -1,7 +1,7 @@
-"""Gradients of the sign function: what a backward pass takes in place of its derivative, which is zero.
+"""Gradient estimators of the sign function: the slope that a backward pass uses in place of the derivative, zero.
 
-An estimator is a module because a schedule may change it from epoch to epoch. What it is at an epoch follows from the
-epoch alone, so that no state is kept.
+An estimator is a module because a schedule may change it from epoch to epoch. Its slope depends on the number of the
+epoch alone, so that it has no state to save.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 
 class SignEstimator(nn.Module):
-    """The sign of x (0 counts as positive), and the slope that stands for its derivative; this one has slope 1."""
+    """The sign of x (0 counts as positive), and the slope used as its derivative; in this class slope 1."""
 
     def positive(self, x: Tensor) -> Tensor:
         """Whether the sign is +1, bool of x's shape."""
@@ -22,7 +22,7 @@ class SignEstimator(nn.Module):
         return None
 
     def begin_epoch(self, epoch: int) -> None:
-        """Takes the slope of an epoch, counted from 1."""
+        """Sets the slope for an epoch, counted from 1."""
 
 
 class Clipped(SignEstimator):
@@ -42,8 +42,8 @@ class Clipped(SignEstimator):
 class Reste(SignEstimator):
     """The slope of |x|^(1/o), o growing from 1 to `last` in the first `epochs` epochs (ReSTE: Wu et al., ICCV 2023).
 
-    (1/o) |x|^((1-o)/o) for NEAR < |x| <= `limit`; the secant from 0 to NEAR below that, where the slope would grow
-    without bound; 0 beyond `limit`. With o = 1 it is `Clipped`.
+    (1/o) |x|^((1-o)/o) for NEAR < |x| <= `limit`; 0 beyond `limit`. For |x| <= NEAR, where that slope has no bound, the
+    slope of the secant from 0 to NEAR. With o = 1 it is `Clipped`.
     """
 
     NEAR = 0.1

@@ -14,9 +14,9 @@ KINDS = ("tensor", "channel", "row", "group")
 class Granularity:
     """The part of a tensor that has a scale and a zero point of its own.
 
-    `kind`: "tensor", all of it; "channel", what makes an output channel of a weight; "row", a row (a node, or an edge)
-    of an activation; "group", `size` neighbouring elements of a row. A "channel" with a `size` is as many neighbouring
-    inputs of an output channel: see `Groups`.
+    `kind`: "tensor", the whole tensor; "channel", one output channel of a weight; "row", a row (a node, or an edge) of
+    an activation; "group", `size` neighbouring elements of a row. "channel" with a `size`: `size` neighbouring inputs
+    of an output channel, see `Groups`.
     """
 
     kind: str = "tensor"
@@ -31,14 +31,14 @@ class Granularity:
 
     @property
     def per_row(self) -> bool:
-        """Whether each row of an activation has scales of its own, whatever other rows there are."""
+        """Whether each row of an activation has scales of its own, which do not depend on other rows."""
         return self.kind in ("row", "group")
 
     def scale_shape(self, shape: Sequence[int], channels: Sequence[int]) -> tuple[int, ...]:
         """The shape of the scales of a weight, which broadcasts to the weight's `shape`; () for one scale.
 
-        `channels`: the dimensions that number the output channels. Raises ConfigError where scales of this granularity
-        are no tensor that broadcasts.
+        `channels`: the dimensions that number the output channels. Raises ConfigError if the scales of this granularity
+        do not form a tensor that broadcasts.
         """
         if self.kind == "tensor":
             return ()

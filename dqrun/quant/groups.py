@@ -14,9 +14,9 @@ from torch import Tensor
 class Groups:
     """A weight of `shape` as [C, G, N]: C output channels (the dimensions `channels`), G groups of N inputs.
 
-    N is `size`, or the number of inputs where that is smaller. Where it does not divide the number of inputs, the last
-    group is filled with its own inputs again, from its first one on: its range is that of its inputs, and what it is
-    filled with is dropped after rounding.
+    N is `size`, or the number of inputs if that is smaller. If N does not divide the number of inputs, the last group
+    is padded with repetitions of its own inputs, from the first one on. So padding does not change its range; `join`
+    drops it.
     """
 
     shape: tuple[int, ...]
@@ -42,7 +42,7 @@ class Groups:
         return (rows if self._places is None else rows[:, self._places.to(rows.device)]).reshape(self.split_shape)
 
     def join(self, weight: Tensor) -> Tensor:
-        """[C, G, N] as a tensor of `shape`: what was added by `split` is dropped."""
+        """[C, G, N] as a tensor of `shape`, without the padding of `split`."""
         order = self._order
         rows = weight.reshape(self.split_shape[0], -1)[:, : self._inputs]
         back = sorted(range(len(order)), key=order.__getitem__)

@@ -1,4 +1,4 @@
-"""`Learned`: scales of which a parameter is trained that begins with the first data."""
+"""`Learned`: scales with a trained parameter, which gets its first value from the first data."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dqrun.quant.spec import QuantSpec, Scales
 
 
 class Start(Protocol):
-    """First values of learned parameters: scales of an observed range (`RangeObserver`, `ShrunkRange`)."""
+    """What a learned parameter begins with: scales of an observed range (`RangeObserver`, `ShrunkRange`)."""
 
     spec: QuantSpec
 
@@ -22,11 +22,11 @@ class Start(Protocol):
 
     @property
     def ready(self) -> bool:
-        """See `ScaleProvider`, as the next ones."""
+        """See `ScaleProvider`; so for `observe`, `fixed` and `__call__`."""
 
     @property
     def has_seen_nonzero(self) -> bool:
-        """Whether a range holds more than zero."""
+        """Whether a range contains a value other than zero."""
 
     def observe(self, tensor: Quantizable[object], phase: Phase) -> bool: ...
 
@@ -36,7 +36,7 @@ class Start(Protocol):
 
 
 class Learned(ScaleProvider):
-    """Has one parameter, named `parameter`, for each range of `start`: float32 of their shape, NaN until `begin`."""
+    """Has a parameter, named by `parameter`, with an element for each range of `start`: float32, NaN until `begin`."""
 
     parameter: ClassVar[str]
 
@@ -56,7 +56,7 @@ class Learned(ScaleProvider):
 
     @torch.no_grad()
     def begin(self, first: Tensor) -> None:
-        """Gives the parameter its first value, of its shape."""
+        """Sets the parameter to its first value, float32 of its shape."""
         self.get_parameter(self.parameter).copy_(first)
         self._begun = True
 

@@ -18,16 +18,16 @@ SUBSTEPS = 255
 
 
 class LearnedFactor(Learned):
-    """The range [a low, a high], low and high those of the last batch of training (with zero), a trained.
+    """The range [a low, a high]: low and high of the last training batch, widened to hold zero; a is trained.
 
-    a begins as the share that gives the least error on the first training step of `Phase.QUANTIZE` (`search`), and
-    never falls below 0.01. The gradient of a is that of the scale times (high - low) / (qmax - qmin), which gives `low`
-    for an element below the range, `high` for one above it, (code - zero point - x / scale) (high - low) / (qmax -
-    qmin) for one inside.
+    a begins as the share that gives the least error on the first training step of `Phase.QUANTIZE` (`search`). It is
+    used as max(a, 0.01). The gradient of a is that of the scale times (high - low) / (qmax - qmin). An element below
+    the range contributes `low`, one above it `high`, one inside (code - zero point - x / scale) (high - low) / (qmax -
+    qmin).
 
-    `zero_point`: "integer", zero is on the grid; "real", the ends of the range are, and zero need not be; "eight_bits",
-    the same with the zero point rounded to one of 256 places. The last two give `Scales` with a float32 zero point, for
-    `OffsetRounding`. `rounded`: what numbers are on the grid of a range, for the search.
+    `zero_point`: "integer", zero is on the grid; "real", the ends of the range are on the grid, zero need not be;
+    "eight_bits", as "real", with the zero point rounded to one of 256 positions. The last two give `Scales` with a
+    float32 zero point, for `OffsetRounding`. `rounded`: rounds numbers to the grid of a range, for the search.
 
     Parameter `factor`: float32 of the shape of the range, NaN until it begins.
     """
@@ -68,7 +68,9 @@ class LearnedFactor(Learned):
 
 
 def offset_scales(low: Tensor, high: Tensor, steps: int, zero_point: str) -> Scales:
-    """Of a grid from low to high (widened to hold zero) with `steps` steps: float32 scale, float32 zero point from 0.
+    """Scales of a grid from low to high (widened to hold zero) with `steps` steps: both scale and zero point float32.
+
+    Codes are 0 to `steps`.
 
     `zero_point`: "real" or "eight_bits", see `LearnedFactor`.
     """

@@ -12,18 +12,18 @@ from dqrun.quant.spec import Scales
 
 
 class LearnedScale(Learned):
-    """The scale of a grid, or one of each channel, as a parameter, and the zero point it began with.
+    """The scale of a grid, or one per channel, as a parameter, with a zero point that does not change.
 
-    It begins as the scale and zero point of `start`, the range that was observed up to the first training step of
-    `Phase.QUANTIZE` that has seen more than zeros; from then on nothing is observed and the zero point stays.
-    `from_mean`, for weights: it begins as 2 mean|x| / sqrt(qmax) instead, with zero point 0 (LSQ, section 2.1), on
-    a sign grid as mean|x|, which is nearest to x. A channel whose own scale would be zero begins with the mean of the
-    others'.
+    First values: scale and zero point of the range that `start` has observed, taken in the first training step of
+    `Phase.QUANTIZE` by which a value other than zero was seen. From then on nothing is observed; the zero point stays.
+    With `from_mean`, for weights, the first scale is 2 mean|x| / sqrt(qmax) with zero point 0 (LSQ, section 2.1); on a
+    sign grid mean|x|, which minimises the squared error. A channel whose first scale would be zero gets the mean of the
+    other channels' scales.
 
     The parameter is the logarithm of the scale (Jain et al., MLSys 2020): Adam moves each parameter by about the
-    learning rate, whatever the size of its gradient, and scales of 0.01 would not survive that. So a scale changes by a
-    share of itself and stays positive. Its gradient is scaled by 1 / sqrt(n qmax), n the elements that share the scale
-    (LSQ, section 2.2).
+    learning rate, whatever the size of its gradient, which is too much for a scale of about 0.01. With the logarithm a
+    scale changes by a share of itself and stays positive. Its gradient is multiplied by 1 / sqrt(n qmax), n the number
+    of elements that share the scale (LSQ, section 2.2).
 
     Parameter `log_scale`: float32 of the scales' shape, NaN until it begins. Buffer `zero_point`: int32, same shape.
     """
@@ -33,7 +33,7 @@ class LearnedScale(Learned):
     zero_point: Tensor
 
     def __init__(self, start: Start, from_mean: bool = False, scales_gradient: bool = True) -> None:
-        """`scales_gradient` False: the gradient is left as it is."""
+        """`scales_gradient` False: the gradient is not multiplied by 1 / sqrt(n qmax)."""
         super().__init__(start)
         self.from_mean, self.scales_gradient = from_mean, scales_gradient
         self.register_buffer("zero_point", torch.zeros(start.scale_shape, dtype=torch.int32))

@@ -20,7 +20,7 @@ class MeanGradientRounding(UniformRounding):
 
     That is what `FakeQuantize.backward` of MixQ-GNN's released code computes (github.com/SamirMoustafa/MixQ). The
     derivative of s round(x / s) is round(x / s) - x / s inside the grid and an end code outside (LSQ, eq. 3): without
-    the first term a scale follows the size of x. It is here to repeat published results.
+    the first term a scale follows the size of x. The class exists to reproduce published results.
     """
 
     def forward(self, tensor: Quantizable[T], scales: Scales) -> T:
@@ -31,7 +31,7 @@ class MeanGradientRounding(UniformRounding):
 
 
 class _MeanGradient(torch.autograd.Function):
-    """Gives y, with a gradient to a scale; `count`: numbers in all, which share the scales evenly."""
+    """Returns y and adds a gradient to a scale. `count`: number of elements; each scale has an equal share of them."""
 
     @staticmethod
     def forward(ctx: Any, y: Tensor, scale: Tensor, exact: Tensor, count: float) -> Tensor:

@@ -39,7 +39,7 @@ class Mixture(Quantizer):
         temperature: float | None = None,
         generator: torch.Generator | None = None,
     ) -> None:
-        """`candidates`: of one site, by width."""
+        """`candidates`: quantisers of one site, one per width, in ascending order."""
         nn.Module.__init__(self)
         self.candidates = nn.ModuleList(candidates)
         self.protects, self.name, self.centring = candidates[0].protects, candidates[0].name, None

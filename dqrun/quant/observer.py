@@ -1,4 +1,4 @@
-"""`RangeObserver`: scales of the range that a tensor has shown."""
+"""`RangeObserver`: scales from the observed range of a tensor."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class RangeObserver(ScaleProvider):
     ) -> None:
         super().__init__(spec)
         self._ends: tuple[float, float] | None = None
-        self._scales: Scales | None = None  # of the range `_ends`: most steps of a training find the range of the last
+        self._scales: Scales | None = None  # of the range `_ends`: in most training steps the range does not change
         self.tail, self.rule, self.momentum, self.percentile = tail, update, momentum, percentile
         self.register_buffer("low", torch.full(shape, torch.inf))
         self.register_buffer("high", torch.full(shape, -torch.inf))
@@ -54,7 +54,7 @@ class RangeObserver(ScaleProvider):
 
     @property
     def has_seen_nonzero(self) -> bool:
-        """Whether a range holds more than zero; reads the device."""
+        """Whether a range contains a value other than zero; reads the device."""
         return bool(((self.low <= self.high) & ((self.low < 0) | (self.high > 0))).any())
 
     @torch.no_grad()
@@ -66,7 +66,7 @@ class RangeObserver(ScaleProvider):
         return True
 
     def update(self, low: Tensor, high: Tensor) -> None:
-        """Joins a new range (float32, of `shape`) with the old; (+inf, -inf), the range of nothing, changes nothing."""
+        """Joins a new range (float32, of `shape`) with the old one; an empty range, (+inf, -inf), changes nothing."""
         if self.rule == "running_minmax":
             self.low.copy_(torch.minimum(self.low, low))
             self.high.copy_(torch.maximum(self.high, high))
@@ -91,7 +91,7 @@ class RangeObserver(ScaleProvider):
         return self._scales
 
     def _keeps_scales(self) -> bool:
-        """Whether comparing ranges costs less than computing scales: of one range, in the memory of the CPU."""
+        """Whether comparing ranges costs less than computing scales: for a single range, on the CPU."""
         low = self.low
         if torch.compiler.is_compiling() or low.dim() or low.device.type != "cpu":
             return False

@@ -1,4 +1,4 @@
-"""`OffsetRounding`: grids of which zero need not be a value."""
+"""`OffsetRounding`: grids that need not contain zero."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ T = TypeVar("T")
 class OffsetRounding(Rounding):
     """Rounds to scale (k - zero_point), k from 0 to the number of steps of the spec, with a real zero point.
 
-    Gradients are straight-through inside the range: 1 to x; to the scale (k - zero_point - x / scale). Beyond it 0 to
-    x, and to the scale what moves the end. Where zero is not on the grid sparse rows become a tensor.
+    Gradients inside the range are straight-through: 1 to x, k - zero_point - x / scale to the scale. Beyond the range:
+    0 to x, k - zero_point with k the end code to the scale. If zero is not on the grid, sparse rows become dense.
 
-    `fine_steps`: None, or k is a choice among codes of a finer grid with so many steps (4 of 256 codes: 255): x is
-    rounded to the fine grid first. `skewed`: the rounded skewness of the numbers of the last training step is added to
-    the fine code before it is rounded to k (BT*).
+    `fine_steps`: None, or the number of steps of a finer grid to which x is rounded first (255 for 256 codes).
+    `skewed`: the skewness of the numbers of the last training step, rounded, is added to the fine code before it is
+    rounded to k (BT*).
 
     Buffer `skewness`: float32 0-d.
     """
@@ -42,7 +42,7 @@ class OffsetRounding(Rounding):
 
     @torch.no_grad()
     def _keeps_zero(self, tensor: Quantizable[T], scales: Scales) -> bool:
-        """Whether zero is on the grid, which matters for sparse rows alone: the range of a bag of words begins at 0."""
+        """Whether zero stays zero, which matters for sparse rows alone (a range of a bag of words begins at 0)."""
         if isinstance(tensor.x, Tensor):
             return False
         return not bool(self.rounded(torch.zeros_like(tensor.x.values[:1]), scales).any())
@@ -54,7 +54,7 @@ class OffsetRounding(Rounding):
         return (place + (self._code(place) - place).detach() - zero_point) * scale
 
     def _code(self, place: Tensor) -> Tensor:
-        """The code of a place on the grid, from 0 to `steps`."""
+        """The code nearest to a real position on the grid, from 0 to `steps`."""
         if self.fine_steps is None:
             return place.detach().round()
         ratio = self.fine_steps / self.steps

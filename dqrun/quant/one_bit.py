@@ -1,4 +1,4 @@
-"""The quantiser of one bit that stands at a point, put together."""
+"""Builds the quantiser of a point of one bit."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ def one_bit_quantizer(
 ) -> Quantizer:
     """The sign grid of a weight or an activation, or {0, level} for values without negative ones.
 
-    `spec`: of 1 bit. `xnor`: see `SignRounding`; a scale then passes its gradient on to what it is the mean of. `rule`:
-    see `BoolRounding`. `protects`, `centring`: see `Quantizer`. Raises ConfigError for an activation with one scale for
-    all rows.
+    `spec`: of 1 bit. `xnor`: see `SignRounding`; the gradient of a scale then also passes to the values whose mean it
+    is. `rule`: see `BoolRounding`. `protects`, `centring`: see `Quantizer`. Raises ConfigError for an activation with
+    one scale for all rows.
     """
-    if not point.matches("**.coefficient"):  # whose levels are those of the edges into a node
+    if not point.matches("**.coefficient"):  # attention coefficients have levels per target node, not per row
         require_rows(point, spec)
     if not spec.signed:
         return Quantizer(NoScale(spec), BoolRounding(spec, estimator, rule), protects, point.name, centring)
@@ -38,7 +38,7 @@ def one_bit_quantizer(
 
 
 def require_rows(point: Point, spec: QuantSpec) -> None:
-    """Raises ConfigError for an activation of 1 bit that has one scale for all rows: its hubs would be all of it."""
+    """Raises ConfigError for an activation of 1 bit with one scale for all rows: hubs would dominate that scale."""
     if not point.is_weight and spec.granularity.kind != "row":
         rule = f"be row where an activation has 1 bit, of more than one number ({point.name})"
         raise ConfigError.rule("quant.activation_granularity", rule, spec.granularity.kind)

@@ -1,4 +1,4 @@
-"""`QuantPlan`: which sites are quantised, and with which codes; `apply` puts a method's quantisers in."""
+"""`QuantPlan`: which sites are quantised, and with which codes; `apply` installs a method's quantisers."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class QuantPlan:
         )
 
     def _ranges(self, site: Site) -> dict[str, Any]:
-        """The granularity of ranges at a site, and the position of zero."""
+        """The granularity of a site's scales, and the position of zero on its grid, as arguments of `QuantSpec`."""
         if site.is_weight:
             kind = self.quant.weight_granularity
             groups = Granularity("channel", self.quant.group_size)
@@ -91,9 +91,9 @@ class QuantPlan:
     ) -> list[str]:
         """Puts the quantiser of `method`, or that of `quant.quantizer`, into each site that the plan quantises.
 
-        Returns the names of the sites that have one, in the model's order. `generator`: for what quantisers draw.
-        `num_nodes`: see `Point`. Raises ConfigError when a glob of `plan.fp32` fits no site: a typing mistake would
-        otherwise quantise.
+        Returns the names of the sites that have one, in the model's order. `generator`: for random draws of quantisers.
+        `num_nodes`: see `Point`. Raises ConfigError if a glob of `plan.fp32` matches no site: otherwise a misspelt
+        site would be quantised.
         """
         sites = dict(named_sites(model))
         for glob in self.plan.fp32:
@@ -108,7 +108,7 @@ class QuantPlan:
         return [name for name, site in sites.items() if not site.is_fp32]
 
     def _made(self, point: Point, spec: QuantSpec, method: MakesQuantizers) -> Quantizer | None:
-        """The registered quantiser of `quant.quantizer` where it stands at the point, else the method's."""
+        """The quantiser that `quant.quantizer` makes for the point; if it makes none, the method's."""
         if self.quant.quantizer is not None:
             made: Quantizer | None = register.quantizer.get(self.quant.quantizer)(point, spec)
             _require_quantizer(f"quant.quantizer={self.quant.quantizer}", made, point)
@@ -149,11 +149,11 @@ def split_parameters(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Para
     """A network's own parameters, in its order, and those of its quantisers, such as learned scales."""
     learned = {
         id(each): each for quantizer in quantizers(model) for each in quantizer.parameters()
-    }  # one may hold others
+    }  # a quantiser may contain others
     return [parameter for parameter in model.parameters() if id(parameter) not in learned], list(learned.values())
 
 
 def set_phase(model: nn.Module, phase: Phase) -> None:
-    """Tells all quantisers of a model what to do."""
+    """Sets the phase of all quantisers of a model."""
     for quantizer in quantizers(model):
         quantizer.phase = phase

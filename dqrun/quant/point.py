@@ -1,4 +1,4 @@
-"""`Point`: a site that is to get a quantiser."""
+"""`Point`: description of a site that will get a quantiser."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import torch
 
 @dataclass(frozen=True)
 class Point:
-    """A site that is to get a quantiser, as a method sees it.
+    """Description of a site that will get a quantiser; the argument of `Method.quantizer`.
 
-    `scale_shape`: of its scales, () for one; it broadcasts to the tensor. `largest_tail`: a method's percentile tail is
-    cut to it; None: no limit. `generator`: of the CPU, for draws of the quantiser's own in training. `num_nodes`: of
-    the one graph that the network is for (a node task on one graph), 0 where graphs differ. `width`: of the rows of an
-    activation; None where the layer does not say. `weight_shape`: of a weight as its quantiser sees it, [C, G, N] where
-    groups of inputs have scales of their own (`Groups`).
+    `scale_shape`: shape of the scales, () for one; it broadcasts to the tensor. `largest_tail`: upper limit of a
+    method's percentile tail; None: no limit. `generator`: on the CPU, for random draws of the quantiser in training.
+    `num_nodes`: of the single graph of a node task, 0 where there are several graphs. `width`: number of elements in a
+    row of an activation; None if the layer does not state it. `weight_shape`: shape in which a quantiser gets the
+    weight, [C, G, N] where groups of inputs have scales of their own (`Groups`).
     """
 
     name: str
@@ -31,7 +31,7 @@ class Point:
 
     @property
     def has_node_rows(self) -> bool:
-        """Whether its tensor has a row for each node: those of graphs (in the head) and of edges do not."""
+        """Whether its tensor has a row for each node; tensors of graphs (in the head) and of edges do not."""
         return not (self.is_weight or self.matches("head") or self.matches("**.edge"))
 
     def cut_tail(self, tail: float) -> float:

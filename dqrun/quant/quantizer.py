@@ -1,4 +1,4 @@
-"""`Quantizer`: a scale provider and a way of rounding, put together."""
+"""`Quantizer`: a scale provider combined with a way of rounding."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ T = TypeVar("T")
 
 
 class Quantizer(nn.Module):
-    """Fake-quantises a tensor: `scales` gives scales and zero points, `rounding` takes each value to its grid.
+    """Fake-quantises a tensor: `scales` gives scales and zero points, `rounding` rounds each value to its grid.
 
-    `protects` False ignores rows that a method leaves in FP32. `name`: of the site, for errors. `centring`: a module
-    that brings a tensor, float32 [N, ...], around 0 before it is observed and rounded, or None; where nothing is
-    rounded nothing is centred, so that a stage in FP32 is FP32 training.
+    `protects` False: rows that a method protects are rounded too. `name`: of the site, for errors. `centring`: None, or
+    a module that centres a tensor, float32 [N, ...], around 0 before it is observed and rounded. In phases without
+    rounding it is not applied, so that a stage in FP32 is FP32 training.
     """
 
     def __init__(
@@ -42,11 +42,11 @@ class Quantizer(nn.Module):
 
     @property
     def spec(self) -> QuantSpec:
-        """The codes."""
+        """The codes to which this quantiser rounds."""
         return self.rounding.spec
 
     passes_signs = False
-    """Of a weight that is signs times scales: whether its product passes gradients on by the signs alone."""
+    """For a weight of signs times scales: whether the gradient of x in x W^T uses the signs without the scales."""
 
     @property
     def bits(self) -> float:
@@ -73,7 +73,7 @@ class Quantizer(nn.Module):
         return self.quantize(Values(x, self.protected_rows(protected), multiplicity, relu))
 
     def quantize(self, tensor: Quantizable[T]) -> T:
-        """Observes and rounds, as far as the phase says."""
+        """Observes and rounds, each if the phase demands it. Raises as `forward`."""
         if self.phase is Phase.BYPASS:
             return tensor.exact()
         entered = self._entering(tensor) if self.rounds_now else tensor
@@ -85,7 +85,7 @@ class Quantizer(nn.Module):
 
     @property
     def has_codes(self) -> bool:
-        """Whether values are those of codes, with which an integer program computes."""
+        """Whether the output consists of `spec`'s codes, as an integer program requires."""
         return self.rounding.codes_of_spec
 
     def protected_rows(self, protected: Tensor | None) -> Tensor | None:
@@ -93,13 +93,13 @@ class Quantizer(nn.Module):
         return protected if self.protects else None
 
     def round(self, x: R) -> R:
-        """Fake-quantises with the present scales, without observing."""
+        """Fake-quantises float32 x [N, ...] with the present scales, without observing. Raises as `forward`."""
         self._require_scales()
         return self._rounded(self._entering(Values(x)))
 
     @torch.no_grad()
     def encode(self, x: Tensor) -> tuple[Tensor, Scales]:
-        """The codes, int32, and scales with which x is rounded in evaluation."""
+        """The codes, int32 of x's shape, and the scales with which x is rounded in evaluation. Raises as `forward`."""
         self._require_scales()
         entered = self._entering(Values(x))
         assert isinstance(entered.x, Tensor)
@@ -108,7 +108,7 @@ class Quantizer(nn.Module):
 
     @torch.no_grad()
     def flipped(self, x: Tensor, flip: Flip) -> Tensor:
-        """x as it is rounded in evaluation, but for the bits of its codes that `flip` changes.
+        """x [N, ...] as rounded in evaluation, after `flip` has changed bits of its codes; same shape.
 
         Raises ConfigError for a rounding without codes.
         """
@@ -118,7 +118,10 @@ class Quantizer(nn.Module):
         return self._flipped(entered.x, flip)
 
     def fixed_scales(self) -> Scales:
-        """The scales of every tensor in evaluation; raises TrialFailed when no value was ever observed."""
+        """The scales that evaluation uses for every tensor.
+
+        Raises TrialFailed if no value was ever observed, ConfigError if scales depend on the tensor (`RowRange`).
+        """
         self._require_scales()
         return self.scales.fixed()
 
@@ -139,7 +142,7 @@ class Quantizer(nn.Module):
         return self.scales.rounded(tensor, self.rounding)
 
     def _require_scales(self) -> None:
-        """Once per evaluation, not per call: reading a range synchronises a GPU, and torch.compile can't follow it."""
+        """Checked once per evaluation, not per call: reading a range synchronises a GPU and breaks torch.compile."""
         if not self._checked and not torch.compiler.is_compiling():
             if not self.scales.ready:
                 why = self._if_empty or "it was evaluated before training"

@@ -1,4 +1,4 @@
-"""`Rounding`: how numbers become values of a grid whose scales are known."""
+"""`Rounding`: rounds numbers to a grid whose scales are known."""
 
 from __future__ import annotations
 
@@ -22,15 +22,14 @@ Flip = Callable[[Tensor, int], Tensor]
 
 
 class Rounding(nn.Module):
-    """Rounds to the grid of `spec` and back, with a gradient of its own choice.
+    """Rounds to the grid of `spec` and back; a subclass defines the gradient.
 
-    `codes_of_spec`: whether values are those that `spec.decode` gives for the codes of `encode`, with which an integer
-    program computes.
+    `codes_of_spec`: whether the output equals `spec.decode(self.encode(x))`, as an integer program requires.
     """
 
     codes_of_spec = False
     ranks: Ranks = ALONE
-    """The processes that have the other parts of the batch."""
+    """The processes that share the batch."""
 
     def __init__(self, spec: QuantSpec) -> None:
         super().__init__()
@@ -38,7 +37,7 @@ class Rounding(nn.Module):
 
     @property
     def noisy(self) -> bool:
-        """Whether the next call would leave random elements in FP32: equal numbers then give different ones."""
+        """Whether the next call leaves random elements in FP32, so that equal inputs may have different outputs."""
         return False
 
     def forward(self, tensor: Quantizable[T], scales: Scales) -> T:
@@ -46,12 +45,12 @@ class Rounding(nn.Module):
         raise NotImplementedError
 
     def encode(self, x: Tensor, scales: Scales) -> Tensor:
-        """Codes of real numbers, int32, same shape; `spec.decode` gives the values that the numbers are rounded to."""
+        """Codes of float32 x, int32, same shape; `spec.decode` turns them into the rounded values."""
         return self.spec.encode(x, scales)
 
     @torch.no_grad()
     def flipped(self, x: Tensor, scales: Scales, flip: Flip) -> Tensor:
-        """x rounded to codes, these changed by `flip`, and back: what memory with faults gives.
+        """x after rounding to codes, bit flips in the codes by `flip` (memory faults), and decoding; same shape.
 
         Raises ConfigError for a rounding without codes.
         """
@@ -68,7 +67,7 @@ class Rounding(nn.Module):
 
 
 class UniformRounding(Rounding):
-    """To the nearest of equidistant values, half to even.
+    """Rounds to the nearest of equidistant values, half to even.
 
     `estimator` is the gradient of rounding (see `kernels.fake_quantize`): "ste", "clipped" or "clipped_ends".
     `noise_rate` < 1 is quantisation noise (Fan et al. 2021): a training step quantises each element with this
@@ -97,7 +96,7 @@ class UniformRounding(Rounding):
         return tensor.fake_quantize(scales, self.spec, self.estimator, self._draw_noise(tensor.count))
 
     def round_rows(self, tensor: Values[R]) -> R:
-        """The same with the scales that rows take from themselves: see `RowRange`."""
+        """The same with the scales of `RowRange`, each computed from its own row."""
         return tensor.fake_quantize_rows(self.spec, self.estimator, self._draw_noise(tensor.count))
 
     def _draw_noise(self, count: int) -> kernels.Noise | None:

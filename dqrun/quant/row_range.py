@@ -1,4 +1,4 @@
-"""`RowRange`: scales that each row of a tensor takes from itself; `LearnedRowFactor`: a share of them, learned."""
+"""`RowRange`: scales from each row's own range; `LearnedRowFactor`: the same times a learned factor."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ T = TypeVar("T")
 
 
 class RowRange(ScaleProvider):
-    """The range of each row, or of each `spec.granularity.size` neighbouring elements of one: least and largest.
+    """The minimum and maximum of each row, or of each group of `spec.granularity.size` neighbouring elements of a row.
 
-    It comes from the row itself, in training and in evaluation alike: nothing is observed, nothing is kept, and a node
-    of many edges stretches no other node's range. Scales are [N, 1, ...], or of the tensor's shape for groups. Where
-    zero lies, `QuantSpec.offset` says; on the grids of sparse rows it always has a code.
+    They are computed from the row itself, in training and in evaluation. Nothing is observed or kept, and a node of
+    high degree does not widen the ranges of other nodes. Scales are [N, 1, ...], or of the tensor's shape for groups.
+    `QuantSpec.offset` says where zero lies; for sparse rows zero is always a whole number of steps away.
     """
 
     def forward(self, tensor: Quantizable[object]) -> Scales:
@@ -34,18 +34,18 @@ class RowRange(ScaleProvider):
         return Scales(*(grid if isinstance(tensor.x, Tensor) else grid.with_zero()).scales(low, high))
 
     def rounded(self, tensor: Quantizable[T], rounding: Callable[[Quantizable[T], Scales], T]) -> T:
-        """In one pass over the tensor, where rounding is that to equidistant values."""
+        """As `ScaleProvider.rounded`; for `UniformRounding` of a tensor in one pass."""
         if isinstance(rounding, UniformRounding) and isinstance(tensor, Values):
             return cast(T, rounding.round_rows(tensor))
         return super().rounded(tensor, rounding)
 
 
 class LearnedRowFactor(RowRange):
-    """`RowRange`, of which a share about the middle of each range counts: the factor is a parameter, one for all rows.
+    """`RowRange` whose ranges are multiplied by a learned factor, about their middle; one factor for all rows.
 
-    So learned scales (LSQ: Esser et al., ICLR 2020) go with scales that no parameter can be, since each row of each
-    graph has its own: what is learned is how much is cut off. Its gradient is LSQ's, through the scales, scaled by
-    1 / sqrt(n qmax), n the elements of the tensor.
+    A scale for each row of each graph cannot be a parameter; the common factor can. It learns how much is clipped, as
+    LSQ does (Esser et al., ICLR 2020): its gradient comes through the scales and is multiplied by 1 / sqrt(n qmax), n
+    the number of elements of the tensor.
 
     Parameter `log_factor`: float32 0-d, the factor's logarithm, 0 at first.
     """

@@ -21,11 +21,11 @@ T = TypeVar("T")
 
 
 class RowTable(RowWidths):
-    """Pairs of a scale and a width, learned by the local gradient (`fake_quantize_local`), and which row has which.
+    """A table of K pairs of scale and width, learned by the local gradient (`fake_quantize_local`).
 
-    The scale is trained by its logarithm, as that of `LearnedScale`. Pairs begin with `spec.bits` bits and, at the
-    first training step, with scales whose largest codes are the largest sizes of rows. A grid has codes for negative
-    values once such a value was seen in training.
+    A subclass assigns a pair to each row. The parameter is the logarithm of the scale, as in `LearnedScale`. Pairs
+    begin with `spec.bits` bits. Their scales begin at the first training step, so that the largest code stands for the
+    largest |x| of a row. A grid has codes for negative values once such a value was seen in training.
 
     Parameters `log_scale`: float32 [K], NaN until it begins, `bits`: float32 [K]. Buffer `signed`: bool 0-d.
     """
@@ -71,7 +71,7 @@ class RowTable(RowWidths):
         return (torch.exp2(bits - self.signed.to(bits.dtype)) - 1).clamp(min=1.0)
 
     def _first_sizes(self, sizes: Tensor) -> Tensor:
-        """What the largest codes of the pairs stand for at first, float32 [K] > 0; sizes: max |x| of rows, [N]."""
+        """First values of the largest codes of the pairs, float32 [K] > 0. `sizes`: max |x| of each row, [N]."""
         raise NotImplementedError
 
     def _pairs_of(self, x: kernels.Rows, scale: Tensor, bits: Tensor) -> Tensor | None:
@@ -86,7 +86,7 @@ def _sizes(x: kernels.Rows) -> Tensor:
 
 
 class NodeTable(RowTable):
-    """A pair for each node of the one graph that is trained on. Other graphs have no pairs."""
+    """A pair for each node of the single training graph. Raises DataError for another number of rows."""
 
     def _first_sizes(self, sizes: Tensor) -> Tensor:
         return torch.where(sizes > 0, sizes, sizes[sizes > 0].mean())
@@ -98,7 +98,7 @@ class NodeTable(RowTable):
 
 
 class NearestTable(RowTable):
-    """A row has the pair k that minimises | max_j |x_ij| - s_k qmax_k |, so that no graph is unseen (Algorithm 1)."""
+    """Row i gets the pair k that minimises | max_j |x_ij| - s_k qmax_k |, also in unseen graphs (Algorithm 1)."""
 
     def _first_sizes(self, sizes: Tensor) -> Tensor:
         places = torch.linspace(0, 1, self.log_scale.numel(), device=sizes.device)

@@ -23,7 +23,7 @@ NARROWEST, WIDEST = 1, 8
 
 
 class Memory(NamedTuple):
-    """The result of one rounding call: `bits` of all its numbers, 0-d, with a gradient to widths; its size."""
+    """Memory of one rounded tensor: total `bits`, float32 0-d with a gradient to the widths, and its shape."""
 
     bits: Tensor
     columns: int
@@ -31,13 +31,13 @@ class Memory(NamedTuple):
 
 
 class RowWidthRounding(UniformRounding):
-    """Stands for the rounding of `RowWidths`, which has as many grids as rows: no integer program has these codes."""
+    """Placeholder: `RowWidths.rounded` rounds, with a grid for each row. No integer program has these codes."""
 
     codes_of_spec = False
 
 
 class RowWidths(ScaleProvider):
-    """Grids of rows that differ in width; a subclass gives `rounded`, which calls `note`."""
+    """Grids whose width differs by row; a subclass defines `rounded`, which calls `note`."""
 
     widths_differ = True
 
@@ -53,7 +53,7 @@ class RowWidths(ScaleProvider):
         self._memory = Memory(rounded.sum() * columns, columns, bits.numel()) if bits.requires_grad else None
 
     def take_memory(self) -> Memory | None:
-        """What the last call in training that learned widths has rounded; None: there was none since."""
+        """Returns and clears the memory of the last call, if its widths require a gradient; else None."""
         taken, self._memory = self._memory, None
         return taken
 
@@ -62,11 +62,11 @@ class RowWidths(ScaleProvider):
 
 
 class DegreeRange(RowWidths):
-    """The range of each row from the row itself, as `RowRange` has it, and its width from the node's in-degree.
+    """The range of each row from the row itself, as in `RowRange`, and its width from the node's in-degree.
 
-    Degrees from `limits[k - 1]` (0 for k = 0) up to below `limits[k]` have bits k. `bits` is a parameter where it is
-    `learned`: float32, rounded to whole bits, with the gradient of E_i = mean |xhat - x| of the node's row: the error
-    is in proportion to 2^-b, so that dE/db = -ln 2 E_i. `degree`: int64 [N], set before each pass.
+    Degrees d with `limits[k - 1]` <= d < `limits[k]` (0 before the first limit) have width `bits[k]`. With `learned`,
+    `bits` is a float32 parameter, rounded to whole bits. Its gradient is that of E_i = mean |xhat - x| over the node's
+    row: the error is proportional to 2^-b, so that dE_i/db = -ln 2 E_i. `degree`: int64 [N], set before each pass.
     """
 
     bits: Tensor
@@ -85,7 +85,7 @@ class DegreeRange(RowWidths):
     def widths(self, tensor: Quantizable[object]) -> Tensor:
         """Bits of each row before they are rounded, float32 [N].
 
-        Raises DataError for rows that are not the nodes of the pass.
+        Raises DataError if the number of rows is not the number of nodes.
         """
         rows = tensor.x.size(0)
         if self.degree.numel() != rows:
@@ -110,7 +110,7 @@ class DegreeRange(RowWidths):
         """Scale, zero point (float32) and offset of each row, whose codes are 0 to levels - 1."""
         low, high = kernels.row_extremes(x, 0)
         grid = self.spec.grid if isinstance(x, Tensor) else self.spec.grid.with_zero()
-        if grid.offset == "inside":  # of a range that holds zero both give the same zero point
+        if grid.offset == "inside":  # for a range that contains zero both offsets give the same zero point
             low, high, grid = low.clamp(max=0.0), high.clamp(min=0.0), grid._replace(offset="integer")
         ends: Any = {"qmin": 0, "qmax": levels - 1}
         scale, zero_point, offset = grid._replace(**ends).scales(low, high)
@@ -118,22 +118,22 @@ class DegreeRange(RowWidths):
 
 
 def whole_bits(bits: Tensor) -> Tensor:
-    """|bits| as a whole number from 1 to 8; gradient: as if it were |bits|."""
+    """|bits| rounded to a whole number from 1 to 8; gradient: that of |bits| (straight-through)."""
     size = bits.abs()
     return size + (size.round().clamp(NARROWEST, WIDEST) - size).detach()
 
 
 def row_widths(model: nn.Module) -> list[RowWidths]:
-    """The providers of a network whose rows differ in width."""
+    """All scale providers of a network with widths per row."""
     return [module for module in model.modules() if isinstance(module, RowWidths)]
 
 
 def squared_excess(model: nn.Module, target_bits: float) -> Tensor | None:
-    """R (relu(B - target_bits))^2, 0-d, of the R rows that the last training step rounded; None: there were none.
+    """R (relu(B - target_bits))^2, float32 0-d; None if the last training step rounded no rows with learned widths.
 
-    B: the mean width of all their numbers. A2Q (eq. 5) penalises the squared excess in KiB. A width of row i then gets
-    a gradient that grows with the number of rows, while its local gradient does not; here it is
-    2 relu(B - target_bits) F_i / mean F, F_i the numbers of row i, whatever the graph's size.
+    R: number of rows that it rounded. B: mean width over all their elements. A2Q (eq. 5) penalises the squared excess
+    in KiB; the gradient of the width of row i then grows with the number of rows, but its local gradient does not.
+    Here it is 2 relu(B - target_bits) F_i / mean F, F_i the number of elements of row i, for graphs of any size.
     """
     providers = row_widths(model)
     found = [memory for each in providers if (memory := each.take_memory()) is not None]
@@ -146,7 +146,7 @@ def squared_excess(model: nn.Module, target_bits: float) -> Tensor | None:
 
 
 class _WithLocalGradient(torch.autograd.Function):
-    """Gives y; `bits` [N] get the gradient `slope` [N], whatever arrives."""
+    """Returns y; `bits` [N] get the gradient `slope` [N], whatever the gradient of y is."""
 
     @staticmethod
     def forward(ctx: Any, y: Tensor, bits: Tensor, slope: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""`ScaleProvider`: where the scales of a quantiser come from. `Quantizable`: what a quantiser is given in one call."""
+"""`ScaleProvider`: the source of a quantiser's scales. `Quantizable`: the input of one call of a quantiser."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ T_co = TypeVar("T_co", covariant=True)
 
 
 class Phase(Enum):
-    """The work of quantisers: QUANTIZE (observing while training), OBSERVE (the same, but no learned scale begins),
-    CALIBRATE (observe, leave in FP32), BYPASS (nothing)."""
+    """What quantisers do. QUANTIZE: round, and observe in training mode. OBSERVE: the same, but learned scales do not
+    begin. CALIBRATE: observe, do not round. BYPASS: neither."""
 
     QUANTIZE = "quantize"
     OBSERVE = "observe"
@@ -33,7 +33,7 @@ class Quantizable(Protocol[T_co]):
 
     @property
     def x(self) -> Rows:
-        """The tensor that the numbers are, or (messages) are made of: float32 [N, ...]."""
+        """The tensor itself, or for messages the tensor of their sources: float32 [N, ...]."""
 
     @property
     def protected(self) -> Tensor | None:
@@ -49,22 +49,22 @@ class Quantizable(Protocol[T_co]):
 
     @property
     def if_empty(self) -> str:
-        """Why there may be no number to observe: the end of a sentence."""
+        """Reason for having no numbers to observe, as the end of a sentence in an error."""
 
     def range(
         self, shape: tuple[int, ...], tail: float, seen: kernels.Range | None, percentile: str
     ) -> tuple[Tensor, Tensor]:
-        """Low and high, float32 of `shape`, that leave a share `tail` outside; see `kernels.tail_range`."""
+        """Low and high, float32 of `shape`, with a share `tail` outside on each side; see `kernels.tail_range`."""
 
     def fake_quantize(self, scales: Scales, spec: QuantSpec, estimator: str, noise: kernels.Noise | None) -> T_co:
         """The numbers, rounded to uniform grids; see `kernels.fake_quantize`."""
 
     def mapped(self, f: kernels.Elementwise, keeps_zero: bool = True) -> T_co:
-        """The numbers, each replaced by f of it; see `kernels.mapped`. For ways of rounding that have
-        no operator of their own: messages become a tensor."""
+        """f of each number; see `kernels.mapped`. For roundings without an operator of their own: messages become a
+        tensor."""
 
     def sample(self, most: int) -> Tensor:
-        """At most `most` of the numbers that are observed, evenly chosen: 1-d, float32; see `kernels.sample`."""
+        """At most `most` of the observed numbers, evenly chosen: float32, 1-d; see `kernels.sample`."""
 
     def exact(self) -> T_co:
         """The numbers without rounding."""
@@ -73,31 +73,31 @@ class Quantizable(Protocol[T_co]):
 class ScaleProvider(nn.Module):
     """Gives a quantiser the scales of each call. They broadcast to the tensor: [], [C, 1], [N, 1], ...
 
-    A provider keeps a range or parameters, or it computes scales from the tensor alone (`forward`). What it learns is
-    its parameters; they are trained without weight decay.
+    A provider keeps a range or parameters, or it computes scales from the tensor alone (`forward`). Its parameters are
+    trained without weight decay.
     """
 
     widths_differ = False
-    """Whether rows differ in width: `row_bits` then has those of the last call."""
+    """Whether rows differ in width: `row_bits`, float32 [N], then has the widths of the last call."""
     row_bits: Tensor
     ranks: Ranks = ALONE
-    """The processes that have the other parts of the batch."""
+    """The processes that share the batch."""
 
     def __init__(self, spec: QuantSpec) -> None:
         super().__init__()
         self.spec = spec
 
     def observe(self, tensor: Quantizable[object], phase: Phase) -> bool:
-        """Takes in numbers before they are rounded; returns whether it did. Not called in `Phase.BYPASS`."""
+        """Observes numbers before they are rounded; returns whether it did. Not called in `Phase.BYPASS`."""
         return False
 
     @property
     def ready(self) -> bool:
-        """Whether there are scales; may read the device."""
+        """Whether scales are available; may read the device."""
         return True
 
     def forward(self, tensor: Quantizable[object]) -> Scales:
-        """The scales with which the tensor is rounded; in training a learned one takes a gradient."""
+        """The scales with which the tensor is rounded; in training learned scales require a gradient."""
         raise NotImplementedError
 
     def rounded(self, tensor: Quantizable[T], rounding: Callable[[Quantizable[T], Scales], T]) -> T:
@@ -105,7 +105,10 @@ class ScaleProvider(nn.Module):
         return rounding(tensor, self(tensor))
 
     def fixed(self) -> Scales:
-        """The scales of every tensor in evaluation, without gradient; raises ConfigError where there are none."""
+        """The scales that evaluation uses for every tensor, without gradient.
+
+        Raises ConfigError if scales depend on the tensor.
+        """
         raise ConfigError(f"{type(self).__name__} has no scales apart from a tensor's")
 
     # nn.Module.__call__ is typed as returning Any

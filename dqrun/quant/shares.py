@@ -1,4 +1,4 @@
-"""Which share of a range gives the least error: values beyond it are clipped, the others lie on a finer grid."""
+"""Search for the share of a range with the least error: a smaller share clips more values but has a finer grid."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ RoundsTo = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 class Search(NamedTuple):
-    """`candidates` shares, at equal distances up to 1, are tried; the error is the mean of |rounded - x|^`power`."""
+    """Tries the shares k / `candidates`, k = 1 to `candidates`; the error is the sum of |rounded - x|^`power`."""
 
     candidates: int
     power: float
@@ -24,10 +24,10 @@ class Search(NamedTuple):
 
 @torch.no_grad()
 def best_share(x: Tensor, low: Tensor, high: Tensor, search: Search, rounded: RoundsTo) -> Tensor:
-    """The share of [low, high] (float32, one shape, which broadcasts to x) of which the grid has the least error.
+    """The share of [low, high] (float32, one shape, which broadcasts to x) whose grid has the least error.
 
-    `rounded(x, low, high)`: what x is on the grid of a range. Returns float32 of the shape of low; the largest of
-    shares of equal error, 1 where x has no element.
+    `rounded(x, low, high)`: x rounded to the grid of a range. Returns float32 of the shape of low; among shares of
+    equal error the largest, 1 if x is empty.
     """
     best, least = torch.ones_like(low), torch.full_like(low, torch.inf)
     for i in range(search.candidates, 0, -1):
@@ -40,7 +40,7 @@ def best_share(x: Tensor, low: Tensor, high: Tensor, search: Search, rounded: Ro
 
 
 def on_grid(spec: QuantSpec) -> RoundsTo:
-    """Rounding to the grid of `spec` and a range."""
+    """A function that rounds to the grid that `spec` has for a range."""
 
     def rounded(x: Tensor, low: Tensor, high: Tensor) -> Tensor:
         scales = spec.scales(low, high)

@@ -14,10 +14,10 @@ MOST = 4 * SAMPLE
 
 
 class ShrunkRange(ScaleProvider):
-    """A range times a share of it, which is searched for (see `best_share`).
+    """An observed range times the share with the least error (see `best_share`).
 
-    `start` observes the range. In `Phase.CALIBRATE` a sample of each batch is kept, and the search follows at the first
-    use of the scales, over all of them; in training each step searches anew, on its own numbers.
+    `start` observes the range. In `Phase.CALIBRATE` a sample of each batch is kept; the first use of the scales
+    searches over all samples. In training each step searches anew over its own numbers.
 
     Buffer `share`: float32 of the shape of the range, 1 before anything was observed.
     """
@@ -56,7 +56,7 @@ class ShrunkRange(ScaleProvider):
         return True
 
     def _numbers(self, tensor: Quantizable[object]) -> Tensor:
-        """A weight as it is; of activations a sample."""
+        """A sample if there is one range; else (weights with a range per channel) all elements."""
         if self.share.dim() == 0:
             return self.ranks.joined(tensor.sample(SAMPLE))
         assert isinstance(tensor.x, Tensor)

@@ -1,4 +1,4 @@
-"""One bit: values of two levels, the scales that bring them nearest to a tensor, and their gradients."""
+"""One bit: rounding to two levels, the scales with the least squared error, and gradients."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ T = TypeVar("T")
 
 
 class MeanScale(ScaleProvider):
-    """mean|x| of what shares a scale: with it `scale * sign(x)` is nearest to x (Rastegari et al., ECCV 2016, eq. 6).
+    """mean|x| over the elements that share a scale: the least squared error of `scale * sign(x)` (XNOR-Net: Rastegari
+    et al., ECCV 2016, eq. 6).
 
     Computed from the tensor in each call, in training and in evaluation. `shape`: of the scales of a weight, () for one
     scale; an activation has one for each row, [N, 1, ...]. `follows`: the gradient of a scale passes on to x.
@@ -43,11 +44,11 @@ class MeanScale(ScaleProvider):
 
 
 class SignRounding(Rounding):
-    """`scale * sign(x)`. `estimator` says what the sign is, and which slope stands for its derivative.
+    """`scale * sign(x)`. `estimator` defines the sign and the slope that replaces its derivative.
 
-    The gradient of the scale is that of the product: the sum of gradient times sign over what shares the scale. `xnor`:
-    so is that of x, scale times slope (Rastegari et al. 2016, section 3.1). Otherwise it is the slope alone: the
-    quantiser as a whole counts as the identity, whose values it gives. `soft`, a switch for early epochs: tanh in place
+    The gradient of the scale is that of the product: the sum of gradient times sign over the elements that share it.
+    The gradient of x is multiplied by scale times slope with `xnor` (Rastegari et al. 2016, section 3.1), else by the
+    slope alone, as if the whole quantiser approximated the identity. `soft`, a switch for early epochs: tanh in place
     of the sign, with its own gradient.
     """
 
@@ -72,15 +73,15 @@ class SignRounding(Rounding):
 
 
 class BoolRounding(Rounding):
-    """0 below a threshold, one value above it: values without sign, and the coefficients of attention.
+    """Two levels, 0 below a threshold and one value from it on: for nonnegative values and attention coefficients.
 
-    `rule` "mean": the threshold is the mean of the row, or of the edges into a node, the value above it the mean of the
-    elements there, which is nearest (as BiViT thresholds and scales what a softmax gave: He et al., ICCV 2023).
-    "balanced": the threshold is the mean of the logarithms, so that coefficients of attention are 1 where the logit is
-    at least the mean of the logits, and each element above it has an equal share of the sum (as BiBERT's Bi-Attention,
-    which leaves the softmax out: Qin et al., ICLR 2022).
+    A group is a row, or for attention coefficients the edges into a node. `rule` "mean": the threshold is the mean of
+    the group; the upper level is the mean of its elements from the threshold on, which minimises the squared error
+    (BiViT does so after a softmax: He et al., ICCV 2023). "balanced": the threshold is the geometric mean of the group,
+    so that an attention coefficient is kept if its logit is at least the mean logit; the elements kept share the
+    group's sum equally (after BiBERT's Bi-Attention, which has no softmax: Qin et al., ICLR 2022).
 
-    Gradient to x: the estimator's slope at x less the threshold.
+    Gradient to x: the estimator's slope at x - threshold.
     """
 
     def __init__(self, spec: QuantSpec, estimator: SignEstimator | None = None, rule: str = "mean") -> None:
@@ -99,7 +100,7 @@ class BoolRounding(Rounding):
         x = values.x
         if self.rule == "balanced":
             threshold = values.group_mean(x.clamp(min=SMALLEST_SCALE).log()).exp()
-            threshold = threshold * (1 - 1e-6)  # equal elements are all above it, whatever exp(log) rounds to
+            threshold = threshold * (1 - 1e-6)  # so that rounding of exp(log) never drops elements that are all equal
             kept, total = (x >= threshold).to(x.dtype), x
         else:
             threshold = values.group_mean(x) * (1 - 1e-6)
@@ -112,7 +113,7 @@ class BoolRounding(Rounding):
 
 
 class NoScale(ScaleProvider):
-    """The scale of roundings that compute their levels themselves: 1."""
+    """Scale 1, for roundings that compute their levels themselves."""
 
     def forward(self, tensor: Quantizable[object]) -> Scales:
         one = torch.ones((), device=values_of(tensor).x.device)
@@ -163,12 +164,12 @@ def signs(x: Tensor, scale: Tensor, estimator: SignEstimator, xnor: bool) -> Ten
 
 
 def mean_to(x: Tensor, shape: Sequence[int]) -> Tensor:
-    """The means of x over what shares an element of `shape`, which broadcasts to x; () for all of it."""
+    """Means of x with the result's `shape`, which broadcasts to x; () for the mean of all elements."""
     return x.sum_to_size(*shape) * (max(1, torch.Size(shape).numel()) / max(1, x.numel())) if shape else x.mean()
 
 
 def values_of(tensor: Quantizable[Any]) -> Values[Tensor]:
-    """The tensor that is rounded, sparse rows as a dense one: the zeros of a bag of words have a sign too."""
+    """The tensor to round, sparse rows made dense: zeros have a sign too (0 counts as positive)."""
     assert isinstance(tensor, Values), "messages with weights have the scales of their rows at one bit"
     return tensor.dense()
 

@@ -1,4 +1,4 @@
-"""`Site`: a named tensor of a layer, where a plan may put a quantiser."""
+"""`Site`: a named tensor of a layer, to which a plan may attach a quantiser."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from dqrun.quant.scales import Phase
 class Site(nn.Module):
     """A place that a tensor passes through: in FP32 until a plan gives it a quantiser.
 
-    `weight`: the parameter that passes here (quant.weight_bits, method.weight_observer), of which the shape is kept;
-    None: an activation does. `channels`: the dimensions of the weight that number output channels.
-    `nonnegative`: the tensor has no negative values (it follows a ReLU), so its grid may be unsigned.
-    `fp32_by_default`: in FP32 as well where no rule of the plan says otherwise. `scalars`: rows are single numbers, or
-    one for each head of an attention. Ranges of their own would make them exact, so they share the tensor's.
-    `width`: of the rows of an activation that enters a product, for quantisers with numbers for each channel; None: not
-    said.
+    `weight`: the parameter that passes here (its settings are quant.weight_bits and method.weight_observer); only its
+    shape is kept. None: an activation passes here. `channels`: the dimensions of the weight that number output
+    channels. `nonnegative`: the tensor has no negative values (it follows a ReLU), so its grid may be unsigned.
+    `fp32_by_default`: the site stays in FP32 unless a rule of the plan quantises it. `scalars`: rows are single
+    numbers, or one for each head of an attention; with a range per row they would be exact, so rows share one range.
+    `width`: number of elements in a row of an activation that enters a product, for quantisers with numbers for each
+    channel; None: unknown.
 
-    `may_be_sparse`: rows are features, or sums of them, that no weight has multiplied yet. They may be stored sparse or
-    dense, with the same results: one range for each row, and a code for zero.
+    `may_be_sparse`: rows are features, or sums of features, that no weight has multiplied yet. They may be stored
+    sparse or dense, with the same results: one range for each row, and a code for zero.
 
-    `extension`: what a method does to the tensor before it is rounded (`Method.extend`), or None.
+    `extension`: a module that a method applies to the tensor before rounding (`Method.extend`), or None.
     """
 
     def __init__(
@@ -55,13 +55,13 @@ class Site(nn.Module):
         return self.weight_shape is not None
 
     def grouped(self, granularity: Granularity) -> Groups | None:
-        """How the weight is split where groups of its inputs have scales of their own; None: it is not."""
+        """How the weight is split into groups of inputs with scales of their own; None if it is not split."""
         if self.weight_shape is None or not granularity.size:
             return None
         return Groups(self.weight_shape, self.channels, granularity.size)
 
     def scale_shape(self, granularity: Granularity) -> tuple[int, ...]:
-        """The shape of scales that are kept for this tensor; () for an activation."""
+        """The shape of the scales of this tensor; () for an activation."""
         groups = self.grouped(granularity)
         if groups is not None:
             return groups.scale_shape
@@ -76,8 +76,8 @@ class Site(nn.Module):
     def idle(self) -> bool:
         """Whether the tensor passes unchanged now: without a quantiser, or with one that is switched off.
 
-        A layer that has a faster way for tensors in FP32 must ask this, so that training before post-training
-        quantisation gives the bits of FP32 training.
+        A layer with a faster path for tensors in FP32 must test this, not `is_fp32`: so the training before
+        post-training quantisation is bit for bit FP32 training.
         """
         return self.extension is None and (self.quantizer is None or self.quantizer.phase is Phase.BYPASS)
 
@@ -93,7 +93,7 @@ class Site(nn.Module):
             return self.quantizer(x, protected, multiplicity, relu)  # type: ignore[no-any-return]
         return x.relu() if relu else x
 
-    # nn.Module.__call__ is typed as returning Any; layers read better with the type of `forward`
+    # nn.Module.__call__ is typed as returning Any; this gives callers the result type of `forward`
     __call__: Callable[..., Tensor]
 
 
@@ -119,9 +119,9 @@ def named_sites(model: nn.Module) -> Iterator[tuple[str, Site]]:
 
 
 def parts_with_ranks(model: nn.Module) -> list[nn.Module]:
-    """The parts of a network that must know of other processes with parts of a batch: those with an attribute `ranks`.
+    """The modules of a network that exchange values with the processes that share a batch: those with a `ranks`.
 
-    Weights are the same in all processes: what stands at their sites computes what it computes for one.
+    Modules at the sites of weights are left out: weights are the same in all processes.
     """
     sites = [site for _, site in named_sites(model) if not site.is_weight]
     return [part for site in sites for part in site.modules() if hasattr(part, "ranks")]

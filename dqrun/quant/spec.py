@@ -1,4 +1,4 @@
-"""`QuantSpec`: which integers stand for which real numbers. Rounding is written here and in the kernels only."""
+"""`QuantSpec`: which integers stand for which real numbers. Rounding is defined here and in the kernels only."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ OFFSETS = ("inside", "integer", "real")
 class Scales(NamedTuple):
     """The values of codes: code q stands for `scale * (q - zero_point) + offset`.
 
-    float32 `scale`, int32 `zero_point` and float32 `offset`, of one shape, which broadcasts to the tensor's. An offset
-    of None is 0, and so it is on every grid but those of `QuantSpec.offset` "real".
+    float32 `scale`, int32 `zero_point` and float32 `offset`, of one shape, which broadcasts to the tensor's. `offset`
+    None means 0; only grids with `QuantSpec.offset` "real" have another offset. (`OffsetRounding` uses a float32
+    `zero_point`.)
     """
 
     scale: Tensor
@@ -34,21 +35,25 @@ class QuantSpec:
     A code q stands for the real number `scale * (q - zero_point)` (Jacob et al. 2018, eq. 1), q from `qmin` to `qmax`.
 
     `bits`: width, 1..8. `signed`: codes on both sides of 0, otherwise from 0. `symmetric`: zero point 0; otherwise the
-    grid is affine, [low, high] goes to [qmin, qmax]. `narrow`: a signed grid leaves out its most negative code.
-    `granularity`: what shares a scale. A signed grid of 1 bit is the sign grid: its codes are -1 and +1, and 0 becomes
-    +1; every other grid of finite range without `offset` has a code for zero.
+    grid is affine and maps [low, high] to [qmin, qmax]. `narrow`: a signed grid leaves out its most negative code.
+    `granularity`: which elements share a scale. A signed grid of 1 bit is the sign grid: its codes are -1 and +1, and 0
+    becomes +1. Other symmetric grids, and affine ones with `offset` "inside", have a code for zero (finite ranges).
 
-    `offset`, of an affine grid: where zero lies on it. "inside": the range is widened to hold zero, which has a code.
-    "integer": zero is a whole number of steps from the codes, the zero point may lie outside [qmin, qmax], by up to
-    `MOST_RANGES_AWAY` (16) ranges: the range counts as at least 1/16 of the size of its larger end. "real": zero lies
-    anywhere; qmin stands for low itself (`Scales.offset`). `power_of_two`: the scale is the next larger power of two.
+    `offset`, for affine grids: where zero lies on the grid. "inside": the range is widened to hold zero, which has a
+    code. "integer": zero is a whole number of steps away from the codes. The zero point may lie outside [qmin, qmax],
+    by up to `MOST_RANGES_AWAY` (16) ranges: a range narrower than 1/16 of the absolute value of its larger end counts
+    as that wide. "real": zero lies anywhere; qmin stands for low itself (`Scales.offset`). `power_of_two`: the scale is
+    rounded up to a power of two.
 
-    `headroom`: share by which the range is widened first. The ends of a range are values that occur, and values are
-    often multiples of one another (sums of codes, ends of opposite sign), so that without it many lie half-way between
-    two codes, where the last bit of a sum decides. With it they do not: see docs/explanation/integer_engine.md.
+    `headroom`: the share by which the range is widened first. The ends of a range are values of the tensor, and other
+    values are often simple multiples of them (sums of codes, ends of opposite sign). Without headroom many values lie
+    half-way between two codes, where the last bit of a float sum decides: see docs/explanation/integer_engine.md.
 
     `collapsed`: the grid of a range that holds zero alone. "zero": the smallest scale, all values become 0 (to 1e-36).
     "unit": scale 1 and zero point 0, and no other scale is below float32's epsilon; as in Degree-Quant's released code.
+
+    Raises ConfigError for `bits` outside 1..8, an unsigned narrow grid, an unknown `offset`, and a signed grid of 1 bit
+    that is not symmetric and narrow.
     """
 
     bits: int
@@ -92,16 +97,19 @@ class QuantSpec:
 
     @property
     def grid(self) -> Grid:
-        """The same as kernels take it."""
+        """The same as the tuple that kernels take."""
         how = self.headroom, self.offset, self.power_of_two, self.collapsed
         return Grid(self.qmin, self.qmax, self.symmetric, *how)
 
     def scales(self, low: Tensor, high: Tensor) -> Scales:
-        """Scales of the grids that cover [low, high] (float32, any one shape) and headroom: see `Grid.scales`."""
+        """Scales of the grids that cover [low, high] and headroom; low <= high, float32 of the shape of the scales.
+
+        See `Grid.scales`.
+        """
         return Scales(*self.grid.scales(low, high))
 
     def encode(self, x: Tensor, scales: Scales) -> Tensor:
-        """Codes of real numbers, int32, same shape: round half to even, then clamp to [qmin, qmax]."""
+        """Codes of x (float), int32, same shape: rounded half to even, then clamped to [qmin, qmax]."""
         if self.is_sign:
             return torch.where(x < 0, -1, 1).to(torch.int32)
         x = x if scales.offset is None else x - scales.offset
@@ -109,6 +117,6 @@ class QuantSpec:
         return codes.clamp(self.qmin, self.qmax).to(torch.int32)
 
     def decode(self, codes: Tensor, scales: Scales) -> Tensor:
-        """Real numbers (dtype of `scale`) that codes stand for, same shape."""
+        """The real numbers that codes stand for: dtype of `scale`, same shape."""
         x = (codes - scales.zero_point).to(scales.scale.dtype) * scales.scale
         return x if scales.offset is None else x + scales.offset

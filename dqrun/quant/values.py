@@ -1,4 +1,4 @@
-"""`Values`: a tensor as a quantiser is given it."""
+"""`Values`: a tensor as the input of a quantiser."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Values(Generic[R]):
         return kernels.fake_quantize(self.x, scale, zero_point, *how)
 
     def fake_quantize_rows(self, spec: QuantSpec, estimator: str, noise: kernels.Noise | None) -> R:
-        """The result of `fake_quantize` with a range for each row, computed in one pass."""
+        """`fake_quantize` with scales from the range of each row, in one pass."""
         size = spec.granularity.size
         return kernels.fake_quantize_rows(self.x, size, spec.grid, self.protected, estimator, self.relu, noise)
 
@@ -75,12 +75,12 @@ class Values(Generic[R]):
         return kernels.sample(self.x, most, self.multiplicity, self.protected)
 
     def dense(self) -> Values[Tensor]:
-        """The same with x as a tensor."""
+        """The same with x as a dense tensor."""
         x = self.x if isinstance(self.x, Tensor) else self.x.to_dense()
         return cast("Values[Tensor]", replace(self, x=cast(R, x)))
 
     def group_mean(self, numbers: Tensor) -> Tensor:
-        """Means of numbers of x's shape over each row; they broadcast to x."""
+        """Mean of each row of `numbers` [N, ...] (x's shape): [N, 1, ...]."""
         return numbers.mean(tuple(range(1, numbers.dim())), keepdim=True)
 
     def exact(self) -> R:
