@@ -1,6 +1,6 @@
-"""Methods of training with quantisation, a class and its configuration in a file; `base.py` says what a method is.
+"""Methods of training with quantisation, each a class and its configuration in one file; `base.py` has the interface.
 
-None of these modules imports torch when it is imported: a command line is checked with the configurations alone.
+These modules import torch inside hooks only, so that a command line can be checked without torch.
 """
 
 from dqrun.methods.base import Method as Method

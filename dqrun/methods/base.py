@@ -27,15 +27,15 @@ class Stage:
     `epochs`: how many it has, >= 0. `phase`: what the quantisers do in them. A stage of `Phase.CALIBRATE` has no
     epochs: the training data pass once, in evaluation mode, and the quantisers observe.
 
-    `kept`: whether one of its epochs may be the one that is kept. Epochs of other stages do not enter early stopping or
-    a plateau of the learning rate either, because their losses are those of a network in another state.
+    `kept`: whether one of its epochs may be chosen as the result. Epochs of stages without `kept` do not count for
+    early stopping or a plateau of the learning rate either, because their losses are not comparable.
 
     `trained`: globs of the parameters that are trained, as in `plan.rules`; None: all. `restarts`: the optimiser's
     averages and the learning rate's schedule begin anew with this stage, with the rate `lr` (None: `train.lr`).
 
-    `anew`: the whole training begins anew with this stage, with the initial parameters, buffers and random streams, as
-    if there were no earlier stages. Only the tensors of the network's state that these globs name stay: what a search
-    has found. None: it goes on.
+    `anew`: None, or the whole training begins anew with this stage, with the initial parameters, buffers and random
+    streams, as if there were no earlier stages. Only the tensors of the network's state that match these globs keep
+    their values: the result of a search.
     """
 
     name: str
@@ -56,15 +56,15 @@ class Method:
     each epoch, in it `before_batch`, `penalty` and `guidance` in each step; `after_training` at the end. Modules of
     methods import torch inside hooks only.
 
-    A method stores nothing of a training in itself. What it learns is in the network's parameters and buffers, so that
-    checkpoints contain it.
+    A method object has no state of a training. Learned values belong in the network's parameters and buffers, so that
+    checkpoints contain them.
     """
 
     learns_widths: ClassVar[bool] = False
     """Whether training or data determine widths, so that the configuration alone does not."""
 
     def __init__(self, config: MethodConfig, layers: int = 1) -> None:
-        """`config`: of the class that is registered with the method. `layers`: message-passing layers."""
+        """`config`: of the class that is registered with the method. `layers`: number of message-passing layers."""
         self.config, self.layers = config, layers
 
     def quantizer(self, point: Point, spec: QuantSpec) -> Quantizer | None:
@@ -81,7 +81,7 @@ class Method:
         return Quantizer(*parts, protects=self.protects(point), name=point.name)
 
     def one_bit(self, point: Point, spec: QuantSpec) -> Quantizer | None:
-        """The quantiser of a point of 1 bit: the sign times mean|x|, over each row or over the weights of one scale."""
+        """The quantiser of a point of 1 bit: sign(x) mean|x|, the mean over a row or over weights with one scale."""
         from dqrun.quant.estimators import Clipped, SignEstimator
         from dqrun.quant.one_bit import one_bit_quantizer
 
@@ -89,10 +89,10 @@ class Method:
         return one_bit_quantizer(point, spec, estimator, protects=self.protects(point))
 
     def extend(self, model: nn.Module) -> None:
-        """Adds modules to a network whose weights are drawn and whose sites have no quantisers yet."""
+        """Called when weights are initialised, before sites get quantisers: may add modules to the network."""
 
     def arrange(self, model: nn.Module) -> None:
-        """Changes the quantisers of a network when all are in place."""
+        """Called when all sites have their quantisers: may change them."""
 
     def scales(self, point: Point, spec: QuantSpec) -> ScaleProvider:
         """The provider of a point's scales: ranges of its rows if `quant.activation_granularity` says so, else the
@@ -117,7 +117,7 @@ class Method:
         return True
 
     def stages(self, train: TrainConfig) -> list[Stage]:
-        """The course of a training. The epochs of its stages are `train.epochs` in all, unless it adds a search."""
+        """The stages of a training, in order. Their epochs add up to `train.epochs`, plus those of a search if any."""
         from dqrun.quant import Phase
 
         return [Stage("quantise", train.epochs, Phase.QUANTIZE)]
@@ -125,8 +125,8 @@ class Method:
     def parameter_groups(self, model: nn.Module, train: TrainConfig) -> list[dict[str, Any]]:
         """The groups of parameters that the optimiser gets, with their options.
 
-        Parameters of quantisers have no weight decay: it would move, for example, the logarithm of a scale to 0, and
-        the scale to 1.
+        Parameters of quantisers have no weight decay: it would, for example, move the logarithm of a scale towards 0,
+        the scale towards 1.
         """
         from dqrun.quant.plan import split_parameters
 
@@ -138,14 +138,14 @@ class Method:
         """Called with the network before its first step, and before a checkpoint is read when a training continues."""
 
     def before_epoch(self, model: nn.Module, epoch: int, stage: Stage) -> None:
-        """Prepares an epoch, counted from 1, in the first of its stage and in all others.
+        """Called before each epoch, counted from 1.
 
         A training that continues from a checkpoint calls it for the remaining epochs only. Its effect must therefore
         depend on its arguments and on the network's parameters and buffers alone.
         """
 
     def before_batch(self, batch: Batch, streams: Streams) -> Batch:
-        """The batch as a training step gets it. `streams`: the trial's generators."""
+        """The batch for a training step, e.g. with masks of protected nodes. `streams`: the trial's generators."""
         return batch
 
     def penalty(self, model: nn.Module) -> Tensor | None:
@@ -155,7 +155,7 @@ class Method:
     def guidance(self, batch: Batch, logits: Tensor) -> Tensor | None:
         """A term of the loss of a step that depends on its logits, 0-d, or None for no term.
 
-        `batch`: as the step got it; `logits`: float32, a row for each of its nodes or graphs, with their gradient.
+        `batch`: the result of `before_batch`; `logits`: float32, a row for each of its nodes or graphs, with gradient.
         """
         return None
 
@@ -168,10 +168,10 @@ class Method:
 
 
 def make_method(config: RunConfig, layers: int | None = None) -> Method:
-    """The method of a run; in FP32 the one that does nothing, since no point is quantised.
+    """The method of a run; for a run in FP32 plain `Method`, which has no effect because no point is quantised.
 
-    `layers`: message-passing layers of the network; None: as many as the configuration says, which a network of the
-    user's need not have.
+    `layers`: number of message-passing layers; None: `model.layers`. A user's own network may have another number.
+    Raises ConfigError for an unknown method.
     """
     if config.quant.is_fp32:
         return Method(fp32_method())

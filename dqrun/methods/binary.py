@@ -24,9 +24,9 @@ TANH, ACTIVATIONS, EARLY, BINARY = "tanh", "activations", "early bases", "binary
 class Binary(Method):
     """Signs times scales: mean|w| of each output channel, mean|x| of each row (Bi-GCN, section 4).
 
-    Activations of more bits, and weights in the form "uniform", have the grids of quantisation-aware training. The
-    stages, in this order, none but the last of them kept: tanh in place of signs with weights in FP32; activations
-    alone; more bases than stay; the network as it stays.
+    Activations of more bits, and weights in the form "uniform", have the grids of quantisation-aware training. Stages,
+    in this order, of which only the last is kept: "tanh", activations through tanh in place of signs, weights in FP32;
+    "activations", signs of activations, weights in FP32; "early bases", weights with additional bases; "binary".
     """
 
     config: BinaryConfig
@@ -67,7 +67,7 @@ class Binary(Method):
         return UniformRounding(spec, "ste" if self.config.estimator == "ste" else "clipped")
 
     def estimator(self, of_weight: bool) -> SignEstimator:
-        """The slope of signs; "biper" is for weights alone, as in its paper."""
+        """The estimator of a sign's gradient; "biper" applies to weights alone, as in its paper."""
         from dqrun.quant import estimators
 
         kind, slope = self.config.estimator, self.config.slope
@@ -89,7 +89,7 @@ class Binary(Method):
         return Standardised(dims, self.config.weight_centring == "standardised")
 
     def weight_quantizer(self, point: Point, spec: QuantSpec) -> Quantizer:
-        """The quantiser of a weight in its form."""
+        """The quantiser of a weight, as `weight_form`, `early` and `salient` demand."""
         from dqrun.quant import Quantizer
         from dqrun.quant.binary_weights import Bases, Salient, SalientRule, TernaryRounding, TernaryScale, TwoBinaries
         from dqrun.quant.signs import SignRounding
@@ -122,7 +122,7 @@ class Binary(Method):
         return made
 
     def weight_scales(self, point: Point, spec: QuantSpec) -> ScaleProvider:
-        """The scale of a weight: its mean size, or a parameter that begins with it."""
+        """The provider of a weight's scales: mean|w|, or a parameter that begins with mean|w|."""
         from dqrun.quant import LearnedScale, RangeObserver
         from dqrun.quant.signs import MeanScale
 

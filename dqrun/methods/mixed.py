@@ -70,12 +70,13 @@ class MixedConfig(QatConfig):
 
 
 class Mixed(Qat):
-    """A search, of which no epoch is kept, then the training that the widths found would have had from the start.
+    """A search, of which no epoch is kept, then a training from the beginning with the widths found.
 
-    In the search a point gives sum_k p_k Q_k(x), Q_k its quantiser of width b_k. To the loss is added `cost` times
-    the sum over points of n sum_k softmax(preference)_k b_k / 8192, n its numbers. All candidates are computed: a step
-    of the search takes about as many times as long as there are widths. Then each point keeps the preferred width, and
-    initial weights, batches and dropout are those of a trial with `plan.rules` of these widths from its first epoch on.
+    In the search the output of a point is sum_k p_k Q_k(x), Q_k its quantiser of width b_k. The loss has an additional
+    term: `cost` times the sum over points of n sum_k softmax(preference)_k b_k / 8192, n the number of elements of a
+    point. All candidates are computed, so that with K widths a step of the search takes about K times as long. Then
+    each point keeps its preferred width. Initial weights, batches and dropout are those of a trial that has these
+    widths in `plan.rules` from its first epoch on.
     """
 
     config: MixedConfig

@@ -61,8 +61,8 @@ class PactConfig(LearnedQatConfig):
 class Pact(Qat):
     """Activations have a learned clip, weights an observed range.
 
-    A grid for both signs has a clip on each side: both move together, so that zero keeps its code. The optimiser
-    changes the logarithm of a clip, see `LearnedScale`.
+    A signed grid has a clip on each side; both are multiples of one scale, so that zero keeps its code. The parameter
+    is the logarithm of the scale, see `LearnedScale`.
     """
 
     config: PactConfig

@@ -106,8 +106,8 @@ class Ptq(Method):
     """Trains and validates the network in FP32, with the bits of `quant=fp32`. Then the training data pass once in
     evaluation mode, and each quantiser takes its range from them.
 
-    With `train.warm_start=fp32` the network is that of the FP32 trial, which many settings share, and nothing is
-    trained.
+    With `train.warm_start=fp32` the network is that of the FP32 trial and nothing is trained; many settings can share
+    one FP32 trial.
     """
 
     config: PtqConfig

@@ -1,4 +1,4 @@
-"""`Qat`: quantisation-aware training, the part that naive, noisy, dq and their presets share."""
+"""`Qat`: quantisation-aware training, the common base of naive, noisy, dq and other methods."""
 
 from __future__ import annotations
 
@@ -64,8 +64,8 @@ class Qat(Method):
     """Quantisation-aware training, after a delay in FP32 and, with learned scales, epochs that observe (Jacob et al.,
     CVPR 2018; Esser et al., ICLR 2020).
 
-    Ranges of FP32 activations do not transfer to the quantised network, where each point has cut hubs off before the
-    next: nothing is observed in the delay, and none of its epochs is kept.
+    Ranges of FP32 activations do not transfer to the quantised network, in which each point clips the values of hubs
+    before the next point observes them. Therefore nothing is observed in the delay, and none of its epochs is kept.
     """
 
     config: QatConfig

@@ -58,8 +58,8 @@ class QlrConfig(LearnedQatConfig):
 class Qlr(Qat):
     """Ranges of weights and activations follow each batch, times a factor that is trained.
 
-    With ranges of rows one factor of a tensor is learned, of the range that each row has (`LearnedRowFactor`).
-    Symmetric grids, which have no zero point, keep zero as one of their values whatever `zero_point` says.
+    With a range for each row, one factor per tensor is learned for the ranges of all rows (`LearnedRowFactor`).
+    Symmetric grids, which have no zero point, contain zero whatever `zero_point` is.
     """
 
     config: QlrConfig

@@ -24,7 +24,7 @@ stop widths where the penalty ends."""
 
 
 def require_row_ranges(run: RunConfig, method: str) -> None:
-    """Raises ConfigError for a run whose rows have no ranges of their own, or whose widths could not be told apart."""
+    """Raises ConfigError for a run whose settings do not allow a range and a width for each row."""
     kind, model = run.quant.activation_granularity, run.model.name
     require(kind == "row", "quant.activation_granularity", f"be row for method={method}", kind)
     require(run.quant.row_scale == "real", "quant.row_scale", f"be real for method={method}", run.quant.row_scale)
@@ -37,7 +37,7 @@ def require_row_ranges(run: RunConfig, method: str) -> None:
 
 
 def widths_learned(asked: int | None, epochs: int) -> int:
-    """How many epochs learn widths, of a training of so many."""
+    """The number of epochs, of `epochs` in all, that learn widths; `asked`: `method.width_epochs`."""
     return max(1, epochs // 2) if asked is None else asked
 
 
@@ -81,10 +81,10 @@ class RowWidthConfig(QatConfig):
 
 
 class LearnedRowWidths(Qat):
-    """Quantisation-aware training in which the rows of activations learn their widths; weights have those of `quant`.
+    """Quantisation-aware training with a learned width for each row of activations; weights have the width of `quant`.
 
-    The epochs that learn widths are not kept: early ones have more bits than asked for, and validation would choose
-    them. The rest of the epochs trains with fixed widths.
+    Epochs that learn widths are not kept: early ones have more bits than demanded, and validation would choose them.
+    The remaining epochs train with fixed widths.
     """
 
     config: RowWidthConfig
@@ -103,7 +103,7 @@ class LearnedRowWidths(Qat):
         return super().rounding(point, spec)
 
     def has_widths(self, point: Point, spec: QuantSpec) -> bool:
-        """Whether the rows of a point learn their widths."""
+        """Whether the rows of a point have learned widths."""
         return spec.granularity.per_row
 
     def parameter_groups(self, model: nn.Module, train: TrainConfig) -> list[dict[str, Any]]:

@@ -107,13 +107,13 @@ class Sgquant(Qat):
         return spec.granularity.per_row and point.has_node_rows
 
     def _of_layer(self, point: Point) -> int:
-        """The bits that the layer of a point adds; state I enters layer I."""
+        """The bits to add for the layer of a point; state I is the input of layer I."""
         found = re.match(r"(?:layers|states|norms)\.(\d+)", point.name)
         return added(self.config.layer_bits, int(found[1]) if found else 0)
 
 
 def added(extra: list[int], i: int) -> int:
-    """Number i of a list, 0 where it has none."""
+    """`extra[i]`, or 0 beyond the end of the list."""
     return extra[i] if i < len(extra) else 0
 
 

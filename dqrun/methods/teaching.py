@@ -1,4 +1,4 @@
-"""Losses that train a quantised network towards the FP32 network with which its training began."""
+"""Distillation: losses that train a quantised network towards the FP32 network from which its training started."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ SMALLEST = 1e-12
 
 
 class Teaching:
-    """The FP32 network, in evaluation mode, and what the loss gets from it.
+    """The teacher, an FP32 network in evaluation mode, and the terms of the loss that compare with it.
 
-    It is a copy of the network before its first step, whose quantisers do nothing: after a warm start the network that
-    the FP32 trial of the same seed has chosen. It is made anew where a training goes on from a checkpoint.
+    The teacher is a copy of the network before its first step, with quantisers in `Phase.BYPASS`; after a warm start it
+    is the chosen network of the FP32 trial of the same seed. A training that continues from a checkpoint makes the same
+    copy again.
     """
 
     def __init__(self, config: TeacherConfig) -> None:
@@ -30,9 +31,9 @@ class Teaching:
         self._states: dict[str, Tensor] = {}
 
     def begin(self, model: nn.Module) -> None:
-        """Copies the network, if it has a part in the loss.
+        """Copies the network, if a term of the loss needs a teacher.
 
-        Raises ConfigError for a network without node states where the structure is to be learned.
+        Raises ConfigError if `method.teacher.structure` > 0 and the network has no node states.
         """
         if not self.config.teaches:
             return
@@ -46,7 +47,7 @@ class Teaching:
                 self._watch(name, network)
 
     def loss(self, batch: Batch, logits: Tensor) -> Tensor | None:
-        """Of a step that gave these logits, for all rows of the batch; 0-d, or None: nothing is learned from it."""
+        """The distillation loss of a step with these logits, over all rows of the batch: 0-d; None without teacher."""
         if self._teacher is None:
             return None
         import torch
@@ -73,8 +74,8 @@ class Teaching:
 
 
 def prediction_divergence(logits: Tensor, told: Tensor, temperature: float) -> Tensor:
-    """T^2 KL(softmax(told / T) || softmax(logits / T)), the mean over rows (Hinton et al. 2015); for one output the
-    mean squared difference. Both float32 [N, C]."""
+    """T^2 KL(softmax(told / T) || softmax(logits / T)), the mean over rows (Hinton et al. 2015); for C = 1 the mean
+    squared difference. `logits` (student) and `told` (teacher): float32 [N, C]."""
     import torch.nn.functional as F
 
     if logits.size(-1) == 1:
@@ -100,7 +101,7 @@ def structure_divergence(states: Tensor, told: Tensor, graph: Any) -> Tensor:
 
 
 def similarity(x: Tensor, graph: Any) -> Tensor:
-    """exp(-|x_i - x_j|^2 / 2) of the two ends of each edge, float32 [E, 1]; rows have length 1."""
+    """exp(-|x_i - x_j|^2 / 2) of the two ends of each edge, float32 [E, 1], with rows of x [N, F] scaled to norm 1."""
     from torch.nn.functional import normalize
 
     x = normalize(x, dim=-1)

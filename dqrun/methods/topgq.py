@@ -49,9 +49,9 @@ class TopGqConfig(PtqConfig):
 class TopGq(Ptq):
     """X ~ diag(r) Q diag(c): a scale r_i of each row, c_f of each column.
 
-    Then A X W = (A diag(r)) Q (diag(c) W). The scale of a row comes from the row itself, also of a node that was never
-    seen. The factor of a column is what it reaches in the data of calibration; the weight behind it is rounded with its
-    columns times these factors.
+    Then A X W = (A diag(r)) Q (diag(c) W). The scale of a row comes from the row itself, also for unseen nodes. The
+    factor of a column depends on its largest absolute value in the calibration data (`fit_columns`). The weight that
+    multiplies X is rounded after multiplication by these factors.
     """
 
     config: TopGqConfig
