@@ -1,4 +1,4 @@
-"""Adam of torch, for training that nothing compiles."""
+"""torch's Adam without the import of `torch.compile`."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _step = inspect.unwrap(torch.optim.Adam.step)
 
 
 class Adam(torch.optim.Adam):
-    """torch's Adam (Kingma and Ba, 2015), step by step the same numbers, without what `torch.compile` needs of it.
+    """torch's Adam (Kingma and Ba, 2015): the same numbers in each step, but `torch.compile` cannot handle it.
 
     torch decorates these methods so that a compiler leaves them out. The decorators import the compiler, which takes
-    over a second, as long as many a training. The functions below the decorators are called here.
+    over a second, as long as many trainings. This class calls the undecorated functions.
     """
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
@@ -24,7 +24,7 @@ class Adam(torch.optim.Adam):
         _add_group(self, param_group)
 
     def zero_grad(self, set_to_none: bool = True) -> None:
-        """Forgets all gradients; they are never zeros."""
+        """Sets all gradients to None, whatever `set_to_none` is."""
         for group in self.param_groups:
             for parameter in group["params"]:
                 parameter.grad = None

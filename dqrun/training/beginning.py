@@ -1,4 +1,4 @@
-"""`Beginning`: where a training began, for a stage that begins anew."""
+"""`Beginning`: the initial state of a training, for a stage that starts again from it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dqrun.training.seeding import Streams
 class Beginning:
     """Parameters, buffers and random streams of a training before its first epoch.
 
-    A training that goes on from a checkpoint makes it before the checkpoint is read: the trial's seed gives it again.
+    A training that continues from a checkpoint records it before the checkpoint is read: the seed reproduces it.
     """
 
     state: dict[str, Tensor]

@@ -1,8 +1,8 @@
 """Training checkpoints: an interrupted trial continues with the bits of an uninterrupted one.
 
-The state at the end of a training is such a checkpoint too. Where `train.keep_state` keeps it in the run's folder, a
-trial of more epochs goes on from there where only the last stage of its course is longer. No schedule and no draw
-depends on the number of epochs; early stopping does, but it never stops a longer training before a shorter one.
+The state at the end of a training is a checkpoint too. `train.keep_state` keeps it in the run's folder. A trial of more
+epochs can continue from it if only the last stage of its course is longer. No schedule and no random draw depends on
+the number of epochs; early stopping does, but it never stops a longer training before a shorter one.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ KEPT = {"format", "identity", "epochs", "threads", "seconds", *PARTS}
 
 @dataclass(frozen=True)
 class Identity:
-    """What must be equal in the training that wrote a checkpoint and in the training that continues from it."""
+    """The values that must agree between the training that wrote a checkpoint and the one that continues from it."""
 
     config_hash: str
     dqrun_version: str
@@ -50,7 +50,7 @@ class Checkpoints(Watcher):
     belongs to another trial or version is reported to `warn` once, and the training starts anew.
 
     `identity_of`: the identity of the trial under a configuration that may differ from `config` in its epochs.
-    `confirm`: raises an error when the file is another process's; called before and after one is written.
+    `confirm`: raises an error if another process has taken over the trial; called before and after each write.
     """
 
     def __init__(
@@ -70,8 +70,8 @@ class Checkpoints(Watcher):
     def restore(self, training: Training) -> None:
         """Puts `training`, which has not begun, and torch's global generators into the kept state, if there is one.
 
-        That is the checkpoint of this trial, else the end of the training that `train.continue_from` names. Raises
-        ConfigError where that can't be gone on from: beginning anew would be another thing than what was asked for.
+        That is the checkpoint of this trial, else the final state of the training that `train.continue_from` names.
+        Raises ConfigError if training cannot continue from the latter.
         """
         self._started = self._written = time.perf_counter()
         try:
@@ -106,7 +106,7 @@ class Checkpoints(Watcher):
             raise ConfigError.rule(field, f"name a run whose {STATE} is whole ({_short(error)})", run) from None
 
     def _require_extension(self, training: Training, epochs: int) -> None:
-        """Raises ConfigError where a training of more epochs does not begin with those of the kept one."""
+        """Raises ConfigError unless the kept training is the beginning of this one: only the last stage is longer."""
         shorter = Course.of(training.method, replace(training.course.train, epochs=epochs))
         if not training.course.extends(shorter):
             stages = ", ".join(f"{stage.name} {stage.epochs}" for stage in shorter.stages)
@@ -122,8 +122,8 @@ class Checkpoints(Watcher):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with replacing(self.path) as part:
                 torch.save(self._collect(training), part)
-        except (OSError, RuntimeError) as error:  # torch tells some full disks as RuntimeError
-            self._confirm()  # who takes a trial over removes what this process was writing
+        except (OSError, RuntimeError) as error:  # torch reports some full disks as RuntimeError
+            self._confirm()  # a process that takes over the trial removes the file that this one is writing
             if not self._failed:
                 self._warn(f"no checkpoint could be written to {self.path} ({_short(error)})")
             self._failed = True
@@ -131,7 +131,7 @@ class Checkpoints(Watcher):
         self._confirm()
 
     def end(self, training: Training) -> None:
-        """Takes the state at the end of training, where it is to be kept."""
+        """Keeps the state at the end of training in memory, if `train.keep_state` asks for it."""
         if self._config.train.keep_state:
             content = io.BytesIO()
             torch.save(self._collect(training), content)
@@ -158,7 +158,7 @@ class Checkpoints(Watcher):
 
 
 class _Refused(Exception):
-    """A readable file that is not this training's."""
+    """A readable file that belongs to another training."""
 
 
 _DAMAGES = (
@@ -175,12 +175,12 @@ _DAMAGES = (
 
 
 def _short(error: Exception) -> str:
-    """The first line of an error, at a length that fits a message."""
+    """The first line of an error, shortened for a message."""
     return str(error).strip().partition("\n")[0][:100]
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """The saved state; torch itself does not check the checksums that it writes."""
+    """The saved state. Checks the archive's checksums first; `torch.load` does not."""
     with path.open("rb") as file:
         with zipfile.ZipFile(file) as archive:
             damaged = archive.testzip()
@@ -194,14 +194,14 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def forget_checkpoint(path: Path) -> None:
-    """Removes a checkpoint, and what a killed process left of writing it: the trial's row is written."""
+    """Removes a checkpoint and temporary files of a killed process, once the trial's row is written."""
     path.unlink(missing_ok=True)
     if path.parent.is_dir():
         clear_parts(path)
 
 
 def with_epochs(config: RunConfig, epochs: int) -> list[RunConfig]:
-    """The configurations of the same training with this number of epochs: after a warm start it may be stated twice."""
+    """The configurations of the same training with `epochs` epochs: after a warm start there may be two of them."""
     shorter = replace(config, train=replace(config.train, epochs=epochs))
     if not config.starts_warm:
         return [shorter]
@@ -210,9 +210,10 @@ def with_epochs(config: RunConfig, epochs: int) -> list[RunConfig]:
 
 
 def continuation(config: RunConfig, run: Path, epochs: int, trial: Trial) -> RunConfig:
-    """The run of one trial that goes on from where the run folder `run`, of `config` and `trial`, stopped.
+    """The configuration of a trial with `epochs` epochs that continues from `run`, the run folder of a shorter `trial`.
 
-    Its row is the one of a trial that began anew with so many epochs. `run_all` runs it.
+    `config`: the configuration of the shorter trial.
+    Its row is the same as that of a trial trained from the start with `epochs` epochs. `run_all` runs it.
     """
     longer = with_epochs(config, epochs)[0]
     train = replace(longer.train, keep_state=True, continue_from=str(run.absolute()))

@@ -1,7 +1,7 @@
 """Recall and F1 from counts of right and wrong predictions.
 
-They equal torchmetrics' functions, whose import takes a second (matplotlib, `scipy.signal`), and which each
-classification would need at its end.
+Results equal those of torchmetrics. Importing torchmetrics takes a second (matplotlib, `scipy.signal`), which would be
+added to every classification trial.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Counts:
-    """Of each class or label, int64 [C]: rows that have it and are said to, are said to wrongly, are not said to."""
+    """Counts of each class or label, int64 [C]: true positives, false positives and false negatives."""
 
     right: Tensor
     wrong: Tensor
@@ -51,7 +51,7 @@ def of_labels(logits: Tensor, y: Tensor) -> Counts:
 
 
 def mean_over(scores: Tensor, counted: Tensor) -> float:
-    """Mean of the scores [C] that count, in float32 and in torchmetrics' order of operations; 0 where none counts."""
+    """Mean of the scores [C] where `counted` [C], in float32 and in torchmetrics' order of operations; 0 if nowhere."""
     weights = counted.to(scores.dtype)
     return float(_share(weights * scores, weights.sum(-1, keepdim=True)).sum(-1))
 

@@ -15,8 +15,8 @@ from dqrun.training.state import Fit
 def recorded_costs(model: GNN, data: TrialData, part: str) -> dict[str, Any]:
     """average_bits, model_bytes and bit_operations of a forward pass over the mean graph of the data.
 
-    Widths of rows that differ are those of `part` of the data. Nothing for a network that does not say what its
-    operations are.
+    Widths that differ by row are measured on `part` of the data. Empty for a network that does not state its
+    operations.
     """
     packed = data.packed
     size = Size(packed.num_nodes / packed.num_graphs, packed.num_edges / packed.num_graphs)
@@ -29,7 +29,7 @@ def recorded_costs(model: GNN, data: TrialData, part: str) -> dict[str, Any]:
 
 
 def search_costs(course: Course, result: Fit) -> dict[str, Any]:
-    """search_epochs and search_seconds, or nothing: the method does not search."""
+    """search_epochs and search_seconds; empty for a method without a search."""
     if not course.searched:
         return {}
     seconds = sum(epoch.seconds for epoch in result.history[: course.searched])

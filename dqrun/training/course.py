@@ -1,4 +1,4 @@
-"""`Course`: the stages of a training, laid over its epochs."""
+"""`Course`: the stages of a training and the epochs that belong to each."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Judged(Protocol):
 class Course:
     """Settings and stages of one training, which may have no epochs at all.
 
-    Raises ConfigError for epochs of which none could be kept.
+    Raises ConfigError if there are epochs but none of them may be kept.
     """
 
     train: TrainConfig
@@ -62,7 +62,7 @@ class Course:
 
     @property
     def searched(self) -> int:
-        """Epochs before the last stage that begins anew: the cost of a search. 0: there is none."""
+        """Number of epochs before the last stage that begins anew, the cost of a search; 0 without one."""
         starts = [i for i, stage in enumerate(self.stages) if stage.anew is not None]
         return sum(stage.epochs for stage in self.stages[: starts[-1]]) if starts else 0
 
@@ -71,7 +71,7 @@ class Course:
         return epoch == 1 or self.stage(epoch) is not self.stage(epoch - 1)
 
     def calibrates_before(self, epoch: int) -> bool:
-        """Whether a stage that calibrates stands just before an epoch; `epochs + 1`: at the end."""
+        """Whether a calibration stage comes directly before an epoch; `epochs + 1` asks about the end."""
         ends = accumulate(stage.epochs for stage in self.stages)
         return any(
             stage.phase is Phase.CALIBRATE and end == epoch - 1 for stage, end in zip(self.stages, ends, strict=True)
@@ -82,8 +82,7 @@ class Course:
         rule of PyG's citation benchmark holds.
 
         By that rule training stops in the second half of the epochs when the validation loss exceeds its mean over the
-        `early_stop_window` epochs before. Only epochs that may be kept count, and those of a search are no part of the
-        training.
+        preceding `early_stop_window` epochs. Only epochs that may be kept count; epochs of a search do not.
         """
         if not history or not self.stage(history[-1].epoch).kept:
             return False

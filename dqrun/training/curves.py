@@ -1,4 +1,4 @@
-"""Areas under curves over all thresholds of a score. They equal torchmetrics' functions; see `confusion.py` for why."""
+"""Areas under curves over all thresholds of a score, equal to torchmetrics'; `confusion.py` says why they are here."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def average_precision(scores: Tensor, members: Tensor) -> float:
 
 
 def _by_threshold(scores: Tensor, members: Tensor) -> tuple[Tensor, Tensor]:
-    """Members and others with at least each score that occurs, int64, from the highest score down."""
+    """Counts of members and of others with a score at or above each distinct score, int64, highest score first."""
     order = torch.argsort(scores, descending=True)
     scores, found = scores[order], members[order].cumsum(0)
     last = torch.nn.functional.pad(torch.where(scores[1:] != scores[:-1])[0], (0, 1), value=scores.numel() - 1)

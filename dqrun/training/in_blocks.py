@@ -17,7 +17,7 @@ Rows = Callable[[Tensor], Tensor]
 
 
 def outputs(model: nn.Module, batch: Batch) -> Tensor:
-    """Logits of a batch, in evaluation: of all rows at once, or in blocks where the batch says so."""
+    """Logits of a batch in evaluation mode, [N, C] or [G, C]; in blocks if the batch demands it (`Batch.gather`)."""
     if batch.gather is None:
         logits: Tensor = model(batch.x, batch.graph)
         return logits
@@ -28,10 +28,10 @@ def outputs(model: nn.Module, batch: Batch) -> Tensor:
 def pass_in_blocks(model: GNN, features: Rows, graph: Graph, block: int) -> Tensor:
     """The logits of all nodes, float32 [N, C], of a network for node tasks in evaluation mode.
 
-    A layer is computed for `block` nodes at a time from the states that its neighbours had before: all edges count, no
-    layer is computed for a node more than once but for products of the rows that a block gathers. At any time two
-    states of all nodes, [N, hidden], are in memory, and the tensors of one block. Sums over edges have the order of the
-    pass over the whole graph; products of matrices may be rounded in another order, for they have other sizes.
+    A layer is computed for `block` nodes at a time, from the previous states of these nodes and of all their
+    neighbours. No edge is left out. Only products of gathered rows are computed more than once. Memory: two states of
+    all nodes, [N, hidden], and the tensors of one block. Sums over edges have the same order as in a pass over the
+    whole graph; matrix products may differ in rounding, because their sizes differ.
     """
     parts, states = Parts(graph, model.uses_self_loops), features
     for i in range(len(model.layers)):

@@ -1,4 +1,4 @@
-"""The integer program of a trained network beside the network itself, on the same batches."""
+"""Compares the integer program of a trained network with the network itself, on the same batches."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from dqrun.training.tasks import Task
 
 @dataclass(frozen=True)
 class IntegerResult:
-    """Columns of a row: the program's test metric, and its agreement with the fake-quantised network's predictions,
-    the network computed in float64 and in float32, as it was trained."""
+    """Columns of a row: the program's test metric, and the share of its predictions that agree with those of the
+    fake-quantised network, computed in float64 and in float32 (as in training)."""
 
     test_metric_integer: float
     integer_agreement: float
@@ -41,7 +41,7 @@ def evaluate_integer(model: GNN, batches: Iterable[Batch], task: Task) -> Intege
     model.eval()
     metric, in_64, in_32, count = task.new_metric(), 0, 0, 0
     for batch in batches:
-        trained, _ = select(outputs(model, batch), batch)  # with sparse features, where the data has these
+        trained, _ = select(outputs(model, batch), batch)  # with sparse features, if the data has them
         batch = replace(batch, x=dense(batch.x))
         logits, y = select(run_program(program, batch), batch)
         exact, _ = select(outputs(judge, in_double(batch)), batch)
@@ -56,7 +56,7 @@ def evaluate_integer(model: GNN, batches: Iterable[Batch], task: Task) -> Intege
 
 
 def run_program(program: Program, batch: Batch) -> Tensor:
-    """Logits of a batch by its program: of all rows at once, or in blocks, with the same bits."""
+    """Logits of a batch by the program: of all rows at once, or in blocks; both give the same bits."""
     if batch.gather is None:
         return program.run(dense(batch.x), batch.graph)
     return program.stream(batch.gather, batch.graph, batch.block)
@@ -73,7 +73,7 @@ def in_double(batch: Batch) -> Batch:
 
 
 def agrees(program: Program, logits: Tensor, expected: Tensor, task: Task) -> Tensor:
-    """Which logits, float32 [n, C], lead to the same prediction as `expected` (any float type), bool [n] or [n, L]."""
+    """Whether logits, float32 [n, C], give the same prediction as `expected` (any float type): bool [n] or [n, L]."""
     if task.multilabel:
         return (logits > 0) == (expected > 0)
     if task.regression:

@@ -1,4 +1,4 @@
-"""The test part judged: every metric of dqrun's that fits the task, and what a constant prediction reaches."""
+"""Metrics of the test part: all of dqrun's that fit the task, and the metric of a constant prediction."""
 
 from __future__ import annotations
 
@@ -28,8 +28,9 @@ def recorded_metrics(task: Task, rows: Collected, decided: float) -> dict[str, f
 def baseline(task: Task, train_y: Tensor, test_y: Tensor, width: int) -> float | None:
     """The deciding metric of the best constant prediction, evaluated on targets.
 
-    It is the commonest class, the share of each label, the median (`mae`) or the mean of the training targets. None
-    where the metric is not defined for it. `train_y`, `test_y`: targets as in `Batch.y`; `width`: number of logits.
+    The prediction comes from the training targets: the most frequent class, the share of each label, the median (`mae`)
+    or the mean. None if the metric is not defined for it. `train_y`, `test_y`: targets as in `Batch.y`; `width`: number
+    of logits.
     """
     metric = task.new_metric()
     try:
@@ -40,7 +41,7 @@ def baseline(task: Task, train_y: Tensor, test_y: Tensor, width: int) -> float |
 
 
 def constant_logits(task: Task, y: Tensor, width: int) -> Tensor:
-    """Logits of the constant prediction that targets suggest, float32 [1, width]."""
+    """Logits of the best constant prediction for the targets y, float32 [1, width]."""
     if task.regression:
         values = y.double().sort().values
         if task.metric == "mae":

@@ -34,9 +34,9 @@ T = TypeVar("T")
 def fit(model: nn.Module, method: Method, problem: Problem, course: Course, streams: Streams, watcher: Watcher) -> Fit:
     """Trains with Adam and leaves the network in its state after the best epoch, the first of equals.
 
-    A course without epochs leaves the parameters as they are. The stages of `course` say what the quantisers do in each
-    epoch and which may be kept. `watcher` may make the training go on where an interrupted one stopped. Raises
-    TrialFailed when a loss is not finite.
+    A course without epochs leaves the parameters as they are. The stages of `course` define what quantisers do in each
+    epoch and which epochs may be kept. `watcher` may restore the state of an interrupted training. Raises TrialFailed
+    if a loss is not finite.
     """
     training = Training.begin(model, method, course, streams)
     method.before_training(model)
@@ -103,9 +103,9 @@ def train_epoch(training: Training, problem: Problem) -> float:
 
 
 def train_step(training: Training, batch: Batch, task: Task, ranks: Ranks = ALONE) -> tuple[Tensor, int]:
-    """One step down the gradient of a batch; returns its mean loss, 0-d, and the number of terms of that mean.
+    """One optimiser step on a batch; returns its mean loss, 0-d, and the number of terms of that mean.
 
-    `ranks`: the processes that have the other parts of the batch. Each loss counts by its number of terms.
+    `ranks`: the processes that share the batch; their losses are weighted by their numbers of terms.
     """
     model, method, train = training.model, training.method, training.course.train
     batch = required(method, "before_batch", Batch, method.before_batch(batch, training.streams))
@@ -126,7 +126,7 @@ def train_step(training: Training, batch: Batch, task: Task, ranks: Ranks = ALON
 
 
 def required(method: Method, hook: str, kind: type[T], given: T) -> T:
-    """The result of a hook; raises ConfigError for another type, or for a tensor with several elements."""
+    """Returns `given`, the result of a hook; raises ConfigError if it is no `kind`, or a tensor of several elements."""
     if not isinstance(given, kind) or (isinstance(given, Tensor) and given.numel() != 1):
         wanted = "one number as a tensor, 0-d, or None" if kind is Tensor else f"a {kind.__name__}"
         got = list(given.shape) if isinstance(given, Tensor) else given
@@ -138,9 +138,9 @@ def required(method: Method, hook: str, kind: type[T], given: T) -> T:
 def evaluate(
     model: nn.Module, batches: Iterable[Batch], task: Task, rows: Collected | None = None, ranks: Ranks = ALONE
 ) -> tuple[float, float]:
-    """Mean loss and metric with everything quantised and nothing protected; `rows` gets all logits and targets.
+    """Mean loss and metric in evaluation mode, where no node is protected; `rows` collects all logits and targets.
 
-    `ranks`: the processes that share the batches; each adds the results of all up, in the order of the batches.
+    `ranks`: the processes that share the batches; each process adds up all results, in the order of the batches.
     """
     model.eval()
     metric, total_loss, count = task.new_metric(), 0.0, 0
@@ -155,17 +155,17 @@ def evaluate(
 
 
 def select(logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-    """The rows of logits and targets that count."""
+    """The rows of logits [N, C] and targets [N] that the batch's mask selects; all rows without a mask."""
     return logits if batch.index is None else logits[batch.index], targets(batch)
 
 
 def targets(batch: Batch) -> Tensor:
-    """The targets that count."""
+    """The targets that the batch's mask selects."""
     return batch.y if batch.index is None else batch.y[batch.index]
 
 
 def add(epoch: Epoch, training: Training, task: Task) -> None:
-    """Writes an epoch into the history, and keeps its state where it may be kept and is the best."""
+    """Adds an epoch to the history; if it may be kept and is the best so far, keeps the network's state."""
     result, course = training.result, training.course
     result.history.append(epoch)
     better = result.best is None or is_better(epoch, result.best, task, course.train.select)
@@ -183,7 +183,7 @@ def is_better(new: Epoch, best: Epoch, task: Task, by: str) -> bool:
 
 
 def lower_rate(training: Training) -> None:
-    """Follows the schedule after an epoch; a plateau counts epochs that may be kept."""
+    """Steps the learning-rate schedule after an epoch; "plateau" counts only epochs that may be kept."""
     scheduler, last = training.scheduler, training.result.history[-1]
     if isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
         if training.course.stage(last.epoch).kept:
@@ -193,7 +193,7 @@ def lower_rate(training: Training) -> None:
 
 
 def require_finite(part: str, loss: float, metric: float = 0.0, epoch: int | None = None) -> None:
-    """Raises TrialFailed for a loss or metric that is infinite or undefined: the network gives no numbers to judge."""
+    """Raises TrialFailed for a loss or metric that is infinite or NaN."""
     for name, value in (("loss", loss), ("metric", metric)):
         if not math.isfinite(value):
             where = "" if epoch is None else f" in epoch {epoch}"

@@ -1,8 +1,8 @@
 """Metrics: each takes the logits and targets of all batches of a part, and gives one number.
 
-`Accuracy` and `MeanAbsoluteError` need no more than a sum, which every epoch takes. What each classification records is
-in `confusion.py` and `curves.py`, because importing torchmetrics takes longer than many a training; tests hold both to
-torchmetrics bit for bit. It computes the rest.
+`Accuracy` and `MeanAbsoluteError` only add up sums and are computed in every epoch. Metrics that every classification
+trial records are in `confusion.py` and `curves.py`, because importing torchmetrics takes longer than many trainings;
+tests compare both with torchmetrics bit for bit. torchmetrics computes the rest.
 
 A metric that is registered (`register.metric`) is one of
 
@@ -33,7 +33,7 @@ Function = Callable[[Tensor, Tensor], Any]
 
 
 class Metric(Protocol):
-    """Adds up over batches."""
+    """What the training loop needs of a metric: `update` for each batch, then `compute`."""
 
     def update(self, logits: Tensor, y: Tensor, /) -> None: ...
 
@@ -41,13 +41,13 @@ class Metric(Protocol):
 
 
 def make_metric(name: str) -> Metric:
-    """A metric that has seen nothing; raises ConfigError for an unknown name."""
+    """A new metric without data; raises ConfigError for an unknown name."""
     found = register.metric.get(name)
     return found() if isinstance(found, type) else Collected(found)
 
 
 def higher_is_better(name: str) -> bool:
-    """Direction of a metric; raises ConfigError for an unknown name, and for a metric that does not say it."""
+    """Whether larger values are better; raises ConfigError for an unknown name, and for a metric without direction."""
     if name in METRIC_COLUMNS:
         return name not in LOWER_IS_BETTER
     direction = getattr(register.metric.get(name), "higher_is_better", None)
@@ -58,7 +58,7 @@ def higher_is_better(name: str) -> bool:
 
 
 def value_of(name: str, metric: Metric) -> float:
-    """The value of a metric; raises TrialFailed where it is no number."""
+    """The value of a metric; raises TrialFailed if it cannot be computed or is no number."""
     try:
         value = metric.compute()
     except Exception as error:
@@ -110,7 +110,7 @@ class MeanAbsoluteError:
 
 
 class Collected:
-    """Keeps all rows and calls a function of them: it does not matter how they were cut into batches."""
+    """Keeps all rows and calls a function of them, so that the result does not depend on the batches."""
 
     def __init__(self, function: Function = lambda logits, y: None) -> None:
         self.function = function
@@ -120,7 +120,7 @@ class Collected:
         self.rows.append((logits.detach(), y))
 
     def all_rows(self) -> tuple[Tensor, Tensor]:
-        """Logits and targets of everything so far."""
+        """Logits and targets of all rows so far, concatenated."""
         logits, targets = zip(*self.rows, strict=True)
         return torch.cat(logits), torch.cat(targets)
 
@@ -129,7 +129,7 @@ class Collected:
 
 
 def balanced_accuracy(logits: Tensor, y: Tensor) -> float:
-    """Mean over the classes that occur of the share of their members that are found (recall)."""
+    """Mean recall over the classes that occur in the targets."""
     counts = confusion.of_classes(logits, y)
     return float(counts.recall()[counts.right + counts.missed > 0].double().mean())
 
@@ -152,7 +152,7 @@ def f1_micro(logits: Tensor, y: Tensor) -> float:
 def roc_auc(logits: Tensor, y: Tensor) -> float:
     """Area under the ROC curve; the mean over labels, or over classes against the rest where there are more than two.
 
-    Labels and classes of which the targets have no member, or nothing but members, do not count (as in OGB).
+    Labels and classes without positive or without negative targets do not count (as in OGB).
     """
     return _mean_over_columns(logits, y, curves.area_under_roc)
 
@@ -191,7 +191,7 @@ def rmse(logits: Tensor, y: Tensor) -> float:
 
 
 def r2(logits: Tensor, y: Tensor) -> float:
-    """Coefficient of determination: 1 less the squared error over that of the mean of the targets."""
+    """Coefficient of determination: 1 - sum (y - prediction)^2 / sum (y - mean y)^2."""
     from torchmetrics.functional.regression import r2_score
 
     if y.size(0) < 2 or bool((y == y[0]).all()):

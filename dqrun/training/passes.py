@@ -1,4 +1,4 @@
-"""Passes over data that train nothing: ranges (`calibrate`) and statistics of batch norms (`reestimate_norms`)."""
+"""Passes over data without training: ranges (`calibrate`) and statistics of batch norms (`reestimate_norms`)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from dqrun.training.problem import Problem
 def calibrate(model: nn.Module, problem: Problem, batches: Iterable[Batch] | None = None) -> None:
     """Lets all quantisers observe FP32 activations of the training data, or of `batches`, then sets them to quantise.
 
-    Batch norms whose statistics are estimated get those of the quantised network.
+    With `problem.norm_batch`, batch norms then get statistics of the quantised network. Leaves `model` in evaluation
+    mode.
     """
     model.eval()
     set_phase(model, Phase.CALIBRATE)
@@ -30,14 +31,14 @@ def calibrate(model: nn.Module, problem: Problem, batches: Iterable[Batch] | Non
 
 @torch.no_grad()
 def reestimate_norms(model: nn.Module, batch: Batch) -> None:
-    """Gives each batch norm the mean and the variance (divided by N) of its input when `batch` passes as in evaluation.
+    """Sets each batch norm to the mean and the variance (divided by N) of its input for `batch` in evaluation mode.
 
-    Each norm takes its statistics before it normalises, so that the next one sees what evaluation will give it: a
-    second pass of the same batch has the same bits.
+    Each norm's statistics are set before it normalises, so that the next norm gets the same input as in evaluation: a
+    second pass of the same batch gives the same bits.
 
-    Running averages come from training, where preceding norms used the statistics of each batch. In evaluation they use
-    fixed ones, and their outputs are a little different; at few bits that flips codes, layer after layer. Batch-norm
-    re-estimation: Wu and Johnson 2021 (arXiv 2105.07576), Nagel et al., ICML 2022.
+    Running averages come from training, where preceding norms used the statistics of each batch. In evaluation those
+    norms use fixed statistics, and their outputs differ slightly; with few bits the codes of later layers change.
+    Batch-norm re-estimation: Wu and Johnson 2021 (arXiv 2105.07576), Nagel et al., ICML 2022.
     """
     model.eval()
     norms = (module for module in model.modules() if isinstance(module, nn.BatchNorm1d))

@@ -1,4 +1,4 @@
-"""`Problem`: the data of one training, and what is asked about them."""
+"""`Problem`: the data and the task of one training."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from dqrun.training.tasks import Task
 class Problem:
     """Batches of the training and validation data, and the task.
 
-    `shuffled`: the training data once, in an order drawn from a generator of the CPU. `ordered`: the training data
-    once, in a fixed order. `val`: the validation data. `norm_batch`: training graphs from which batch norms get their
-    statistics before each validation (`reestimate_norms`); None: from running averages. `sizes`: of what the network
-    takes and gives. `ranks`: the processes that share each batch, of which `shuffled` gives this process's part.
+    `shuffled`: one pass over the training data, in an order drawn from a generator on the CPU. `ordered`: one pass in a
+    fixed order. `val`: the validation data. `norm_batch`: training graphs from which batch norms get their statistics
+    before each validation (`reestimate_norms`); None: from running averages. `sizes`: numbers of inputs and outputs of
+    the network. `ranks`: the processes that share each batch; `shuffled` gives this process's part.
     """
 
     task: Task

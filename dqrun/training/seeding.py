@@ -1,4 +1,4 @@
-"""Random streams of one trial, all from its seed, each independent of the others."""
+"""Random streams of one trial: all derived from its seed, independent of each other."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SHUFFLE, PROTECTION, NOISE, NORMS, GRADIENTS = range(5)
 @dataclass(frozen=True)
 class Streams:
     """The random streams of one training: batch order, a method's draws per batch (protection), quantisation noise and
-    the rounding of gradients that processes exchange; apart, so that methods share the first."""
+    the rounding of gradients that processes exchange. They are separate, so that all methods have the same batches."""
 
     shuffle: torch.Generator
     protection: torch.Generator
@@ -30,7 +30,7 @@ class Streams:
 
     @classmethod
     def all_from(cls, generator: torch.Generator) -> Streams:
-        """All draws from one generator, one after the other."""
+        """Streams that all draw from one generator."""
         return cls(**{field.name: generator for field in fields(cls)})
 
     @classmethod

@@ -1,4 +1,4 @@
-"""The state of a training as tensors, numbers and texts, and a training put into such a state."""
+"""Saves the state of a training as tensors, numbers and texts, and restores a training from it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def snapshot(training: Training) -> dict[str, Any]:
 
 
 def put(training: Training, kept: dict[str, Any]) -> None:
-    """Puts a training into a state, which is read before the training is changed: a damaged one changes nothing."""
+    """Restores a training from a snapshot; reads its history before anything changes. Raises for a damaged one."""
     history = [Epoch(*values) for values in kept["history"]]
     best = next((epoch for epoch in history if epoch.epoch == kept["best"]), None)
     device = next((parameter.device for parameter in training.model.parameters()), torch.device("cpu"))

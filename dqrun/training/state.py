@@ -64,7 +64,7 @@ class Training:
         return cls(model, method, course, streams, optimizer, scheduler, Fit(), beginning)
 
     def begin_anew(self, kept: Sequence[str]) -> None:
-        """Returns to where training began, apart from the parameters and buffers that globs of `kept` name."""
+        """Returns to the initial state, except for the parameters and buffers that match globs of `kept`."""
         assert self.beginning is not None
         self.beginning.restore(self.model, self.streams, kept)
 
@@ -75,7 +75,7 @@ class Training:
 
 
 class Watcher:
-    """Who follows a training; this one does nothing."""
+    """Callbacks of a training; in this base class they do nothing."""
 
     earlier_seconds = 0.0
     """Time that epochs took in processes before this one."""
@@ -83,21 +83,21 @@ class Watcher:
     """The state at the end of training, where it is to be kept."""
 
     def restore(self, training: Training) -> None:
-        """May put a training that has not begun to where an earlier process left it."""
+        """Called before the first epoch; may restore the state that an earlier process saved."""
 
     def report(self, epoch: Epoch) -> None:
-        """Hears of each epoch when it is done."""
+        """Called after each epoch."""
 
     def keep(self, training: Training) -> None:
-        """May keep the state after an epoch."""
+        """Called after each epoch; may save the state."""
 
     def end(self, training: Training) -> None:
-        """May keep the state after the last epoch."""
+        """Called after the last epoch; may save the state."""
 
 
 @dataclass(frozen=True)
 class Reporting(Watcher):
-    """A watcher, and a function that is called after each epoch."""
+    """Another watcher combined with a function that is called after each epoch."""
 
     listener: Callable[[Epoch], None]
     watcher: Watcher

@@ -1,4 +1,4 @@
-"""`Task`: what a network is asked, how far off it is, and by which metric it is judged."""
+"""`Task`: the kind of prediction, its loss and its metric."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dqrun.training.metrics import Metric, higher_is_better, make_metric
 
 @dataclass(frozen=True)
 class Task:
-    """A level (node, graph) and a kind (classification, multilabel, regression), and the metric that decides."""
+    """A level (node, graph), a kind (classification, multilabel, regression) and the deciding metric."""
 
     name: str
     metric_name: str = "auto"
@@ -46,12 +46,12 @@ class Task:
 
     @property
     def metric(self) -> str:
-        """Name of the metric that decides."""
+        """Name of the deciding metric: validation chooses the epoch by it."""
         return metric_of(self.name, self.metric_name)
 
     @property
     def recorded(self) -> tuple[str, ...]:
-        """dqrun's own metrics for a task of this kind."""
+        """Names of dqrun's own metrics for a task of this kind."""
         return METRICS[kind_of(self.name)]
 
     @property
@@ -60,7 +60,7 @@ class Task:
         return higher_is_better(self.metric)
 
     def new_metric(self) -> Metric:
-        """The metric that decides, which has seen nothing yet."""
+        """A new deciding metric without data."""
         return make_metric(self.metric)
 
     def loss(self, logits: Tensor, y: Tensor) -> Tensor:

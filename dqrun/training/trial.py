@@ -57,12 +57,12 @@ def run_trial(
 ) -> Outcome:
     """Trains, chooses the epoch by validation, then reads each of `parts` once.
 
-    A loss or metric that is not finite is a failure, which is a row as well. `seconds` of the row: training and the
-    evaluation of `parts`, in the processes before this one too; `setup_seconds`: all other time since `began`, that is
-    data, features, network, warm-up and the integer program.
+    A loss or metric that is not finite makes a failed trial, which has a row as well. `seconds` of the row: training
+    and the evaluation of `parts`, including earlier processes of an interrupted trial; `setup_seconds`: all other time
+    since `began`, that is data, features, network, warm-up and the integer program.
 
-    `start`: the run folder of the FP32 trial whose parameters training begins with. `began`: when work on the trial
-    began, by `time.perf_counter`; None: now. `ranks`: the processes that train it together. All of them call this
+    `start`: the run folder of the FP32 trial whose parameters training starts from. `began`: when work on the trial
+    began, by `time.perf_counter`; None: now. `ranks`: the processes that train together. All of them call this
     function; times, memory and costs are those of the process that records the row.
     """
     began = time.perf_counter() if began is None else began
@@ -119,7 +119,7 @@ def run_trial(
 
 @contextmanager
 def failing(measured: dict[str, Any]) -> Iterator[None]:
-    """Notes the reason of a failure inside, which leaves no metric."""
+    """Records the reason of a failure inside the block in `measured`, without any metric."""
     try:
         yield
     except TrialFailed as error:
@@ -129,14 +129,14 @@ def failing(measured: dict[str, Any]) -> Iterator[None]:
 
 
 def warm_up(config: RunConfig, trial: Trial, data: TrialData, shapes: Shapes) -> None:
-    """Trains and evaluates a network like the trial's on one batch and forgets it.
+    """Trains and evaluates a network like the trial's on one batch and discards it.
 
-    Whatever the first steps of a process do besides their work, such as compiling kernels and starting threads, then
-    happens here, and the time of a trial does not depend on which trials ran before. Each stage of the method has one
-    epoch, so that all kernels run. Random streams and network are its own: the trial's are not touched.
+    The first steps of a process also compile kernels and start threads. That happens here, so that the time of a trial
+    does not depend on which trials ran before. Each stage of the method has one epoch, so that all kernels run. Random
+    streams and network are separate from the trial's.
     """
     head, task = data.head(), Task.of(config.dataset)
-    with forked_rng(trial.seed), suppress(DqrunError):  # the trial itself will say what is wrong
+    with forked_rng(trial.seed), suppress(DqrunError):  # the trial itself will report the error
         streams, model = make_network(config, trial, shapes)
         problem = Problem.of(head, task, make_norm_batch(head, config, trial))
         method = make_method(config, model.num_layers)
@@ -151,14 +151,14 @@ def make_network(config: RunConfig, trial: Trial, shapes: Shapes) -> tuple[Strea
 
 
 def make_norm_batch(data: TrialData, config: RunConfig, trial: Trial) -> Batch | None:
-    """The graphs that batch norms get their statistics from, or None where these are averages over training."""
+    """The graphs from which batch norms get their statistics, or None if they use running averages of training."""
     count = canonical(config).train.bn_reestimation
     return data.sample(count, seeding.generator(trial.seed, seeding.NORMS)) if count else None
 
 
 @contextmanager
 def forked_rng(seed: int) -> Iterator[None]:
-    """Seeds torch's global generators (initial weights, dropout) and puts their state back afterwards."""
+    """Seeds torch's global generators (initial weights, dropout) inside the block and restores their state after it."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         yield
