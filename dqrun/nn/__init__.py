@@ -1,7 +1,7 @@
 """Layers and networks, each written once. They declare sites and do not depend on methods or data.
 
-A layer is one file and one name in `dqrun.register`: its equation, its sites, how it is built, its operations (`lower`:
-for integer programs and costs) and its layer of PyG.
+A layer is one file and one name in `dqrun.register`. The file has its equation, its sites, its constructor from a
+configuration, its operations (`lower`: for integer programs and costs) and the equivalent layer of PyG.
 """
 
 from dqrun.nn.gat import GATLayer

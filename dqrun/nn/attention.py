@@ -1,4 +1,4 @@
-"""`AttentionLayer`: what layers that weight their messages by a softmax share."""
+"""`AttentionLayer`: base class of layers that weight messages by a softmax over the edges of their target."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ class AttentionLayer(Layer):
 
     Runs over a graph whose edges hold one self-loop per node. The results of the `heads` are concatenated, or averaged
     with `concat=False`. A subclass has `bias` and the sites `input`, `attention`, `logit`, `coefficient`, `message`,
-    `aggregate` and `output`. The last but three are per edge; an edge takes the protection of its source.
+    `aggregate` and `output`. `logit`, `coefficient` and `message` have rows of edges; an edge is protected if its
+    source is.
     """
 
     uses_self_loops = True
@@ -38,7 +39,7 @@ class AttentionLayer(Layer):
         dropout: float = 0.0,
         attention_dropout: float = 0.0,
     ) -> None:
-        """`head_channels`: of the result of each head."""
+        """`head_channels`: number of channels of each head's result."""
         super().__init__(in_channels, heads * head_channels if concat else head_channels)
         self.heads, self.head_channels, self.concat = heads, head_channels, concat
         self.dropout, self.attention_dropout = dropout, attention_dropout
@@ -51,7 +52,7 @@ class AttentionLayer(Layer):
         return cls(place.in_channels, channels, heads, not place.last, *options)  # type: ignore[call-arg]  # of subclasses
 
     def entered(self, x: Rows, graph: Graph) -> Rows:
-        """The input, rounded and with dropout."""
+        """The input after dropout and rounding."""
         return kernels.dropout(self.sites.input(x, graph.protected), self.dropout, self.training)
 
     @property
@@ -59,7 +60,7 @@ class AttentionLayer(Layer):
         return self.heads * self.head_channels
 
     def logits(self, scores: Tensor, graph: Graph) -> Tensor:
-        """Scores [E, H], rounded."""
+        """Rounded scores, float32 [E, H]."""
         protected = None if graph.protected is None or self.sites.logit.is_fp32 else graph.protected[graph.csr.col]
         return self.sites.logit(scores, protected)
 
@@ -75,7 +76,7 @@ class AttentionLayer(Layer):
 
 @dataclass(frozen=True)
 class Coefficients(Values[Tensor]):
-    """Coefficients of attention, float32 [E, H], whose levels at one bit are those of the edges into a node."""
+    """Attention coefficients, float32 [E, H]; at one bit the edges into a node share their levels, for each head."""
 
     csr: CSR | None = None
 

@@ -1,4 +1,4 @@
-"""Bias correction: what rounding does to the mean of each output is taken back (Nagel et al., ICCV 2019)."""
+"""Bias correction: removes the change of each output's mean that rounding causes (Nagel et al., ICCV 2019)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dqrun.quant.plan import set_phase
 
 
 class OutputMean:
-    """Watches a module in all forward passes to come: the mean of its output, float64 [C], before a ReLU."""
+    """Measures the mean of a module's output before a ReLU, float64 [C], over all forward passes until `end`."""
 
     def __init__(self, module: nn.Module) -> None:
         self.module, self.total, self.count = module, torch.zeros((), dtype=torch.float64), 0
@@ -36,7 +36,7 @@ class OutputMean:
         return output.relu() if self._relu else output
 
     def end(self) -> Tensor:
-        """Stops watching; the mean."""
+        """Removes the hooks and returns the mean."""
         for handle in self._handles:
             handle.remove()
         return self.total / max(1, self.count)
@@ -44,10 +44,10 @@ class OutputMean:
 
 @torch.no_grad()
 def correct_biases(model: nn.Module, batches: Iterable[Batch]) -> None:
-    """Adds to each bias the mean of its layer's output in FP32 less that in the quantised network, over all rows.
+    """Adds to each bias the mean of its layer's output in FP32 minus that in the quantised network, over all rows.
 
-    Layer after layer, in their order in the network: each sees what the corrected ones before it give. `model`: in
-    `Phase.QUANTIZE`, its ranges known; left in evaluation mode.
+    Layers are corrected in their order in the network, each with the corrected layers before it. `model`: in
+    `Phase.QUANTIZE`, with observed ranges; left in evaluation mode.
     """
     batches = list(batches)
     model.eval()
@@ -63,7 +63,7 @@ def correct_biases(model: nn.Module, batches: Iterable[Batch]) -> None:
 
 
 def _bias(module: nn.Module) -> Tensor | None:
-    """The parameter that a layer adds last."""
+    """The bias of a layer, which is added to its output last; None without one."""
     bias = getattr(module, "bias", None)
     return bias if isinstance(bias, nn.Parameter) else None
 

@@ -1,4 +1,4 @@
-"""From a configuration to a network."""
+"""Builds networks from configurations."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def layer_type(config: ModelConfig) -> type[Layer]:
 
 
 def is_whole(config: ModelConfig) -> bool:
-    """Whether the name is that of a whole network of the user's, not of a layer."""
+    """Whether `model.name` is a user's whole network (`register.model`), not a layer."""
     return config.name in register.model
 
 
@@ -52,7 +52,8 @@ def reads_edge_features(config: ModelConfig) -> bool:
 def build_layer(
     config: ModelConfig, in_channels: int, out_channels: int, index: int, last: bool, edges: tuple[int, int] = (0, 0)
 ) -> Layer:
-    """One message-passing layer; `last`: it gives the logits of a node task; `edges`: channels, categories."""
+    """Message-passing layer number `index`; `last`: it gives the logits of a node task; `edges`: numbers of channels
+    and of categories of edge features."""
     place = Place(
         in_channels=in_channels,
         out_channels=out_channels,
@@ -75,9 +76,9 @@ def build_encoder(config: ModelConfig, in_channels: int, num_categories: int) ->
 
 
 def nonnegative_states(config: ModelConfig, channels: list[int]) -> list[bool]:
-    """Whether each node state has no negative values: it follows a ReLU, and so does what a residual adds to it.
+    """Whether each node state has no negative values: it follows a ReLU, and a residual adds no negative values.
 
-    `channels`: of each state.
+    `channels`: number of channels of each state.
     """
     known = [False]
     for before, after in pairwise(channels):
@@ -98,7 +99,7 @@ def build_network(
     """The network in FP32, initialised from torch's global generator.
 
     `in_channels`: width of float features; `num_categories`: size of the vocabulary of integer features, or 0.
-    `edge_channels`, `edge_categories`: the same of edges, for layers that read them.
+    `edge_channels`, `edge_categories`: the same for edges, if layers read their features.
     """
     encoder = build_encoder(config, in_channels, num_categories)
     channels = [in_channels if encoder is None else config.hidden, *[config.hidden] * config.layers]
@@ -136,9 +137,9 @@ def build_model(
     edge_categories: int = 0,
     num_nodes: int = 0,
 ) -> GNN:
-    """The network with the quantisers of the run's plan; weights are drawn before and independently of them.
+    """The network with the quantisers of the run's plan; initial weights do not depend on the quantisers.
 
-    `generator`: draws quantisation noise. `num_nodes`: of the one graph of a node task, 0 where there are several.
+    `generator`: for quantisation noise. `num_nodes`: of the single graph of a node task, 0 if there are several graphs.
     """
     graph_level = not is_node_task(config.dataset.task)
     model: GNN
@@ -161,7 +162,7 @@ def build_model(
 def build_user_network(
     config: RunConfig, in_channels: int, num_categories: int, out_channels: int, graph_level: bool
 ) -> tuple[UserNetwork, nn.Module | None]:
-    """A network of the user's, and in a quantised run the view of it that has the sites of a plan, else None.
+    """A user's network and, in a quantised run, a view of it with the sites that a plan names; else None.
 
     Raises ConfigError, in one line, where the factory fails or gives no module, and for modules that can't be swapped.
     """
@@ -169,13 +170,13 @@ def build_user_network(
     given = () if own is None else (own,)
     try:
         network = register.model.get(name)(*given, num_categories or in_channels, out_channels)
-    except Exception as error:  # whatever the user's code raises is told in one line
+    except Exception as error:  # whatever the user's code raises is reported in one line
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise ConfigError(f"model={name} can't be built{place_in_plugin(error)}: {reason}") from error
     require(isinstance(network, nn.Module), f"model={name}", "give a torch.nn.Module", network)
     if config.quant.is_fp32:
         return UserNetwork(network, name, num_categories, graph_level), None
-    from dqrun.swap import swap  # PyG's layers: a second
+    from dqrun.swap import swap  # imports PyG's layers, which takes a second
 
     swapped = swap(network, register.model.entry(name).unsupported)
     model = UserNetwork(swapped.model, name, num_categories, graph_level, swapped)

@@ -1,4 +1,4 @@
-"""Factors of columns: of a tensor, and the reciprocal ones of the weight that it enters."""
+"""Factors of the columns of an operand, and their reciprocals for the columns of the weight that multiplies it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from dqrun.quant.plan import set_phase
 
 
 def products(model: nn.Module) -> list[Product]:
-    """Those of a network that has sites; raises ConfigError for one that does not say what its operations are."""
+    """The products with weights in a network; raises ConfigError for one that does not list its operations."""
     lower = getattr(model, "lower", None)
     if lower is None:
         raise ConfigError(
@@ -30,7 +30,7 @@ def products(model: nn.Module) -> list[Product]:
 
 
 def give_columns(model: nn.Module) -> None:
-    """Puts factors, all 1, to each product of which both sides are quantised."""
+    """Adds factors, all 1, to both sides of each product whose operand and weight are quantised."""
     sites = dict(named_sites(model))
     for product in products(model):
         names = [name for name in product.operand if name in sites and sites[name].quantizer is not None]
@@ -40,7 +40,7 @@ def give_columns(model: nn.Module) -> None:
 
 
 def _give(site: Site, channels: int) -> None:
-    """Once: a tensor may enter several weights."""
+    """Wraps the quantiser of a site in a `ColumnQuantizer`; only once, as a tensor may enter several products."""
     if site.quantizer is not None and not isinstance(site.quantizer, ColumnQuantizer):
         transposed = site.is_weight and site.channels == (1,)
         site.quantizer = ColumnQuantizer(site.quantizer, (channels, 1) if transposed else (channels,))
@@ -48,10 +48,10 @@ def _give(site: Site, channels: int) -> None:
 
 @torch.no_grad()
 def fit_columns(model: nn.Module, batches: Iterable[Batch], absorption: float) -> None:
-    """Gives each column of an operand the factor m^-absorption, and that of its weight m^absorption.
+    """Sets the factor of each column of an operand to m^-absorption, and that of its weight's column to m^absorption.
 
-    m: the largest absolute value of the column over all batches in FP32, over the geometric mean of those of the
-    tensor's columns; 1 for a column of zeros. Leaves the quantisers in `Phase.BYPASS`.
+    m: the largest absolute value of the column over all batches in FP32, divided by the geometric mean of this value
+    over the tensor's columns; 1 for a column of zeros. Leaves the quantisers in `Phase.BYPASS`.
     """
     sites = dict(named_sites(model))
     seen: dict[str, Tensor] = {}
@@ -84,7 +84,7 @@ def fit_columns(model: nn.Module, batches: Iterable[Batch], absorption: float) -
 
 
 def _relative(sizes: Tensor) -> Tensor:
-    """Sizes over their geometric mean; 1 for zeros."""
+    """Sizes [C] >= 0 divided by the geometric mean of those above 0; 1 for zeros."""
     some = sizes > 0
     logarithm = sizes.where(some, 1.0).log()
     mean = logarithm.sum() / some.sum().clamp(min=1)

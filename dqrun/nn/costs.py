@@ -1,7 +1,7 @@
 """Costs of a network: model size, mean width and bit-operations, counted from its list of operations.
 
-These are the operations of its integer program, where it has one (`nn.lowering`). What each costs is `kernels.work`,
-which programs ask too: a network and its program cost the same. A site that is FP32 has width 32.
+These are the operations of its integer program, if it has one (`nn.lowering`). `kernels.work` gives the cost of each,
+for programs too, so that a network and its program have equal costs. A site in FP32 has width 32.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from dqrun.quant.plan import split_parameters
 
 @dataclass(frozen=True)
 class Size:
-    """Nodes, edges (self-loops that the layers want included) and graphs that pass through a network."""
+    """Numbers of nodes, edges (including self-loops that layers add) and graphs that pass through a network."""
 
     nodes: float
     edges: float
@@ -47,7 +47,7 @@ def costs(model: GNN, size: Size, widths: Mapping[str, float] | None = None) -> 
     """Counts the costs of one forward pass over a graph (or batch) of the given size.
 
     `widths`: mean bits of sites whose rows differ in width (`measured_widths`), by site. Raises ConfigError for a
-    layer that does not say what its operations are.
+    layer that does not list its operations.
     """
     counted = Counting(dict(named_sites(model)), size, widths or {})
     model.lower(counted)
@@ -67,7 +67,7 @@ def costs(model: GNN, size: Size, widths: Mapping[str, float] | None = None) -> 
 
 
 class Counting(Lowering):
-    """Counts the operations that a network writes down. `operands`: number of values and bits of each by its site."""
+    """Counts the operations that a network records. `operands`: number of values and bits of each, by site."""
 
     def __init__(self, sites: Mapping[str, Site], size: Size, widths: Mapping[str, float]) -> None:
         self.sites, self.size, self.widths = sites, size, widths
@@ -138,7 +138,7 @@ class Counting(Lowering):
         return bits
 
     def scale_bits(self, x: Value) -> float | None:
-        """Bits of the factor with which a row of x enters a sum of rows; None where it is one for all, or a shift."""
+        """Bits of the factor by which a sum of rows multiplies each row of x; None for one factor or a power of two."""
         quantizers = (site.quantizer for name in (x.site, *x.passed) if (site := self.sites.get(name)) is not None)
         specs = [quantizer.spec for quantizer in quantizers if quantizer is not None]
         return FP32 if any(spec.granularity.per_row and not spec.power_of_two for spec in specs) else None

@@ -21,7 +21,7 @@ from dqrun.quant import Site, Sites
 class GATLayer(AttentionLayer):
     """x'_i = sum_j alpha_ij W x_j + b, alpha_ij = softmax_j(LeakyReLU(a_s . W x_j + a_t . W x_i)) (eq. 1 to 4).
 
-    Site `logit` stands before LeakyReLU, `coefficient` after the softmax; Degree-Quant leaves the latter in FP32.
+    Site `logit` is before LeakyReLU, `coefficient` after the softmax; Degree-Quant leaves the latter in FP32.
     """
 
     replaces = Replaced(
@@ -40,7 +40,7 @@ class GATLayer(AttentionLayer):
         attention_dropout: float = 0.0,
         nonnegative_input: bool = False,
     ) -> None:
-        """`head_channels`: of the result of each head."""
+        """`head_channels`: number of channels of each head's result."""
         super().__init__(in_channels, head_channels, heads, concat, dropout, attention_dropout)
         self.weight = nn.Parameter(torch.empty(in_channels, heads * head_channels))
         self.attention = nn.Parameter(torch.empty(2, heads, head_channels))  # of the source, of the target

@@ -20,9 +20,8 @@ from dqrun.quant import Site, Sites
 class GATv2Layer(AttentionLayer):
     """x'_i = sum_j alpha_ij h_j + b, alpha_ij = softmax_j(a . LeakyReLU(h_j + t_i)) (eq. 7), h = W x + c, t = V x + d.
 
-    Each of the `heads` has its own rows of W and V and its own vector. `share_weights`: V is W. What stands inside the
-    LeakyReLU is a number per edge and channel and is not rounded. Sites `features.source` and `features.target` are h
-    and t.
+    Each of the `heads` has its own rows of W and V and its own vector. `share_weights`: V is W. The argument of the
+    LeakyReLU, a number per edge and channel, is not rounded. Sites `features.source` and `features.target` are h and t.
     """
 
     replaces = Replaced(
@@ -42,7 +41,7 @@ class GATv2Layer(AttentionLayer):
         nonnegative_input: bool = False,
         share_weights: bool = False,
     ) -> None:
-        """`head_channels`: of the result of each head."""
+        """`head_channels`: number of channels of each head's result."""
         super().__init__(in_channels, head_channels, heads, concat, dropout, attention_dropout)
         self.share_weights = share_weights
         self.source = _matrix(in_channels, heads * head_channels)
@@ -107,7 +106,7 @@ class GATv2Layer(AttentionLayer):
 
 
 def _matrix(in_channels: int, out_channels: int) -> Matrix:
-    """W and c, as PyG begins with them."""
+    """W and c, initialised as in PyG."""
     weight = nn.Parameter(torch.empty(out_channels, in_channels))
     nn.init.xavier_uniform_(weight)
     return Matrix(weight, nn.Parameter(torch.zeros(out_channels)))

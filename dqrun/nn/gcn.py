@@ -22,12 +22,12 @@ from dqrun.quant import Site, Sites
 class GCNLayer(Layer):
     """X' = D^-1/2 A D^-1/2 X W + b over a graph whose edges hold one self-loop per node (Kipf & Welling, eq. 2).
 
-    Where a plan quantises per edge (`edge_weight`, `message`), messages are Q(Q(d_i^-1/2 d_j^-1/2) Q(XW)_j), as in
-    Degree-Quant's code. Otherwise the two factors are applied to nodes, before and after a plain sum, which needs no
-    number per edge and is what an integer program does; `features` is then the scaled tensor that edges gather, and its
-    range counts each row as often as they do.
+    If a plan quantises per edge (`edge_weight`, `message`), messages are Q(Q(d_i^-1/2 d_j^-1/2) Q(XW)_j), as in
+    Degree-Quant's code. Otherwise the two factors are applied to nodes, before and after a plain sum, as in an integer
+    program: no number per edge is needed. `features` is then the scaled tensor whose rows edges gather, and its range
+    counts each row once per outgoing edge.
 
-    With edge weights A holds them, D their sums, as in PyG's `gcn_norm`; the sum is then one of products.
+    With edge weights A holds them, D their sums, as in PyG's `gcn_norm`; the sum is then weighted.
     """
 
     uses_self_loops = True
@@ -63,7 +63,7 @@ class GCNLayer(Layer):
         return self.sites.output(a, protected, relu=relu)
 
     def _sums(self, x: Rows, graph: Graph) -> Tensor:
-        """What comes of the edges, float32 [N, out]; nothing that it is made of is held on to."""
+        """The sums over edges, float32 [N, out]; a method of its own, so that intermediate tensors are freed early."""
         sites, csr, protected = self.sites, graph.csr, graph.protected
         x = kernels.dropout(sites.input(x, protected), self.dropout, self.training)
         h = product(x, sites.weight, self.weight, transposed=True)

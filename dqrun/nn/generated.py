@@ -1,8 +1,8 @@
-"""Graphs made up from a trained network alone, to find ranges without data.
+"""Synthetic graphs from a trained network alone, for calibration without data.
 
-Features are fitted so that the network classifies them as labels that were drawn, and that each batch norm meets the
-statistics that it keeps, as ZeroQ (Cai et al., CVPR 2020) does for images and GFKD (Deng & Zhang, IJCAI 2021) for
-graphs. Edges are drawn: their degrees fall off as a power, and most connect nodes of one label.
+Features are fitted so that the network predicts randomly drawn labels, and so that the inputs of each batch norm have
+its stored statistics, as in ZeroQ (Cai et al., CVPR 2020) for images and GFKD (Deng & Zhang, IJCAI 2021) for graphs.
+Edges are random: degrees follow a power law, and most edges connect nodes of equal label.
 """
 
 from __future__ import annotations
@@ -51,7 +51,8 @@ class Sizes:
 
 
 def generated_batch(model: nn.Module, sizes: Sizes, made: Made) -> Batch:
-    """The graphs, with features fitted to `model` in FP32. Its parameters and buffers stay, its quantisers bypass."""
+    """The graphs, with features fitted to `model` in FP32. Parameters and buffers of `model` do not change; its
+    quantisers are left in `Phase.BYPASS`."""
     generator = torch.Generator().manual_seed(SEED)
     num_graphs = made.graphs if sizes.graph_level else 1
     batch = torch.arange(made.nodes) * num_graphs // made.nodes
@@ -124,13 +125,13 @@ def _features(free: Tensor, kind: str) -> Tensor:
 
 
 def _moments(x: Tensor) -> Tensor:
-    """How far all features are from mean 0 and variance 1."""
+    """The distance of the features' mean and variance from 0 and 1."""
     variance, mean = torch.var_mean(x)
     return mean.square() + (variance - 1).square()
 
 
 class _Statistics:
-    """Compares what enters a batch norm with the statistics that it keeps."""
+    """Compares the input of a batch norm with its stored statistics."""
 
     def __init__(self, norm: nn.BatchNorm1d) -> None:
         self.norm, self.given = norm, torch.empty(0)
@@ -150,5 +151,5 @@ class _Statistics:
         return ((mean - kept_mean).square() / (kept + eps) + ratio.square()).mean()
 
     def end(self) -> None:
-        """Stops watching."""
+        """Removes the hook."""
         self._handle.remove()

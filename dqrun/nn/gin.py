@@ -23,9 +23,9 @@ from dqrun.quant import Site, Sites
 class GINLayer(Layer):
     """x'_i = MLP((1 + eps) x_i + sum_j x_j), eps learned (eq. 4.1), over the edges as they are.
 
-    Messages are copies of node rows, so the `message` site quantises the node tensor, its range counting each row as
-    often as edges leave it; only noise, which differs between copies, quantises each. `input` is what both terms share;
-    a plan that quantises it needs no `message`.
+    Messages are copies of node rows. Therefore the `message` site quantises the node tensor, and its range counts each
+    row once per outgoing edge; only with noise, which differs between copies, each message is quantised on its own.
+    `input` is the tensor of both terms; a plan that quantises it needs no `message`.
     """
 
     gathers_input = True
@@ -97,5 +97,5 @@ class GINLayer(Layer):
         return self.in_channels
 
     def watch_aggregate(self, keep: Callable[[Tensor], Any]) -> RemovableHandle:
-        """With the node's own term: it is added in one step with the sum where its site is in FP32."""
+        """As `Layer.watch_aggregate`, including the node's own term, which one kernel adds to the sum in FP32."""
         return self.mlp.register_forward_pre_hook(lambda module, arguments: keep(arguments[0]))

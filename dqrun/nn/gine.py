@@ -26,9 +26,9 @@ NO_FEATURES = "model.name=gine needs data with edge features, this has none: mod
 class GINELayer(Layer):
     """x'_i = MLP((1 + eps) x_i + sum_j ReLU(x_j + e_ij)), eps learned, over the edges as they are.
 
-    e_ij: float features of the edge times a matrix, plus a bias, or a vector for its category (part `edge`). Each
-    message is a row of its own, unlike GIN's, so that this layer makes a tensor [E, in_channels], as PyG's does. An
-    edge takes the protection of its source.
+    e_ij: float features of the edge times a matrix, plus a bias, or a vector for its category (part `edge`). Unlike in
+    GIN the messages of a node differ, so that this layer makes a tensor [E, in_channels], as PyG's does. An edge is
+    protected if its source is.
     """
 
     gathers_input = True
@@ -47,7 +47,10 @@ class GINELayer(Layer):
         dropout: float = 0.0,
         nonnegative_input: bool = False,
     ) -> None:
-        """`edge_channels`: of float features, or `edge_categories`: their number. Raises ConfigError for neither."""
+        """`edge_channels`: width of float edge features; or `edge_categories`: number of categories of edges.
+
+        Raises ConfigError if both are 0.
+        """
         super().__init__(in_channels, out_channels)
         if not edge_channels and not edge_categories:
             raise ConfigError(NO_FEATURES)
@@ -88,7 +91,7 @@ class GINELayer(Layer):
         return self.mlp.lower(to.part("mlp"), h, into)
 
     def _lower_edges(self, part: Lowering, into: Into) -> Value:
-        """From the features of edges to the rows that are added to messages."""
+        """Records the operations from edge features to the rows e_ij."""
         if isinstance(self.edge, Embedding):
             return part.edge_lookup(self.edge.weight, "weight", into)
         return self.edge.lower(part, part.edge_features(self.edge.weight.size(1), part.into("input")), into)
@@ -123,12 +126,12 @@ class GINELayer(Layer):
         return self.in_channels
 
     def watch_aggregate(self, keep: Callable[[Tensor], Any]) -> RemovableHandle:
-        """With the node's own term, as for GIN."""
+        """As `Layer.watch_aggregate`, including the node's own term, as in GIN."""
         return self.mlp.register_forward_pre_hook(lambda module, arguments: keep(arguments[0]))
 
 
 class _OfCategories(nn.Module):
-    """PyG's layer behind an embedding of the categories of edges, as PyG's own examples for molecules have it."""
+    """PyG's layer after an embedding of edge categories, as in PyG's examples for molecules."""
 
     def __init__(self, conv: nn.Module, embedding: nn.Embedding) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""`Layer`: what a message-passing layer says of itself. One file and one registration make a layer known everywhere."""
+"""`Layer`: interface of a message-passing layer. One file and one registration make a layer available everywhere."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from dqrun.quant import Site, Sites
 
 @dataclass(frozen=True)
 class Place:
-    """Where in a network a layer stands, and the sizes that follow from it.
+    """The position of a layer in a network, and the sizes that follow from it.
 
-    `in_channels`, `out_channels`: of the node tensors before and behind it. `last`: it gives the logits of a node task.
-    `nonnegative_input`: what enters has no negative values. `dropout`: of what enters.
+    `in_channels`, `out_channels`: of the layer's input and output. `last`: it gives the logits of a node task.
+    `nonnegative_input`: the input has no negative values. `dropout`: rate of the dropout of the input.
     `edge_channels`: width of the float features of edges, or `edge_categories`: number of their categories; 0 for none.
     """
 
@@ -39,8 +39,8 @@ class Place:
 class Layer(nn.Module):
     """A message-passing layer, from node rows [N, in_channels] to [N, out_channels].
 
-    A subclass is registered with `@register.layer(NAME)`. It gives `build` and `forward`; `lower` makes its integer
-    program and its costs known, `to_pyg` its layer of PyG for `dqrun bench`.
+    A subclass is registered with `@register.layer(NAME)`. It defines `build` and `forward`. Optional: `lower`, for
+    integer programs and costs; `to_pyg`, PyG's equivalent, for `dqrun bench`.
     """
 
     uses_self_loops: ClassVar[bool] = False
@@ -73,28 +73,28 @@ class Layer(nn.Module):
         """float32 [N, in_channels] -> [N, out_channels]; `relu`: a ReLU follows."""
 
     def lower(self, to: Lowering, x: Value, into: Into) -> Value:
-        """Writes down the operations of the layer, from the value x to what `into` says."""
+        """Records the operations of the layer in `to`, from the value x to the value that `into` describes."""
         raise ConfigError(f"{type(self).__name__} has no integer program and no known costs: it does not define lower")
 
     def to_pyg(self, cached: bool = False, weighted: bool = False) -> nn.Module:
         """PyG's layer with the same weights, called as `layer(x, edge_index)`, or with weights or features of edges.
 
-        `cached`: it may keep what it computes of its one graph. `weighted`: edges have weights. Imports PyG, which
-        nothing else here does.
+        `cached`: it is used with one graph only and may keep values computed from it. `weighted`: edges have weights.
+        Imports PyG; no other part of a layer does.
         """
         raise ConfigError(f"{type(self).__name__} has no layer of PyG to be compared with: it does not define to_pyg")
 
     @classmethod
     def from_pyg(cls, conv: Any) -> Self:
-        """The layer with copies of the parameters of a layer of the class that it replaces.
+        """A layer with copies of the parameters of `conv`, an instance of the PyG class that it replaces.
 
-        What it holds in `Replaced.network` is put in afterwards, as `mlp`.
+        The caller sets `mlp` afterwards, from the attribute that `Replaced.network` names.
         """
         raise ConfigError(f"{cls.__name__} replaces no layer of PyG: it does not define from_pyg")
 
     @property
     def sites_before_weights(self) -> list[Site]:
-        """The sites of rows that no weight of the layer has multiplied yet: what enters, or sums of it."""
+        """The sites of rows that no weight of the layer has multiplied yet: the input, or sums of it over edges."""
         return [site for name, site in self.sites.named_children() if name == "input" and isinstance(site, Site)]
 
     @property
@@ -104,9 +104,9 @@ class Layer(nn.Module):
 
     @property
     def aggregate_channels(self) -> int:
-        """Number of elements in a row of the sum."""
+        """Number of elements in a row of the sum over edges."""
         return self.out_channels
 
     def watch_aggregate(self, keep: Callable[[Tensor], Any]) -> RemovableHandle:
-        """Calls `keep` with what the layer has aggregated, float32 [N, ...], in each forward pass to come."""
+        """Calls `keep` with the layer's sums over edges, float32 [N, ...], in each later forward pass."""
         return self.aggregate_site.register_forward_hook(lambda module, arguments, output: keep(output))

@@ -39,7 +39,7 @@ class Linear(nn.Module):
         return sites.output(product(x, sites.weight, self.weight, self.bias), protected, relu=relu)
 
     def lower(self, to: Lowering, x: Value, into: Into) -> Value:
-        """Writes down its product; x: the value of its site `input`."""
+        """Records its product in `to`; x: the value of its site `input`."""
         return to.linear(x, self.weight, "weight", replace(into, bias=self.bias))
 
     def to_torch(self) -> nn.Linear:
@@ -53,7 +53,8 @@ class Matrix(nn.Module):
     """One of several weights of a layer, with its site `weight`."""
 
     def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
-        """weight: a parameter [out, in]; bias: one [out], kept beside it, or None."""
+        """weight: a parameter [out, in]. bias: a parameter [out] or None; it is stored here, but `forward` adds it only
+        if the caller passes it."""
         super().__init__()
         self.weight, self.bias = weight, bias
         self.sites = Sites(weight=Site(self.weight))
@@ -98,7 +99,7 @@ class Embedding(nn.Module):
         return F.embedding(category, self.sites.weight(self.weight))
 
     def lower(self, to: Lowering, into: Into) -> Value:
-        """Writes down the look-up."""
+        """Records the look-up in `to`."""
         return to.lookup(self.weight, "weight", into)
 
     def to_torch(self) -> nn.Embedding:
@@ -123,7 +124,7 @@ class MLP(nn.ModuleList):
         return x
 
     def lower(self, to: Lowering, x: Value, into: Into) -> Value:
-        """Writes down its products; x: the value of the site `0.input`. A last batch norm stands behind a ReLU."""
+        """Records its products in `to`; x: the value of the site `0.input`. A last batch norm follows a ReLU."""
         if isinstance(self[-1], BatchNorm):
             into = replace(into, inner=self[-1])
         return lower_chain(to, self.linears, x, into)
@@ -140,7 +141,7 @@ class MLP(nn.ModuleList):
 
 
 def lower_chain(to: Lowering, linears: Sequence[Linear], x: Value, into: Into) -> Value:
-    """Writes down linear layers that are the parts 0, 1, ... of a part, with a ReLU between each two."""
+    """Records linear layers, the parts 0, 1, ... of a part, with a ReLU between each two."""
     for k, linear in enumerate(linears):
         last = k == len(linears) - 1
         following = into if last else replace(to.into(f"{k + 1}.input"), activation="relu")

@@ -1,8 +1,9 @@
-"""`Lowering`: where a network writes down the operations that it is made of, each once and in order.
+"""`Lowering`: the interface in which a network records its operations, each once and in order.
 
-A layer says what it computes in one method, `lower(to, x, into)`, as calls of `to`. Whoever passes `to` decides what
-becomes of them: the operations of an integer program (`integer.lower`), their costs (`nn.costs`), or the batch
-norms of a copy in float64 (`integer.simulation`). A value is named by the site whose values it holds.
+A layer lists its operations in one method, `lower(to, x, into)`, as calls of `to`. Subclasses of `Lowering` use them in
+different ways: to make an integer program (`integer.lower`), to count costs (`nn.costs`), to find products
+(`nn.operands`), or to convert batch norms of a copy in float64 (`integer.simulation`). The name of a value is that of
+its site.
 """
 
 from __future__ import annotations
@@ -25,9 +26,9 @@ Rows = Literal["node", "edge", "graph"]
 
 @dataclass(frozen=True)
 class Value:
-    """A tensor between two operations, [N, channels]; `rows`: nodes, edges or graphs have a row each.
+    """A tensor between two operations, [N, channels]; `rows`: whether rows are nodes, edges or graphs.
 
-    `site`: the site whose values it holds. `passed`: sites after it, which an integer program does not have.
+    `site`: the site that rounds it. `passed`: later sites that it passes, which an integer program does not have.
     """
 
     site: str
@@ -40,8 +41,8 @@ class Value:
 class Into:
     """The computation after an operation, up to the value of the site `target` (`LOGITS`: float32).
 
-    In this order: `bias` [C] is added; `inner`, a batch norm behind a ReLU; `norm`, a batch norm; the activation (none,
-    relu, elu); `residual`, a value, is added.
+    In this order: `bias` [C] is added; a ReLU and the batch norm `inner`; the batch norm `norm`; the activation (none,
+    relu, elu); the value `residual` is added. None: that step is left out.
     """
 
     target: str
@@ -56,9 +57,10 @@ Factors = tuple[Value, Tensor, str]
 
 
 class Lowering:
-    """A record of operations. Names of sites are those of the part of the network that is being written down.
+    """A record of operations. Names of sites are relative to the part of the network that is being recorded.
 
-    Each method gives the value that its operation makes. Here nothing is kept of it: a subclass does, and calls this.
+    Each method returns the result of its operation as a `Value`. This base class stores nothing; a subclass stores what
+    it needs and calls the method of the base class.
     """
 
     prefix = ""
@@ -70,11 +72,11 @@ class Lowering:
         return inner
 
     def into(self, site: str) -> Into:
-        """States that a result is the value of a site of this part, without an operation in between."""
+        """An `Into` without further computation: the result is the value of a site of this part."""
         return Into(self.prefix + site)
 
     def passed(self, x: Value, *sites: str) -> Value:
-        """x, once it has passed sites of this part."""
+        """The value x after it has passed sites of this part."""
         return replace(x, passed=(*x.passed, *(self.prefix + site for site in sites)))
 
     def result(self, into: Into, channels: int, rows: Rows = "node") -> Value:
@@ -82,11 +84,11 @@ class Lowering:
         return Value(into.target, channels, rows)
 
     def features(self, channels: int, into: Into) -> Value:
-        """The features that enter, float32 [N, channels], rounded."""
+        """Rounds the input features, float32 [N, channels]."""
         return self.result(into, channels)
 
     def lookup(self, table: Tensor, site: str, into: Into) -> Value:
-        """Rows of an embedding table [K, C], whose site is `site`, by the categories that enter."""
+        """Rows of an embedding table [K, C], whose site is `site`, for the input categories."""
         return self.result(into, table.size(1))
 
     def linear(self, x: Value, weight: Tensor, site: str, into: Into, *, degree_scale: bool = False) -> Value:
@@ -128,7 +130,7 @@ class Lowering:
         return self.result(into, ends[0].channels if concat else vectors.size(1))
 
     def edge_features(self, channels: int, into: Into) -> Value:
-        """The features of edges that enter, float32 [E, channels]."""
+        """The input features of edges, float32 [E, channels]."""
         return self.result(into, channels, "edge")
 
     def edge_lookup(self, table: Tensor, site: str, into: Into) -> Value:

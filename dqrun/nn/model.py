@@ -1,4 +1,4 @@
-"""`GNN`: encoder, message-passing layers, readout and head, put together."""
+"""`GNN`: a network of encoder, message-passing layers, readout and head."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Head(nn.ModuleList):
         return x
 
     def lower(self, to: Lowering, x: Value, into: Into) -> Value:
-        """Writes down its products; x: the value of the site `0.input`."""
+        """Records its products in `to`; x: the value of the site `0.input`."""
         return lower_chain(to, self.linears, x, into)
 
     @property
@@ -51,9 +51,9 @@ class GNN(nn.Module):
     `encoder`: maps features to the first layer's channels, or None. `layers`: message passing. `norms`: one per
     hidden layer, or None. With `residual` a hidden layer's input is added to its output where the shapes agree.
 
-    Sites `states.I`: the node tensor that layer I, its residual and (the last one) the readout share. State 0 enters
-    the first layer, state I leaves hidden layer I - 1 after norm, activation and residual. A plan quantises either
-    them or the layers' own `input`; without a rule they stay in FP32.
+    Sites `states.I`: state I is the node tensor that layer I, its residual and (the last state) the readout read. State
+    0 is the input of the first layer, state I the output of hidden layer I - 1 after norm, activation and residual. A
+    plan quantises either the states or the layers' own `input`; without a rule states stay in FP32.
     """
 
     def __init__(
@@ -113,7 +113,7 @@ class GNN(nn.Module):
 
     @property
     def uses_self_loops(self) -> bool:
-        """Whether its layers pass messages over one self-loop per node."""
+        """Whether its layers need one self-loop per node."""
         return self.message_passing[0].uses_self_loops
 
     @property
@@ -176,7 +176,7 @@ class GNN(nn.Module):
         return dense(x) + h if self.residual and x.shape == h.shape else h
 
     def lower(self, to: Lowering) -> bool:
-        """Writes down all operations, from the features that enter to the logits; returns whether over self-loops."""
+        """Records all operations in `to`, from input features to logits; returns `uses_self_loops`."""
         x = self._lower_encoder(to)
         for i, layer in enumerate(self.message_passing):
             x = layer.lower(to.part(f"layers.{i}"), x, self._following(i, x))

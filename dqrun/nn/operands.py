@@ -1,4 +1,4 @@
-"""Which tensors enter which weights of a network."""
+"""Lists the products of a network: which tensor multiplies which weight."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dqrun.nn.lowering import Factors, Into, Lowering, Value
 
 @dataclass(frozen=True)
 class Product:
-    """x W^T: the sites that x has passed since it was made, the site of W, and how many columns both have."""
+    """x W^T: `operand`, the sites of x; `weight`, the site of W; `channels`, the number of columns of x and W."""
 
     operand: tuple[str, ...]
     weight: str
@@ -19,7 +19,7 @@ class Product:
 
 
 class Products(Lowering):
-    """Notes the products that a network writes down."""
+    """Collects the products that a network records."""
 
     def __init__(self) -> None:
         self.found: list[Product] = []

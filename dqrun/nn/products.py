@@ -1,4 +1,4 @@
-"""Products with a weight that is rounded: the one place where they meet the quantiser of the weight."""
+"""Products with a rounded weight: the one place that applies the quantiser of a weight."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from dqrun.quant import Site
 def product(
     x: Rows, site: Site, weight: Tensor, bias: Tensor | None = None, relu: bool = False, transposed: bool = False
 ) -> Tensor:
-    """x W^T + bias, then a ReLU if asked for, W what `site` makes of the weight: x [N, K], result [N, M].
+    """x W^T + bias, then a ReLU if `relu`; W = site(weight): x float32 [N, K], result float32 [N, M].
 
-    weight: [M, K], or [K, M] where `transposed`. A quantiser that scales signs may ask for x to get its gradient from
-    the signs alone (`Quantizer.passes_signs`), as the released code of Bi-GCN does.
+    weight: [M, K], or [K, M] if `transposed`; bias: [M]. With `Quantizer.passes_signs` the gradient of x is computed
+    with the signs of W in place of W, as in the released code of Bi-GCN.
     """
     rounded = site(weight)
     used = rounded.t() if transposed else rounded

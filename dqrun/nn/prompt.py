@@ -11,10 +11,10 @@ from dqrun.quant import Site
 
 
 class Prompt(nn.Module):
-    """s_i + softmax(s_i U) V: each row gets a mean of the `rank` rows of V, weighted by what U sees in it.
+    """s_i + softmax(s_i U) V: adds to each row s_i a mean of the `rank` rows of V with weights softmax(s_i U).
 
-    V begins as zero, so that the network begins as the one without. Parameters `choice` U: float32 [F, rank]; `bank` V:
-    [rank, F].
+    V is initialised with zeros, so that at first the prompt has no effect. Parameters `choice` U: float32 [F, rank];
+    `bank` V: [rank, F].
     """
 
     def __init__(self, channels: int, rank: int) -> None:
@@ -31,7 +31,7 @@ class Prompt(nn.Module):
 
 
 def add_prompts(model: nn.Module, rank: int) -> None:
-    """Gives each message-passing layer of a network a prompt on what it has aggregated, before that is rounded."""
+    """Adds a prompt to each message-passing layer; it is applied to the sums over edges before these are rounded."""
     for layer in [module for module in model.modules() if isinstance(module, Layer)]:
         site: Site = layer.aggregate_site
         site.nonnegative = False

@@ -1,4 +1,4 @@
-"""Weighted message passing through a site: the one place where messages meet their quantiser."""
+"""Weighted message passing through a site: the one place that applies the quantiser of messages."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from dqrun.quant import Phase, QuantSpec, Scales, Site
 
 @dataclass(frozen=True)
 class Messages(Generic[R]):
-    """The messages weight[e] * x[source(e)] of a graph's edges as one tensor, which is never made: see `Quantizable`.
+    """The messages weight[e] * x[source(e)] of a graph's edges as the input of a quantiser: see `Quantizable`.
 
     x: float32 [N, F] with weight [E], or [N, H, C] with weight [E, H]; weight None stands for ones. protected: bool
-    [N], sources whose messages stay FP32. Observing and rounding them gives their sums over the edges of each target.
+    [N], sources whose messages stay FP32. The result of rounding is the sum of rounded messages over the edges of each
+    target. Uniform rounding makes no tensor of messages; `mapped` does.
     """
 
     csr: CSR
@@ -65,11 +66,11 @@ def propagate(csr: CSR, h: R, weight: Tensor | None, site: Site, protected: Tens
     """Sums messages `weight[e] * h[source(e)]` over the edges of each target, each message passing `site` first.
 
     h: float32 [N, F] with weight [E], or [N, H, C] with weight [E, H]; weight None stands for ones. protected: bool
-    [N], sources whose messages stay FP32 (an edge takes the protection of its source). Quantisation noise is drawn
-    for each message. No tensor of E rows is made.
+    [N], sources whose messages stay FP32. Quantisation noise is drawn for each message. Uniform rounding makes no
+    tensor of E rows; roundings without an operator of their own do (`Messages.mapped`).
 
-    With a scale for each row (`Granularity.per_row`) a message has its source's, times its weight: the source's row is
-    rounded, once for all edges that leave it, and noise is drawn once for them.
+    With a scale for each row (`Granularity.per_row`) rows of h are rounded before multiplication by weights: once for
+    all edges that leave a node, with the same noise for them.
     """
     quantizer = site.quantizer
     if quantizer is None or quantizer.phase is Phase.BYPASS:
@@ -81,7 +82,8 @@ def propagate(csr: CSR, h: R, weight: Tensor | None, site: Site, protected: Tens
 
 
 def scaled(sums: R, graph: Graph) -> R:
-    """Sums over the edges of each target, float32 [N, F], as estimates of those over its edges in the whole graph."""
+    """Sums over the edges of each target, float32 [N, F], times `graph.sum_scale`: estimates, in a sampled graph, of
+    the sums over all edges."""
     if graph.sum_scale is None:
         return sums
     if isinstance(sums, SparseRows):

@@ -1,4 +1,4 @@
-"""`Replaced`: the class of PyG that a layer replaces in a user's network, and what helps to copy its parameters."""
+"""`Replaced`: the class of PyG that a layer replaces in a user's network, and helpers that copy its parameters."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class Replaced:
     """A class of PyG whose equation is a layer's.
 
     `name`: of the class in `torch_geometric.nn`. `names`: of the arguments of its `forward` after `edge_index`.
-    `demands`: values of attributes without which the layer can't take its place. `network`: the attribute that holds a
-    network of the user's, which becomes the layer's `mlp`.
+    `demands`: attributes and the values that they must have for the layer to replace it. `network`: the attribute with
+    the user's inner network, which becomes the layer's `mlp`.
     """
 
     name: str
@@ -34,7 +34,7 @@ class Replaced:
 
 
 def copied(weight: Tensor, trained: bool | None = None) -> nn.Parameter:
-    """A parameter of the same values in memory of its own; trained where the given one is."""
+    """A copy of a parameter; `trained`: whether it is trained, None: as `weight` is."""
     own = weight.detach().clone(memory_format=torch.contiguous_format)
     return nn.Parameter(own, requires_grad=weight.requires_grad if trained is None else trained)
 
@@ -45,7 +45,7 @@ def copied_bias(bias: Tensor | None, channels: int, like: Tensor) -> nn.Paramete
 
 
 def inner_sizes(conv: Any) -> tuple[int, int]:
-    """Channels that enter and leave the network inside, by its linear layers; 1 where it has none."""
+    """Input and output channels of the inner network, read from its linear layers; 1 if it has none."""
     linears = [module for module in conv.nn.modules() if hasattr(module, "weight") and module.weight.dim() == 2]
     return (linears[0].weight.size(1), linears[-1].weight.size(0)) if linears else (1, 1)
 

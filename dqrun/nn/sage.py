@@ -24,9 +24,9 @@ class SAGELayer(Layer):
     """x'_i = W_n mean_j(x_j) + W_r x_i + b, over the edges as they are (algorithm 1; the product of the concatenation
     is written as a sum of two products, as PyG's `SAGEConv` does).
 
-    With edge weights mean_j(w_ij x_j), which divides by the number of edges, as PyG's `GraphConv(aggr="mean")`. Without
-    edges the mean is 0. Site `features` is the mean: the tensor that an integer program stores between the sum over
-    edges and the product. Messages without weights are copies of node rows and are rounded as these (see `GINLayer`).
+    With edge weights mean_j(w_ij x_j), divided by the number of edges, as in PyG's `GraphConv(aggr="mean")`. A node
+    without edges has mean 0. Site `features` is the mean: the tensor that an integer program stores between the sum
+    over edges and the product. Messages without weights are copies of node rows and are rounded as such (`GINLayer`).
     """
 
     gathers_input = True

@@ -1,4 +1,4 @@
-"""A network of the user's (`@dqrun.register.model`), seen from the rest of the program like one of dqrun's."""
+"""`UserNetwork`: a user's network (`@dqrun.register.model`) with the interface of dqrun's own."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class UserNetwork(GNN):
     def __init__(
         self, network: nn.Module, name: str, num_categories: int, graph_level: bool, swapped: Swapped | None = None
     ) -> None:
-        """`swapped`: the network with dqrun's modules in place of PyG's, where it is quantised."""
+        """`swapped`: in a quantised run, the network with dqrun's modules in place of PyG's; else None."""
         super().__init__(layers=[])
         self.network = network
         self.swapped = swapped
@@ -68,18 +68,18 @@ class UserNetwork(GNN):
         return logits
 
     def mask(self, graph: Graph) -> Graph:
-        """A graph of the present pass with its protected nodes: what the swapped modules inside ask for."""
+        """Adds the masks of protected nodes of the present forward pass to a graph; called by swapped modules."""
         return graph.with_protection_masks(self.masks)
 
     def embed(self, x: Rows, graph: Graph) -> Rows:
-        """The logits: nothing is known of the tensors before them."""
+        """The logits, because tensors before them are unknown."""
         return self(x, graph)  # type: ignore[no-any-return]
 
     def classify(self, states: Rows, graph: Graph) -> Tensor:
         return dense(states)
 
     def lower(self, to: Lowering) -> bool:
-        """Writes down a quantised network that is a chain of operations; see `dqrun.lower`."""
+        """Records a quantised network that is a chain of operations in `to`; see `dqrun.lower`."""
         from dqrun.swap.lowering import lower_swapped
 
         if self.swapped is None:
