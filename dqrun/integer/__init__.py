@@ -1,4 +1,4 @@
-"""The integer engine: a network trained under `plan=integer` as a program of integer operations.
+"""The integer engine: converts a network trained with `plan=integer` into a program of integer operations and runs it.
 
 `load_program` and `Program` import torch and `dqrun.kernels` only; `dqrun.integer.lower` also imports the networks.
 """

@@ -11,11 +11,11 @@ from dqrun.nn.linear import BatchNorm
 
 
 def affine(norms: Sequence[BatchNorm], bias: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Factor and offset per channel of batch norms one after another, with their running statistics.
+    """Factor and offset per channel of consecutive batch norms, from their running statistics.
 
-    bias: float32 [C], what the layer before them adds, or None. Returns float32 [C] each, computed in float64 and
-    rounded once. PyTorch's float32 batch norm makes the same two numbers (weight / sqrt(var + eps) and bias - mean *
-    factor), in float32.
+    bias: float32 [C], the bias of the layer before them, or None. Returns float32 [C] each, computed in float64 and
+    rounded once. PyTorch's float32 batch norm computes the same numbers, weight / sqrt(var + eps) and bias - mean *
+    factor, in float32.
     """
     factor = torch.ones(1, dtype=torch.float64)
     offset = torch.zeros(1, dtype=torch.float64) if bias is None else bias.detach().cpu().double()

@@ -1,13 +1,14 @@
 """The container of a program file: safetensors, with the program's structure as metadata under the format's name.
 
-The structure is JSON, in which a tensor is `[type, size, ...]`; it goes through zlib and base 85. All tensors of one
-byte an element lie in the safetensor `codes`, all wider ones in `numbers`, uint8, each one zlib stream (RFC 1950, which
-ends in a checksum), in the order in which the structure names them, little-endian. Of numbers, as words of 4 bytes,
-first all lowest bytes, then the next ones: the bytes with exponents are alike and become short that way. A safetensor
-for each tensor would cost 60 bytes of name and place, more than a row of weights.
+The structure is JSON, in which a tensor is `[type, size, ...]`, compressed by zlib and encoded in base 85. All tensors
+with elements of one byte are in the safetensor `codes`, all others in `numbers`. Both are uint8, one zlib stream each
+(RFC 1950, which ends in a checksum), with tensors in the order of the structure, little-endian. `numbers` is divided
+into words of 4 bytes and holds first the lowest bytes of all words, then the next ones: bytes with exponents are
+similar and compress well together. A safetensor for each tensor would need 60 bytes of name and offset, more than a row
+of weights.
 
-The structure's `words` are the numbers of words in both streams: a reader knows what to allocate, and refuses more than
-MOST_BYTES, before it decompresses anything.
+The structure's `words` are the numbers of words in both streams. So a reader knows how much to allocate, and refuses
+more than MOST_BYTES, before it decompresses anything.
 """
 
 from __future__ import annotations
@@ -29,16 +30,16 @@ FORMAT = "dqrun-program-5"
 TYPES = {"i1": torch.int8, "u1": torch.uint8, "f4": torch.float32, "f8": torch.float64}
 NAMES = {dtype: name for name, dtype in TYPES.items()}
 STREAMS = {1: "codes", 4: "numbers"}
-"""The safetensor of words of so many bytes; a float64 is two words."""
+"""The safetensor for words of 1 and of 4 bytes; a float64 is two words."""
 MOST_BYTES = 2**27
-"""Bytes of all tensors of a program, and of a compressed program file."""
+"""Limit of the bytes of all tensors of a program, and of a compressed program file."""
 MOST_TEXT = 2**24
-"""Bytes of the structure as JSON."""
+"""Limit of the bytes of the structure as JSON."""
 MOST_DIMENSIONS = 3
 
 
 class Damage(ValueError):
-    """A container that is not as `Writer` writes it; the message is one line."""
+    """A container that `Writer` cannot have written; the message is one line."""
 
 
 class ForeignFormat(ValueError):
@@ -52,13 +53,13 @@ class Writer:
         self._tensors: dict[int, list[Tensor]] = {width: [] for width in STREAMS}
 
     def put(self, tensor: Tensor) -> list[Any]:
-        """Adds a tensor of one of the TYPES; returns how the structure names it."""
+        """Adds a tensor of one of the TYPES; returns its entry in the structure, [type, size, ...]."""
         width = min(tensor.element_size(), 4)
         self._tensors[width].append(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).view(-1, width))
         return [NAMES[tensor.dtype], *tensor.shape]
 
     def write(self, structure: dict[str, Any]) -> bytes:
-        """The container as bytes; `structure` is plain data for JSON."""
+        """The container as bytes; `structure`: plain data for JSON. Raises ConfigError for a program too large."""
         words = [sum(tensor.size(0) for tensor in self._tensors[width]) for width in STREAMS]
         written = json.dumps({"words": words, **structure}, separators=(",", ":"), allow_nan=False).encode()
         if _bytes(words) > MOST_BYTES or len(written) > MOST_TEXT:
@@ -70,10 +71,10 @@ class Writer:
 
 
 class Reader:
-    """Gives the structure and the tensors of a container.
+    """Reads the structure and the tensors of a container.
 
-    Raises Damage for a damaged one, ForeignFormat for another file. Takes memory for what is declared, at most
-    MOST_BYTES, a few times.
+    Raises Damage for a damaged one, ForeignFormat for another file. Needs a few times the declared memory, which is at
+    most MOST_BYTES.
     """
 
     def __init__(self, data: bytes) -> None:
@@ -91,7 +92,7 @@ class Reader:
         except ValueError as error:
             raise Damage(_first_line(error)) from None
         self.structure = _parsed(_decompressed(text, MOST_TEXT, "structure"))
-        # no checksum guards the header: whatever else could stand there for the same content was not written here
+        # no checksum covers the header: it must be exactly the header that `Writer` writes for this content
         if save(stored, {FORMAT: base64.b85encode(text).decode()}) != data:
             raise Damage("its header is not as it was written")
         words = self.structure.pop("words", None)
@@ -106,7 +107,7 @@ class Reader:
         self._place = dict.fromkeys(STREAMS, 0)
 
     def take(self, spec: object) -> Tensor:
-        """The next tensor, of the type and shape that `put` has named; raises Damage where there is none."""
+        """The next tensor, of type and shape `spec` (see `Writer.put`); raises Damage if there is no such tensor."""
         if not isinstance(spec, list) or not spec or str(spec[0]) not in TYPES or not _are_sizes(spec[1:]):
             raise Damage("a tensor must be [type, size, ...]")
         if len(spec) > 1 + MOST_DIMENSIONS:
@@ -123,7 +124,7 @@ class Reader:
         return whole.view(-1).view(dtype).view(shape)
 
     def require_end(self) -> None:
-        """Raises Damage where tensors are left that nothing has taken."""
+        """Raises Damage if tensors are left that `take` has not returned."""
         left = sum(part.size(0) - self._place[width] for width, part in self._parts.items())
         if left:
             raise Damage(f"{left} words that no operation has")
@@ -140,7 +141,7 @@ def _compressed(tensors: list[Tensor], width: int) -> Tensor | None:
     if not rows:
         return None
     stream, blocks = zlib.compressobj(9, memLevel=9), []
-    for i in range(width):  # a block of its own for each, with the code that suits its bytes
+    for i in range(width):  # a zlib block for each byte position, with a Huffman code of its own
         plane = torch.cat([row[:, i] for row in rows]).numpy().tobytes()
         blocks.append(stream.compress(plane) + stream.flush(zlib.Z_BLOCK))
     return torch.frombuffer(bytearray(b"".join(blocks) + stream.flush()), dtype=torch.uint8)

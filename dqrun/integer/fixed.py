@@ -1,6 +1,6 @@
-"""How a program runs with the fixed-point rule of requantisation (`epilogue=fixed`): with integers alone.
+"""Runs a program with the fixed-point rule of requantisation (`epilogue=fixed`): with integers alone.
 
-Plain torch, int64: the judge of the C export, code by code. `prepare` gives each operation its fixed-point numbers.
+Plain torch, int64; the C export must give the same codes. `prepare` computes the fixed-point numbers of operations.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ Grids = Mapping[str, CodeGrid | None]
 
 @dataclass(frozen=True)
 class FixedOperation:
-    """An operation with the numbers of its fixed-point rule: none for `Quantize` and `Lookup`."""
+    """An operation with the numbers of its fixed-point rule; `Quantize` and `Lookup` have none."""
 
     operation: Operation
     epilogue: FixedEpilogue | None = None
     attention: FixedAttention | None = None
 
     def run(self, values: Values, graph: Graph) -> Value:
-        """The result: Codes, or for logits int32, in units of `epilogue.scale`; raises DataError for edge weights."""
+        """The result: Codes, or for logits int32 in units of `epilogue.scale`; raises DataError for edge weights."""
         return _run(self.operation, self, values, graph)
 
     def finish(self, values: Values, acc: Tensor, second: Tensor | None, rows: RowFactor | None) -> Value:
@@ -59,7 +59,7 @@ class FixedOperation:
 
 
 def prepare(operations: Sequence[Operation]) -> tuple[FixedOperation, ...]:
-    """The operations with their numbers; raises ConfigError, naming the result, where there is no fixed-point form."""
+    """The operations with their numbers; raises ConfigError, with the result's name, if one has no fixed-point form."""
     grids: dict[str, CodeGrid | None] = {}
     made = []
     for operation in operations:

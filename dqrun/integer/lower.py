@@ -31,12 +31,12 @@ from dqrun.quant import named_sites
 
 
 def lower(model: GNN, origin: dict[str, Any] | None = None) -> Program:
-    """The integer program of a trained network; `origin`: plain data that its file carries along.
+    """The integer program of a trained network; `origin`: plain data that is saved with it.
 
-    Scales are those of training (float32), what is computed from them is float64; batch norms become a float32 factor
-    and offset per channel (`batch_norm.affine`). Raises ConfigError for a layer that has no integer form, for a site
-    that is in FP32 where the program stores codes, or quantised where it has none, and for what no program may be
-    (`validation`): sums that could leave int32, parameters that are not finite.
+    Scales are those of training (float32); numbers computed from them are float64. Batch norms become a float32 factor
+    and offset per channel (`batch_norm.affine`). Raises ConfigError for a layer without integer form, for a site in
+    FP32 where the program stores codes, for a quantised site where it does not, and for a program that breaks the rules
+    of `validation`: sums that could overflow int32, parameters that are not finite.
     """
     require_program(model)
     lowering = ProgramLowering(TrainedSites(model.quantised))
@@ -51,7 +51,7 @@ NO_EDGE_ROWS = (
 
 
 def require_program(model: GNN) -> None:
-    """Raises ConfigError where a layer or a quantiser of the network, trained or not, has no integer form."""
+    """Raises ConfigError if a layer or a quantiser of the network, trained or not, has no integer form."""
     for name, site in named_sites(model.quantised):
         if site.extension is not None:
             raise ConfigError(f"{name} must be what edges sum in an integer program, got a method's addition to it")
@@ -60,7 +60,7 @@ def require_program(model: GNN) -> None:
 
 
 class Refusals(Lowering):
-    """Refuses what no integer program has."""
+    """Raises ConfigError for operations that integer programs do not have: features of edges."""
 
     def edge_features(self, channels: int, into: Into) -> Value:
         raise ConfigError(NO_EDGE_ROWS)
@@ -70,7 +70,7 @@ class Refusals(Lowering):
 
 
 class ProgramLowering(Refusals):
-    """Makes an integer operation of each operation that a network writes down."""
+    """Converts each operation that a network records to an integer operation."""
 
     def __init__(self, sites: TrainedSites) -> None:
         self.sites = sites
@@ -151,7 +151,7 @@ class ProgramLowering(Refusals):
         return super().readout(x, mode, into)
 
     def _scale(self, x: Value) -> float:
-        """The value of a step of the codes of x; 1 where each row has a scale, which comes with the codes."""
+        """The scale of the codes of x; 1 if each row has a scale, which is stored with the codes."""
         grid = self.sites.grid(x.site)
         return grid.scale if isinstance(grid, CodeGrid) else 1.0
 
@@ -167,7 +167,7 @@ def _residual(into: Into) -> str:
 def make_epilogue(scale: float | Tensor, into: Into, grid: Grid | None) -> Epilogue:
     """Operations after integer sums in steps of `scale` (one, or float64 [C]), up to codes of `grid` (None: float32).
 
-    The bias becomes a part of a batch norm's offset, unless a ReLU stands between.
+    The bias becomes a part of a batch norm's offset, unless a ReLU is between them.
     """
     norms = [norm for norm in (into.inner, into.norm) if norm is not None]
     bias = None if into.bias is None else into.bias.detach().cpu().double()

@@ -1,7 +1,7 @@
-"""The operations of an integer program: what is read, by which integer kernel, and where the result goes.
+"""The operations of an integer program: each names its sources, calls one integer kernel and names its result.
 
-A value is named by the site whose codes it holds (`states.1`, `head.0.input`); `x` is the input and `logits` the
-result. Operations are plain data: `Program` runs them in order, `storage` writes them, `summary` counts them.
+The name of a value is that of its site (`states.1`, `head.0.input`); `x` is the input and `logits` the result.
+Operations are plain data: `Program` runs them in order, `storage` writes them, `summary` counts them.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Quantize:
 
 @dataclass(frozen=True)
 class Lookup:
-    """Categories, int64 [N], to rows of an embedding table that holds codes already."""
+    """Categories, int64 [N], to rows of an embedding table of codes."""
 
     source: str
     target: str
@@ -75,7 +75,7 @@ class Linear:
 class LinearPair:
     """x W^T + y V^T: two values of codes times an integer weight each (GraphSAGE).
 
-    `ratio`: what a step of the second product is worth in steps of the first one, float64 [1] or [M].
+    `ratio`: the step of the second product divided by that of the first one, float64 [1] or [M].
     """
 
     source: str
@@ -97,7 +97,7 @@ class LinearPair:
 
 @dataclass(frozen=True)
 class Aggregate:
-    """Sums of codes [N, channels] over incoming edges, times the weight of each where the graph has weights.
+    """Sums of codes [N, channels] over incoming edges, weighted if the graph has edge weights.
 
     `self_weight`: 1 + eps of GIN, or None. `mean`: sums are divided by the number of edges.
     """
@@ -200,7 +200,7 @@ def codes(values: Values, name: str) -> Codes:
 
 
 def bound(epilogue: Epilogue, values: Values, graph: Graph, degree_scale: bool, residual: str) -> Epilogue:
-    """The epilogue with what belongs to this batch: d^-1/2 (of float32, as in training) and the residual's codes."""
+    """The epilogue with the tensors of this batch: d^-1/2 (in float32, as in training) and the residual's codes."""
     if degree_scale:
         epilogue = replace(epilogue, row_scale=graph.inverse_sqrt_degree.double())
     if residual:

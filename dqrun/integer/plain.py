@@ -13,7 +13,7 @@ from dqrun.kernels.integer import CodeGrid, Grid, RowGrid
 
 
 def scalar(where: str, hint: Any, value: object) -> Any:
-    """A value of a declared type; whole numbers are numbers too, true and false are not."""
+    """A value of the declared type `hint`. An integer is accepted for a float; true and false are not numbers."""
     kinds = get_args(hint) or (hint,)
     if value is None and types.NoneType in kinds:
         return None
@@ -27,7 +27,7 @@ def scalar(where: str, hint: Any, value: object) -> Any:
 
 
 def plain_grid(grid: Grid | None) -> list[Any] | None:
-    """A grid as plain data. The scale of a trained one is a float32: 9 digits name it; another is a string."""
+    """A grid as plain data. A scale that is a float32 (as trained) is written with 9 digits, another as a string."""
     if grid is None:
         return None
     if isinstance(grid, RowGrid):

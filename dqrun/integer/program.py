@@ -35,11 +35,12 @@ EPILOGUES = ("float64", "fixed")
 
 @dataclass(frozen=True)
 class Program:
-    """Integer operations in the order in which they run; what they must be stands in `validation`.
+    """Integer operations in the order in which they run; `validation` has the rules that they must obey.
 
-    `self_loops`: layers run over one self-loop per node (GCN, GAT), not the raw edges. `origin`: plain data on where
-    the program comes from (for JSON). `epilogue`: the rule of requantisation, float64 or fixed (integers alone, in
-    plain torch: what the C export does). Raises ConfigError, in one line, for operations that are no program.
+    `self_loops`: layers run over edges with one self-loop per node (GCN, GAT), else over the raw edges. `origin`: plain
+    data (for JSON) about the run that the program comes from. `epilogue`: the rule of requantisation, "float64" or
+    "fixed" (integers alone, in plain torch, as in the C export). Raises ConfigError, in one line, for operations that
+    break a rule.
     """
 
     operations: tuple[Operation, ...]
@@ -48,19 +49,22 @@ class Program:
     epilogue: str = "float64"
 
     def __post_init__(self) -> None:
-        self.signature  # noqa: B018 - what is no program is refused here, before a kernel trusts it
+        self.signature  # noqa: B018 - raises here for an invalid program: kernels do not check it
         if self.epilogue not in EPILOGUES:
             raise ConfigError.rule("epilogue", f"be one of {', '.join(EPILOGUES)}", self.epilogue)
 
     def with_epilogue(self, epilogue: str) -> Program:
-        """The same program with the other rule of requantisation; raises ConfigError where it has no such form."""
+        """The same program with a rule of requantisation, "float64" or "fixed".
+
+        Raises ConfigError for another name, and if an operation has no fixed-point form.
+        """
         made = replace(self, epilogue=epilogue)
-        made.steps  # noqa: B018 - refused here, not when it runs
+        made.steps  # noqa: B018 - raises here, not when it runs
         return made
 
     @cached_property
     def steps(self) -> Sequence[Operation | FixedOperation]:
-        """The operations as they run under the rule of requantisation."""
+        """The operations, with fixed-point numbers if `epilogue` is "fixed"."""
         return prepare(self.operations) if self.epilogue == "fixed" else self.operations
 
     @property
@@ -79,12 +83,13 @@ class Program:
     ) -> Tensor:
         """Logits, float32 [N, out_channels], or [G, out_channels] for graph tasks, from PyG's tensors.
 
-        x: float32 [N, in_channels] without NaN, or int64 [N] for categories; dense, on the CPU, as all three.
-        edge_index: int64 [2, E], raw edges (self-loops are added where the network wants them). batch: int64 [N], the
-        graph of each node, 0..G-1 in ascending order without gaps; None: one graph. edge_weight: float32 [E], >= 0, for
-        networks that read weights (`reads_edge_weights`), in the order of edge_index; None: all 1. Builds the edges'
-        order each time: keep `graph = program.graph(...)` and call `run` where a graph is used again. Raises DataError
-        for input that does not fit.
+        All tensors are dense and on the CPU. x: float32 [N, in_channels] without NaN, or int64 [N] for categories.
+        edge_index: int64 [2, E], raw edges (self-loops are added if the network needs them). batch: int64 [N], the
+        graph of each node, 0..G-1 in ascending order without gaps; None: one graph. edge_weight: float32 [E], finite
+        and >= 0, in the order of edge_index, for networks that read weights (`reads_edge_weights`); None: all 1.
+
+        Sorts the edges at each call: for repeated use keep `graph = program.graph(...)` and call `run`. Raises
+        DataError for input that does not fit.
         """
         self.check_features(x)
         return self.run(x, self.graph(edge_index, x.size(0), batch, edge_weight))
@@ -96,21 +101,21 @@ class Program:
         batch: Tensor | None = None,
         edge_weight: Tensor | None = None,
     ) -> Graph:
-        """The structure that `run` takes, from PyG's tensors; raises DataError as `__call__`."""
+        """The structure that `run` takes, from PyG's tensors; arguments and errors as in `__call__`."""
         return build_graph(edge_index, num_nodes, batch, self.self_loops, edge_weight)
 
     @property
     def reads_edge_weights(self) -> bool:
-        """Whether edges may have weights: each sum over edges is one of plain rows or a mean (GCN, GraphSAGE)."""
+        """Whether edges may have weights: true if each sum over edges is a plain sum or a mean (GCN, GraphSAGE)."""
         sums = [op for op in self.operations if isinstance(op, Aggregate | Attention | DynamicAttention)]
         return bool(sums) and all(isinstance(op, Aggregate) and op.self_weight is None for op in sums)
 
     @torch.no_grad()
     def run(self, x: Tensor, graph: Graph) -> Tensor:
-        """As `__call__`, over a structure from `graph`, which has the edges (self-loops included) in order.
+        """As `__call__`, over a structure made by `graph`, which has sorted edges including self-loops.
 
-        Raises DataError for x of another type, width or number of rows, and for a node or graph beyond the limits of
-        the signature. NaN, which `__call__` refuses, gets code 0.
+        Raises DataError for x of another type, width or number of rows, for edge weights that the program does not
+        read, and for a node or graph beyond the limits of the signature. NaN is not refused here; it gets code 0.
         """
         self.check_shape(x)
         if x.size(0) != graph.num_nodes:
@@ -123,22 +128,22 @@ class Program:
         for i, (operation, step) in enumerate(zip(self.operations, self.steps, strict=True)):
             values[operation.target] = step.run(values, graph)
             for name in {name for name in inputs(operation) if last_use[name] == i}:
-                del values[name]  # its memory serves the next result
+                del values[name]  # frees its memory for the next result
         logits = values[LOGITS]
         assert isinstance(logits, Tensor)
         return logits if logits.is_floating_point() else (logits.double() * self.logit_scale).float()
 
     def stream(self, features: Tensor | Callable[[Tensor], Tensor], graph: Graph, block: int) -> Tensor:
-        """The bits that `run` gives for the nodes of one large graph, `block` of them at a time; see `streaming`."""
+        """As `run` for one large graph, bit for bit, but `block` nodes at a time; see `streaming.stream`."""
         from dqrun.integer.streaming import stream
 
         return stream(self, features, graph, block)
 
     @torch.no_grad()
     def trace(self, x: Tensor, graph: Graph) -> dict[str, Value]:
-        """All values of a run by the name of their site, in order: codes, and `logits` in float32.
+        """All values of a run by the names of their sites, in order: Codes, and `logits`, float32.
 
-        With epilogue=fixed logits are int32, in units of `logit_scale`.
+        With epilogue=fixed logits are int32, in units of `logit_scale`. Unlike `run`, checks no argument.
         """
         values: dict[str, Value] = {INPUT: x}
         for operation, step in zip(self.operations, self.steps, strict=True):
@@ -167,7 +172,7 @@ class Program:
             raise DataError(f"x must hold categories in 0..{want.num_categories - 1}, got {got}")
 
     def check_limits(self, graph: Graph) -> None:
-        """Raises DataError for a graph whose sums could leave int32."""
+        """Raises DataError for a graph whose sums could overflow int32."""
         limits = (
             ("edges into one node", graph.csr.in_degree, self.signature.degree_limit),
             ("nodes in one graph", graph.node_ptr.diff(), self.signature.size_limit),
@@ -178,14 +183,14 @@ class Program:
 
     @property
     def output_step(self) -> Tensor:
-        """Distance of two neighbouring logits, float64 [C] or [1]: what one unit of the last integer sum is worth."""
+        """Distance of neighbouring logits, float64 [C] or [1]: their change per unit of the last integer sum."""
         last = self.operations[-1]
         assert not isinstance(last, Quantize | Lookup)
         return last.epilogue.multiplier.abs()
 
     @property
     def in_floats(self) -> list[str]:
-        """All that is not integer: what is computed, in which type, and for which results."""
+        """The computations that are not in integers: each with its type and the results that need it."""
         from dqrun.integer.summary import in_floats
 
         return in_floats(self)
@@ -197,14 +202,14 @@ class Program:
         return summarise(self, num_nodes, num_edges, num_graphs)
 
     def save(self, path: Path | str) -> None:
-        """Writes the program to a file; see `dqrun.integer.storage`."""
+        """Writes the program to a file; see `dqrun.integer.storage`. Raises OSError if the path cannot be written."""
         from dqrun.integer.storage import save_program
 
         save_program(Path(path), self)
 
     @property
     def nbytes(self) -> int:
-        """Bytes of weights and tables as a file holds them, without the numbers per channel."""
+        """Bytes of packed weights and tables, without the numbers per channel."""
         from dqrun.integer.summary import stored_bytes
 
         return sum(stored_bytes(operation) for operation in self.operations)

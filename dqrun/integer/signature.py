@@ -10,11 +10,11 @@ LARGEST_SUM = 2**31 - 1
 
 @dataclass(frozen=True)
 class Signature:
-    """Inputs and outputs of a program; `validation.validate` derives them, they are not in the file.
+    """Inputs and outputs of a program. `validation.validate` derives them; the file does not store them.
 
-    `in_channels`: width of float features, or 0; `num_categories`: of integer features, or 0. `graph_level`: a row of
-    logits per graph, else per node. `degree_limit`, `size_limit`: edges into a node and nodes of a graph up to which no
-    int32 sum overflows: LARGEST_SUM over the largest code that is summed.
+    `in_channels`: width of float features, or 0; `num_categories`: number of categories, or 0. `graph_level`: a row of
+    logits per graph, else per node. `degree_limit`, `size_limit`: largest numbers of edges into a node and of nodes of
+    a graph for which no int32 sum overflows: LARGEST_SUM divided by the largest code that is summed.
     """
 
     in_channels: int

@@ -1,8 +1,8 @@
-"""The fake-quantised network in float64: what its integer program must give, code by code.
+"""The fake-quantised network in float64: its integer program must give the same codes.
 
-In float32 the sums of a network are rounded, so that a value very near the middle of two codes may go either way. In
-float64, with the scales of training, program and network agree unless a value lies on such a tie. A batch norm is what
-it is in a program: a float32 factor and offset per channel.
+In float32 the sums of a network are rounded, so that a value very near the middle of two codes may be rounded to
+either. In float64, with the scales of training, program and network agree unless a value lies on such a tie. A batch
+norm is, as in a program, a float32 factor and offset per channel.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from dqrun.nn.linear import BatchNorm, Linear
 from dqrun.nn.lowering import Into, Lowering, Rows, Value
 from dqrun.quant import Quantizer, Scales, named_sites
 
-TIE = 1e-9  # of a code: nearer to the middle of two codes, float64 is no judge either
+TIE = 1e-9  # in steps of the grid: nearer to the middle of two codes, float64 does not decide reliably either
 BLOCK = 1 << 15  # elements rounded at a time: they stay in the cache from one step to the next
 
 
 @dataclass(frozen=True)
 class Simulation:
-    """`codes`: stored codes (from 0) of each quantised activation site, int32. `logits`: float64. `tie`: on which site
-    a value lay on a rounding tie, or ""."""
+    """`codes`: stored codes (from 0) of each quantised activation site, int32. `logits`: float64. `tie`: a site at
+    which a value was on a rounding tie, or ""."""
 
     codes: dict[str, Tensor]
     logits: Tensor
@@ -37,8 +37,8 @@ class Simulation:
 
 
 class Float64RowQuantizer(nn.Module):
-    """A quantiser of rows with ranges of their own: numbers are rounded to float32, and from there on the rule of
-    training holds, as in the program. What codes stand for is float64.
+    """A quantiser with a range for each row. Numbers are rounded to float32 and then encoded as in training and in the
+    program; decoded values are float64.
 
     `watched`: keep the codes of the last call.
     """
@@ -60,10 +60,10 @@ class Float64RowQuantizer(nn.Module):
 
 
 class Float64Quantizer(nn.Module):
-    """A quantiser of an activation in float64 with the grid of training. Where the network's input is rounded, the rule
-    of training (float32) holds, as it does in the program.
+    """A quantiser of an activation in float64 with the grid of training. `float32_rule`: it rounds in float32 as in
+    training, which the program does for the network's input.
 
-    `watched`: keep the codes, and whether a value lay on a tie, of the last call.
+    `watched`: keep the codes of the last call, and whether a value was on a tie.
     """
 
     def __init__(self, quantizer: Quantizer, float32_rule: bool, watched: bool) -> None:
@@ -85,7 +85,7 @@ class Float64Quantizer(nn.Module):
         return real.relu_() if relu else real
 
     def round(self, x: Tensor, out: Tensor) -> None:
-        """Writes the values of the grid that x becomes to `out`, float64 of the same shape."""
+        """Writes x rounded to the grid to `out`, float64 of the same shape."""
         scale, zero_point, _ = self.scales
         if self.float32_rule:
             out.copy_(self.spec.encode(x.float(), self.scales))
@@ -109,7 +109,7 @@ class RoundedWeight(nn.Module):
 
     def __init__(self, quantizer: Quantizer) -> None:
         super().__init__()
-        self.encode = (quantizer.encode,)  # no part of the copy, whose parameters become float64
+        self.encode = (quantizer.encode,)  # in a tuple: else it would be a submodule, and become float64
         self.spec = quantizer.spec
 
     def forward(self, weight: Tensor, *unused: object) -> Tensor:
@@ -119,7 +119,7 @@ class RoundedWeight(nn.Module):
 
 
 class Affine(nn.Module):
-    """x * factor + offset per channel, what a batch norm is in a program; both float32 [C]."""
+    """x * factor + offset per channel, a batch norm as in a program; both float32 [C]."""
 
     def __init__(self, factor: Tensor, offset: Tensor) -> None:
         super().__init__()
@@ -132,7 +132,7 @@ class Affine(nn.Module):
 
 @torch.no_grad()
 def in_float64(model: GNN, watched: bool = False) -> GNN:
-    """A copy of a trained network that computes in float64: give it x as float64 [N, F], or int64 [N].
+    """A copy of a trained network that computes in float64; its input x is float64 [N, F], or int64 [N].
 
     `watched`: its quantisers keep their codes, which takes several times as long.
     """
@@ -156,7 +156,7 @@ def judging(name: str, quantizer: Quantizer, is_weight: bool, float32_rule: bool
 
 
 class NormFolding(Lowering):
-    """Makes the batch norms of a copy what they are in a program; see `batch_norm.affine`."""
+    """Replaces the batch norms of a copy by factor and offset, as in a program; see `batch_norm.affine`."""
 
     def result(self, into: Into, channels: int, rows: Rows = "node") -> Value:
         if norms := [norm for norm in (into.inner, into.norm) if norm is not None]:
@@ -164,7 +164,7 @@ class NormFolding(Lowering):
         return super().result(into, channels, rows)
 
     def fold(self, norms: list[BatchNorm], into: Into) -> None:
-        bias = None if into.inner is not None else into.bias  # a ReLU stands between a bias and an inner norm
+        bias = None if into.inner is not None else into.bias  # a ReLU is between a bias and an inner norm
         whole = Affine(*affine(norms, bias))
         if bias is not None:
             bias.zero_()

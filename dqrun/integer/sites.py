@@ -1,4 +1,4 @@
-"""The grids of a trained network, as lowering asks for them by the name of their site."""
+"""The grids of a trained network by the names of their sites, for lowering."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from dqrun.quant import LearnedRowFactor, Quantizer, RowRange, named_sites
 
 
 class TrainedSites:
-    """Hands out grids and weight codes, and remembers which sites were asked for.
+    """Returns grids and weight codes, and records which sites were read.
 
-    Raises ConfigError for a site whose values are not those of codes of its spec, trained or not.
+    Raises ConfigError for a site whose values are not codes of its spec, trained or not.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -38,7 +38,7 @@ class TrainedSites:
                 row_grid(name, quantizer)
 
     def grid(self, name: str) -> Grid:
-        """The grid of an activation site; raises ConfigError where it is in FP32 or has seen nothing."""
+        """The grid of an activation site; raises ConfigError if it is in FP32 or has no range yet."""
         quantizer = self._quantizer(name)
         if quantizer.spec.granularity.per_row:
             return row_grid(name, quantizer)
@@ -48,8 +48,8 @@ class TrainedSites:
     def weight(self, name: str, weight: Tensor) -> tuple[Weight, int, Tensor]:
         """Codes int8 of a weight float32 [M, K] on the grid of its site, the grid's width and its scales.
 
-        The scales are float64 [1], or [M], one for each output channel. Raises ConfigError where the site is in
-        FP32, its grid not symmetric, or what shares a scale another part of the weight.
+        The scales are float64 [1], or [M], one for each output channel. Raises ConfigError if the site is in FP32, its
+        grid is not symmetric, or scales are neither per tensor nor per output channel.
         """
         quantizer = self._quantizer(name)
         spec = quantizer.spec
@@ -68,13 +68,13 @@ class TrainedSites:
         return self._quantizer(name).round(weight.detach()).cpu()
 
     def require_no_others(self) -> None:
-        """Raises ConfigError for a quantised site that an integer program does not round at."""
+        """Raises ConfigError if a quantised site was not read: an integer program does not round there."""
         for name, site in self._sites.items():
             if not site.is_fp32 and name not in self._used:
                 self.refuse(name)
 
     def refuse(self, name: str) -> NoReturn:
-        """Raises ConfigError for a quantised site that has no place in an integer program."""
+        """Raises ConfigError: a quantised site `name` has no place in an integer program."""
         raise ConfigError(f"{name} must stay in FP32 in an integer program: train with plan=integer")
 
     def _quantizer(self, name: str) -> Quantizer:
@@ -89,7 +89,7 @@ class TrainedSites:
 
 
 def row_grid(name: str, quantizer: Quantizer) -> RowGrid:
-    """The grid of an activation site whose rows have ranges of their own; raises ConfigError for what programs lack."""
+    """The grid of an activation site with a range for each row; raises ConfigError if programs have no such grid."""
     spec, scales = quantizer.spec, quantizer.scales
     if spec.granularity.kind != "row":
         rule = "have one range for a row in an integer program: train with quant.activation_granularity=row or tensor"

@@ -1,9 +1,9 @@
 """Programs as files: their structure as JSON, weights and numbers per channel as tensors, in a `container`.
 
-Nothing in a file is executed, and nothing is taken for granted: fields have the types that the operations declare, and
-what comes out must be a program (`validation`). Weights are packed as codes are (`Weight.packed`). Numbers per channel
-are float64 in a program; they are written as float32 where that loses nothing (biases and batch norms are float32): a
-loaded program is the saved one, bit by bit. docs/reference/program_format.md describes the format.
+Nothing in a file is executed, and everything is checked: fields must have the types that the operations declare, and
+the result must be a valid program (`validation`). Weights are packed like codes (`Weight.packed`). Numbers per channel
+are float64 in a program; they are written as float32 if no value changes (biases and batch norms are float32). So a
+loaded program equals the saved one bit by bit. docs/reference/program_format.md describes the format.
 """
 
 from __future__ import annotations
@@ -65,8 +65,8 @@ def load_program(path: Path | str) -> Program:
 
 
 def _read(path: Path) -> bytes:
-    """The bytes of a regular file; a larger one than any program is cut off, which its reader then sees."""
-    if path.exists() and not path.is_file():  # reading a pipe would wait for ever
+    """The bytes of a regular file; a file larger than any program is truncated, which `Reader` then refuses."""
+    if path.exists() and not path.is_file():  # reading a pipe would wait forever
         raise IsADirectoryError(0, "is a directory") if path.is_dir() else OSError(0, "is no regular file")
     with path.open("rb") as file:
         return file.read(min(os.fstat(file.fileno()).st_size, 2 * MOST_BYTES))
@@ -191,7 +191,7 @@ READERS: dict[Any, Any] = {
 
 
 def _require_fields(where: str, plain: object, needed: set[str], optional: set[str]) -> dict[str, Any]:
-    """An object of the structure that has the fields that it needs, and no unknown ones."""
+    """An object of the structure; raises an error for missing and for unknown fields."""
     if not isinstance(plain, dict):
         raise Damage(f"{where} must be an object")
     if missing := sorted(needed - plain.keys()):
@@ -202,6 +202,6 @@ def _require_fields(where: str, plain: object, needed: set[str], optional: set[s
 
 
 def _narrow(values: Tensor) -> Tensor:
-    """Float64 values as float32 where none of them changes."""
+    """Float64 values as float32 if none of them changes, else as they are."""
     narrow = values.float()
     return narrow if torch.equal(narrow.double(), values) else values

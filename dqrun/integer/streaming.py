@@ -36,10 +36,10 @@ Features = Callable[[Tensor], Tensor]
 def stream(program: Program, features: Tensor | Features, graph: Graph, block: int) -> Tensor:
     """The logits of all nodes, float32 [N, C], bit for bit those of `program.run`, `block` nodes at a time.
 
-    `features`: a tensor, which may lie in a file, or a function that gives rows of it: they are read for the nodes of a
-    block. Between operations the codes of all nodes are in memory, one byte or half a byte each, and beside them the
-    tensors of one block. Raises ConfigError for a program of a graph task, DataError for features and graphs that
-    `program.run` refuses, and for a block < 1.
+    `features`: a tensor, which may be memory-mapped, or a function from node indices to rows; rows are read for one
+    block at a time. Between operations the packed codes of all nodes are in memory, and the tensors of one block.
+    Raises ConfigError for a program of a graph task; DataError for features that `program(...)` refuses (NaN included),
+    a graph beyond the limits of the program, and a block < 1.
     """
     if block < 1:
         raise DataError(f"block must be >= 1, got {block}")

@@ -1,4 +1,4 @@
-"""PyG's `edge_index` and `batch` as the `Graph` that a program runs over."""
+"""Converts PyG's `edge_index` and `batch` to the `Graph` that a program runs over."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def check_weights(edge_weight: Tensor) -> None:
 
 
 def require_dense(name: str, tensor: Tensor) -> None:
-    """Raises DataError unless an argument is a dense tensor on the CPU, which kernels read as it lies."""
+    """Raises DataError unless an argument is a dense tensor on the CPU, because kernels read its memory directly."""
     if not isinstance(tensor, Tensor):
         raise DataError(f"{name} must be a dense tensor on the CPU, got {type(tensor).__name__}")
     if tensor.layout != torch.strided or tensor.device.type != "cpu":

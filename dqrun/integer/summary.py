@@ -71,9 +71,9 @@ def costs(program: Program, num_nodes: int, num_edges: int, num_graphs: int) -> 
 def works(
     operation: Operation, rows: int, edges: int, bits: int, second_bits: int, scale_bits: int | None = None
 ) -> tuple[Work, ...]:
-    """The counted work of an operation over rows (and edges) of codes of `bits`, and of its second value.
+    """The counted work of an operation over rows (and edges) of codes of `bits`; `second_bits`: of its second value.
 
-    `scale_bits`: of the factor with which a row of the source enters a sum of rows, None without one.
+    `scale_bits`: width of the factor by which a sum of rows multiplies each row of the source; None without one.
     """
     if isinstance(operation, Linear):
         outputs, inputs = operation.weight.codes.shape
@@ -93,12 +93,12 @@ def works(
 
 
 def row_scale_bits(grid: Grid | None) -> int | None:
-    """The width of the factor with which rows of a grid enter a sum; None where it is one for all, or a shift."""
+    """The width of the factor by which a sum multiplies rows of a grid; None for one factor or a power of two."""
     return FP32 if isinstance(grid, RowGrid) and not grid.power_of_two else None
 
 
 def summarise(program: Program, num_nodes: int, num_edges: int, num_graphs: int) -> str:
-    """The costs as a table with totals, and what is not integer."""
+    """The costs as a table with totals, and the computations that are not in integers."""
     listed = costs(program, num_nodes, num_edges, num_graphs)
     header = ("operation", "result", "in", "w", "out", "weight B", "result B", "MACs", "bitops mean", "bitops w*a")
     lines: list[tuple[str, ...]] = [header]
@@ -116,9 +116,9 @@ def summarise(program: Program, num_nodes: int, num_edges: int, num_graphs: int)
 
 
 def in_floats(program: Program) -> list[str]:
-    """Computations that are not integer, in order: the quantity, in which type, and for which results.
+    """Computations that are not in integers, in order: each with its type and the results that need it.
 
-    All else is sums and products of codes in int32, and copies of codes.
+    All others are sums and products of codes in int32, and copies of codes.
     """
     found: dict[str, list[str]] = {}
     by_rows: set[str] = set()
@@ -130,7 +130,8 @@ def in_floats(program: Program) -> list[str]:
 
 
 def row_parts(operation: Operation, by_rows: set[str]) -> list[str]:
-    """What the grids of single rows, of the values `by_rows` so far, add to that; adds the operation's own value."""
+    """Float computations due to grids for each row; `by_rows`: values with such grids so far, to which the operation's
+    own result is added."""
     if isinstance(result_grid(operation), RowGrid):
         by_rows.add(operation.target)
     if operation.source not in by_rows or isinstance(operation, Attention | DynamicAttention):

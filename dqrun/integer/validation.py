@@ -1,14 +1,14 @@
 """Rules that a program must obey before any kernel runs. Kernels rely on them: they check no size and no index.
 
-A program is a list of operations. Each gives a value under a name of its own; it reads `x` or values that stand before
-it. What is known of a value is its `Kind`: a row per node or per graph, how many channels, and the grid of its codes.
+A program is a list of operations. Each makes a value with a name of its own and reads `x` or values of earlier
+operations. The `Kind` of a value has its known properties: a row per node or per graph, number of channels, grid.
 
-1. Names are letters, digits, `_` and `.`, and each is given once. The first operation, and no other, is a `Quantize` or
-   `Lookup`, and reads `x`. The last one, and no other, gives `logits`, and its result has no grid. Every other value is
-   read by a later operation.
-2. `Linear` multiplies by a weight of as many inputs as its source has channels; `Aggregate`, `Attention` and `Readout`
-   say how many channels their source has. The last three read values of nodes; a `Readout`, of which there is at most
-   one, gives a value of graphs.
+1. Names consist of letters, digits, `_` and `.`, and each is used once. The first operation, and no other, is a
+   `Quantize` or `Lookup`, and reads `x`. The last one, and no other, gives `logits`, and its result has no grid. Every
+   other value is read by a later operation.
+2. The weight of `Linear` has as many inputs as its source has channels; `Aggregate`, `Attention` and `Readout` declare
+   the number of channels of their source. These three read values of nodes; a `Readout`, of which there is at most one,
+   gives a value of graphs.
 3. An epilogue has one number per channel of its result (a multiplier may be one for all). A residual is an earlier
    value of codes with the rows and the channels of the result; logits take none. Degrees belong to nodes.
 4. Codes lie on their grid. Numbers are finite, at most `LARGEST` (the largest float32), so that no product of an
@@ -65,7 +65,7 @@ LARGEST_OF_ROW = 64 * LARGEST_VALUE
 
 @dataclass(frozen=True)
 class Kind:
-    """What is known of a value before anything runs; `grid` None: float32."""
+    """The properties of a value that are known before anything runs; `grid` None: float32."""
 
     per_graph: bool
     channels: int
@@ -73,14 +73,14 @@ class Kind:
 
     @property
     def largest(self) -> float:
-        """A bound of a value less its zero point: in steps of a `CodeGrid`, else in real numbers."""
+        """A bound of |code - zero point| for a `CodeGrid`, else of the real numbers."""
         if isinstance(self.grid, RowGrid):
             return LARGEST_OF_ROW
         return 0.0 if self.grid is None else float(self.grid.top)
 
     @property
     def worth(self) -> float:
-        """A bound of a step of its codes, or of its real numbers, in the sums of an operation."""
+        """A bound of one unit in sums over this value: 1 (a step) for a `CodeGrid`, LARGEST_OF_ROW for a `RowGrid`."""
         return LARGEST_OF_ROW if isinstance(self.grid, RowGrid) else 1.0
 
     @property
@@ -90,7 +90,7 @@ class Kind:
 
 
 def validate(operations: Sequence[Operation]) -> Signature:
-    """Checks the rules above; returns what follows from them. Raises ConfigError in one line: value, rule, what is."""
+    """Checks the rules above and derives the signature. Raises ConfigError in one line: value, rule, what it got."""
     _require(1 <= len(operations) <= MOST_OPERATIONS, "operations", f"be 1..{MOST_OPERATIONS}", len(operations))
     known: dict[str, Kind] = {}
     unread: set[str] = set()
@@ -149,7 +149,7 @@ def _check_name(i: int, name: str, known: dict[str, Kind], last: bool) -> None:
 
 
 def _earlier(name: str, field: str, wanted: str, known: dict[str, Kind]) -> Kind:
-    """A value of codes that stands before the operation `name`."""
+    """The value of codes `wanted`, which must come before the operation `name`."""
     _require(wanted in known, f"{name}.{field}", "name a value of codes before it", wanted[:40])
     return known[wanted]
 
@@ -248,7 +248,7 @@ def _(operation: Attention | DynamicAttention, source: Kind) -> None:
 
 
 def _check_logits(name: str, vectors: Tensor, *kinds: Kind) -> None:
-    """That logits of codes of these kinds stay finite."""
+    """Requires that attention logits of codes of these kinds stay finite."""
     scales = (kind.grid.scale if isinstance(kind.grid, CodeGrid) else 1.0 for kind in kinds)
     reach = sum(kind.largest * max(scale, 1.0) for kind, scale in zip(kinds, scales, strict=True))
     largest = float(vectors.double().abs().sum(-1).max()) * reach
@@ -305,7 +305,7 @@ def _check_channels(name: str, number: int) -> None:
 
 
 def _check_codes(name: str, codes: Codes) -> None:
-    """Codes on their grid, and nothing in the bits that belong to no channel."""
+    """Requires codes on their grid, and 0 in bits that belong to no channel."""
     largest = int(codes.unpack().max())
     _require(largest <= codes.grid.top, name, f"hold codes in 0..{codes.grid.top}", largest)
     behind = bits_behind(codes.data, codes.channels, codes.grid.bits)
@@ -315,7 +315,7 @@ def _check_codes(name: str, codes: Codes) -> None:
 
 
 def _check_row_numbers(name: str, codes: Codes, grid: RowGrid) -> None:
-    """Scales that can be divided by, and offsets, of rows whose numbers stay within LARGEST_OF_ROW."""
+    """Requires valid scales and offsets of rows: finite, and with numbers within LARGEST_OF_ROW."""
     assert codes.numbers is not None
     _check_numbers(name, codes.numbers)
     scale, offset = codes.numbers.unbind(1)

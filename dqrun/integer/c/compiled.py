@@ -1,4 +1,4 @@
-"""Compiles an exported library with a C compiler of this machine and calls it, to compare it with its judge."""
+"""Compiles an exported library with this machine's C compiler and calls it, to compare it with the Python program."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Compiled:
 
     @cached_property
     def loaded(self) -> ctypes.CDLL:
-        """The shared object; raises DataError with the compiler's first line where it refuses the source."""
+        """The shared object; raises DataError with the first line of the compiler's message if compilation fails."""
         name, shared = self.library.name, self.folder / f"{self.library.name}.so"
         macros = [f"-D{name.upper()}_{option}" for option in ("TRACE", "FLOAT")]
         command = [self.compiler, *self.flags, *macros, "-shared", "-fPIC", "-o", str(shared), f"{name}.c"]
@@ -51,10 +51,10 @@ class Compiled:
         return ctypes.CDLL(str(shared))
 
     def prepared(self, x: Tensor, edge_index: Tensor) -> Callable[[], Tensor]:
-        """A function that runs the library on one graph and gives logits int32 [1 or N, C].
+        """A function that runs the library on one graph and returns logits int32 [1 or N, C].
 
         x: packed or plain codes uint8 [N, row bytes], or categories int64 [N]; edge_index: int64 [2, E]. The function
-        raises DataError with the status where that is not 0.
+        raises DataError if the library's status is not 0.
         """
         signature, function = self.library.program.signature, self.loaded[f"{self.library.name}_run"]
         given = np.ascontiguousarray(x.numpy().astype(np.uint8 if x.dtype == torch.uint8 else np.int32))
@@ -93,7 +93,7 @@ class Compiled:
         return found
 
     def quantize(self, x: Tensor) -> Tensor:
-        """The library's own codes of features float32 [N, C], as `run` takes them."""
+        """Codes of features float32 [N, C], computed by the library, in the form that `run` takes."""
         row_bytes = next(iter(self.library.buffers.values())).row_bytes
         codes, features = np.zeros((x.size(0), row_bytes), dtype=np.uint8), np.ascontiguousarray(x.numpy())
         pointers = [array.ctypes.data_as(ctypes.c_void_p) for array in (features, codes)]
@@ -102,10 +102,10 @@ class Compiled:
 
 
 def stored(value: Codes | Tensor) -> Tensor:
-    """A judge's value as the library's trace gives it."""
+    """A value of the Python program in the form of the library's trace."""
     return value.data if isinstance(value, Codes) else value
 
 
 def own_edges(edge_index: Tensor, self_loops: bool) -> Tensor:
-    """The edges of a structure less the self-loops that a program added, int64 [2, E]."""
+    """The edges of a structure without the self-loops that a program added, int64 [2, E]."""
     return edge_index[:, edge_index[0] != edge_index[1]] if self_loops else edge_index

@@ -1,4 +1,4 @@
-"""Numbers as C writes them: constant arrays, macros, names."""
+"""Constants in C: arrays, macros, names."""
 
 from __future__ import annotations
 
@@ -51,25 +51,25 @@ class Macro:
 
 @dataclass
 class Constants:
-    """The named numbers of one operation; `prefix` begins their names."""
+    """The named numbers of one operation; their names begin with `prefix`."""
 
     prefix: str
     arrays: list[Array] = field(default_factory=list)
     macros: list[Macro] = field(default_factory=list)
 
     def macro(self, name: str, value: int, what: str) -> str:
-        """A number; returns the name by which C knows it."""
+        """Adds a number; returns its name in C."""
         self.macros.append(Macro(f"{self.prefix}_{name}".upper(), value, what))
         return self.macros[-1].name
 
     def numbers(self, name: str, type: str, values: Tensor, what: str) -> str:
-        """A number for each channel c, or one for all; returns the expression that reads it."""
+        """Adds a number for each channel c, or one for all; returns the C expression that reads it."""
         if values.numel() == 1:
             return self.macro(name, int(values), what)
         return f"{self.array(name, type, values, what)}[c]"
 
     def array(self, name: str, type: str, values: Tensor, what: str) -> str:
-        """An array of one or two dimensions; returns its name."""
+        """Adds an array of one or two dimensions; returns its name in C."""
         self.arrays.append(Array(f"{self.prefix}_{name}", type, tuple(values.shape), values, what))
         return self.arrays[-1].name
 
@@ -91,7 +91,7 @@ RESERVED = frozenset(
 
 
 def identifiers(sites: Iterable[str]) -> dict[str, str]:
-    """A name for each site that C takes, all different."""
+    """A valid C identifier for each site, all different."""
     found: dict[str, str] = {}
     for site in sites:
         name = re.sub(r"\W", "_", site)

@@ -17,9 +17,9 @@ MOST = 2**24
 
 @dataclass(frozen=True)
 class Limits:
-    """The largest graph that a library takes.
+    """The largest graph that a library accepts.
 
-    `degree`: edges into one node, its self-loop included, where rows are scaled by degrees; None: see `at_most`.
+    `degree`: edges into one node, including its self-loop, for rows scaled by degrees; None: see `at_most`.
     """
 
     nodes: int
@@ -33,13 +33,14 @@ class Limits:
                 raise ConfigError.rule(f"--max-{name}", f"be in 1..{MOST}", value)
 
     def at_most(self, self_loops: bool) -> int:
-        """The largest degree: what was asked for, or that of all edges at one node, at most MOST_DEGREE."""
+        """The largest degree: `degree`, or if that is None the number of all edges, at most MOST_DEGREE."""
         return self.degree or min(self.edges + self_loops, MOST_DEGREE)
 
 
 @dataclass(frozen=True)
 class Buffer:
-    """A value of codes: a row for each node or for the graph. `offset`: None for the caller's input."""
+    """A value of codes, a row for each node or one for the graph. `offset`: its first byte in the library's memory;
+    None for the caller's input."""
 
     site: str
     name: str
@@ -71,12 +72,12 @@ class Product:
     weight: str
     inputs: int
     form: int  # bits of storage of a weight
-    start: str  # what a sum begins with
+    start: str  # initial value of a sum
 
 
 @dataclass(frozen=True)
 class Finish:
-    """C expressions of an epilogue, per channel c; "" for a part that it does not have."""
+    """C expressions of an epilogue, per channel c; "" for an absent part."""
 
     mantissa: str
     shift: str
@@ -97,8 +98,8 @@ class Finish:
 class Step:
     """One operation, whose template is `kind`.
 
-    `per_graph`: its result has a row for the graph, else for each node. `takes`: buffers that its C function reads.
-    `numbers`: what else its template reads.
+    `per_graph`: its result has one row for the graph, else one for each node. `takes`: buffers that its C function
+    reads. `numbers`: other values for its template.
     """
 
     kind: str
@@ -166,5 +167,5 @@ def narrow_forms(buffers: Iterable[Buffer]) -> tuple[int, ...]:
 
 
 def reads_each_code(step: Step) -> bool:
-    """Whether a step reads single codes of its source: its own row, or the largest ones."""
+    """Whether a step reads single codes of its source, for a node's own row or for a maximum."""
     return bool(step.numbers.get("own")) or step.numbers.get("mode") == "max"

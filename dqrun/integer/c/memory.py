@@ -8,21 +8,21 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Lifetime:
-    """A value of so many bytes that is written by operation `first` and last read by operation `last`."""
+    """A value of `size` bytes that operation `first` writes and operation `last` is the last to read."""
 
     size: int
     first: int
     last: int
 
     def meets(self, other: Lifetime) -> bool:
-        """Whether there is an operation during which both must be there."""
+        """Whether both values are needed during some operation."""
         return self.first <= other.last and other.first <= self.last
 
 
 def place(values: Sequence[Lifetime]) -> tuple[list[int], int]:
-    """The first byte of each value, and the bytes of all: values that are there at the same time do not overlap.
+    """The first byte of each value, and the size of the memory: values needed at the same time do not overlap.
 
-    The largest ones are placed first, each at the lowest place that is free.
+    The largest values are placed first, each at the lowest free address.
     """
     offsets = [0] * len(values)
     placed: list[int] = []

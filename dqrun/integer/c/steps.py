@@ -111,7 +111,7 @@ class Place:
         return *exponent, *self.factor("power", e.elu.steps, "exp(x) - 1, in steps")
 
     def product(self, source: str, weight: Weight, bits: int, name: str = "") -> Product:
-        """A weight as constants; sums begin with what the zero point of the codes takes from them."""
+        """A weight as constants; sums begin with -zero_point times the sum of an output's weights."""
         x, form = self.buffers[source], storage_bits(bits)
         kept = self.constants.array(
             f"{name}weight",
@@ -127,7 +127,7 @@ class Place:
 
 
 def make_step(fixed: FixedOperation, buffers: Buffers, name: str) -> Step:
-    """The step of an operation, its C names beginning with `name`; raises ConfigError for one that C does not have."""
+    """The step of an operation; its C names begin with `name`. Raises ConfigError for an operation without C form."""
     return _make(fixed.operation, Place(fixed, buffers, Constants(name)))
 
 

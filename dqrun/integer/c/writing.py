@@ -1,4 +1,4 @@
-"""Writes the C library of a program: sources from templates, and what they take of flash and memory."""
+"""Writes the C library of a program from templates, and computes its use of flash and memory."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ FILES = {"library.h.j2": "{}.h", "library.c.j2": "{}.c", "main.c.j2": "main.c", 
 
 @dataclass(frozen=True)
 class Library:
-    """A fixed-point program as C for graphs up to `limits`; `name` begins all names that it gives.
+    """A fixed-point program as C for graphs up to `limits`; all its C names begin with `name`.
 
-    Raises ConfigError, in one line, for a program without such a form, for a name that is none in C, and for limits
-    beyond those of the program's int32 sums.
+    Raises ConfigError, in one line, for a program without C form, a `name` that is no C identifier, and limits beyond
+    those of the program's int32 sums.
     """
 
     program: Program
@@ -61,7 +61,7 @@ class Library:
         ):
             if value > most:
                 raise ConfigError.rule(field, f"be at most {most} for this program's codes", value)
-        self.steps  # noqa: B018 - what has no form in C is refused here
+        self.steps  # noqa: B018 - raises here for an operation without C form
 
     @cached_property
     def buffers(self) -> dict[str, Buffer]:
@@ -113,7 +113,7 @@ class Library:
 
     @property
     def needs_root(self) -> bool:
-        """Whether rows are scaled by d^-1/2: the library then has a table, and degrees have a limit."""
+        """Whether rows are scaled by d^-1/2; the library then has a table of these, and degrees have a limit."""
         scaled = (op for op in self.program.operations if isinstance(op, Linear | Aggregate))
         return any(operation.degree_scale for operation in scaled)
 
@@ -123,7 +123,7 @@ class Library:
 
     @property
     def edge_slots(self) -> int:
-        """Edges that the library stores: those of the caller, and one self-loop per node where layers want them."""
+        """Number of edges that the library stores: the caller's, and one self-loop per node if layers need them."""
         return self.limits.edges + self.limits.nodes * self.program.self_loops
 
     @property
@@ -150,13 +150,13 @@ class Library:
 
     @property
     def flash_bytes(self) -> int:
-        """Bytes of constant arrays; code comes on top."""
+        """Bytes of constant arrays, without machine code."""
         tables = self.roots.nbytes if self.needs_root else 0
         return tables + sum(step.constants.nbytes for step in self.steps)
 
     @property
     def ram_bytes(self) -> int:
-        """Bytes of static memory; the caller's input and logits come on top."""
+        """Bytes of static memory, without the caller's input and logits."""
         index = 2 if self.index_type == "uint16_t" else 4
         edges = 4 * (self.limits.nodes + 1) + index * self.edge_slots if self.reads_edges else 0
         return self.memory_bytes + edges + self.scratch_bytes
@@ -181,7 +181,7 @@ class Library:
 
     @property
     def checks_codes(self) -> bool:
-        """Whether the caller's codes could lie beyond their grid."""
+        """Whether bytes of the caller may hold codes beyond the grid, so that the library must check them."""
         first = self.program.operations[0]
         return isinstance(first, Quantize) and first.grid.top < (1 << first.grid.storage_bits) - 1
 

@@ -1,4 +1,4 @@
-"""A program as an ONNX model, built operation by operation: docs/howto/onnx.md says what stands in it.
+"""A program as an ONNX model, built operation by operation; docs/howto/onnx.md describes the model.
 
 `write_onnx` and `to_onnx` need the extra [onnx], and so does `Session`, which runs a model with ONNX Runtime. Nothing
 here imports torch_geometric, networks or quantisers.

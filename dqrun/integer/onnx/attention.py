@@ -1,4 +1,4 @@
-"""Attention (GAT, GATv2) as nodes of an ONNX graph, in float64: the program's own is float32 in no fixed order."""
+"""Attention (GAT, GATv2) as nodes of an ONNX graph, in float64; the program itself uses float32 sums."""
 
 from __future__ import annotations
 

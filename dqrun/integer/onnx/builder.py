@@ -18,7 +18,7 @@ NARROW = {"int4": "INT4", "uint4": "UINT4"}
 
 
 class Builder:
-    """Collects nodes in the order of the calls. `scope` is the first part of the names that are made up.
+    """Collects nodes in the order of the calls. `scope` is the first part of generated names.
 
     Raises ConfigError where the extra [onnx] is not installed.
     """
@@ -31,7 +31,7 @@ class Builder:
         self._known: dict[tuple[object, ...], str] = {}
 
     def op(self, kind: str, *inputs: str, name: str = "", **attributes: Any) -> str:
-        """The name of the one output of a new node; `name`: what it is called, else a name is made up."""
+        """Adds a node with one output and returns the output's name: `name`, or a generated one."""
         return self.op_several(kind, inputs, [name or self._new_name(kind)], **attributes)[0]
 
     def op_several(self, kind: str, inputs: Sequence[str], outputs: Sequence[str], **attributes: Any) -> list[str]:
@@ -44,7 +44,7 @@ class Builder:
         return self.op("Cast", value, name=name, to=self.type_of(dtype))
 
     def constant(self, values: ArrayLike, dtype: DTypeLike) -> str:
-        """A constant of a type of numpy's; equal ones are one."""
+        """A constant of a type of numpy's; equal constants are stored once."""
         array = np.ascontiguousarray(np.asarray(values, dtype=dtype)).reshape(np.shape(values))
         key = (array.dtype.str, array.shape, array.tobytes())
         if key not in self._known:
@@ -59,12 +59,12 @@ class Builder:
         return self._add(self.onnx.helper.make_tensor(name, type_, array.shape, array.flatten().tolist()))
 
     def filled(self, shape: str, value: float, dtype: DTypeLike) -> str:
-        """A tensor of a shape that is known when the model runs, with one number everywhere."""
+        """A tensor filled with `value`; `shape`: name of a value, known when the model runs."""
         number = self.onnx.numpy_helper.from_array(np.array([value], dtype=dtype))
         return self.op("ConstantOfShape", shape, value=number)
 
     def type_of(self, dtype: DTypeLike) -> int:
-        """ONNX's number of a type of numpy's."""
+        """ONNX's number for a type of numpy's."""
         return int(self.onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype)))
 
     def _add(self, tensor: Any) -> str:

@@ -25,7 +25,7 @@ Summing = Linear | LinearPair | Aggregate | Attention | DynamicAttention | Reado
 
 
 def finish(values: Values, acc: str, operation: Summing, row_scale: str = "") -> None:
-    """Adds the operation's target, codes or the float32 logits, that becomes of its sums `acc`, float64 [R, C].
+    """Adds the epilogue of the sums `acc`, float64 [R, C], and the operation's target: codes or float32 logits.
 
     row_scale: float64 [R, 1].
     """
@@ -44,7 +44,7 @@ def finish(values: Values, acc: str, operation: Summing, row_scale: str = "") ->
     grid = code_grid(operation.target, epilogue.grid)
     if not epilogue.in_steps:
         v = build.op("Mul", v, build.constant(1 / grid.scale, np.float64))
-    # rounded before it becomes float32, where a value near the middle of two codes could change its side
+    # rounded before the cast to float32, which could move a value across the middle of two codes
     steps = build.cast(build.op("Round", v), np.float32)
     values.quantized(steps, Coded(operation.target, grid, result_channels(operation)))
 

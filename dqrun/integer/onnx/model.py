@@ -20,7 +20,7 @@ def to_onnx(program: Program) -> Any:
 
     Inputs: `x`, float32 [num_nodes, F] or int64 [num_nodes]; `edge_index`, int64 [2, num_edges], raw edges; of programs
     with a row of logits per graph `batch`, int64 [num_nodes], ascending from 0 without gaps. Output: `logits`, float32.
-    The file's properties have where the program comes from (`dqrun.origin`) and the grid of each site (`dqrun.grids`).
+    The file's properties state the program's origin (`dqrun.origin`) and the grid of each site (`dqrun.grids`).
 
     Raises ConfigError for operations without an ONNX form, and where the extra [onnx] is missing.
     """

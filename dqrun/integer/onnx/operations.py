@@ -112,10 +112,10 @@ def _(operation: Readout, values: Values, structure: Structure) -> None:
 
 
 def product(values: Values, source: str, weight: Weight, bits: int) -> str:
-    """Sums of products of codes less their zero point and weight codes, exact, float64 [R, M].
+    """Sums over inputs of (code - zero point) * weight code, exact, float64 [R, M].
 
-    A float32 product where no part of a sum leaves the whole numbers that float32 holds: ONNX Runtime makes an integer
-    product of it. Else one in float64.
+    A float32 product if all partial sums are whole numbers that float32 represents exactly: ONNX Runtime turns it into
+    an integer product. Else a float64 product.
     """
     build, codes = values.build, weight.codes.t().numpy()
     stored = build.cast(build.narrow_constant(codes, "int4"), np.int8) if bits <= 4 else build.constant(codes, np.int8)
@@ -126,7 +126,7 @@ def product(values: Values, source: str, weight: Weight, bits: int) -> str:
 
 
 def largest_part(codes: Tensor, grid: CodeGrid) -> int:
-    """A bound of any part of a sum of products in any order: of the positive products, and of the negative ones."""
+    """A bound of all partial sums in any order: the larger of the sums of positive and of negative products."""
     ends = torch.stack([codes.long() * (grid.top - grid.zero_point), codes.long() * -grid.zero_point])
     positive, negative = ends.amax(0).clamp(min=0).sum(1), ends.amin(0).clamp(max=0).sum(1)
     return int(torch.maximum(positive, -negative).max())

@@ -34,7 +34,7 @@ class Session:
         self._names = [each.name for each in self._session.get_inputs()]
 
     def __call__(self, x: Tensor, edge_index: Tensor, batch: Tensor | None = None) -> Tensor:
-        """Logits, float32, as of `Program.__call__`; `batch`: of programs for graphs, None for one graph."""
+        """Logits, float32, as `Program.__call__`; `batch`: for programs of graph tasks, None for one graph."""
         given = {"x": x, "edge_index": edge_index}
         if "batch" in self._names:
             given["batch"] = edge_index.new_zeros(x.size(0)) if batch is None else batch

@@ -1,8 +1,8 @@
 """The structure of a batch in an ONNX graph: edges in order of their targets, degrees, the nodes of each graph.
 
-Sums over edges are differences of running sums over edges in order of their targets. ONNX has two other ways. Of
-ScatterND it leaves the order open, and threads of ONNX Runtime lose additions to the same row. ScatterElements takes
-about ten times as long there.
+Sums over edges are differences of running sums over edges in order of their targets. ONNX has two alternatives. The
+order of additions in ScatterND is undefined, and threads of ONNX Runtime lose additions to the same row. There
+ScatterElements takes about ten times as long.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Segments:
 
 
 class Structure:
-    """What operations ask of a batch, each made when it is first asked for.
+    """Values derived from a batch's edges and graphs; nodes for each are added at its first use.
 
     `self_loops`: edges from a node to itself are dropped, and one is added for each node.
     """
@@ -83,7 +83,7 @@ class Structure:
 
     @cached_property
     def inverse_sqrt_degree(self) -> str:
-        """d^-1/2, float64 [N, 1]: root and quotient as float32 rounds them; 0 without edges."""
+        """d^-1/2, float64 [N, 1], with root and quotient rounded to float32; 0 without edges."""
         build, degree = self.build, self.into_nodes.count
         root = build.cast(build.op("Sqrt", build.cast(degree, np.float64)), np.float32)
         quotient = build.op("Div", build.constant(1, np.float64), build.cast(root, np.float64))
@@ -109,14 +109,14 @@ class Structure:
         return self.build.op("Unsqueeze", values, self.build.constant([1], np.int64))
 
     def at_least_one(self, count: str) -> str:
-        """max(count, 1), float64 [S, 1]: what a sum of so many rows is divided by."""
+        """max(count, 1), float64 [S, 1]: the divisor of a mean."""
         whole = self.build.op("Max", count, self.build.constant(1, np.int64))
         return self.column(self.build.cast(whole, np.float64))
 
     def segment_sum(self, rows: str, segments: Segments) -> str:
-        """Sums of consecutive rows, [S, ...]. One row stands before the first segment; what it is does not matter.
+        """Sums of consecutive rows, [S, ...]. `rows` begins with one additional row, whose content has no effect.
 
-        int32 sums are exact, float64 ones have the rounding of a running sum.
+        int32 sums are exact, float64 sums have the rounding of a running sum.
         """
         build = self.build
         running = build.op("CumSum", rows, build.constant(0, np.int64))
@@ -124,7 +124,7 @@ class Structure:
         return build.op("Sub", upto, before)
 
     def segment_max(self, rows: str, index: str, size: str, shape: tuple[int, ...]) -> str:
-        """Largest float64 of each segment, [S, *shape]; the lowest number of the type for none."""
+        """Maximum of each segment, float64 [S, *shape]; the lowest float64 for an empty segment."""
         build = self.build
         whole = build.op("Concat", size, build.constant(shape, np.int64), axis=0)
         lowest = build.filled(whole, np.finfo(np.float64).min, np.float64)

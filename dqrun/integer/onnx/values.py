@@ -1,8 +1,8 @@
-"""Values of codes in an ONNX graph: how they are read, and how they are made.
+"""Values of codes in an ONNX graph: reading and writing.
 
-A value stands in the graph as the codes of its site, uint8, under the site's name, behind a QuantizeLinear. A
-DequantizeLinear before each use gives codes less their zero point. The scale of both is 1: numbers are in steps of a
-grid, which float32 holds exactly, and the scale of the grid is a part of the next multiplier, as it is in the program.
+A value is stored in the graph as the codes of its site, uint8, under the site's name: the output of a QuantizeLinear. A
+DequantizeLinear before each use gives code - zero point. The scale of both is 1: numbers are in steps of a grid, which
+float32 represents exactly, and the scale of the grid is a part of the next multiplier, as in the program.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ UINT8_TOP = 255
 
 
 def code_grid(name: str, grid: Grid) -> CodeGrid:
-    """The grid of a value; raises ConfigError where rows have grids of their own, which the nodes do not compute."""
+    """The grid of a value; raises ConfigError for a grid for each row, which ONNX models do not support."""
     if isinstance(grid, RowGrid):
         rule = "have one range for all rows in an ONNX form: train with quant.activation_granularity=tensor"
         raise ConfigError.rule(name, rule, "ranges of rows")
@@ -36,7 +36,7 @@ class Coded:
 
 
 class Values:
-    """The values that are known, by name, and their other forms, each made when it is first asked for."""
+    """The values so far, by name, and their conversions; nodes for a conversion are added at its first use."""
 
     def __init__(self, build: Builder) -> None:
         self.build = build
@@ -44,7 +44,7 @@ class Values:
         self._forms: dict[tuple[str, str], str] = {}
 
     def steps(self, name: str) -> str:
-        """Codes less their zero point, float32 [R, C]."""
+        """code - zero point, float32 [R, C]."""
         key = (name, "float32")
         if key not in self._forms:
             one, zero_point = self._grid(self.coded[name].grid)
@@ -60,7 +60,7 @@ class Values:
         return self._cast(name, np.float64)
 
     def quantized(self, steps: str, value: Coded) -> None:
-        """Makes a value of numbers in steps of its grid, float32 [R, C]."""
+        """Adds a value from numbers in steps of its grid, float32 [R, C]."""
         build, grid = self.build, value.grid
         if grid.top < UINT8_TOP:
             bounds = (build.constant(bound - grid.zero_point, np.float32) for bound in (0, grid.top))
