@@ -1,6 +1,6 @@
-"""The operations that take most time, as operators of torch (`ops`): plain torch defines each, numba compiles it.
+"""The most time-consuming operations, as operators of torch (`ops`): plain torch defines each, numba compiles it.
 
-Everything else calls the functions here, which take graphs and sparse rows apart into tensors for the operators
+The rest of dqrun calls the functions here. They split graphs and sparse rows into tensors for the operators
 (`dqrun::NAME` for `torch.compile` and profilers). `use` chooses the version, plain torch (`reference`) or compiled
 (`cpu`); a backward pass runs in the version of its forward pass.
 
@@ -95,17 +95,17 @@ def fake_quantize(
     """Rounds to the grid and back: (q - zero_point) * scale with q = clamp(round(x * (1 / scale)) + zero_point).
 
     Clamped to [qmin, qmax]; half rounds to even, all in x's precision, as `torch.fake_quantize_per_tensor_affine`;
-    infinite x takes the end codes, NaN stays NaN and its gradient passes.
+    infinite x gets the end codes, NaN stays NaN and its gradient passes.
 
     x: [N, ...]. scale: float32 0-d. zero_point: int32 0-d. protected: bool [N] or None, rows passed unchanged with
     identity gradient. estimator, the gradient with respect to x elsewhere: "ste" identity; "clipped" zero where the
     unclamped code is outside [qmin, qmax]; "clipped_ends" zero where the clamped code is qmin or qmax. relu: a ReLU
-    follows, at no further cost. noise: elements that it does not choose stay exact as well, with identity gradient;
+    follows, in the same pass. noise: elements that it does not choose stay exact as well, with identity gradient;
     fewer than 2^32 elements. Returns the shape of x.
 
-    A scale that asks for a gradient gets that of LSQ (Esser et al. 2020, eq. 3), whatever the estimator: with
-    v = x / scale, the sum over the elements that do not stay exact of (qmin - zero_point) where v is at most that,
-    (qmax - zero_point) where v is at least that, and round(v) - v between. No gradient to zero_point.
+    A scale that requires a gradient gets that of LSQ (Esser et al. 2020, eq. 3), whatever the estimator: with
+    v = x / scale, the sum over the rounded elements of qmin - zero_point where v <= qmin - zero_point, qmax -
+    zero_point where v >= qmax - zero_point, else round(v) - v. No gradient to zero_point.
     """
     if isinstance(x, SparseRows):
         exact = sparse.of_values(x, protected)
@@ -155,7 +155,7 @@ def fake_quantize_rows(
 ) -> R:
     """`fake_quantize_broadcast` with the grids of `row_extremes` and `Grid.scales`, for x [N, ...] in one pass.
 
-    No element lies outside the range of its own row, so that "clipped" is the identity, as "ste". Scales get no
+    No element lies outside the range of its own row, so that "clipped" is the identity, like "ste". Scales get no
     gradient. Sparse rows stay sparse: their grids are those of `Grid.with_zero`.
     """
     chosen = noise or NO_NOISE
@@ -170,10 +170,10 @@ def fake_quantize_rows(
 
 
 def row_extremes(x: Rows, size: int) -> Range:
-    """Least and largest element of each row of x [N, ...], or of each `size` neighbouring elements of one; no gradient.
+    """Minimum and maximum of each row of x [N, ...], or of each group of `size` neighbouring elements; no gradient.
 
-    size 0: of whole rows. Both broadcast to x: they are [N, 1, ...], or of x's shape where rows have parts. Sparse rows
-    are taken whole, [N, 1], whatever `size`, and with the zeros that they leave out.
+    size 0: of whole rows. Both broadcast to x: they are [N, 1, ...], or of x's shape for groups. Of sparse rows the
+    extremes are those of whole rows, [N, 1], whatever `size`, including zeros that are not stored.
     """
     if isinstance(x, SparseRows):
         low, high = rows.sparse_extremes(x.values, x.where.places.row, x.where.zeros_of_row)
@@ -182,11 +182,11 @@ def row_extremes(x: Rows, size: int) -> Range:
 
 
 def dropout(x: R, p: float, training: bool) -> R:
-    """`torch.nn.functional.dropout`, with a mask that is a hash of each element's place and a seed.
+    """`torch.nn.functional.dropout`, with a mask computed by a hash of each element's position and a seed.
 
     x: any shape, fewer than 2^32 elements. Zero with probability p (to 2^-24), else x / (1 - p). The seed is drawn from
-    torch's global generator of the CPU: both versions give the same mask, for any number of threads, and drawing it
-    costs a tenth of what drawing a number per element does, which is most of a training step on bags of words.
+    torch's global CPU generator. Both versions give the same mask for any number of threads. To draw a number for each
+    element takes ten times as long, which would be most of a training step on bags of words.
     """
     if not training or p == 0.0:
         return x
@@ -206,7 +206,7 @@ def tail_range(
     seen: Range | None = None,
     percentile: str = "symmetric",
 ) -> Range:
-    """The range of x that leaves a share `tail` of its elements out on each side, exactly; no gradient.
+    """The exact range of x that leaves out a share `tail` of its elements on each side; no gradient.
 
     x: [N, ...] without NaN. tail: [0, 0.5). row_weight: int64 [N], how often each row counts (0: not at all), or None:
     once. protected: bool [N] or None, rows that do not count. Returns 0-d tensors of x's type: two elements of the
@@ -216,8 +216,8 @@ def tail_range(
     floor((1 - tail) * W), both at least 1, as in Degree-Quant's released code. Of 100 elements and a tail of 0.01 these
     are 2 and 99, and 1 and 99.
 
-    seen: a range so far, which the result contains: each end is the wider of both. It saves most of the work where
-    not more than the asked share lies outside it.
+    seen: an earlier range, which the result contains: each end is the wider one of both. It saves most of the work if
+    at most the share `tail` lies outside it.
     """
     if isinstance(x, SparseRows):
         x, row_weight = sparse.multiset(x, row_weight, protected)
@@ -229,9 +229,9 @@ def tail_range(
 def channel_range(
     x: Tensor, shape: tuple[int, ...], tail: float, seen: Range | None = None, percentile: str = "symmetric"
 ) -> Range:
-    """`tail_range` of each part of a tensor: of the elements that share an element of `shape`, which broadcasts to x.
+    """`tail_range` of each part of a tensor. A part: the elements of x that one element of `shape` broadcasts to.
 
-    x: float32, without NaN, not empty. Returns two float32 tensors of `shape`. seen: ranges so far, of `shape`.
+    x: float32, without NaN, not empty. Returns two float32 tensors of `shape`. seen: earlier ranges, of `shape`.
     """
     if not in_one_block(shape):
         return reference.channel_range(x, shape, tail, seen, percentile)
@@ -240,7 +240,7 @@ def channel_range(
 
 
 def linear(x: Rows, weight: Tensor, bias: Tensor | None = None, relu: bool = False) -> Tensor:
-    """x weight^T + bias, then a ReLU if asked for: x [N, K], weight [M, K], bias [M] to [N, M]; gradients to all."""
+    """x weight^T + bias, then a ReLU if `relu`: x [N, K], weight [M, K], bias [M] to [N, M]; gradients to all."""
     if isinstance(x, SparseRows):
         y = spmm(x.where.places, weight.t().contiguous(), x.values)
         y = y if bias is None else y + bias
@@ -262,14 +262,14 @@ def spmm(csr: CSR, x: R, weight: Tensor | None = None) -> R:
 
 
 def summable(csr: CSR, x: Rows) -> Rows:
-    """x as sums over the graph's edges are best made of it: sparse rows as a tensor where those had many terms."""
+    """x in the faster form for sums over the graph's edges: sparse rows become dense if sums have many terms."""
     return x.to_dense() if isinstance(x, SparseRows) and not sparse.sums_pay(csr, x) else x
 
 
 def add_self(csr: CSR, a: R, x: R, self_weight: Tensor) -> R:
-    """a + self_weight * x; a: what `spmm` or `spmm_quantized` made of x and csr, or that rounded; self_weight: [1].
+    """a + self_weight * x; a: the result of `spmm` or `spmm_quantized` for x and csr, rounded or not; self_weight: [1].
 
-    A tensor a with sparse x is what comes of a function that does not keep zeros (`mapped`).
+    With sparse x, a is dense if a function that does not keep zeros was applied to it (`mapped`).
     """
     if isinstance(a, SparseRows):
         assert isinstance(x, SparseRows)

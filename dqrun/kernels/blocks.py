@@ -1,4 +1,4 @@
-"""A tensor whose scales broadcast to it, as a compiled kernel sees it."""
+"""Shapes of tensors with scales that broadcast, in the form [outer, channels, inner] of compiled kernels."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 
 def in_one_block(scale_shape: Sequence[int]) -> bool:
-    """Whether the dimensions in which scales differ are neighbours: the tensor is [outer, channels, inner] then."""
+    """Whether the dimensions in which scales differ are adjacent, so that the tensor is [outer, channels, inner]."""
     own = [dim for dim, size in enumerate(scale_shape) if size > 1]
     return not own or own[-1] - own[0] == len(own) - 1
 

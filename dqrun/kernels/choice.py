@@ -1,4 +1,4 @@
-"""Which version of an operator runs: its definition in plain torch, or the compiled one where that works."""
+"""Chooses the version of an operator: its definition in plain torch, or the compiled one if it works."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from dqrun.errors import ConfigError
 
 
 class Ran:
-    """Which versions of operators ran; calls that have no compiled version (float64, say) do not count."""
+    """Which versions of operators ran; calls for data without a compiled version, such as float64, do not count."""
 
     def __init__(self) -> None:
         self.versions: set[str] = set()
@@ -32,10 +32,10 @@ class Ran:
 
 @dataclass(frozen=True, eq=False)  # one object each: quick to look up
 class Backend:
-    """Compiled versions for a type of device: a module with a function for each operator that has one, of its name.
+    """Compiled versions for a type of device: a module with a function of the same name for each compiled operator.
 
-    The module is imported when an operator first meets such a device. Its function `check` compiles and runs something.
-    `dtypes`: of an operator's first argument; other types take the definition. `made_by`: what compiles it.
+    The module is imported at an operator's first call on such a device. Its function `check` compiles and runs one
+    kernel. `dtypes`: of an operator's first argument; for other types the definition runs. `made_by`: the compiler.
     """
 
     device: str
@@ -44,7 +44,7 @@ class Backend:
     made_by: str
 
     def takes(self, x: Tensor) -> bool:
-        """Whether data like x, an operator's first argument, may go to a compiled version."""
+        """Whether compiled versions accept x, an operator's first argument, by its device and dtype."""
         return x.device.type == self.device and x.dtype in self.dtypes
 
 
@@ -78,7 +78,7 @@ def use(name: str) -> Iterator[None]:
 
 
 def no_reference() -> AbstractContextManager[None]:
-    """Within the block a choice of "reference" counts as "auto"."""
+    """Inside the block "reference" is treated as "auto"."""
     return use("auto") if _choice.get() == "reference" else nullcontext()
 
 
@@ -96,13 +96,13 @@ def ran() -> Iterator[Ran]:
 
 
 def note(version: str) -> None:
-    """Tells `ran` that this version runs."""
+    """Records for `ran` that this version runs."""
     if (listener := _ran.get()) is not None:
         listener.versions.add(version)
 
 
 def compiled(operator: str, backend: Backend) -> Callable[..., Any] | None:
-    """The compiled version of an operator, or None: its definition is to run, by choice or of necessity (then told)."""
+    """The compiled version of an operator; None if the definition must run. Warns if numba does not work."""
     return None if _choice.get() == "reference" else _function(operator, backend)
 
 
@@ -116,10 +116,10 @@ def _function(operator: str, backend: Backend) -> Callable[..., Any] | None:
 
 
 def run(operator: str, backend: Backend, definition: Callable[..., Any], args: tuple[Any, ...]) -> Any:
-    """The result of the version that is to run for data that the backend takes.
+    """Runs an operator for data that the backend takes, in the chosen version.
 
-    A compiled version that fails is not tried again in this process, which is told once: the definition takes its
-    place. An error of the definition too is one of the arguments, and is raised.
+    If a compiled version fails, the definition runs instead, now and in later calls of this process, with one warning.
+    If the definition fails too, the arguments are wrong, and its error is raised.
     """
     function = compiled(operator, backend)
     if function is None:
@@ -159,7 +159,7 @@ def load(backend: Backend) -> ModuleType | str:
 
 
 def forget() -> None:
-    """Forgets what this process has found out: which versions load, which failed, what was told."""
+    """Clears all caches: which versions load, which failed, which warnings were given."""
     for known in (load, failed, _function, warn_once):
         known.cache_clear()
 

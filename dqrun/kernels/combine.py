@@ -1,4 +1,4 @@
-"""Sums of tensors, or of sparse rows with values at the same places."""
+"""Sums of tensors, or of sparse rows with values at the same positions."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def values_of(x: Rows) -> Tensor:
 
 
 def with_values(x: R, values: Tensor) -> R:
-    """The object that `values_of` took apart, with other numbers of the same shape."""
+    """x with other values, of the shape of `values_of(x)`."""
     return cast(R, x.with_values(values) if isinstance(x, SparseRows) else values)
 
 

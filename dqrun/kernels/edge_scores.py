@@ -1,7 +1,7 @@
 """`edge_scores`: the logits of GATv2, a sum over channels for each edge.
 
-Plain torch in blocks of edges: forward and backward pass make the [E, H, C] tensor of both ends' sums block by block,
-and the backward pass makes it again, so that it is never in memory whole.
+Plain torch in blocks of edges: the [E, H, C] tensor of sums of both ends is computed block by block in the forward pass
+and again in the backward pass, so that it is never in memory as a whole.
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ def mapped_messages(
 ) -> Tensor:
     """Sums over incoming edges of f of the messages weight[e] * x[col[e]]; arguments as in `kernels.spmm_quantized`.
 
-    Makes a tensor of all messages, which operators for one function avoid.
+    Makes a tensor of all messages; operators written for one function, such as `spmm_quantized`, do not.
     """
     messages = x.index_select(0, csr.col)
     messages = messages if weight is None else messages * weight.unsqueeze(-1)

@@ -1,7 +1,8 @@
-"""Gradients in plain torch: the definitions of the operators that backward passes are made of.
+"""Gradients in plain torch: the definitions of the operators of backward passes.
 
-Each is what autograd makes of the function of `reference` that it belongs to; tests hold them to it. `grad` is the
-gradient of that function's result, of the same shape and type.
+A function belongs to that of the same name in `reference` (`spmm_weight` to the weight of `spmm`). It computes the
+gradient that autograd derives there; tests compare both. `grad` is the gradient of that function's result, of the same
+shape and type.
 """
 
 from __future__ import annotations
@@ -82,7 +83,7 @@ def fake_quantize_scale(
     relu: bool,
     noise: Noise | None,
 ) -> Tensor:
-    """Of the scale, 0-d."""
+    """Gradient of the scale, 0-d."""
     exact = _exact(x, protected, noise)
     slope = reference.step_slope(x, scale, qmin - zero_point, qmax - zero_point, exact)
     if relu:
@@ -94,31 +95,31 @@ def fake_quantize_scale(
 def fake_quantize_broadcast(
     grad: Tensor, x: Tensor, scale: Tensor, zero_point: Tensor, qmin: int, qmax: int, estimator: str
 ) -> Tensor:
-    """Of x, by an estimator that clips."""
+    """Gradient of x, by an estimator that clips."""
     return grad.where(passes(x, scale, zero_point, qmin, qmax, None, estimator, None), 0.0)
 
 
 def fake_quantize_broadcast_scale(
     grad: Tensor, x: Tensor, scale: Tensor, zero_point: Tensor, qmin: int, qmax: int
 ) -> Tensor:
-    """Of the scales, of their shape."""
+    """Gradient of the scales, of their shape."""
     slope = reference.step_slope(x, scale, qmin - zero_point, qmax - zero_point, None)
     return (grad * slope).sum_to_size(scale.shape)
 
 
 def spmm(csr: CSR, grad: Tensor, weight: Tensor | None) -> Tensor:
-    """Of x."""
+    """Gradient of x."""
     edges = _of_targets(csr, grad)
     return _sum_by_source(csr, edges if weight is None else edges * weight.unsqueeze(-1))
 
 
 def spmm_weight(csr: CSR, grad: Tensor, x: Tensor) -> Tensor:
-    """Of the weights, [E] or [E, H]."""
+    """Gradient of the weights, [E] or [E, H]."""
     return (_of_targets(csr, grad) * x.index_select(0, csr.col)).sum(-1)
 
 
 def spmm_self(csr: CSR, grad: Tensor, self_weight: Tensor) -> Tensor:
-    """Of x."""
+    """Gradient of x."""
     return torch.addcmul(spmm(csr, grad, None), self_weight, grad)
 
 
@@ -135,7 +136,7 @@ def spmm_quantized(
     estimator: str,
     noise: Noise | None,
 ) -> Tensor:
-    """Of x."""
+    """Gradient of x."""
     edges = _of_messages(csr, grad, x, weight, scale, zero_point, qmin, qmax, protected, estimator, noise)
     return _sum_by_source(csr, edges if weight is None else edges * weight.unsqueeze(-1))
 
@@ -153,7 +154,7 @@ def spmm_quantized_weight(
     estimator: str,
     noise: Noise | None,
 ) -> Tensor:
-    """Of the weights."""
+    """Gradient of the weights."""
     edges = _of_messages(csr, grad, x, weight, scale, zero_point, qmin, qmax, protected, estimator, noise)
     return (edges * x.index_select(0, csr.col)).sum(-1)
 
@@ -170,20 +171,20 @@ def spmm_quantized_scale(
     protected: Tensor | None,
     noise: Noise | None,
 ) -> Tensor:
-    """Of the scale, 0-d."""
+    """Gradient of the scale, 0-d."""
     messages, exact = _messages(csr, x, weight, protected)
     edges = _of_targets(csr, grad)
     return fake_quantize_scale(edges, messages, scale, zero_point, qmin, qmax, exact, False, noise)
 
 
 def edge_add(csr: CSR, grad: Tensor) -> tuple[Tensor, Tensor]:
-    """Of the sources and of the targets."""
+    """Gradient of the sources and of the targets."""
     targets = grad.new_zeros(csr.num_nodes, grad.size(1)).index_add_(0, csr.row, grad)
     return _sum_by_source(csr, grad), targets
 
 
 def edge_softmax(csr: CSR, grad: Tensor, y: Tensor) -> Tensor:
-    """Of the logits; y: the coefficients."""
+    """Gradient of the logits; y: the coefficients."""
     product = y * grad
     total = product.new_zeros(csr.num_nodes, y.size(1)).index_add_(0, csr.row, product)
     return y * (grad - total.index_select(0, csr.row))
@@ -197,7 +198,7 @@ def _messages(csr: CSR, x: Tensor, weight: Tensor | None, protected: Tensor | No
 def _of_messages(
     csr: CSR, grad: Tensor, x: Tensor, weight: Tensor | None, scale: Tensor, zero_point: Tensor, *rest: Any
 ) -> Tensor:
-    """Of the messages before their rounding; `rest`: qmin, qmax, protected, estimator, noise."""
+    """Gradient of the messages before their rounding; `rest`: qmin, qmax, protected, estimator, noise."""
     qmin, qmax, protected, estimator, noise = rest
     messages, exact = _messages(csr, x, weight, protected)
     let_pass = passes(messages, scale, zero_point, qmin, qmax, exact, estimator, noise)

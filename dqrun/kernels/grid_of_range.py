@@ -1,4 +1,4 @@
-"""`Grid`: from a range of real numbers to the scale and zero point of its codes, the definition in plain torch."""
+"""`Grid`: computes scale and zero point of the codes for a range of real numbers; the definition in plain torch."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MOST_RANGES_AWAY = 16
 
 
 class Grid(NamedTuple):
-    """Which codes there are, and how a range becomes their scale: the fields that `QuantSpec` explains.
+    """The range of codes, and the rules for their scale and zero point: the fields that `QuantSpec` explains.
 
     `offset`: where zero lies on an affine grid, "inside", "integer" or "real".
     """
@@ -50,7 +50,7 @@ class Grid(NamedTuple):
         return scale, zero_point.to(torch.int32), None
 
     def with_zero(self) -> Grid:
-        """The same with a whole number of steps to zero."""
+        """The same, but with `offset` "integer" in place of "real": zero is a whole number of steps from the codes."""
         return self._replace(offset="integer") if self.offset == "real" else self
 
     def _scale(self, step: Tensor) -> Tensor:

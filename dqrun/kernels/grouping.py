@@ -1,4 +1,4 @@
-"""Edges of one graph grouped by target, for graphs of any size: memory for the result and a pointer, no more."""
+"""Groups the edges of one graph by target; needs memory for the result and a pointer only, for graphs of any size."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Grouped = tuple[Tensor, Tensor, Tensor | None]
 
 
 def index_type(num_nodes: int) -> torch.dtype:
-    """The narrower type that holds all ids of nodes."""
+    """int32 if it holds all ids of nodes, else int64."""
     return torch.int32 if num_nodes <= torch.iinfo(torch.int32).max else torch.int64
 
 
@@ -26,7 +26,7 @@ def group_by_target(edge_index: Tensor, num_nodes: int, with_places: bool) -> Gr
 def with_loops(pointer: Tensor, col: Tensor, with_places: bool) -> Grouped:
     """The same edges without self-loops, and one self-loop of each node after its other edges.
 
-    The position of a loop is that of the node's last loop before, or -1.
+    The position of a loop is that of the node's last loop in the given edges, or -1.
     """
     from dqrun.kernels.cpu import grouping
 

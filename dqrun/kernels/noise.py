@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class Noise(NamedTuple):
-    """Quantisation noise (Fan et al. 2021): which elements are rounded. Those whose hash says so, the rest stay exact.
+    """Quantisation noise (Fan et al. 2021): a hash of its index decides whether an element is rounded or stays exact.
 
     rate: the share that is rounded, to 2^-24. low, high: the hash's seed, in 0..2^32 - 1; see `reference.keeps`.
     """

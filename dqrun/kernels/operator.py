@@ -1,8 +1,8 @@
-"""`Operator`: an operation that torch's dispatcher knows as `dqrun::NAME`.
+"""`Operator`: an operation that is registered with torch's dispatcher as `dqrun::NAME`.
 
-So `torch.compile` keeps it whole in its graphs, profilers show it, and a device's version of it is a registration. It
-is registered with a definition in plain torch, which runs wherever there is nothing faster; the backends of its family
-(`choice.Backend`); the shapes of its results, for tracing; and its derivative.
+Therefore `torch.compile` treats it as one node of its graphs, profilers show it, and a version for another device needs
+only a registration. An operator has a definition in plain torch, which runs if there is no faster version; backends
+with compiled versions (`choice.Backend`); the shapes of its results, for tracing; and a derivative.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from dqrun.kernels.choice import FLOATING, Backend
 
 LIBRARY: Any = torch.library.Library("dqrun", "DEF")  # type: ignore[no-untyped-call]
 CSR_PARTS = "Tensor rowptr, Tensor col, Tensor row, Tensor t_rowptr, Tensor t_col, Tensor t_edge"
-"""How a `CSR` is given in a schema: the tensors of `CSR.parts`."""
+"""The arguments of a schema for a `CSR`: the tensors of `CSR.parts`."""
 
 below_autograd: Any = torch._C._AutoDispatchBelowAutograd  # untyped in torch; what its own custom operators use
 
@@ -30,7 +30,7 @@ _transformation: Any = torch._C._functorch.maybe_current_level
 
 
 def backward_pass(function: Callable[..., Any]) -> Callable[..., Any]:
-    """For a derivative's `backward`: cannot be derived again, and runs compiled, as its forward pass did."""
+    """Decorator for a derivative's `backward`: not differentiable again; runs compiled, as its forward pass did."""
 
     @wraps(function)
     def backward(ctx: Any, *grads: Tensor) -> Any:
@@ -42,8 +42,8 @@ def backward_pass(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def is_watched(x: Tensor) -> bool:
-    """Whether a call must go through torch's dispatcher: a profiler records, a mode or a transformation traces, or x is
-    a tensor of another kind."""
+    """Whether a call must go through torch's dispatcher: a profiler or a dispatch mode is active, a functorch transform
+    runs, or x is a subclass of Tensor other than Parameter."""
     return (
         _profiler_enabled()
         or _modes() > 0
@@ -53,10 +53,10 @@ def is_watched(x: Tensor) -> bool:
 
 
 class Operator:
-    """An operator `dqrun::NAME`; calling it runs it.
+    """An operator `dqrun::NAME`; a call of the object runs it.
 
-    A function of torch's autograd, `derivative`, computes forward and backward pass of the compiled version by further
-    operators. Where the definition runs, torch derives that.
+    `derivative`, an autograd Function, computes forward and backward pass of the compiled version by other operators.
+    If the definition runs, autograd derives its gradient.
     """
 
     def __init__(
@@ -68,10 +68,11 @@ class Operator:
         inputs: tuple[int, ...] = (),
         backends: tuple[Backend, ...] = FLOATING,
     ) -> None:
-        """`schema`: torch's, "name(Tensor x, int n) -> Tensor"; the first argument tells device and type.
+        """`schema`: torch's, "name(Tensor x, int n) -> Tensor"; the first argument decides device and dtype.
 
-        `definition`: plain torch, with the schema's arguments. `shapes`: the same arguments to empty results.
-        `derivative`: None where there is none. `inputs`: positions of the arguments that may have a gradient.
+        `definition`: plain torch, with the schema's arguments. `shapes`: a function of the same arguments that returns
+        empty tensors of the results' shapes and types. `derivative`: None for no gradient. `inputs`: positions of the
+        arguments that may have a gradient. `backends`: at most one for each type of device.
         """
         self.name = schema.partition("(")[0]
         self.definition, self.derivative, self.inputs = definition, derivative, inputs
@@ -86,7 +87,7 @@ class Operator:
         self.overload: Callable[..., Any] = getattr(torch.ops.dqrun, self.name).default
 
     def __call__(self, *args: Any) -> Any:
-        """Runs the operator; by way of torch's dispatcher (7 us) where something listens there (`is_watched`)."""
+        """Runs the operator; through torch's dispatcher, which takes 7 us, only if necessary (`is_watched`)."""
         if torch.compiler.is_compiling() or is_watched(args[0]):
             return self.overload(*args)
         if self._needs_derivative(args):
@@ -111,7 +112,7 @@ class Operator:
         return self._derived(args)
 
     def _derived(self, args: tuple[Any, ...]) -> Any:
-        """The definition, which torch derives."""
+        """Runs the definition, so that autograd derives the gradient."""
         if self._backend(args[0]) is not None:
             choice.note("reference")
         return self.definition(*args)
@@ -132,12 +133,12 @@ class Operator:
         return backend if backend is not None and x.dtype in backend.dtypes else None
 
     def _run(self, *args: Any) -> Any:
-        """The version that is to run for such data."""
+        """Runs the version for such data: compiled, or the definition."""
         backend = self._backend(args[0])
         return self._define(*args) if backend is None else choice.run(self.name, backend, self._define, args)
 
     def _define(self, *args: Any) -> Any:
-        """The definition; results lie as `shapes` says, row by row."""
+        """Runs the definition; results are contiguous, as `shapes` promises."""
         results = self.definition(*args)
         if isinstance(results, tuple):
             return tuple(result.contiguous() for result in results)

@@ -1,7 +1,7 @@
-"""Codes of a rounded tensor in as few bytes as their width allows: what a backward pass keeps of it, in plain torch.
+"""Packs codes of a rounded tensor in as few bytes as their width allows, for backward passes; in plain torch.
 
-The layout serves vector instructions. Codes lie in blocks of `BLOCK` elements, the last one filled with zeros; a byte
-of a block holds the codes of elements that lie `BLOCK * width / 8` apart, the first in its lowest bits.
+The layout suits vector instructions. Codes are in blocks of `BLOCK` elements, the last one padded with zeros. A byte of
+a block holds the codes of elements at distances of `BLOCK * width / 8`, the first in its lowest bits.
 """
 
 from __future__ import annotations

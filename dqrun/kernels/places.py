@@ -1,4 +1,4 @@
-"""Where the items of this process lie among those of all processes that share a batch, for draws by an item's place."""
+"""The position of this process's items among those of all processes that share a batch, for position-based draws."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _place: ContextVar[Place | None] = ContextVar("dqrun_place", default=None)
 
 @contextmanager
 def rows_of_all(place: Place) -> Iterator[None]:
-    """Inside it draws are made as on the whole batch, of which this process has a part (see `ranks`)."""
+    """Inside the block draws are the same as on the whole batch, of which this process has a part (see `ranks`)."""
     token = _place.set(place)
     try:
         yield
@@ -23,7 +23,8 @@ def rows_of_all(place: Place) -> Iterator[None]:
 
 
 def place_of(count: int) -> tuple[int, int]:
-    """Where `count` items of this process begin among all, and how many all are: (0, count) for one process."""
+    """The index of the first of this process's `count` items among all, and the number of all; (0, count) for one
+    process."""
     place = _place.get()
     return (0, count) if place is None else place(count)
 

@@ -1,7 +1,7 @@
 """Every kernel in plain torch: the definition of what `dqrun.kernels` computes, on any device and float type.
 
 `dqrun.kernels` documents shapes and meaning. Gradients are torch's own, except where rounding needs an estimator.
-Nothing here waits for the device: sizes come from shapes, values stay tensors.
+No function synchronises with the device: sizes come from shapes, values stay tensors.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def passes(code: Tensor, low: int, high: int, exact: Tensor | None) -> Tensor:
 
 
 def step_slope(x: Tensor, scale: Tensor, low: Tensor, high: Tensor, exact: Tensor | None) -> Tensor:
-    """How each rounded value changes with the step; `low`, `high`: the end codes less the zero point."""
+    """The derivative of each rounded value by the step; `low`, `high`: the end codes minus the zero point."""
     place = x * (1 / scale)
     slope = torch.where(place <= low, low, torch.where(place >= high, high, torch.round(place) - place))
     return slope if exact is None else slope.masked_fill(exact, 0.0)
@@ -109,9 +109,9 @@ WORD = 0xFFFFFFFF  # 32-bit arithmetic in int64
 
 
 def keeps(x: Tensor, p: float, low: int, high: int) -> Tensor:
-    """Which elements dropout keeps, and noise rounds, bool, same shape: those whose hash, of 24 bits, reaches p.
+    """Which elements dropout keeps, and noise rounds, bool, same shape: those with a hash of 24 bits >= p 2^24.
 
-    The hash is two rounds of "lowbias32" (C. Wellons, hash-prospector) over the element's place and both seeds.
+    The hash is two rounds of "lowbias32" (C. Wellons, hash-prospector) over the element's index and both seeds.
     """
     place = torch.arange(x.numel(), device=x.device).view(x.shape)
     return _hash(_hash((place + low) & WORD) ^ high) >> 8 >= round(p * 2**24)

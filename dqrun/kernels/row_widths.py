@@ -53,8 +53,8 @@ def fake_quantize_local(x: R, scale: Tensor, bits: Tensor, signed: bool) -> R:
     x: float32 [N, ...] or sparse rows; scale, bits: float32 [N], bits whole and >= 1. qmax = 2^(bits - 1) - 1 where
     `signed`, else 2^bits - 1 and negative values become 0. Gradient to x: identity within the grid, 0 outside.
 
-    scale and bits have the gradient of E_i, the mean over row i of |xhat - v|, whatever gradient arrives ("local
-    gradient", section 3.2). With r = sign(xhat - v): within the grid dE/ds = mean r (xhat - v) / s; outside
+    scale and bits get the gradient of E_i, the mean over row i of |xhat - v|, not that of the loss ("local gradient",
+    section 3.2). With r = sign(xhat - v): within the grid dE/ds = mean r (xhat - v) / s; outside
     dE/ds = mean r sign(v) qmax and dE/db = mean r sign(v) s (qmax + 1) ln 2.
     """
     values, columns = values_of(x), math.prod(x.shape[1:])
@@ -91,7 +91,7 @@ class _Local(torch.autograd.Function):
 
 
 def _mean_of_rows(values: Tensor, row: Tensor | None, rows: int, columns: int) -> Tensor:
-    """The mean over all numbers of each row, float32 [N]."""
+    """Means of each row, float32 [N]; sparse values count with `columns` numbers per row."""
     if row is None:
         return values.flatten(1).mean(1)
     return values.new_zeros(rows).index_add_(0, row, values) / columns

@@ -1,4 +1,4 @@
-"""Ranges that rows take from themselves, in plain torch: the definitions of `ops.rows`."""
+"""Rounding with a range for each row, in plain torch: the definitions of `ops.rows`."""
 
 from __future__ import annotations
 
@@ -41,7 +41,8 @@ def cachemask(
 def fake_quantize_sparse_rows(
     values: Tensor, ptr: Tensor, row: Tensor, zeros: Tensor, protected: Tensor | None, grid: Grid
 ) -> Tensor:
-    """values [K], those of row i from ptr[i] to ptr[i + 1]; row [K]: of each; zeros [N]: how many a row leaves out."""
+    """values [K]: those of row i are ptr[i] to ptr[i + 1]; row [K]: row of each value; zeros [N]: number of zeros of
+    each row that are not stored."""
     scale, zero_point, _ = grid.with_zero().scales(*sparse_extremes(values, row, zeros))
     exact = None if protected is None else protected[row]
     return reference.fake_quantize(values, scale[row], zero_point[row], grid.qmin, grid.qmax, exact)
@@ -61,7 +62,7 @@ def row_extremes(x: Tensor, size: int) -> Range:
 
 @torch.no_grad()
 def sparse_extremes(values: Tensor, row: Tensor, zeros: Tensor) -> Range:
-    """Of rows whose values are `values` [K], at `row` [K], and as many zeros as `zeros` [N] says; [N] each."""
+    """Minimum and maximum of each sparse row, [N] each; arguments as for `fake_quantize_sparse_rows`."""
     ends = values.new_full((2, zeros.numel()), float("inf"))
     low = ends[0].scatter_reduce(0, row, values, "amin")
     high = -ends[1].scatter_reduce(0, row, -values, "amin")

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 
 class Parts:
-    """Cuts parts out of one graph. Each thread needs an instance of its own.
+    """Extracts parts of one graph. Each thread needs an instance of its own.
 
-    A part knows the ranks and the normalisation of its nodes in the whole graph. Where a node of a part lacks edges,
-    `Graph.sum_scale` says by how much a sum over those that are left is to be multiplied.
+    A part has the degree ranks and the normalisation of its nodes in the whole graph. If edges of a node are missing in
+    a part, `Graph.sum_scale` is the factor for sums over its remaining edges.
     """
 
     def __init__(self, graph: Graph, loops: bool) -> None:
@@ -53,8 +53,8 @@ class Parts:
     def block(self, first: int, last: int) -> tuple[Graph, Tensor]:
         """The graph of all edges into the nodes first..last - 1, and its nodes: these, then the other sources.
 
-        What a layer computes for the first `last - first` rows is what it computes for these nodes in the whole graph.
-        There is no order by source, which forward passes do without.
+        A layer's result for the first `last - first` rows is its result for these nodes in the whole graph. The part
+        has no edges sorted by source, which only backward passes need.
         """
         from dqrun.kernels.cpu import neighbours
 

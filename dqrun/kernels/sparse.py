@@ -1,9 +1,10 @@
-"""The operations that `SparseRows` meet, made of operations on their values; `dqrun.kernels` says what they mean.
+"""Operations on `SparseRows` by operations on their values; `dqrun.kernels` documents them.
 
-A product with a weight is a sum over values: `spmm` from columns to rows. Sums over the edges of a graph have values
-wherever a neighbour or the node itself has one; where, is worked out once per graph. What is left out is zero, and zero
-is a value of every grid: rounding leaves it, ranges count it. Dropout and noise hash a value's place among the values,
-not in the matrix: other draws, of the same distribution, as for the same numbers in a tensor.
+A product with a weight is a sum over values: `spmm` from columns to rows. Sums over the edges of a graph have a value
+wherever a neighbour or the node itself has one; these positions are computed once per graph. Elements that are not
+stored are zero, and every grid contains zero: rounding does not change them, and ranges count them. Dropout and noise
+hash the index of a value among the values, not in the matrix: the draws have the same distribution as for a dense
+tensor, but differ from them.
 """
 
 from __future__ import annotations
@@ -35,17 +36,17 @@ class Neighbours:
 
 
 def neighbours(csr: CSR, x: SparseRows) -> Neighbours:
-    """Worked out at the first call for a graph."""
+    """The neighbours of x in a graph; computed at the first call for both and then kept."""
     return _once(_neighbours, csr, x.where)
 
 
 def sums_pay(csr: CSR, x: SparseRows) -> bool:
-    """Whether sums over edges have so few terms that sparse rows are faster, and smaller, than a tensor."""
+    """Whether sums over edges have so few terms that sparse rows are faster and smaller than a dense tensor."""
     return _once(_num_terms, csr, x.where) <= FEW_TERMS * x.numel()
 
 
 def _once(make: Callable[[CSR, Sparsity], T], csr: CSR, where: Sparsity) -> T:
-    """make(csr, where), kept with x's sparsity; the graph is kept too, lest another get its id."""
+    """make(csr, where), cached in `where`; the graph is kept too, so that its id is not reused."""
     key = make.__name__, id(csr)
     if key not in where.known:
         where.known[key] = csr, make(csr, where)
@@ -81,7 +82,7 @@ def of_values(x: SparseRows, of_row: Tensor | None) -> Tensor | None:
 
 
 def multiset(x: SparseRows, row_weight: Tensor | None, protected: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Values [K + 1, 1], the last a zero that stands for all left out, and how often each counts, int64 [K + 1]."""
+    """Values [K + 1, 1], the last one a zero for all that are not stored, and how often each counts, int64 [K + 1]."""
     if row_weight is None:
         row_weight = torch.ones_like(x.where.zeros_of_row)
     if protected is not None:

@@ -1,8 +1,8 @@
-"""The work of each operation: multiply-accumulates (MACs) and the widths of their operands; counted nowhere else.
+"""The work of each operation: multiply-accumulates (MACs) and the widths of their operands.
 
-`integer.summary` asks for each operation of a program, `nn.costs` for each operation of a network, which may have
-no program. Linear maps, sums over edges and readouts are counted; biases, activations, batch norms, softmax, rounding
-and requantisation are not. Rows, edges and graphs may be means, hence floats.
+`integer.summary` uses it for the operations of a program, `nn.costs` for those of a network, which may have no program.
+Linear maps, sums over edges and readouts are counted; biases, activations, batch norms, softmax, rounding and
+requantisation are not. Numbers of rows, edges and graphs may be means, hence floats.
 """
 
 from __future__ import annotations

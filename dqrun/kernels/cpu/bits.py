@@ -1,4 +1,4 @@
-"""Flags as bits of 32-bit words: vectors of 32 lanes, which the compiler does not find in a loop by itself."""
+"""Flags as bits of 32-bit words, in vectors of 32 lanes; the compiler does not vectorise such loops by itself."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def pack(flags: Any, start: int) -> Any:
 def where_set(x: Any, y: Any, start: int, word: Any) -> None:
     """y[start:start + 32] = x there (both float32) where the bit of word is set, else 0.
 
-    Each lane's bit is moved to the sign and spread over the lane: of a choice by flags the compiler makes a masked
-    load, which the prefetcher of some processors doesn't see (Zen 5: twice the time of the pass).
+    Each lane's bit is shifted to the sign and spread over the lane. A select by flags would become a masked load, which
+    the prefetcher of some processors ignores (Zen 5: the pass takes twice the time).
     """
     mask = (splat(I32x32, word) << (WORD - 1 - count_lanes(I32x32))) >> (WORD - 1)
     store(y, start, cast_bits(F32x32, cast_bits(I32x32, load(F32x32, x, start)) & mask))
@@ -49,6 +49,6 @@ def _comparison(compare: Callable[[Any, Any], Any]) -> Any:
     return compared
 
 
-# which of the 32 products factor * x[start + i] (float32) are so, as the bits of a uint32
+# bit i of the result, a uint32: whether factor * x[start + i] (float32) is below, above or equal to the bound
 below, above, equal = (_comparison(compare) for compare in (operator.lt, operator.gt, operator.eq))
 lowest, count = lowest_bit, count_bits

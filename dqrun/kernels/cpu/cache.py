@@ -1,8 +1,8 @@
 """The compile cache of one kernel, on disk: a damaged entry is deleted and compiled again.
 
 numba writes an index (`.nbi`) and a file of machine code for each signature (`.nbc`), reads both with pickle and runs
-what it finds. A file that a full disk or a power loss has cut off makes each process fail from then on, and one with
-blocks of zeros runs them. So machine code is stored behind its SHA-256, and whatever cannot be read is removed.
+the code. After a full disk or a power loss a truncated file makes each later process fail, and a file with blocks of
+zeros is executed. Therefore a SHA-256 precedes the machine code, and unreadable files are removed.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _Cache: Any = caching.FunctionCache
 def sources() -> str:
     """SHA-256 of all source files that may be a part of a kernel's machine code.
 
-    numba itself asks only whether the file changed in which the kernel is written.
+    numba itself checks only the file that defines the kernel.
     """
     digest = hashlib.sha256()
     kernels = Path(__file__).parents[1]
@@ -36,7 +36,7 @@ def sources() -> str:
 
 
 class CheckedFile(_File):  # type: ignore[misc]
-    """numba's files of a kernel; machine code is stored behind its SHA-256."""
+    """numba's files of a kernel, with a SHA-256 before the machine code."""
 
     def _save_data(self, name: str, data: object) -> None:
         content: bytes = self._dump(data)
@@ -52,9 +52,9 @@ class CheckedFile(_File):  # type: ignore[misc]
 
 
 class MendingCache(_Cache):  # type: ignore[misc]
-    """numba's cache of one function, which a damaged or unwritable file does not stop.
+    """numba's cache of one function, which keeps working with damaged or unwritable files.
 
-    Raises RuntimeError where no cache folder is writable.
+    Raises RuntimeError if no cache folder is writable.
     """
 
     def __init__(self, function: Callable[..., Any]) -> None:
@@ -65,7 +65,7 @@ class MendingCache(_Cache):  # type: ignore[misc]
         self._cache_file: Any = files
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
-        """The machine code of a signature; None where there is none that can be read: it is compiled again."""
+        """The machine code of a signature; None if there is none or it is unreadable: it is then compiled again."""
         try:
             return super().load_overload(sig, target_context)
         except Exception as error:  # unpickling and linking damaged data can raise anything
@@ -73,7 +73,7 @@ class MendingCache(_Cache):  # type: ignore[misc]
             return None
 
     def save_overload(self, sig: Any, data: Any) -> None:
-        """Stores the machine code of a signature; a full disk costs no more than compiling it again."""
+        """Stores the machine code of a signature; on a full disk it is not stored, and compiled again next time."""
         try:
             super().save_overload(sig, data)
         except Exception as error:  # OSError, or a damaged index that another process has left since it was read

@@ -17,7 +17,7 @@ from dqrun.kernels.reference import Range, left_out
 
 @inner
 def _low_end(values: Array, copy: Array, below: int, seen: Any, sign: Any) -> Any:
-    """The element of `sign * values` that leaves `below` under it, or `seen` where no more than these are less.
+    """The element of `sign * values` with rank `below` (from 0), or `seen` if at most `below` elements are less.
 
     `copy`: memory of the size of values.
     """

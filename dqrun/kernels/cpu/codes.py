@@ -18,7 +18,7 @@ NO_CODES = np.empty(0, np.uint8)
 
 @inner
 def pack_block(marks: Any, packed: Any, first: int, width: int) -> None:
-    """packed[first:], the bytes of a block = its codes, marks [BLOCK], uint8."""
+    """Writes the packed codes of a block, marks uint8 [BLOCK], to packed[first:]."""
     size = BLOCK * width // 8
     if width == 8:
         for i in range(size):

@@ -11,18 +11,18 @@ from torch import Tensor
 
 from dqrun.kernels.cpu.outer import sum_outer
 
-SMALLEST_PRODUCT = 2**20  # multiplications from which oneDNN's longer way to its kernel pays
+SMALLEST_PRODUCT = 2**20  # number of multiplications from which oneDNN is faster despite its longer call
 _backend: Any = torch.backends.mkldnn  # untyped in torch
-# oneDNN, and torch's layer above it, keep code and memory of 0.3 to 5 MB for each shape that they have met, a thousand
-# of them unless told otherwise. Every batch of graphs has a shape of its own, and what is kept splits the heap: a
-# process of 0.7 GB had taken 6 after 100 epochs of REDDIT-BINARY
+# oneDNN, and torch's layer above it, cache code and memory of 0.3 to 5 MB for each shape, by default for a thousand
+# shapes. Every batch of graphs has another shape, and the caches fragment the heap: a process of 0.7 GB grew to 6 GB
+# in 100 epochs of REDDIT-BINARY
 os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "32")
 os.environ.setdefault("LRU_CACHE_CAPACITY", "32")
 _HAS_ONEDNN = _backend.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 
 def _product(x: Tensor, weight: Tensor, bias: Tensor | None, relu: bool) -> Tensor:
-    """x weight^T + bias, through the one name in torch that is not public and may go; then torch's own product."""
+    """x weight^T + bias: a large product by oneDNN, if torch has the private function for it; else torch's own."""
     if _HAS_ONEDNN and x.numel() * weight.size(0) >= SMALLEST_PRODUCT:
         after = "relu" if relu else "none"
         fused: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, after, [], "")

@@ -1,7 +1,7 @@
-"""A function that runs for each part of the work, with a kernel's arguments as they are: `each_part`.
+"""`each_part`: calls a function for each part of the work, with a kernel's arguments.
 
-numba compiles its own parallel loops (`prange`) three times: as a part of their function, as a function of their own,
-and as a part of what calls that one. Here a kernel writes its arguments to its stack, and all kernels share one loop,
+numba compiles its own parallel loops (`prange`) three times: inside their function, as a separate function, and inside
+the caller of that one. Here a kernel writes its arguments to its stack, and all kernels share one loop,
 `routine.run_parts`, which calls a function by its address for each part, with the address of the arguments.
 """
 
@@ -23,8 +23,8 @@ _Tuple: Any = types.BaseTuple  # untyped in numba
 def each_part(typing: Any, function: Any, runner: Any, num_parts: Any, values: Any) -> Any:
     """function(part, num_parts, *values) for each part; runner: the address of `run_parts`.
 
-    Raises MemoryError where a part raises: nothing but its allocations can. Arrays of the values belong to the caller,
-    so that numba counts no references to them while the parts run.
+    Raises MemoryError if a part raises: only its allocations can fail. The caller owns the arrays among the values, so
+    that numba does not count references to them while the parts run.
     """
     signature = function.get_call_type(typing, (types.int64, types.int64, *values), {})
 
@@ -67,7 +67,7 @@ def _called(context: Any, builder: Any, function: Any, signature: Any, memory: A
 
 
 def _lent(context: Any, builder: Any, kind: Any, value: Any) -> Any:
-    """A value whose arrays have no owner, so that nobody counts references to them."""
+    """The value with arrays without owner, so that numba does not count references to them."""
     if isinstance(kind, _Tuple):
         parts = zip(kind, cgutils.unpack_tuple(builder, value), strict=True)
         return context.make_tuple(builder, kind, [_lent(context, builder, *part) for part in parts])

@@ -18,7 +18,7 @@ from dqrun.kernels.cpu.pointers import pointers
 
 @inner
 def _term_chosen(f: int, arguments: Any) -> Any:
-    """What noise chooses counts where its gradient passes, the rest always; first: element f = 0 of the message."""
+    """Terms that noise chooses count where their gradient passes, others always; first: the message's element f = 0."""
     a, i, b, j, weight, grid, first, high, threshold = arguments
     exact = not chosen(np.uint32(first + np.uint32(f)), high, threshold)
     term = a[i + f] * b[j + f]

@@ -1,7 +1,7 @@
 """Plain terms of a sum over edges, rows times a weight of the edge, added in registers.
 
-Each block of channels of a row stays in registers from its first edge to its last, while the rows of later edges are on
-their way from memory. The products and sums are those of `edge_terms`, in the order of edges: the same bits.
+Each block of channels of a row stays in registers from its first edge to its last, while rows of later edges are
+prefetched. Products and sums are those of `edge_terms`, in the order of edges: the same bits.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dqrun.kernels.cpu.launch import inner, inner_loop
 from dqrun.kernels.cpu.vector import F32x16, load, load_first, prefetch, registers, store, store_first
 
 LANES = 16
-AHEAD = 128  # cache lines on their way at once
+AHEAD = 128  # cache lines that are prefetched at once
 
 
 def _block(vectors: int) -> Callable[..., None]:
@@ -53,7 +53,7 @@ _block_1, _block_2, _block_3, _block_4, _block_8 = (_block(vectors) for vectors 
 
 @inner
 def add_rows(total: Any, place: int, width: int, edges: Any, at: Any, has: Any) -> None:
-    """Adds the rows of edges, times their weights where there are any, to total[place..place + width].
+    """Adds the rows of edges, times their weights if there are any, to total[place..place + width].
 
     edges: first, last, and the number of all. at and has: as `edge_terms.add_edges` takes them.
     """

@@ -1,7 +1,7 @@
-"""The terms of a sum over edges: what an edge adds to the row of its target, and how they enter a kernel.
+"""The terms of a sum over edges, which an edge adds to the row of its target, and their form as kernel arguments.
 
-Loops with noise stand beside those without: one loop for both, whose condition the compiler was to take out, made the
-backward pass of clipped messages a quarter slower. Masked terms choose the factor and not the product: see steps.py.
+There are separate loops with and without noise: with one loop and a loop-invariant condition the backward pass of
+clipped messages was a quarter slower. Masked terms select the factor, not the product: see steps.py.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from dqrun.kernels.cpu.noise import NoiseValues, chosen
 PLAIN, ROUNDED, MASKED = 0, 1, 2  # terms: w * x[c]; w * x[c] rounded; w * x[c] where the gradient of w * own[i] passes
 NO_GRID: GridValues = (np.float32(0),) * 7
 
-# What the terms are made of. col [E]: the row of x of each edge (empty: its position); edge [E]: its place in weight
+# Operands of the terms. col [E]: the row of x of each edge (empty: its position); edge [E]: its index in weight
 # (empty: its position); weight [E * heads] (empty: ones); x and own, flat; protected [N] (empty: none); mode; heads.
 Terms = tuple[Array, Array, Array, Array, Array, Array, int, int]
 
@@ -56,7 +56,8 @@ def _add_chosen(
     element: int,
     noise: NoiseValues,
 ) -> None:
-    """As `_add_rounded` for what noise chooses, as `_add` for the rest; element: the message's first one of all."""
+    """As `_add_rounded` for elements that noise chooses, as `_add` for others; element: index of the message's first
+    element among those of all messages."""
     low, high, threshold = noise
     first = np.uint32(low + np.uint32(element))
     for f in range(size):
@@ -79,7 +80,7 @@ def _add_masked_chosen(
     element: int,
     noise: NoiseValues,
 ) -> None:
-    """As `_add_masked` for what noise chooses, as `_add` for the rest."""
+    """As `_add_masked` for elements that noise chooses, as `_add` for others."""
     low, high, threshold = noise
     first = np.uint32(low + np.uint32(element))
     for f in range(size):

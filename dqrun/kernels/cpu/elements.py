@@ -1,4 +1,4 @@
-"""The multiset whose range is asked for, as kernels see it: tensor elements, or messages that are never made.
+"""The multiset whose range is computed, in the form that kernels take: elements of a tensor, or messages of edges.
 
 The elements are rows of `width` values: row r is `factor[r] * x[s]`, s = source[r // heads] * heads + r % heads (empty
 source: s = r), and counts `count[source[r // heads]]` times, not at all where `protected` is set. Empty factor and
@@ -18,13 +18,13 @@ Elements = tuple[Array, Array, Array, Array, Array, int, int]  # x, source, fact
 
 @inner
 def present(elements: Elements) -> tuple[Any, Any, Any, Any]:
-    """Whether there is a source, a factor, a count, a protected row; `pointers` of elements no longer tell."""
+    """Whether there is a source, a factor, a count, a protected row; `pointers(elements)` no longer has the sizes."""
     return elements[1].size > 0, elements[2].size > 0, elements[3].size > 0, elements[4].size > 0
 
 
 @inner
 def row_of(at: Any, has: Any, row: Any) -> tuple[Any, Any, Any]:
-    """Of one row: where it begins in x, its factor, how often it counts; `at`: pointers(elements)."""
+    """The start of a row in x, its factor, and how often it counts; `at`: pointers(elements)."""
     _, source, factor, count, protected, heads, width = at
     if heads == 1:  # spares the divisions
         node = place = source[row] if has[0] else row

@@ -1,4 +1,4 @@
-"""Orders of the edges of one large graph, by counting: compiled, in one pass over the edges, with no sorting."""
+"""Groups the edges of one large graph by target with a counting sort, compiled."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dqrun.kernels.cpu.neighbours import serial
 @serial
 def group(source: Array, target: Array, num_nodes: int, with_places: bool) -> tuple[Array, Array, Array]:
     """Pointer int64 [num_nodes + 1], sources [E] of the type of `source`, grouped by target in the order of the edges,
-    and where each of them stood, int64 [E] (empty without `with_places`).
+    and the original position of each edge, int64 [E] (empty without `with_places`).
     """
     pointer = np.zeros(num_nodes + 2, np.int64)  # of node i at i + 2, so that filling moves it to i + 1
     for e in range(target.size):
@@ -30,8 +30,8 @@ def group(source: Array, target: Array, num_nodes: int, with_places: bool) -> tu
 
 @serial
 def loop(pointer: Array, col: Array, with_places: bool) -> tuple[Array, Array, Array]:
-    """The same of the graph in which each node has one self-loop, after its other edges; the place of a loop is that of
-    the node's last one in `col`, or -1.
+    """The same for the graph with one self-loop per node, after the node's other edges. The position of a loop is that
+    of the node's last loop in `col`, or -1.
     """
     num_nodes = pointer.size - 1
     made = np.zeros(num_nodes + 1, np.int64)

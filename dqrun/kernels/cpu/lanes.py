@@ -26,12 +26,12 @@ def sum_of(term: Callable[..., Any]) -> Callable[..., Any]:
 
     Term f is added to partial sum f mod LANES, in ascending order of f; then the upper half of the partial sums is
     added to the lower one until one is left. (So it goes for each MOST terms, whose sums are added in order.) The order
-    is thus part of the source, for any processor. A compiler that may regroup sums (`fastmath`) groups them as it
-    vectorises, which depended on what else the process had compiled: trained networks differed in their last bits from
-    one compilation to the next.
+    is therefore fixed by the source, for any processor. A compiler that may regroup sums (`fastmath`) chooses the order
+    when it vectorises, and that depended on other code compiled in the process: trained networks differed in their last
+    bits from one compilation to the next.
 
-    term: compiled by `inner`; arguments: a tuple. Terms are first written to the stack, which costs little and lets the
-    compiler find vectors in them, which it does not in a sum of a fixed order.
+    term: compiled by `inner`; arguments: a tuple. Terms are first written to the stack. This costs little, and the
+    compiler can vectorise them, which it cannot in a sum of fixed order.
     """
 
     @inner

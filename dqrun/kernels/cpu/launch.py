@@ -2,11 +2,11 @@
 
 Threads. A kernel splits its work into `parts(work)` fixed parts, one per thread of `torch.get_num_threads()`, so
 that the same number of threads gives the same bits. numba's OpenMP layer is preferred: in a process that has loaded
-torch first it is served by torch's own OpenMP pool, whereas any second pool would fight for the cores with torch's
-workers, which wait for their next region by spinning (with numba's workqueue, twice the time of a kernel between two
-torch operations was measured). Without OpenMP numba takes the next layer. The workqueue layer aborts the process when
-two Python threads start kernels at once, so kernels start one at a time. With GNU OpenMP a process forked after its
-parent ran a kernel must run none (numba ends it, torch's own regions would hang): start workers as new processes.
+torch first it uses torch's own OpenMP pool. A second pool would compete for the cores with torch's workers, which spin
+while they wait for their next region (with numba's workqueue a kernel between two torch operations took twice the
+time). Without OpenMP numba uses the next layer. The workqueue layer aborts the process if two Python threads start
+kernels at once, so kernels start one at a time. With GNU OpenMP a process forked after its parent ran a kernel must run
+none (numba ends it, torch's own regions would hang): start workers as new processes.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from dqrun.kernels.cpu.routine import run_parts
 F = TypeVar("F", bound=Callable[..., Any])
 Array = NDArray[Any]
 
-WORK_PER_PART = 8192  # elements below which another thread costs more than it saves
+WORK_PER_PART = 8192  # number of elements below which another thread costs more than it saves
 NO_FLOATS = np.empty(0, np.float32)  # "no such argument" for a kernel: one type, hence one compilation
 NO_INTEGERS = np.empty(0, np.int64)
 NO_FLAGS = np.empty(0, np.bool_)
@@ -43,9 +43,9 @@ _settings: Any = numba.config  # untyped in numba
 _one_at_a_time = threading.Lock()
 
 if "NUMBA_NUM_THREADS" not in os.environ:
-    # numba wakes its whole pool for each kernel, also for one that uses a single thread, and the rest spins: two trials
-    # with a thread each would then fight for two cores. So the pool is as large as torch's is now, but not larger than
-    # numba's own limit, the cores that the process might use when numba was imported.
+    # numba wakes its whole pool for each kernel, even if it uses a single thread, and the other threads spin: two
+    # trials with a thread each would then compete for two cores. So the pool is as large as torch's is now, but not
+    # larger than numba's own limit, the number of cores available when numba was imported.
     _settings.NUMBA_NUM_THREADS = min(torch.get_num_threads(), _settings.NUMBA_NUM_THREADS)
 if not {"NUMBA_THREADING_LAYER", "NUMBA_THREADING_LAYER_PRIORITY"} & os.environ.keys():
     _settings.THREADING_LAYER_PRIORITY = ["omp", "tbb", "workqueue"]
@@ -55,12 +55,12 @@ torch.set_num_threads(_torch_threads)
 
 
 def inner(function: F) -> F:
-    """Compiles a function that kernels call; it becomes part of each of them, for a call takes as long as an edge."""
+    """Compiles a function that kernels call; it is inlined, because a call takes as long as the work for an edge."""
     return linked(function)
 
 
 def inner_loop(function: F) -> F:
-    """As `inner`, for a loop that is faster where it was optimised by itself, which takes longer to compile."""
+    """As `inner`, for a loop that is faster if it is optimised on its own; compilation takes longer."""
     return linked_loop(function)
 
 
@@ -79,7 +79,7 @@ def kernel(function: Callable[..., None]) -> Callable[..., None]:
     """
     names = ", ".join(list(inspect.signature(function).parameters)[2:])
     scope: dict[str, Any] = {"body": linked(function), "each_part": each_part}
-    # numba takes the names of arguments from source alone, and is slow to start a function of any number of them
+    # numba takes the names of arguments from the source, and starts functions with *args slowly
     exec(f"def run(runner, count, {names}):\n each_part(body, runner, count, ({names},))", scope)
     for name in ("__module__", "__name__", "__qualname__"):  # symbols in machine code are made of them
         setattr(scope["run"], name, getattr(function, name))
@@ -109,7 +109,7 @@ def _started(compiled_from: Callable[..., Any], function: Callable[..., Any]) ->
 def parts(work: int) -> int:
     """Number of parts for `work` elements, at most torch's number of threads (when the first kernel ran, or now).
 
-    Small work is one part: it must not wait for a thread that another process has displaced.
+    Small work is one part: it must not wait for a thread that the system has descheduled.
     """
     threads: int = min(torch.get_num_threads(), _settings.NUMBA_NUM_THREADS)
     count = max(1, min(threads, work // WORK_PER_PART))

@@ -1,8 +1,8 @@
 """Functions that are compiled as a part of the kernels that call them, and of nothing else.
 
-numba optimises every function on its own, makes machine code of it and a way to call it from Python. A function that
-becomes a part of its callers needs none of these, which took a quarter of the time of a kernel's compilation: its
-callers are optimised with it.
+numba optimises every function on its own, compiles it to machine code and adds a wrapper for calls from Python. An
+inlined function needs none of these, which took a quarter of the time of a kernel's compilation: it is optimised with
+its callers.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class _Untranslated(_Library):  # type: ignore[misc]
 
 
 class Uncollected(_Compiler):  # type: ignore[misc]
-    """numba's compiler, while Python looks for no garbage: a tenth of its time went there."""
+    """numba's compiler with Python's garbage collection switched off, which took a tenth of its time."""
 
     def compile_extra(self, function: Any) -> Any:
         enabled = gc.isenabled()
@@ -78,7 +78,7 @@ def linked(function: F, compiler: type[_ToLLVM] = _ToLLVM) -> F:
     typed = compiled.get_call_template
 
     def get_call_template(args: Any, names: Any) -> Any:
-        """As the dispatcher's own, of values: numba would compile the function once more for each constant."""
+        """As the dispatcher's own, but for types alone: numba would compile the function again for each constant."""
         return typed([_unliteral(kind) for kind in args], names)
 
     def add_overload(result: Any) -> None:
@@ -92,5 +92,5 @@ def linked(function: F, compiler: type[_ToLLVM] = _ToLLVM) -> F:
 
 
 def linked_loop(function: F) -> F:
-    """As `linked`, for a loop that LLVM makes better code of before it is a part of another function."""
+    """As `linked`, for a loop for which LLVM makes better code before inlining."""
     return linked(function, _ToOptimised)

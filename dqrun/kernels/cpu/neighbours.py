@@ -1,8 +1,8 @@
-"""Parts of a large graph: sampled neighbourhoods, induced subgraphs, blocks of targets. Compiled, one thread, without
-Python's lock, so that the next batch is made while a step runs.
+"""Parts of a large graph: sampled neighbourhoods, induced subgraphs, blocks of targets. Compiled, in one thread that
+releases Python's lock, so that the next batch is prepared during a training step.
 
-`place`: int64 [N], -1 everywhere, of which each function uses and restores the elements of its nodes alone: the cost
-does not depend on the size of the graph. Edges of a part keep the order that they have in the graph.
+`place`: scratch memory, int64 [N], -1 everywhere. Each function changes only the elements of its nodes and restores
+them, so that its cost does not depend on the size of the graph. Edges of a part keep their order in the graph.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def serial(function: F) -> F:
-    """Compiles a function that may run beside kernels: it starts no threads, and does not wait for them."""
+    """Compiles a function that may run at the same time as kernels: it starts no threads and takes no lock."""
     compiled: Any = numba.njit(nogil=True, error_model="numpy")(function)
     with suppress(RuntimeError):
         compiled._cache = MendingCache(function)
@@ -164,7 +164,7 @@ def transpose(pointer: Array, source: Array, row: Array, t_pointer: Array, t_col
             t_pointer[source[e] + 1] += 1
     for i in range(t_pointer.size - 1):
         t_pointer[i + 1] += t_pointer[i]
-    for e in range(source.size):  # the starts move to the ends, which are the starts of the next node
+    for e in range(source.size):  # afterwards the starts have moved to the ends, the starts of the next node
         at = t_pointer[source[e]]
         t_col[at], t_edge[at] = row[e], e
         t_pointer[source[e]] += 1

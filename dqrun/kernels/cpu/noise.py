@@ -1,4 +1,4 @@
-"""`dropout` and quantisation noise: masks are computed where they are used, there and back, and stored nowhere."""
+"""`dropout` and quantisation noise: masks are computed again in each pass, forward and backward, and not stored."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _hash(x: Any) -> Any:
 
 @inner
 def chosen(place: Any, high: Any, threshold: Any) -> Any:
-    """Whether the element is kept (dropout) or rounded (noise); place: its own + low, uint32."""
+    """Whether the element is kept (dropout) or rounded (noise); place: its index + low, uint32."""
     return np.uint32(_hash(_hash(place) ^ high) >> np.uint32(8)) >= threshold
 
 
@@ -43,7 +43,7 @@ def _drop(part: int, num_parts: int, x: Array, y: Array, low: Any, high: Any, th
 
 
 def noise_values(rate: float, low: int, high: int) -> NoiseValues:
-    """A rate of 1 chooses every element: a threshold of 0, which kernels look for."""
+    """Seeds and threshold as kernels take them; a rate of 1 has threshold 0: kernels then skip the hash."""
     return np.uint32(low), np.uint32(high), _threshold(1 - rate)
 
 

@@ -1,6 +1,6 @@
-"""`sum_outer`: the gradient of a weight, x and grad tall: two to three times as fast as torch's product of their shape.
+"""`sum_outer`: the gradient of a weight from tall x and grad, two to three times as fast as torch's product.
 
-Tiles of the result stay in vector registers while a block of rows, which fits the cache, streams by.
+Tiles of the result stay in vector registers during a pass over a block of rows that fits the cache.
 """
 
 from __future__ import annotations

@@ -17,8 +17,8 @@ def _pointer_kind(kind: Any) -> Any:
 def pointers(_context: Any, values: Any) -> Any:
     """A tuple with a pointer to its first element in place of each array.
 
-    numba counts references to arrays, in memory that all threads share, wherever they are put in a tuple; of pointers
-    it knows nothing. Inside loops that took more time than all arithmetic. `hold` the arrays while pointers are used.
+    numba counts references to arrays, in memory that all threads share, whenever they are put in a tuple; it does not
+    for pointers. In loops this took more time than all arithmetic. Use `hold` to keep the arrays alive meanwhile.
     """
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:

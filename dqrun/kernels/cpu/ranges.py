@@ -40,9 +40,9 @@ def _slice_extremes(x: Any, first: int, last: int, factor: Any, low: Any, high: 
 
 @kernel
 def _extremes(part: int, num_parts: int, elements: Elements, num_elements: int, ends: Array) -> None:
-    """The least and the largest counted element of each part, into ends [parts, 2].
+    """Minimum and maximum of the counted elements of each part, into ends [parts, 2].
 
-    Compared as integers, which the compiler can do in vector lanes.
+    Compared as integers, which the compiler can vectorise.
     """
     at, has = pointers(elements), present(elements)
     x, width = at[0], at[6]
@@ -86,7 +86,7 @@ def _range(
 
 
 def seen_ends(low: Tensor | None, high: Tensor | None) -> Ends:
-    """A range so far; that of nothing where there is none."""
+    """An earlier range as two numbers; (+inf, -inf) for None."""
     return (INFINITY, -INFINITY) if low is None or high is None else (low.item(), high.item())
 
 
@@ -132,7 +132,7 @@ def message_range(
 
 
 def _flags(protected: Tensor | None) -> Array:
-    """As bytes: a pointer to numba's booleans can't be read."""
+    """The flags as bytes, because kernels cannot read pointers to booleans."""
     return optional(protected, NO_FLAGS).view(np.uint8)
 
 

@@ -124,7 +124,7 @@ def _forward(
     x_at, y_at, flags_at, marks_at, codes_at = pointers((x, y, flags, marks, codes))
     for block in range(start * BLOCK, min(stop * BLOCK, size), BLOCK):
         first, last = block, min(block + BLOCK, size)
-        while first < last:  # a row, or what of it lies in this block; all at once when no row is kept
+        while first < last:  # a row, or its part in this block; the whole block if no row is protected
             row = first // width
             end = min(last, (row + 1) * width) if kept else last
             if kept and protected[row]:
@@ -142,7 +142,7 @@ def _forward(
             first = end
         if wanted:
             for i in range(last - block, (last - block + WORD - 1) // WORD * WORD):
-                flags[i] = 0  # bits of the last word that belong to no element
+                flags[i] = 0  # unused bits of the last word
             for word in range(block // WORD, (last + WORD - 1) // WORD):
                 bits[word] = pack(flags, word * WORD - block)
         if coded:

@@ -19,7 +19,7 @@ from dqrun.kernels.cpu.linked import Uncollected, intrinsic
 
 
 class Routine:
-    """A function that compiled code calls by its address; compiled, or read from the cache, when that is asked for."""
+    """A function that compiled code calls by its address; compiled, or read from the cache, at the first use."""
 
     def __init__(self, function: Callable[..., None], kinds: tuple[Any, ...], parallel: bool = False) -> None:
         self._function, self._kinds, self._parallel = function, kinds, parallel
@@ -42,7 +42,7 @@ class Routine:
 
 
 def routine(*kinds: Any, parallel: bool = False) -> Callable[[Callable[..., None]], Routine]:
-    """Of a function without result whose arguments have these types; `call` calls it.
+    """Decorator for a function without result whose arguments have the types `kinds`; `call` calls it.
 
     parallel: whether it has parallel loops.
     """

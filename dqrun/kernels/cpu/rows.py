@@ -1,7 +1,7 @@
 """`fake_quantize_rows`: each row, or part of one, is rounded to the grid of its own extremes while it is in the cache.
 
-A row takes two loops, one that finds its extremes and one that rounds it; between them stand a few operations on
-single numbers. `Rule` is `Grid` as kernels take it.
+A row needs two loops, one for its extremes and one for rounding, with a few scalar operations between them. `Rule` is
+`Grid` in the form that kernels take.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _MANTISSA = np.int32(0x7FFFFF)
 
 
 def rule_values(grid: Grid) -> Rule:
-    """Kind, qmin, qmax, steps of a range, factor of headroom, whether scales are powers of two, units for nothing."""
+    """`Grid` as numbers: kind, qmin, qmax, steps of a range, 1 + headroom, `power_of_two`, `collapsed` "unit"."""
     kind = SYMMETRIC if grid.symmetric else KINDS[grid.offset]
     steps = grid.qmax if grid.symmetric else grid.qmax - grid.qmin
     numbers = map(np.float32, (grid.qmin, grid.qmax, steps, 1.0 + grid.headroom))
@@ -41,7 +41,7 @@ def rule_values(grid: Grid) -> Rule:
 
 @inner
 def _next_power_of_two(x: Any) -> Any:
-    """A power of two has no mantissa; what has one carries it into the exponent."""
+    """The least power of two >= x, by the bits of a float32: a nonzero mantissa increments the exponent."""
     bits = np.float32(x).view(np.int32)
     return np.int32((bits + _MANTISSA) & ~_MANTISSA).view(np.float32)
 
@@ -84,7 +84,7 @@ def row_grid(low: Any, high: Any, rule: Rule) -> RowGrid:
 
 @inner
 def extremes(x: Any, first: int, last: int, low: Any, high: Any) -> tuple[Any, Any]:
-    """The least and the largest of these elements, low and high; compared as integers, which vector lanes can."""
+    """Minimum and maximum of these elements, `low` and `high`; compared as integers, which vectorises."""
     least, most = to_ordered(low), to_ordered(high)
     for i in range(first, last):
         ordered = to_ordered(x[i])
@@ -195,7 +195,7 @@ def _forward(
         if wanted:
             count = last_row * width - base
             for i in range(count, (count + WORD - 1) // WORD * WORD):
-                flags[i] = 0  # bits of the last word that belong to no element
+                flags[i] = 0  # unused bits of the last word
             for word in range((count + WORD - 1) // WORD):
                 bits[base // WORD + word] = pack(flags, word * WORD)
     hold((flags,))

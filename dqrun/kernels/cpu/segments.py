@@ -1,4 +1,4 @@
-"""What edges compute: `edge_add`, `edge_softmax` over the edges of a target; sums and maxima over a graph's nodes.
+"""`edge_add`; `edge_softmax` over the edges of a target; sums and maxima over the nodes of a graph.
 
 Each part takes whole segments, chosen so that all parts have about equally many rows.
 """

@@ -1,4 +1,4 @@
-"""Selection by rank in linear time: float32 seen as integers of the same order."""
+"""Selection by rank in linear time: float32 are mapped to integers of the same order."""
 
 from __future__ import annotations
 
@@ -14,33 +14,33 @@ HISTOGRAM = 1 << MOST_DIGITS  # counters
 
 @inner
 def to_ordered(value: Any) -> Any:
-    """The int32 that orders as the float32 does."""
+    """The int32 for a float32, so that integers and floats have the same order."""
     bits = np.float32(value).view(np.int32)
     return np.int32(bits ^ ((bits >> np.int32(31)) & np.int32(0x7FFFFFFF)))
 
 
 @inner
 def from_ordered(ordered: Any) -> Any:
-    """The float32 that `to_ordered` made an int32 of."""
+    """The inverse of `to_ordered`."""
     bits = np.int32(ordered)
     return np.int32(bits ^ ((bits >> np.int32(31)) & np.int32(0x7FFFFFFF))).view(np.float32)
 
 
 @inner
 def _key(value: Any) -> Any:
-    """The int64 in 0..2^32 - 1 that orders as the float32 does."""
+    """The int64 in 0..2^32 - 1 for a float32, with the same order."""
     return np.int64(to_ordered(value)) + 2147483648
 
 
 @inner
 def select(values: Any, size: int, counts: Any, counted: Any, histogram: Any, rank: Any) -> Any:
-    """The element of that rank (from 0) in ascending order, of arrays or pointers.
+    """The element of rank `rank` (from 0) in ascending order; arguments are arrays or pointers.
 
     values: float32 [size]. counts: int64 [size], how often each counts, if `counted`, else each counts once. histogram:
     int64 [HISTOGRAM], with any content.
 
     Radix selection, 11 bits at a time, or 8 where there are fewer values than counters; the rank must be below the sum
-    of counts. Overwrites values and counts with what is left of them.
+    of counts. Overwrites values and counts.
     """
     digits = MOST_DIGITS if size > 4096 else 8
     prefix, above = np.int64(0), 32

@@ -1,7 +1,7 @@
 """The gradient of a learned step (Esser et al. 2020, eq. 3) in one pass over values, or over messages of edges.
 
-Nothing is kept of the forward pass but its input: slopes are computed again. Sums are float32 within a block or a row
-and float64 beyond it.
+Only the input of the forward pass is kept; slopes are computed again. Sums are float32 within a block or a row and
+float64 over blocks and rows.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ BLOCK = 2048  # elements whose float32 sum is exact enough
 
 @inner
 def slope_of(x: Any, grid: GridValues, least: Any) -> Any:
-    """How a rounded value changes with the step; 0 for one of less than `least` steps, which a ReLU zeroed.
+    """The derivative of a rounded value by the step; 0 for a value below `least` steps, which a ReLU made zero.
 
-    Rounds by itself: with `round_to_grid`, which moves codes by the zero point and back, protected rows took 1.3 to 2
+    It does not call `round_to_grid`, which adds and subtracts the zero point: with it protected rows took 1.3 to 2
     times as long.
     """
     inverse, _, zero_point, qmin, qmax, _, _ = grid
@@ -41,8 +41,8 @@ def slope_of(x: Any, grid: GridValues, least: Any) -> Any:
 
 @inner
 def _value_term(f: int, arguments: Any) -> Any:
-    """The slope is chosen and not the product: of a choice of products the compiler makes a masked load of `grad`,
-    which the prefetcher of some processors doesn't see (Zen 5: three times the time).
+    """Selects the slope, not the product: the compiler turns a select of products into a masked load of `grad`, which
+    the prefetcher of some processors ignores (Zen 5: three times the time).
     """
     grad, x, first, grid, least = arguments
     return grad[first + f] * slope_of(x[first + f], grid, least)
@@ -85,7 +85,7 @@ def _over_values(
     total = np.float64(0)
     for block in range(start * BLOCK, min(stop * BLOCK, size), BLOCK):
         first, last = block, min(block + BLOCK, size)
-        while first < last:  # a row, or what of it lies in this block; all at once when no row is kept
+        while first < last:  # a row, or its part in this block; the whole block if no row is protected
             row = first // width
             end = min(last, (row + 1) * width) if kept else last
             if not (kept and protected[row]):

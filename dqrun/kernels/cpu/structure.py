@@ -40,7 +40,7 @@ _DTYPES = {
 
 
 class Packed:
-    """A structure in memory, and what its addresses point to."""
+    """A structure in memory; it also holds the objects to which its addresses point."""
 
     def __init__(self, content: bytes, held: tuple[Any, ...]) -> None:
         self.words, self.held = np.frombuffer(content, np.int64), held
@@ -50,8 +50,8 @@ class Packed:
 class Structure(_Type):  # type: ignore[misc]
     """A pointer to named fields: INTEGER (flags too), REAL, a pointer as BYTES, or another structure.
 
-    Nothing writes the fields while a kernel runs, so that loops read them once. Structures are one type where name,
-    fields and their order are the same: numba tells types, and symbols of machine code, apart by the name of the type.
+    Fields do not change while a kernel runs, so that loops may read them once. Structures with the same name, fields
+    and order of fields are one type: numba distinguishes types, and symbols of machine code, by the name of the type.
     """
 
     def __init__(self, name: str, **fields: Any) -> None:
@@ -113,8 +113,8 @@ def _type_of(structure: Structure, _context: Any) -> Any:
 def filled(_context: Any, structure: Any, values: Any) -> Any:
     """The address of a structure that a kernel fills for a task: numbers, arrays and addresses in the order of fields.
 
-    It lies in the memory of the calling function, which must not return it, and must `hold` the arrays until the task
-    is done.
+    It is on the stack of the calling function, which must not return it, and which must `hold` the arrays until the
+    task is done.
     """
     kind = structure.instance_type
     wanted = list(kind.fields.values())

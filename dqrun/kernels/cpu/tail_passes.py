@@ -71,7 +71,7 @@ SIDES = Structure(
 
 @inner
 def _row(e: Any, row: Any) -> tuple[Any, Any, Any]:
-    """Where a row begins in x, its factor, how often it counts."""
+    """The start of a row in x, its factor, and how often it counts."""
     at = (e.x, e.source, e.factor, e.count, e.protected, e.heads, e.width)
     return row_of(at, (e.has_source != 0, e.has_factor != 0, e.has_count != 0, e.has_protected != 0), row)
 
@@ -99,7 +99,7 @@ def _sample_places(e: Any, values: Any, wanted: int) -> int:
 @inner
 def _sample_multiset(e: Any, total: int, values: Any, wanted: int) -> int:
     """As `_sample_places`, of rows that count several times: rows of an [N, ...] tensor, one from each stratum."""
-    row, upto = -1, 0  # elements of the multiset in the rows up to this one
+    row, upto = -1, 0  # upto: number of elements of the multiset in the rows up to and including `row`
     stratum = total / wanted
     for i in range(wanted):
         place = np.int64((i + _scattered(i)) * stratum)
@@ -112,7 +112,7 @@ def _sample_multiset(e: Any, total: int, values: Any, wanted: int) -> int:
 
 @task(SAMPLE)
 def sample(part: int, num_parts: int, a: Any) -> None:
-    """One part does all: so few elements take less time than starting another thread."""
+    """Takes a sample, in one part: it has so few elements that another thread would not save time."""
     if a.multiset > 0:
         taken = _sample_multiset(a.elements, a.multiset, a.values, a.wanted)
     else:
@@ -128,9 +128,9 @@ def _append(
 ) -> tuple[int, int]:
     """Stores factor * x[start + i] for each bit i found below and above, the latter with its sign changed.
 
-    times: the factor, and how often each counts. ends: values and counts of both sides, filled from the places `sizes`
-    on, which are returned as they are after it. Where a side has reached the capacity it only counts. One loop stores
-    on both sides and keeps what was found, so that its end is the only branch that can't be foreseen.
+    times: the factor, and how often each counts. ends: values and counts of both sides, filled from the positions
+    `sizes` on; returns the new positions. A side that has reached the capacity is only counted. One loop stores on both
+    sides, so that its end is the only unpredictable branch.
     """
     (below, above), (factor, count) = sizes, times
     word = np.uint32(found[0] | found[1])
@@ -149,7 +149,7 @@ def _append(
 
 @inner
 def _last_word(start: int, end: int) -> tuple[int, Any]:
-    """Where to read a word that covers x[start:end], fewer than 32 elements, and which of its bits are meant."""
+    """The start of a word of 32 elements that covers x[start:end], fewer than 32, and the mask of their bits."""
     place = max(0, end - bits.WORD)
     wanted = np.uint32(ALL << np.uint32(start - place))
     return place, np.uint32(wanted & np.uint32(ALL >> np.uint32(place + bits.WORD - end)))
@@ -157,7 +157,7 @@ def _last_word(start: int, end: int) -> tuple[int, Any]:
 
 @task(OUTSIDE)
 def collect(part: int, num_parts: int, a: Any) -> None:
-    """What is outside of low and high, in a share of the elements."""
+    """Collects the elements below low and above high in a part's share of the elements."""
     e, low, high = a.elements, np.float32(a.low), np.float32(a.high)
     start, stop = share(part, num_parts, e.size)
     values = advance(a.values, 2 * part * a.capacity)
@@ -168,7 +168,7 @@ def collect(part: int, num_parts: int, a: Any) -> None:
     while start < stop:
         first, factor, count = _row(e, row)
         end = min(stop, (row + 1) * e.width)
-        counts_at_all = ALL if count > 0 else np.uint32(0)  # a row skipped would end the processor's prefetching
+        counts_at_all = ALL if count > 0 else np.uint32(0)  # skipping a row would interrupt the prefetcher
         was_below, was_above = below, above
         place = first + start - row * e.width
         last = place + end - start
@@ -191,7 +191,7 @@ def collect(part: int, num_parts: int, a: Any) -> None:
 
 @task(EQUAL)
 def count_equal(part: int, num_parts: int, a: Any) -> None:
-    """A part counts no further when it has as many as are wanted of both, soon where most elements are zero."""
+    """Counts elements equal to low and to high; a part stops when it has enough of both, soon if most are zero."""
     e, low, high = a.elements, np.float32(a.low), np.float32(a.high)
     start, stop = share(part, num_parts, e.size)
     at_low, at_high = 0, 0
@@ -214,7 +214,7 @@ def count_equal(part: int, num_parts: int, a: Any) -> None:
 
 @task(SIDES)
 def select_side(part: int, num_parts: int, a: Any) -> None:
-    """The element of its rank among those of a side, if it has any: part 0 of those below, part 1 of those above."""
+    """Selects the element of the wanted rank on each side, if it has one: part 0 below low, part 1 above high."""
     side = a.below if part == 0 else a.above
     if side.size:
         histogram = advance(a.histograms, part * HISTOGRAM)

@@ -1,10 +1,10 @@
 """`tails`: the elements of a given rank from both ends of a multiset.
 
-Two thresholds guessed from a sample put slightly more than the asked tails outside. One pass collects what lies
-outside, a radix selection among the collected ends the search. Where that is too little a second pass counts what
-equals a threshold, as many zeros do, no further than needed. A guess that was too tight is widened, at last to
-everything, so the result never depends on the sample. A range that can only widen is its own guess: mostly the pass
-finds too little outside it, and no more is to be done.
+Two thresholds, guessed from a sample, leave slightly more than the wanted tails outside. One pass collects the elements
+outside, and a radix selection among them gives the result. If too few are outside, a second pass counts elements equal
+to a threshold (often many zeros), only as far as needed. If still too few are found, the guess is widened, in the end
+to all elements, so that the result never depends on the sample. An earlier range that can only widen is used as the
+guess: mostly too few elements are outside it, and the search ends.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from dqrun.kernels.cpu.tail_passes import (
     select_side,
 )
 
-SMALLEST_SAMPLE, LARGEST_SAMPLE = 1024, 8192  # of 128th parts, so that it costs a fraction of the pass
+SMALLEST_SAMPLE, LARGEST_SAMPLE = 1024, 8192  # limits of a sample of 1/128 of the elements
 INFINITY = np.float32(np.inf)
 
 Passes = tuple[int, int, int, int, int]  # addresses of run_parts, sample, collect, count_equal, select_side
@@ -41,7 +41,7 @@ Passes = tuple[int, int, int, int, int]  # addresses of run_parts, sample, colle
 
 @inner
 def _source(elements: Elements, num_elements: int) -> Any:
-    """What `SOURCE` is filled with."""
+    """The values of the fields of `SOURCE`."""
     x, source, factor, count, protected, heads, width = elements
     has = (source.size > 0, factor.size > 0, count.size > 0, protected.size > 0)
     return x, source, factor, count, protected, heads, width, *has, num_elements
@@ -56,7 +56,7 @@ def _select_sides(
     ends: Array,
     passes: tuple[int, int],
 ) -> None:
-    """The elements of their ranks among those below and those above, into ends, for the sides that have some.
+    """Selects the elements of the wanted ranks among those below and those above, into ends, for non-empty sides.
 
     passes: the addresses of run_parts and select_side.
     """
@@ -77,7 +77,7 @@ def _guess(
     guesses: Array,
     passes: tuple[int, int, int],
 ) -> Any:
-    """Values with more than the asked tails outside, as far as a sample can tell; returns the share aimed at.
+    """Thresholds with more than the wanted tails outside, estimated from a sample; returns the intended share outside.
 
     Into guesses [2]: the lower one, and the upper one with its sign changed. multiset: how many elements count, or 0
     where no row counts more than once. passes: the addresses of run_parts, sample and select_side.
@@ -98,7 +98,7 @@ def _guess(
 
 @inner
 def _joined(collected: Array, found: Array, side: int, wanted: bool) -> Array:
-    """What all parts have collected on one side, if it is wanted; `found` [parts, ...]: how much each has."""
+    """The elements that all parts have collected on one side, if `wanted`; `found` [parts, ...]: their numbers."""
     total = 0
     for part in range(found.shape[0]):
         total += found[part, side]
@@ -113,7 +113,7 @@ def _joined(collected: Array, found: Array, side: int, wanted: bool) -> Array:
 
 @inner
 def _totals(found: Array) -> tuple[Any, Any, Any]:
-    """Of what `collect` found: the most on one side of a part, and how often all below and all above count."""
+    """From the counts of `collect`: the largest of one side of a part, and the totals below and above."""
     largest, below, above = 0, 0, 0
     for part in range(found.shape[0]):
         largest = max(largest, found[part, 0], found[part, 1])
@@ -134,9 +134,9 @@ def _search(
     ends: Array,
     passes: Passes,
 ) -> None:
-    """`tails`, from and into ends. One kernel, for the way into each takes as long as the work on a small tensor.
+    """`tails`, from and into ends. It is one kernel, because a call takes as long as the work on a small tensor.
 
-    Each function that it calls it calls in one place: it is a part of the machine code wherever that is.
+    It calls each function in one place only, because every call is inlined.
     """
     source = filled(SOURCE, _source(elements, num_elements))
     runner, sample_at, collect_at, count_at, select_at = passes
@@ -166,7 +166,7 @@ def _search(
             ends[0] = ends[1] = INFINITY
             continue
         enough = below > ranks[0] and above > ranks[1]
-        if not enough:  # many elements may equal a threshold, as zeros do after a ReLU
+        if not enough:  # many elements may equal a threshold, such as zeros after a ReLU
             missing = ranks[0] + 1 - below, ranks[1] + 1 - above
             call(runner, (count_at, num_parts, filled(EQUAL, (source, low, high, *missing, equal))))
             at_low, at_high = 0, 0
@@ -202,7 +202,7 @@ def tails(
     total: how many elements count; `repeated`: some more than once. tail: about ranks / total, for the first guess.
     seen: a range so far, (+inf, -inf) if none. An end of it may be returned instead of an element that lies inside.
     """
-    if elements[0].size < bits.WORD:  # lest a word reach beyond the memory
+    if elements[0].size < bits.WORD:  # else a word would reach beyond the memory
         elements = (np.resize(elements[0], bits.WORD), *elements[1:])
     ends = np.array((seen[0], -seen[1]), np.float32)
     passes = (run_parts.address, sample.address, collect.address, count_equal.address, select_side.address)

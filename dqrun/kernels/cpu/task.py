@@ -1,8 +1,8 @@
 """Kernels that get a part of the work and a `Structure` of arguments, compiled once each.
 
-A task is called by its address from one parallel loop that all tasks share, and what tasks have in common is a
-`routine` that they call by its address: both are compiled once per installation, not once per kernel that uses them.
-Tasks allocate nothing: they get their scratch memory.
+One parallel loop, shared by all tasks, calls a task by its address; code common to several tasks is a `routine` that
+they call by its address. Both are compiled once per installation, not once per kernel that uses them. Tasks allocate
+nothing: the caller provides scratch memory.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ class Task(Routine):
     """A function of (part, number of parts, arguments) without result."""
 
     def run(self, num_parts: int, arguments: Packed) -> None:
-        """All parts, each on a thread of its own."""
+        """Runs all parts, each on a thread of its own."""
         _run(run_parts.address, self.address, num_parts, arguments.address)
 
 
 def task(arguments: Structure) -> Callable[[Callable[[int, int, Any], None]], Task]:
-    """Of a function whose third argument is a pointer to this structure."""
+    """Decorator for a function (part, number of parts, pointer to this structure)."""
     return lambda function: Task(function, (types.int64, types.int64, arguments))
 
 

@@ -1,14 +1,14 @@
 """The integer kernels: each in plain torch (`reference`, the definition) and compiled for the CPU (`cpu`, numba).
 
 `dqrun.kernels.use` chooses the version, as for the kernels of training. N nodes, E edges; K and M input and output
-channels; H heads of C channels; G graphs; any of N, E, G may be 0. Node tensors are `Codes`, weights `Weight`; what
-follows an integer sum is an `Epilogue`, whose grid (or lack of one) decides whether codes or float32 come out. Sums
-of codes are int32: the caller rules overflow out (degree x code range, K x code range x 127). Both versions give the
-same codes, always; only `attention`, which sums floats, agrees to the rounding of float32 sums.
+channels; H heads of C channels; G graphs; any of N, E, G may be 0. Node tensors are `Codes`, weights `Weight`. The
+computation after an integer sum is an `Epilogue`: with a grid the result is codes, without one float32. Sums of codes
+are int32: the caller must exclude overflow (degree x code range, K x code range x 127). Both versions always give the
+same codes, except `attention`, whose float32 sums agree up to rounding.
 
-Codes with a grid for each row (`RowGrid`) stand for scale q + lowest of their row. Where nodes are summed, "code less
-zero point" below is that number, in float64, and sums are of the order of edges, so that results are in real numbers;
-in products the row's scale and lowest number are factors behind the int32 sums (`Epilogue.of_rows`).
+Codes with a grid for each row (`RowGrid`) stand for scale q + lowest of their row. In sums over nodes, "x - zero_point"
+below is that number in float64; terms are added in the order of edges, and results are real numbers. In products, scale
+and lowest number of the row are applied after the int32 sums (`Epilogue.of_rows`).
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ _profiling: Callable[[], bool] = torch._C._autograd._profiler_enabled
 
 
 def quantize(x: Tensor, grid: Grid) -> Codes:
-    """Codes of real numbers as `QuantSpec.encode` takes them: clamp(rint(x * (1 / scale)) + zero_point, 0, top).
+    """Codes of real numbers as in `QuantSpec.encode`: clamp(rint(x * (1 / scale)) + zero_point, 0, top).
 
     With a grid for each row they are those of `RowGrid.encode`. x: float32 [N, C], without NaN. All in float32, so that
     the codes are those of training, bit for bit.
@@ -75,8 +75,8 @@ def linear(x: Codes, weight: Weight, epilogue: Epilogue) -> Codes | Tensor:
 def aggregate(csr: CSR, x: Codes, self_weight: float | None, epilogue: Epilogue) -> Codes | Tensor:
     """acc[i] = sum over the edges e of target i of (x[col[e]] - zero_point), then the epilogue.
 
-    With self_weight (GIN's 1 + eps): acc + self_weight * (x[i] - zero_point), product and sum in float64, takes the
-    place of acc. x: [N, C]. Returns Codes [N, C], or float32 [N, C]; a node without edges has acc = 0.
+    With self_weight (GIN's 1 + eps) self_weight * (x[i] - zero_point) is added to acc, product and sum in float64. x:
+    [N, C]. Returns Codes [N, C], or float32 [N, C]; for a node without edges the sum over edges is 0.
     """
     return _run(reference.aggregate, x.data, csr, x, self_weight, epilogue)
 
@@ -118,8 +118,8 @@ def attention(
 
     In floats: alpha is the softmax over the edges of i and, per head, of leaky_relu(a_source . h_col + a_target .
     h_i), h in real numbers; alpha and the sum are float32. h: [N, H * C]. a_source, a_target: float32 [H, C] (float64
-    takes the reference, in float64). negative_slope: in [0, 1]. concat: heads side by side, acc [N, H * C], else their
-    mean, [N, C]. h's scale is the multiplier's affair: acc is in steps of h's codes.
+    takes the reference, in float64). negative_slope: in [0, 1]. concat: heads are concatenated, acc [N, H * C], else
+    averaged, [N, C]. acc is in steps of h's codes; the multiplier includes the scale of h.
     """
     return _run(reference.attention, a_source, csr, h, a_source, a_target, negative_slope, concat, epilogue)
 
@@ -138,9 +138,9 @@ def lookup(table: Codes, index: Tensor) -> Codes:
 
 
 def _run(definition: Callable[..., R], x: Tensor, *args: object) -> R:
-    """The result of the version for data like x, by name (`dqrun::integer_NAME`) in a profile of torch's profiler.
+    """Runs the version for data like x; torch's profiler shows it as `dqrun::integer_NAME`.
 
-    Not an operator of torch's: codes, weights and epilogues are objects, which a program makes once and not per call.
+    It is no operator of torch, because codes, weights and epilogues are objects, which a program makes once.
     """
     name, (backend,) = definition.__name__, INTEGER
     if not backend.takes(x):

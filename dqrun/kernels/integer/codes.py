@@ -22,9 +22,9 @@ SMALLEST_SCALE = 2.0**-126
 class CodeGrid(Stored):
     """The codes 0..2^bits - 1 - spare, of which q stands for the real number `scale * (q - zero_point)`.
 
-    `dqrun.quant.Grid` shifted to start at zero: both its codes and its zero point less `grid.qmin`. `scale` is the
-    float32 scale of training as a Python float; its inverse is taken in float64 (in float32 by `quantize`). `spare`:
-    1 for signed symmetric grids, which leave out a code.
+    It is the grid of a `QuantSpec` shifted to start at zero: `qmin` is subtracted from codes and zero point. `scale` is
+    the float32 scale of training as a Python float; its inverse is taken in float64 (in float32 by `quantize`).
+    `spare`: 1 for signed symmetric grids, which leave out a code. Raises ConfigError for numbers out of range.
     """
 
     bits: int
@@ -81,7 +81,7 @@ class Codes:
 
     @classmethod
     def empty(cls, num_rows: int, channels: int, grid: Grid) -> Codes:
-        """Rows to be filled in, with readable bytes behind the last one."""
+        """Uninitialised rows, with readable bytes after the last one."""
         width = grid.row_bytes(channels)
         memory = torch.empty(num_rows * width + SLACK, dtype=torch.uint8)
         numbers = torch.empty(num_rows, 2) if isinstance(grid, RowGrid) else None
@@ -115,5 +115,5 @@ class Codes:
         return self.unpack().double() * scale.unsqueeze(1) + lowest.unsqueeze(1)
 
     def decode(self) -> Tensor:
-        """The same, rounded to float32."""
+        """The real numbers of `real`, rounded to float32 [N, channels]."""
         return self.real().float()

@@ -19,8 +19,9 @@ def dynamic_attention(
     """acc[i] = sum over the edges of target i of alpha[e] * (h[col[e]] - zero_point), then the epilogue.
 
     alpha is the softmax over the edges of i and, per head, of vectors . leaky_relu(h_col + t_i), h and t in real
-    numbers. h, t: [N, H * C]. vectors: float32 [H, C] (float64: all of it in float64). concat: heads side by side, acc
-    [N, H * C], else their mean, [N, C]. h's scale is the multiplier's affair: acc is in steps of h's codes.
+    numbers. h, t: [N, H * C]. vectors: float32 [H, C] (float64: all computations in float64). concat: heads are
+    concatenated, acc [N, H * C], else averaged, [N, C]. acc is in steps of h's codes; the multiplier includes the scale
+    of h.
     """
     (source, scale), (target, target_scale) = (_values(codes, vectors) for codes in (h, t))
     scores = edge_scores(csr, source * scale, target * target_scale, vectors, negative_slope)

@@ -1,4 +1,4 @@
-"""`Epilogue`: what follows an integer sum, and how its real value becomes a code again (the rule of requantisation)."""
+"""`Epilogue`: the computation after an integer sum, from its real value to a code (the rule of requantisation)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Epilogue:
     """From the exact sum `acc` of row i and channel c to the result, in float64, each line rounded once:
 
         v = acc * row_scale[i]                                 if given (GCN's d^-1/2, a scale of the row's codes)
-        v = v + row_term[i] * channel_term[c]                  if given (what code 0 of the row stands for)
+        v = v + row_term[i] * channel_term[c]                  if given (row_term: the number of the row's code 0)
         v = v * multiplier[c]
         v = v + bias[c]                                        if given
         v = max(v, 0)                                          if pre_relu
@@ -30,17 +30,17 @@ class Epilogue:
 
     where a residual with a grid for each row adds scale * code + lowest of the row (`Codes.row_numbers`), rounded once
     after the product and once after the sum. Then, with a `CodeGrid`, code = clamp(rint(v * inverse_scale) +
-    zero_point, 0, 2^bits - 1), where rint takes half to even and inverse_scale = 1 / scale in float64; without a grid,
-    v rounded to float32. elu(v) = exp(v) - 1 below zero, exp being the sequence of operations in `reference.exp`. Every
-    version does these operations and no others.
+    zero_point, 0, top), where rint rounds half to even and inverse_scale = 1 / scale in float64; without a grid, v is
+    rounded to float32. elu(v) = exp(v) - 1 below zero; exp is the sequence of operations in `reference.exp`. Every
+    version does exactly these operations.
 
-    With a `CodeGrid` and without an ELU, where no value has a grid for each row, v is in steps of the grid instead: the
+    With a `CodeGrid`, without an ELU, and if no value has a grid for each row, v is in steps of the grid instead: the
     lines are those of `folded`, a residual's scale is rounded(scale * inverse_scale), and code = clamp(rint(v) +
-    zero_point, 0, 2^bits - 1). With a `RowGrid` v is rounded to float32, and codes and numbers of the row are those of
+    zero_point, 0, top). With a `RowGrid` v is rounded to float32, and codes and numbers of the row are those of
     `RowGrid.encode`.
 
     `multiplier`, `bias`, `gain`, `offset`, `channel_term`: float64 [C]; `multiplier` also [1]. `row_scale`, `row_term`:
-    float64 [N]. `residual`: Codes [N, C]. What has N rows belongs to a batch: add it with `dataclasses.replace`.
+    float64 [N]. `residual`: Codes [N, C]. Fields with N rows belong to a batch: set them with `dataclasses.replace`.
     """
 
     multiplier: Tensor
@@ -75,10 +75,10 @@ class Epilogue:
 
     @cached_property
     def folded(self) -> Epilogue:
-        """The lines that are done: with v in steps of a `CodeGrid`, and no gain that a factor before it can take in.
+        """The epilogue that is computed: v in steps of a `CodeGrid`, gain and multiplier merged if possible.
 
-        Without a ReLU between, multiplier * gain and bias * gain + offset take their places; then the last factor and
-        the last term are multiplied by inverse_scale. Each operation is rounded once, in float64.
+        Without `pre_relu`, multiplier * gain and bias * gain + offset replace multiplier, bias, gain and offset. Then
+        the last factor and the last term are multiplied by inverse_scale. Each operation is rounded once, in float64.
         """
         by_rows = isinstance(self.grid, RowGrid)
         if not (self.in_steps or by_rows):
@@ -94,7 +94,7 @@ class Epilogue:
 
     @property
     def residual_step(self) -> float:
-        """What a step of the residual's codes is worth in v."""
+        """The value in v of one step of the residual's codes."""
         if self.residual is None or not isinstance(self.residual.grid, CodeGrid):
             return 1.0
         scale = self.residual.grid.scale
@@ -103,8 +103,8 @@ class Epilogue:
     def of_rows(self, x: Codes, channel_term: Tensor | None = None) -> Epilogue:
         """The epilogue of sums of x's codes, where x may have a grid for each row.
 
-        Sums of row i are then worth x's scale of the row, and what code 0 stands for adds channel_term[c], float64 [C]
-        (a sum of an output's weights), times that; None: the sums hold it already.
+        Sums of row i are then multiplied by the row's scale, and channel_term[c], float64 [C] (the sum of an output's
+        weights), times the number of the row's code 0 is added; channel_term None: the sums include it already.
         """
         if not isinstance(x.grid, RowGrid):
             return self

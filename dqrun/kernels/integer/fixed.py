@@ -1,4 +1,4 @@
-"""The rule of requantisation in fixed point: what `Epilogue` says in float64, with integers alone.
+"""The rule of requantisation in fixed point: the computation of `Epilogue` with integers alone.
 
 A real factor is a mantissa of 31 bits and a right shift that rounds (Jacob et al. 2018, section 2.2, eq. 6). Values are
 whole numbers of 2^-fraction steps of the result's grid. All is int64 here; products of two numbers of 32 bits fit. The
@@ -91,7 +91,7 @@ def inverse_root(degree: int) -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class Elu:
-    """What an ELU takes: v in steps to -v in the exponent of two, and exp(v) - 1, in 2^-30, to steps."""
+    """The factors of an ELU: from v in steps to -v in the exponent of two, and from exp(v) - 1 in 2^-30 to steps."""
 
     exponent: Factor
     steps: Factor

@@ -1,6 +1,6 @@
-"""The operators of training: schema, definition, shapes and derivative of each; `dqrun.kernels` says what they compute.
+"""The operators of training: schema, definition, shapes and derivative of each; `dqrun.kernels` documents them.
 
-A grid enters an operator as `scale, zero_point, qmin, qmax`, noise as `rate, low, high` (rate 1: no noise), the edges
-of a graph as `CSR.parts`. Further operators, whose names end in `backward`, make gradients; their definitions are in
-`gradients`.
+The arguments of an operator are `scale, zero_point, qmin, qmax` for a grid, `rate, low, high` for noise (rate 1: no
+noise), `CSR.parts` for the edges of a graph. Operators whose names end in `backward` compute gradients; their
+definitions are in `gradients`.
 """

@@ -15,7 +15,7 @@ from dqrun.kernels.ops.rounding import SCALE, X
 
 
 class _FakeQuantize(torch.autograd.Function):
-    """Keeps x, of which the backward pass works out again what passes."""
+    """Keeps x; the backward pass computes again which gradients pass."""
 
     @staticmethod
     def forward(ctx: Any, *args: Any) -> Tensor:

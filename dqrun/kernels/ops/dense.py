@@ -31,7 +31,7 @@ class _Linear(torch.autograd.Function):
 
 
 class _Dropout(torch.autograd.Function):
-    """The gradient is dropped as the value was."""
+    """The backward pass applies the same mask."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, p: float, seed: Tensor) -> Tensor:

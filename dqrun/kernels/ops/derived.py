@@ -77,7 +77,7 @@ def add_scaled(a: Tensor, factor: Tensor, x: Tensor) -> Tensor:
 
 
 def batch_norm(x: Tensor, norm: torch.nn.BatchNorm1d) -> Tensor:
-    """What the module makes of float32 x [N, C]. It asks torch where x is a part of a batch, see `ranks.step`."""
+    """The output of the module for float32 x [N, C]; if x is a part of a batch, by the module itself (`ranks.step`)."""
     derives = carries(x) and norm.training and torch.is_grad_enabled() and not in_parts()
     if not (derives and norm.affine and norm.momentum is not None):
         return cast(Tensor, norm(x))

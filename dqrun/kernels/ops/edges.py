@@ -1,4 +1,4 @@
-"""What edges compute: `edge_add`, `edge_softmax`; and what the nodes of a graph give: `segment_sum`, `segment_max`."""
+"""Operators over edges, `edge_add`, `edge_softmax`, and over the nodes of graphs, `segment_sum`, `segment_max`."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class _SegmentMax(torch.autograd.Function):
     @backward_pass
     def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
         (position,) = ctx.saved_tensors
-        out = grad.new_zeros(ctx.num_rows + 1, grad.size(1))  # the last row takes what empty segments send
+        out = grad.new_zeros(ctx.num_rows + 1, grad.size(1))  # the last row collects gradients of empty segments
         return out.scatter_(0, position, grad)[:-1], None
 
 

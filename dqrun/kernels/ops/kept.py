@@ -1,8 +1,8 @@
-"""What a derivative keeps of a tensor that was rounded to a grid: its codes, of which `keep` and `kept` make it again.
+"""Saves tensors for backward passes; of a tensor that was rounded to a grid only its codes (`keep`, `kept`).
 
-A rounded tensor carries its codes (`carry`) as long as it lives. A derivative that needs the tensor in its backward
-pass keeps the codes instead, 32 / bits times smaller, and the rows that stayed exact; the tensor that it gets back has
-the same bits. Other tensors are kept as they are.
+A rounded tensor has its codes as an attribute (`carry`). A derivative that needs the tensor in its backward pass keeps
+the codes instead, 32 / bits times smaller, and the rows that stayed exact. The tensor decoded from them has the same
+bits. Other tensors are kept as they are.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _PARTS = 5
 
 @dataclass
 class Codes:
-    """float32 [N, ...] as `packing.pack_codes` lays out its codes less qmin; `relu`: what is below zero became zero.
+    """The codes of a float32 tensor [N, ...], minus qmin, as `packing.pack_codes` packs them; `relu`: a ReLU followed.
 
     protected: bool [N], rows that stayed exact, or None.
     """
@@ -46,29 +46,29 @@ class Codes:
 
 
 def worth_codes(x: Tensor, qmin: int, qmax: int) -> bool:
-    """Whether to make codes of such a tensor; while something traces, tensors are of other types and get none."""
+    """Whether codes are worth computing for x: it is large enough and not traced, and codes fit a byte."""
     return type(x) is Tensor and x.numel() >= SMALLEST and qmax - qmin < 256
 
 
 def carry(x: Tensor, codes: Codes) -> None:
-    """Lets a tensor carry its codes."""
+    """Attaches codes to a tensor."""
     setattr(x, _CARRIED, codes)
 
 
 def same_numbers(x: Tensor, y: Tensor) -> Tensor:
-    """y, which holds the numbers of x in their order and x's rows, with x's codes where x has some."""
+    """y with the codes of x attached, if x has some; y must have x's numbers in the same order and rows."""
     if (codes := getattr(x, _CARRIED, None)) is not None:
         carry(y, codes)
     return y
 
 
 def carries(x: Tensor) -> bool:
-    """Whether a derivative would keep codes of x."""
+    """Whether x has codes, which a derivative would keep instead of x."""
     return hasattr(x, _CARRIED)
 
 
 def keep(ctx: Any, x: Tensor | None, *others: Tensor | None) -> None:
-    """`ctx.save_for_backward`, with the codes of x in its place where it carries some."""
+    """`ctx.save_for_backward`, with the codes of x in place of x if it has some."""
     codes: Codes | None = None if x is None else getattr(x, _CARRIED, None)
     if x is None or codes is None:
         ctx.grid = None
@@ -79,7 +79,7 @@ def keep(ctx: Any, x: Tensor | None, *others: Tensor | None) -> None:
 
 
 def kept(ctx: Any) -> tuple[Any, ...]:
-    """What `keep` was given."""
+    """The tensors that `keep` has saved: x, decoded if necessary, and the others."""
     saved: tuple[Any, ...] = ctx.saved_tensors
     if ctx.grid is None:
         return saved

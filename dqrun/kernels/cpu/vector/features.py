@@ -1,4 +1,4 @@
-"""What the processor has, as far as kernels are written in two ways."""
+"""Features of the processor for which kernels have two versions."""
 
 from __future__ import annotations
 

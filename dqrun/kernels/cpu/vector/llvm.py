@@ -1,4 +1,4 @@
-"""What the functions of vectors share where they write LLVM's code."""
+"""Helpers for functions of vectors that generate LLVM code."""
 
 from __future__ import annotations
 

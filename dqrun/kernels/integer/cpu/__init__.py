@@ -1,7 +1,7 @@
 """The integer kernels compiled with numba for the CPU; the contract is `dqrun.kernels.integer`'s.
 
-Their loops are over vectors (`kernels.cpu.vector`), those of `aggregate` written with `builder`; `finishing` is the
-epilogue that they share.
+Their loops are over vectors (`kernels.cpu.vector`), those of `aggregate` written with `builder`. `finishing` is the
+common epilogue.
 """
 
 from __future__ import annotations

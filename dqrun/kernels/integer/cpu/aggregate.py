@@ -27,9 +27,9 @@ from dqrun.kernels.integer.cpu.rows_of_codes import CODES, LANES, codes_of
 from dqrun.kernels.integer.epilogue import Epilogue
 from dqrun.kernels.integer.stored import PLANES
 
-PLAIN, OWN, MEAN = 0, 1, 2  # what becomes of a row's sum: nothing; its own codes are added; it is divided by its edges
+PLAIN, OWN, MEAN = 0, 1, 2  # after the sum over edges: nothing; add the row's own codes; divide by the number of edges
 
-ROWS = 32  # whose sums wait in the cache for the epilogue
+ROWS = 32  # rows whose sums are kept in the cache for one call of the epilogue
 HEAD = 64  # bytes of scratch in front of sums: the bounds of a part of a row
 
 

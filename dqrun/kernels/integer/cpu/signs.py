@@ -1,4 +1,4 @@
-"""Products of codes of 1 bit with signs: bits that are set in both are counted.
+"""Products of codes of 1 bit with signs, by counting the bits that are set in both.
 
 With b = 1 for a weight of 1 and b = 0 for one of -1, the sum of x w is 2 (bits of x and b) - (bits of x). Channels may
 stand in any order, if it is the same in both: rows of codes are read as they are stored, 32 bits at a time.
