@@ -1,6 +1,6 @@
 """Quantised graph neural networks: trained, compared and run from one command line (`dqrun --help`) or from Python.
 
-The names of this package are imported when they are asked for: `import dqrun` takes neither torch nor pandas. See
+The names of this package are imported at their first use: `import dqrun` imports neither torch nor pandas. See
 docs/howto/python.md.
 """
 
@@ -45,12 +45,15 @@ __all__ = [*_PLACES, "register"]  # pyright: ignore[reportUnsupportedDunderAll]
 
 try:
     __version__ = version("dqrun")
-except PackageNotFoundError:  # a checkout on the path that was never installed has no metadata to read
+except PackageNotFoundError:  # a checkout that was never installed has no metadata
     __version__ = "0+checkout"
 
 
 def __getattr__(name: str) -> Any:
-    """A public name, or the module `register`, imported when asked for: the command line starts without torch."""
+    """A public name, or the module `register`, imported at its first use: the command line starts without torch.
+
+    Raises AttributeError for any other name.
+    """
     if name == "register":
         return import_module("dqrun.register")
     if name not in _PLACES:

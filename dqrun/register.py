@@ -5,8 +5,8 @@
 def sage(config, in_channels, out_channels): ...
 ```
 
-Built-in entries are text, `"module:attribute"`: their names are known without importing them. This module imports
-neither torch nor Hydra.
+Built-in entries are text, `"module:attribute"`: their names are known without an import. This module imports neither
+torch nor Hydra.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ _NAME = re.compile(r"[A-Za-z]\w{0,59}", re.ASCII)
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """One registered name. `value` and `config`: what was registered, or `"module:attribute"`, read when asked for."""
+    """One registered name. `value`, `config`: objects, or `"module:attribute"`, which is imported at its first use."""
 
     value: Any
     config: Any = None
     module: str = ""
     """Name of the module that registered it; empty: dqrun."""
     has_mlp: bool = False
-    """Of a layer: whether each has an MLP, in which `model.mlp_norm` puts a batch norm."""
+    """For a layer: whether it contains an MLP, to which `model.mlp_norm` adds a batch norm."""
     unsupported: str = "error"
-    """Of a model: what happens to its modules that can't be quantised, see `dqrun.quantize`."""
+    """For a model: what happens to its modules that can't be quantised, see `dqrun.quantize`."""
 
 
 class Registry:
@@ -47,14 +47,14 @@ class Registry:
         self.kind, self.field = kind, field
         self._entries = dict(built_in)
         self.beside: tuple[Registry, ...] = ()
-        """Registries whose names are values of the same field: none of their names may be given again."""
+        """Registries of the same configuration field: a name may be in one of them only."""
 
     def __call__(self, name: str, *, config: type | None = None) -> Callable[[Thing], Thing]:
         """A decorator that registers a class or function under `name`.
 
-        `config`: a dataclass with the fields that the user may set, each with a default or a `doc(...)`; its instance
-        is given to what is registered. Raises ConfigError for a name that is no name or has been given to another
-        thing, and for a `config` that is no dataclass.
+        `config`: a dataclass with the fields that the user may set, each with a default or a `doc(...)`; the registered
+        object gets an instance of it. Raises ConfigError for an invalid name, for one that another module has
+        registered, for a `config` that is no dataclass, and for an object that can't be called.
         """
         module = _caller()
         self._require_new(name, module)
@@ -70,24 +70,24 @@ class Registry:
         return register
 
     def get(self, name: str) -> Any:
-        """The object registered under `name`; a built-in one is imported now.
+        """The object registered under `name`; a built-in one is imported by this call.
 
         Raises ConfigError with the field, the known names and the nearest one for an unknown name.
         """
         return _resolved(self.entry(name).value)
 
     def config(self, name: str) -> type | None:
-        """The dataclass of its fields, or None: it has none. Raises as `get` does."""
+        """The configuration dataclass of `name`, or None without one. Raises as `get` does."""
         found: type | None = _resolved(self.entry(name).config)
         return found
 
     def entry(self, name: str) -> Entry:
-        """The entry itself, nothing imported. Raises as `get` does."""
+        """The entry itself; imports nothing. Raises as `get` does."""
         self.require(name)
         return self._entries[name]
 
     def require(self, name: str, others: Iterable[str] = ()) -> None:
-        """Raises ConfigError, as `get` does, for an unknown name; imports nothing. `others`: names told besides."""
+        """Raises ConfigError, as `get` does, for an unknown name; imports nothing. `others`: more names to suggest."""
         if name not in self._entries:
             known = sorted({*self._entries, *others})
             rule = ConfigError.rule(self.field, f"be one of {', '.join(known)}", name)
@@ -105,12 +105,12 @@ class Registry:
         return name in self._entries
 
     def remove(self, name: str) -> None:
-        """Forgets a name that is not built in; for tests and notebooks."""
+        """Removes a name that is not built in; for tests and notebooks. Raises as `get` does."""
         if self.entry(name).module:
             del self._entries[name]
 
     def _require_new(self, name: str, module: str) -> None:
-        """A module may register its own names again: a notebook runs a cell twice."""
+        """Raises ConfigError for a bad or taken name. A module may register its own names again, as notebooks do."""
         field = f"register.{self.kind}(...)"
         if not isinstance(name, str) or not _NAME.fullmatch(name):
             raise ConfigError.rule(field, NAME_RULE, name)
@@ -123,12 +123,13 @@ class Registry:
 
 
 class MetricRegistry(Registry):
-    """Metrics, which have a direction besides."""
+    """The metrics; each also has a direction."""
 
     def __call__(
         self, name: str, *, config: type | None = None, higher_is_better: bool | None = None
     ) -> Callable[[Thing], Thing]:
-        """As `Registry`; `higher_is_better`: whether a larger value is better; None: the metric's attribute says it."""
+        """As `Registry`; `higher_is_better`: whether larger values are better; None: the metric's attribute of that
+        name decides."""
         add = super().__call__(name, config=config)
 
         def register(thing: Thing) -> Thing:
@@ -140,7 +141,7 @@ class MetricRegistry(Registry):
 
 
 class ModelRegistry(Registry):
-    """Whole networks, which say besides what happens to modules that can't be quantised."""
+    """Whole networks; each also states what happens to its modules that can't be quantised."""
 
     def __call__(
         self, name: str, *, config: type | None = None, unsupported: str = "error"
@@ -159,13 +160,13 @@ class ModelRegistry(Registry):
 
 
 def require_unsupported(field: str, value: str) -> None:
-    """Raises ConfigError for what is no way to treat modules that can't be quantised."""
+    """Raises ConfigError unless `value`, the treatment of modules that can't be quantised, is "error" or "fp32"."""
     if value not in ("error", "fp32"):
         raise ConfigError.rule(field, "be error or fp32", value)
 
 
 def _caller() -> str:
-    """Name of the first module on the stack that is not this one; "" for one of dqrun's."""
+    """Name of the first module on the call stack other than this one; "" for a module of dqrun."""
     frame = inspect.currentframe()
     while frame is not None and frame.f_globals.get("__name__") == __name__:
         frame = frame.f_back
@@ -174,7 +175,7 @@ def _caller() -> str:
 
 
 def _shown(module: str) -> str:
-    """A module as its author knows it: the file of a plug-in (whose module has a made-up name), else its name."""
+    """The name of a module for errors: the file of a plug-in (its module has a generated name), else its name."""
     file = getattr(sys.modules.get(module), "__file__", None)
     return str(file) if file and module.startswith("dqrun_plugin_") else module or "dqrun"
 
@@ -225,7 +226,7 @@ layer = Registry(
         "gine": Entry("dqrun.nn.gine:GINELayer", has_mlp=True),
     },
 )
-"""Layers of which dqrun makes a network; each is a `model=` too."""
+"""Message-passing layers, subclasses of `dqrun.nn.layer.Layer`; each is also a value of `model=`."""
 model = ModelRegistry("model", "model.name", {})
 """Whole networks: a callable that gives an `nn.Module` with `forward(x, edge_index, batch, edge_weight, edge_attr)`."""
 layer.beside, model.beside = (model,), (layer,)
@@ -260,6 +261,6 @@ metric = MetricRegistry(
 )
 """A function of (logits, targets) or a `torchmetrics.Metric` class without arguments: see `dqrun.training.metrics`."""
 quantizer = Registry("quantizer", "quant.quantizer", {})
-"""A callable `(point, spec)` that gives a `dqrun.quant.Quantizer`, or None where the method's own shall stand."""
+"""A callable `(point, spec)` that returns a `dqrun.quant.Quantizer`, or None to use the method's quantiser."""
 
 KINDS = (method, layer, model, dataset, metric, quantizer)

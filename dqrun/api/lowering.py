@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 def lower(model: nn.Module) -> Program:
     """The integer program of a trained network: `program(x, edge_index, batch)` computes with integers.
 
-    `model`: of `load_model`, from a run with `plan=integer`, or of `quantize(..., plan="integer")`. The latter must be
-    a chain that can be followed: convolutions and linear layers of which each takes what the one before gave, batch
-    norms and ReLU or ELU between, dropout, and pooling by a module of `torch_geometric.nn.aggr` (sum, mean, max).
-    A program of `load_model`'s network takes what that network's `features(x, edge_index, num_nodes)` gives.
+    `model`: from `load_model`, of a run with `plan=integer`, or from `quantize(..., plan="integer")`. The latter must
+    be a chain: convolutions and linear layers, each with the result of the one before as its input; between them batch
+    norms, ReLU or ELU, dropout; and pooling by a module of `torch_geometric.nn.aggr` (sum, mean, max). The input of a
+    program from `load_model` is the result of that network's `features(x, edge_index, num_nodes)`.
 
-    Raises ConfigError, in one line that names the operation or the site, for what can't be lowered.
+    Raises ConfigError, in one line with the operation or the site, for a network that can't be lowered.
     """
     from dqrun.integer.lower import ProgramLowering
     from dqrun.integer.lower import lower as lower_network

@@ -30,19 +30,19 @@ def quantize(
     recipe: str | None = None,
     unsupported: str = "error",
 ) -> nn.Module:
-    """A copy of a PyG network that trains and evaluates with quantisation; use it as the network itself.
+    """A copy of a PyG network that trains and evaluates with quantisation; it is called like the given network.
 
-    PyG's convolutions, linear layers and batch norms become dqrun's, with copies of their parameters: make the
-    optimiser of the result. `quant`, `method`, `plan`: the name of a preset, as on the command line (`"int4"`); a list
-    of that and of fields (`["dq", "method.protection.p_max=0.3"]`); or a configuration object. `recipe`: a preset of
-    that group, `"cora_gat"`, whose settings of method and plan are taken. `unsupported`: "error" refuses a module with
-    parameters that can't be swapped, "fp32" leaves it as it is.
+    PyG's convolutions, linear layers and batch norms are replaced by dqrun's, with copies of their parameters: create
+    the optimiser from the result. `quant`, `method`, `plan`: the name of a preset, as on the command line (`"int4"`); a
+    list of a preset and fields (`["dq", "method.protection.p_max=0.3"]`); or a configuration object. `recipe`: a preset
+    of that group, such as `"cora_gat"`, whose settings of method and plan apply. `unsupported`: "error" refuses a
+    module with parameters that can't be swapped, "fp32" leaves it as it is.
 
     In training mode the quantisers observe ranges, and a method that protects nodes draws masks: one for a forward
     pass, shared by its layers (or one for each, as the method says), by the degrees in the `edge_index` of the call.
-    Degrees are ranked within each graph where `forward` of the network has a parameter `batch` or gets a data object
-    with one, else among all nodes of the call. Masks come from torch's global generator. In evaluation mode all is
-    quantised, with the ranges that training has observed.
+    Degrees are ranked within each graph if `forward` of the network has a parameter `batch` or gets a data object with
+    one, else among all nodes of the call. Masks come from torch's global generator. In evaluation mode all nodes are
+    quantised, with the ranges observed in training.
 
     Raises ConfigError, in one line, for what can't be swapped and for unknown presets and fields.
     """
@@ -72,7 +72,7 @@ def quantize(
 def compose(
     quant: Words | QuantConfig, method: Words | MethodConfig, plan: Words | PlanConfig, others: Sequence[str] = ()
 ) -> RunConfig:
-    """A checked run whose quantisation is what was asked for; `others`: overrides of its other parts."""
+    """A validated configuration with the given quantisation; `others`: overrides of its other parts."""
     from dqrun.composition.compose import load_configs
 
     given = {"quant": quant, "method": method, "plan": plan}
@@ -87,7 +87,7 @@ def compose(
 
 
 def _words(group: str, value: Words | QuantConfig | MethodConfig | PlanConfig) -> list[str]:
-    """The overrides that a value stands for. Presets of methods depend on widths, which an object gives as well."""
+    """The overrides for a value. A QuantConfig also becomes overrides: presets of methods depend on its widths."""
     if isinstance(value, QuantConfig):
         return [f"quant.{name}={'null' if width is None else width}" for name, width in vars(value).items()]
     if isinstance(value, MethodConfig | PlanConfig):
@@ -127,9 +127,10 @@ class _Draw:
 
 @contextmanager
 def calibrating(model: nn.Module) -> Iterator[nn.Module]:
-    """Within the block the quantisers of a network observe values and do not round; afterwards they round.
+    """Inside the block the quantisers of a network observe values and do not round; afterwards they round.
 
-    Post-training quantisation: let a few batches of training data pass, in evaluation mode and without gradients.
+    For post-training quantisation run a few batches of training data inside the block, in evaluation mode and without
+    gradients. Yields `model`.
     """
     from dqrun.quant import Phase
     from dqrun.quant.plan import set_phase

@@ -22,10 +22,10 @@ Place = str | os.PathLike[str]
 def results(folders: Place | Sequence[Place] = "results", *filters: str, fields: Sequence[str] = ()) -> pd.DataFrame:
     """Rows of finished and failed trials, oldest first, with the columns of `trials.csv`.
 
-    `folders`: results folders and studies; of a trial that is in several, one row counts, as in `dqrun compare`.
-    `filters`: conditions as there, `"quant=int4"`, `"model=gcn,gin"`, `"seed<5"`, `"train.lr>=0.01"`, which all must
-    hold. `fields`: fields of the configuration, `"train.schedule.name"`, that become columns too. What is damaged and
-    was not counted is warned of. Raises ResultsError for a folder without trials and for filters that leave none,
+    `folders`: results folders and studies; a trial that is in several of them counts once, as in `dqrun compare`.
+    `filters`: conditions as there, `"quant=int4"`, `"model=gcn,gin"`, `"seed<5"`, `"train.lr>=0.01"`, which must all
+    hold. `fields`: fields of the configuration, such as `"train.schedule.name"`, as additional columns. Warns of each
+    damaged row, which is left out. Raises ResultsError for a folder without trials and for filters that leave no trial,
     ConfigError for unknown fields.
     """
     import pandas as pd
@@ -50,7 +50,7 @@ def results(folders: Place | Sequence[Place] = "results", *filters: str, fields:
 
 
 def _places(folders: Place | Sequence[Place]) -> Sequence[Place]:
-    """The folders, at least one; raises ConfigError for what is none, and for a filter in the place of a folder."""
+    """The folders, at least one; raises ConfigError for values that are no paths, and for a filter among them."""
     from dqrun.analysis.select import split_words
 
     single = isinstance(folders, str | os.PathLike) or not isinstance(folders, Sequence)
@@ -69,9 +69,9 @@ def _places(folders: Place | Sequence[Place]) -> Sequence[Place]:
 def load_model(run: Place, results: Place = "results") -> TrainedNetwork:
     """The trained network of a run as an `nn.Module` in evaluation mode: `model(x, edge_index, batch)`.
 
-    `run`: the path of a run's folder, or its name in the folder `results`. What it takes and gives: see
-    `dqrun.runs.network.TrainedNetwork`; it is what `dqrun predict` gives. Reading the file runs no code. Raises
-    ResultsError where there is no such run, DataError for a damaged file.
+    `run`: the path of a run's folder, or its name in the folder `results`. Arguments and results of the network:
+    `dqrun.runs.network.TrainedNetwork`; its predictions are those of `dqrun predict`. Reading the file runs no code.
+    Raises ResultsError if there is no such run, DataError for a damaged file.
     """
     from dqrun.runs.folders import NETWORK, find_network
     from dqrun.runs.network import TrainedNetwork

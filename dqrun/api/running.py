@@ -27,16 +27,16 @@ def run(
     """Runs trials and returns their rows: what `dqrun -m OVERRIDES` does and writes.
 
     `overrides`: `"GROUP=OPTION"` and `"FIELD=VALUE"` as on the command line; several values (`"quant=int8,int4"`) make
-    a sweep. `results`: the results folder, in place of `results.dir`. `progress`: tell on stderr what happens; without
-    it, failures alone. `config_dir`: a folder with groups of your own.
+    a sweep. `results`: the results folder, in place of `results.dir`. `progress`: whether to report progress on stderr;
+    if False, only failures. `config_dir`: a folder with configuration groups of your own.
 
-    Trials that have their row already are not run again (`"rerun=true"` runs them). The frame has one row for each
-    trial that was asked for, in order, with the columns of `trials.csv`: hyper-parameters, metrics, `cell_hash` (equal
-    for the trials that make one mean), `status` and, of a failed trial, `reason`. A trial that another process is
-    running is waited for.
+    Trials that already have a row are not run again (`"rerun=true"` runs them). The result has one row for each
+    requested trial, in order, with the columns of `trials.csv`: hyper-parameters, metrics, `cell_hash` (equal for the
+    trials that make one mean), `status` and, for a failed trial, `reason`. If another process is running a trial, the
+    call waits for it.
 
-    Ctrl-C raises KeyboardInterrupt; finished trials are kept, and the same call goes on. Raises DqrunError, in one
-    line, for overrides, data and folders that can't be used.
+    Ctrl-C raises KeyboardInterrupt; finished trials are kept, and a repeated call continues with the others. Raises
+    DqrunError, in one line, for overrides, data and folders that can't be used.
     """
     require_words("an override", overrides, "quant=int4")
     require_no_flags(overrides)
