@@ -1,1 +1,1 @@
-"""Rows, model files and run folders: what identifies a trial, and strict readers and writers of its files."""
+"""Rows, model files and run folders: the identity of a trial, and strict readers and writers of its files."""

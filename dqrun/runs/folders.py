@@ -12,7 +12,7 @@ NETWORK = "model.safetensors"
 
 
 def find_folder(run: str, results: Path) -> Path | None:
-    """The folder of a run, given by its path or by its name in a results folder; None where there is none."""
+    """The folder of a run, given by its path or by its name in a results folder; None if there is none."""
     for folder in (user_path(run), user_path(results) / "runs" / run):
         if os.path.isdir(folder) and folder.parent.name == "runs":
             return real_path(folder)
@@ -20,7 +20,7 @@ def find_folder(run: str, results: Path) -> Path | None:
 
 
 def find_network(run: str, results: Path) -> Path:
-    """The folder of a run that left its network, given by path or name; raises ResultsError where there is none."""
+    """The folder of a run with a model file, given by path or name; raises ResultsError if there is none."""
     for folder in (user_path(run), user_path(results) / "runs" / run):
         if os.path.isfile(folder / NETWORK):
             return real_path(folder)

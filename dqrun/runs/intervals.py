@@ -14,12 +14,12 @@ def mean(values: Sequence[float]) -> float:
         return values[0] if values else math.nan
     try:
         return statistics.fmean(values)
-    except OverflowError:  # of a sum that is larger than any float: the mean may not be
+    except OverflowError:  # the sum is larger than any float, the mean may not be
         return math.fsum(value / len(values) for value in values)
 
 
 def std(values: Sequence[float]) -> float:
-    """Unbiased standard deviation; nan below two values and where one of them is not finite."""
+    """Unbiased standard deviation; nan below two values and if one of them is not finite."""
     return statistics.stdev(values) if len(values) > 1 and all(map(math.isfinite, values)) else math.nan
 
 

@@ -1,7 +1,7 @@
-"""Model files: a trained network as safetensors, with what it takes to rebuild it as metadata.
+"""Model files: a trained network as safetensors, with metadata from which it can be rebuilt.
 
-One reader serves everything that opens them (`read_model`). It checks everything: the metadata must be a valid
-configuration, the tensors those of the network that it builds, and their numbers in the ranges that training gives.
+All code reads them with `read_model`, which checks everything: the metadata must be a valid configuration, the tensors
+must be those of the network that it describes, and their numbers in the ranges that are possible after training.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Shapes:
 
 @dataclass(frozen=True)
 class ModelFile:
-    """The content of a model file. `features`: how its data's features were made, None where it was written without."""
+    """The content of a model file. `features`: how features were made from its data; None if the file lacks it."""
 
     path: Path
     config: RunConfig
@@ -63,7 +63,7 @@ class ModelFile:
 
 
 class _Damage(ValueError):
-    """The fault of a model file, in one line."""
+    """An error in a model file, described in one line."""
 
 
 def save_model(path: Path, model: GNN, config: RunConfig, shapes: Shapes, features: FeatureRule | None = None) -> None:
@@ -84,8 +84,7 @@ def load_model(path: Path) -> tuple[GNN, RunConfig]:
 
 
 def load_parameters(path: Path, model: GNN) -> None:
-    """Puts the parameters and batch norms of an FP32 network into one of the same shape; its quantisers stay as they
-    are.
+    """Copies parameters and batch norms of an FP32 network from a file into `model`, whose quantisers do not change.
 
     Raises DataError for a damaged or foreign file, or for a network of another shape.
     """
@@ -103,7 +102,7 @@ def load_features(path: Path) -> FeatureRule | None:
 
 
 def require_data(path: Path, shapes: Mapping[str, int]) -> None:
-    """Raises DataError where the data have other sizes than those of the network's training.
+    """Raises DataError if the data have other sizes than the network's training data.
 
     `shapes`: sizes of the data by the names of `Shapes`, see `TrialData.shapes`. Other errors: `load_model`.
     """
@@ -129,7 +128,7 @@ def read_model(path: Path) -> ModelFile:
 
 def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
     """Metadata and tensors of a safetensors file."""
-    if path.exists() and not path.is_file():  # a pipe would be waited for
+    if path.exists() and not path.is_file():  # reading a pipe would wait forever
         raise DataError(f"{path} is not a readable model file (it is no regular file)")
     try:
         with safe_open(path, framework="pt") as file:
@@ -174,7 +173,7 @@ def _features(plain: object, shapes: Shapes) -> FeatureRule:
 
 
 def _config(plain: object) -> RunConfig:
-    """The configuration; what says how a network is built must be valid, paths of another machine may be gone."""
+    """The configuration. Fields on which the network depends must be valid; paths of another machine need not exist."""
     if not isinstance(plain, dict):
         raise _Damage("config: it is no JSON object")
     try:
@@ -200,7 +199,7 @@ def _changed(plain: object, made: object, name: str = "") -> str:
 
 
 def _require_network(config: RunConfig, shapes: Shapes, state: dict[str, Tensor]) -> None:
-    """Raises _Damage unless the tensors are those of the network, before memory for that network is taken."""
+    """Raises _Damage unless the tensors are those of the network; allocates no memory for the network."""
     depth = max(config.model.layers, config.model.mlp_layers, len(config.model.head))
     if depth > len(state):
         raise _Damage(f"config: a network of {depth} layers has more than {len(state)} tensors")
@@ -215,10 +214,10 @@ def _require_network(config: RunConfig, shapes: Shapes, state: dict[str, Tensor]
 
 
 def _require_numbers(module: torch.nn.Module, prefix: str, state: dict[str, Tensor]) -> None:
-    """Raises _Damage unless a module's own tensors are in the ranges that training gives."""
+    """Raises _Damage unless a module's own tensors are in the ranges that are possible after training."""
     own = [name for name, _ in (*module.named_parameters(recurse=False), *module.named_buffers(recurse=False))]
     found = {name: state.get(f"{prefix}.{name}" if prefix else name) for name in own}
-    values = {name: value for name, value in found.items() if value is not None}  # others are not kept in files
+    values = {name: value for name, value in found.items() if value is not None}  # others are not saved
     if isinstance(module, RangeObserver):
         low, high = values["low"], values["high"]
         unseen = (low == torch.inf) & (high == -torch.inf)
@@ -237,5 +236,5 @@ def _require_numbers(module: torch.nn.Module, prefix: str, state: dict[str, Tens
 
 
 def _alike(tensor: Tensor | None, other: Tensor | None) -> bool:
-    """Whether two tensors, both there, have one shape and type."""
+    """Whether both are tensors, with the same shape and type."""
     return tensor is not None and other is not None and (tensor.shape, tensor.dtype) == (other.shape, other.dtype)

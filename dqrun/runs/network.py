@@ -42,12 +42,12 @@ class TrainedNetwork(nn.Module):
 
     @property
     def self_loops(self) -> bool:
-        """Whether its layers run over one self-loop per node."""
+        """Whether its layers need one self-loop per node."""
         return uses_self_loops(self.config.model)
 
     @property
     def graph_level(self) -> bool:
-        """Whether it gives a row per graph, else per node."""
+        """Whether its output has a row per graph, else per node."""
         return not is_node_task(self.config.dataset.task)
 
     def forward(
@@ -61,12 +61,12 @@ class TrainedNetwork(nn.Module):
     ) -> Tensor:
         """Logits, float32 [N, C], or [G, C] of a graph task, from PyG's tensors on one device.
 
-        x: what the dataset has for each node, before dqrun prepares it: float32 [N, F], int64 [N] or [N, 1] for
-        categories, int64 [N, K] for columns of categories, or None where features are degrees; `num_nodes` then says
-        N, else it is the largest node named plus one. edge_index: int64 [2, E], raw edges: self-loops are added where
-        the network wants them. batch: int64 [N], the graph of each node in ascending order; None: one graph.
-        edge_weight: float32 [E], edge_attr: float32 [E, D] or int64 [E] or [E, K], as in the training data, where the
-        network reads them. Raises DataError for what does not fit.
+        x: the dataset's own features, before dqrun prepares them: float32 [N, F]; int64 [N] or [N, 1] for categories;
+        int64 [N, K] for columns of categories; or None if features are degrees. In the last case `num_nodes` is N, or
+        if that is None the largest node id plus one. edge_index: int64 [2, E], raw edges; self-loops are added if the
+        network needs them. batch: int64 [N], the graph of each node in ascending order; None: one graph. edge_weight:
+        float32 [E], edge_attr: float32 [E, D] or int64 [E] or [E, K], as in the training data, if the network reads
+        them. Raises DataError for input that does not fit.
         """
         edge_attr = self._checked_edge_data(edge_weight, edge_attr)
         count = _num_nodes(x, edge_index, batch) if num_nodes is None else num_nodes
@@ -74,7 +74,7 @@ class TrainedNetwork(nn.Module):
         return self.classify(self.embed(self.features(x, edge_index, count), graph), graph)
 
     def _checked_edge_data(self, edge_weight: Tensor | None, edge_attr: Tensor | None) -> Tensor | None:
-        """The features of edges as layers read them."""
+        """The edge features in the form that layers read; raises DataError for edge data that do not fit."""
         rule = self.rule
         reads = {"edge_weight": rule.edge_weights, "edge_attr": bool(rule.edge_channels or rule.edge_categories)}
         for name, values in (("edge_weight", edge_weight), ("edge_attr", edge_attr)):
@@ -103,9 +103,7 @@ class TrainedNetwork(nn.Module):
         return found.gather(torch.arange(num_nodes, device=edge_index.device))
 
     def embed(self, x: Tensor, graph: Graph) -> Rows:
-        """The embeddings that logits are computed from. Sparse features pass as in training, so that the bits are the
-        same.
-        """
+        """The embeddings from which logits are computed. Features are made sparse as in training, for the same bits."""
         sparse = not self.graph_level and not x.requires_grad
         with kernels.use(self.config.kernels):
             return self.network.embed(sparse_if_few(x) if sparse else x, graph)
@@ -117,7 +115,7 @@ class TrainedNetwork(nn.Module):
 
 
 def fit_features(folder: Path, config: RunConfig) -> FeatureRule:
-    """The features' rule of a network whose file has none, from its training data; raises DataError without a row."""
+    """The feature rule for a network whose file has none, from its training data; raises DataError without a row."""
     dataset = load_stored(config.dataset, DataConfig())
     rule = FeatureRule.fit(dataset, split_for(dataset, config.protocol, fold_of(folder)), config.dataset)
     return rule.reading(reads_edge_weights(config.model), reads_edge_features(config.model))

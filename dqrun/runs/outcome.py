@@ -1,4 +1,4 @@
-"""`Outcome`: the results of a trial, its row, and how both are written into the trial's folder."""
+"""`Outcome`: the results of a trial and its row; `record` writes both into the trial's folder."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Outcome:
 
 
 def failed(config: RunConfig, trial: Trial, reason: str, log: str) -> Outcome:
-    """The outcome of a trial that ended without a result, for a reason in one line; `log` tells more."""
+    """The outcome of a trial without a result; `reason`: one line, `log`: details."""
     row = make_row(config, trial, Fit(), None, {"reason": reason})
     return Outcome(row, Fit(), None, None, None, log)
 
@@ -61,7 +61,7 @@ def make_row(
     model: GNN | None,
     measured: dict[str, Any],
 ) -> Row:
-    """The trial's row; `measured` holds the columns that the trial itself gives, or the reason of a failure."""
+    """The trial's row; `measured`: the columns that the trial has measured, or the reason of its failure."""
     effective, task = canonical(config), Task.of(config.dataset)
     quant = config.quant
     mark = fingerprint(config.dataset)
@@ -116,7 +116,7 @@ def make_row(
 
 
 def placed(outcome: Outcome, results: Results) -> Outcome:
-    """The outcome with the name of the folder that its trial gets; for the holder of the trial's lock."""
+    """The outcome with the final name of its trial's folder; the caller must hold the trial's lock."""
     name = results.place(outcome.row.run_id, outcome.row.config_hash)
     return replace(outcome, row=replace(outcome.row, run_id=name, log=f"runs/{name}/{LOG}" if outcome.log else ""))
 
@@ -124,7 +124,8 @@ def placed(outcome: Outcome, results: Results) -> Outcome:
 def record(outcome: Outcome, config: RunConfig, results: Results, confirm: Callable[[], None] = lambda: None) -> None:
     """Writes a trial's folder; raises TrialFailed on a full disk.
 
-    `confirm` is called at the very end, and raises an error when another process has taken the trial over.
+    `confirm` is called last, before the folder gets its name; it raises an error if another process has taken over the
+    trial.
     """
     row = outcome.row
     with results.writing(row.run_id) as folder:
@@ -143,5 +144,5 @@ def record(outcome: Outcome, config: RunConfig, results: Results, confirm: Calla
 
 
 def write_config(path: Path, config: RunConfig) -> None:
-    """The resolved configuration as YAML."""
+    """Writes the resolved configuration as YAML."""
     write_text(path, OmegaConf.to_yaml(OmegaConf.structured(config)))

@@ -23,14 +23,14 @@ from dqrun.config.tasks import is_node_task, metric_of
 from dqrun.names import path_name
 from dqrun.plugins import versions_of
 
-# Fields that leave a trial's result what it is: where files lie, how fast it is computed, and which other trials run.
+# Fields without effect on a trial's result: paths, speed of the computation, and other trials of the run.
 INCIDENTAL = (
     "evaluate", "data", "results", "launcher", "jobs", "track", "device", "threads", "kernels", "rerun",
     "plugins", "tags", "notes",
 )  # fmt: skip
 INCIDENTAL_PROTOCOL = ("trials", "folds", "first_seed")
 INCIDENTAL_TRAIN = ("checkpoint_minutes", "keep_state", "continue_from")
-INCIDENTAL_DATASET = ("path",)  # where a user's folder lies: its content counts, see `fingerprint`
+INCIDENTAL_DATASET = ("path",)  # of a user's folder: only its content counts, see `fingerprint`
 NAMED_DIGITS = 8
 """Digits of a trial's hash in the name of its folder."""
 FP32 = QuantConfig(bits=None, weight_bits=None, activation_bits=None)
@@ -55,12 +55,16 @@ def trials(protocol: ProtocolConfig) -> list[Trial]:
 def canonical(config: RunConfig) -> RunConfig:
     """The same run without settings that have no effect.
 
-    The metric has its name. FP32 has no method, no plan, no grids and no warm start, and without a warm start there is
-    nothing to fine-tune, nor is there for a method that trains nothing then; a loader has only what it reads; one
-    process sends no gradients, and the number of processes counts where it changes more than the rounding of sums;
-    without batch norms there is nothing to re-estimate; a method says which of its own choices have an effect; what
-    stays in FP32 has no granularity. In a plan that lifts no exception, what it says of `states.*` and of the grids of
-    exact sites means nothing.
+    The default metric is replaced by its name. Removed or reset are:
+
+    * in FP32: method, plan, grids and warm start;
+    * settings of fine-tuning, without a warm start or with a method that then trains nothing;
+    * settings of a loader that it does not read;
+    * precision of exchanged gradients for one process, and the number of processes if it changes only the rounding of
+      sums;
+    * re-estimation of batch norms, if there are none;
+    * settings without effect as the method itself states (`effective`), and granularities of tensors in FP32;
+    * rules of a plan for `states.*` and for grids of sites in FP32, if the plan does not lift that exception.
     """
     metric = metric_of(config.dataset.task, config.dataset.metric)
     config = replace(config, dataset=replace(config.dataset, metric=metric))
@@ -90,19 +94,19 @@ def canonical(config: RunConfig) -> RunConfig:
 
 
 def shares_exactly(config: RunConfig) -> bool:
-    """Whether several processes train, but for the rounding of sums, what one process trains.
+    """Whether several processes give the result of one process, up to the rounding of sums.
 
-    They do not where each draws its part of a sampled graph, or where gradients are rounded on their way. Methods that
-    would train something else are refused with several processes.
+    They do not if each draws its own part of a sampled graph, or if exchanged gradients are rounded. Methods whose
+    training would differ for other reasons are refused with several processes.
     """
     sampled = is_node_task(config.dataset.task) and config.loader.name != "full"
     return not sampled and config.train.compress_gradients == "none"
 
 
 def warm_start_of(config: RunConfig) -> RunConfig | None:
-    """The run whose trial of the same seed and fold a trial's parameters come from, or None.
+    """The run whose trial of the same seed and fold provides the initial parameters of a warm start, or None.
 
-    It is what the same command line runs with `quant=fp32`.
+    It is the run of the same command line with `quant=fp32`.
     """
     if not config.starts_warm:
         return None
@@ -110,7 +114,7 @@ def warm_start_of(config: RunConfig) -> RunConfig | None:
 
 
 def cell_hash(config: RunConfig, fingerprint: str = "") -> str:
-    """Hash of all that determines results, without seed and fold: trials with the same hash make one mean.
+    """Hash of everything that determines results except seed and fold: trials with equal hashes make one mean.
 
     `fingerprint`: of the contents of a user's own dataset.
     """
@@ -118,9 +122,9 @@ def cell_hash(config: RunConfig, fingerprint: str = "") -> str:
 
 
 def identity(config: RunConfig) -> dict[str, Any]:
-    """All that determines a run's results, without seed, fold and data, as plain dictionaries.
+    """Everything that determines a run's results except seed, fold and data, as plain dictionaries.
 
-    It is `canonical` without the incidental fields, and the versions of the plug-ins that the run uses.
+    It has the fields of `canonical` without incidental ones, and the versions of the plug-ins that the run uses.
     """
     tree: dict[str, Any] = asdict(canonical(config))
     for name in INCIDENTAL:
@@ -132,22 +136,22 @@ def identity(config: RunConfig) -> dict[str, Any]:
     for name in INCIDENTAL_DATASET:
         tree["dataset"][name] = None
     if tree["loader"] == asdict(LoaderConfig()):
-        del tree["loader"]  # the one batch of every trial before there were others
+        del tree["loader"]  # the only loader of older versions: their hashes stay valid
     for part, name, alone in ((tree, "processes", 1), (tree["train"], "compress_gradients", "none")):
         if part[name] == alone:
-            del part[name]  # one process, as in every trial before there could be more
+            del part[name]  # one process, the only choice in older versions: their hashes stay valid
     if used := versions_of(config):
         tree["plugins"] = used
     return tree
 
 
 def completed(tree: dict[str, Any]) -> dict[str, Any]:
-    """A tree that `identity` gave, with the group that it leaves out where that is the default."""
+    """The result of `identity` with the group that it leaves out for the default."""
     return tree if "loader" in tree else {**tree, "loader": asdict(LoaderConfig())}
 
 
 def trial_hash(config: RunConfig, trial: Trial, fingerprint: str = "") -> str:
-    """Hash of what determines one trial's result."""
+    """Hash of everything that determines one trial's result."""
     return _in_cell(cell_hash(config, fingerprint), trial)
 
 

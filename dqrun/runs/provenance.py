@@ -1,4 +1,4 @@
-"""Columns of a row on the machine and the code that made it."""
+"""Columns of a row about the machine and the code of the trial."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def code_version(config: RunConfig) -> str:
 
 @lru_cache(maxsize=1)
 def processor() -> str:
-    """Name of the CPU's model, as the system tells it; empty where it does not."""
+    """Name of the CPU's model as the system reports it, else empty."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
@@ -61,10 +61,10 @@ def git_revision() -> str:
 
 
 class PeakMemory:
-    """Largest memory in use since construction, beyond what was in use then: allocated on the GPU, else resident.
+    """Peak increase of memory since construction, in bytes: allocated memory on a GPU, else resident memory.
 
-    Memory in use at construction (code, data, and on the CPU what earlier trials still hold) is not counted, and memory
-    that they freed is returned to the system first, so that a trial's figure does not depend on earlier trials.
+    Memory in use at construction (code, data, on the CPU also memory of earlier trials) is not counted. Freed memory is
+    first returned to the system, so that a trial's figure does not depend on earlier trials.
     """
 
     def __init__(self, device: str) -> None:
@@ -77,7 +77,7 @@ class PeakMemory:
             self._before = _reset_resident_peak()
 
     def bytes(self) -> int | None:
-        """The peak so far; None where the system cannot measure it for a part of a process's time."""
+        """The peak so far; None if the system cannot reset the peak of a process."""
         if self._before is None:
             return None
         peak = torch.cuda.max_memory_allocated() if self.device == "cuda" else _resident_peak()
@@ -85,7 +85,7 @@ class PeakMemory:
 
 
 def _reset_resident_peak() -> int | None:
-    """Makes the present resident memory of this process its peak and returns it; None where that is not possible."""
+    """Resets the peak of resident memory to the present value and returns it; None if that is not possible."""
     try:
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     except OSError:  # not Linux, or a container that forbids it

@@ -1,4 +1,4 @@
-"""Strict reading of small files: JSON, YAML, lines of a table whose fields a dataclass declares. Nothing is guessed."""
+"""Strict readers of small files: JSON, YAML, and lines of tables whose fields a dataclass declares."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _MAX_NODES = 10_000
 def read_text(path: Path) -> str:
     """The text of a small file; raises OSError, or ValueError in one line for any other file."""
     status = path.stat()
-    if not stat.S_ISREG(status.st_mode):  # reading a pipe would wait for ever
+    if not stat.S_ISREG(status.st_mode):  # reading a pipe would wait forever
         raise ValueError("it is no regular file")
     if status.st_size > _MAX_BYTES:
         raise ValueError(f"it is larger than {_MAX_BYTES} bytes")
@@ -49,7 +49,7 @@ def parse_json(text: str) -> Any:
 def parse_yaml(text: str) -> dict[str, Any]:
     """The mapping that a YAML text holds; raises ValueError in one line for any other text.
 
-    With aliases a short text can be an endless tree: a tree with more than _MAX_NODES values is refused.
+    With aliases a short text can stand for a huge tree: a tree with more than _MAX_NODES values is refused.
     """
     import yaml
 
@@ -104,14 +104,14 @@ def typed(record: type, cells: Mapping[str, str]) -> dict[str, Any]:
 
 
 def short(value: object) -> str:
-    """A value as it is shown in an error."""
+    """A value in the form for errors."""
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 @dataclass(frozen=True, slots=True)
 class _Field:
-    """What a field of a dataclass may hold, found once: thousands of rows are checked against it."""
+    """The allowed values of a dataclass field; computed once, because thousands of rows are checked."""
 
     hint: Any
     kinds: tuple[type, ...]  # of the value, or of each element of a sequence

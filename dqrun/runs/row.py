@@ -1,4 +1,4 @@
-"""`Row`: what is recorded of a trial, the one strict reader of it, and when two rows are of the same trial."""
+"""`Row`: the record of a trial, its strict reader, and the rule that decides whether two rows are of the same trial."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ class Kinship(Enum):
 
 
 def environment(row: Mapping[str, Any]) -> tuple[Any, ...]:
-    """Where and with what a row was made: the values of ENVIRONMENT."""
+    """The machine and software of a row: its values of ENVIRONMENT."""
     return tuple(row[name] for name in ENVIRONMENT)
 
 
@@ -159,10 +159,10 @@ def kinship(one: Mapping[str, Any], other: Mapping[str, Any]) -> Kinship:
     """How two checked rows are related.
 
     A trial is a configuration without incidental fields, its data, a seed and a fold: `config_hash` stands for all of
-    them. The number of threads and of processes, the device, kernels and versions round sums in another order: they do
-    not make another trial, else machines with different numbers of cores could not share a folder. Nor are their
-    results conflicts: both count, as replicates. Two different results of one trial from one environment are a
-    conflict.
+    them. Numbers of threads and processes, device, kernels and versions may change the order of sums and so their
+    rounding. They do not make another trial, or machines with different numbers of cores could not share a folder.
+    Different results from different environments both count, as replicates. Different results of one trial from one
+    environment are a conflict.
     """
     if one["config_hash"] != other["config_hash"]:
         return Kinship.OTHER
@@ -172,7 +172,7 @@ def kinship(one: Mapping[str, Any], other: Mapping[str, Any]) -> Kinship:
 
 
 def hyperparameters(config: RunConfig) -> dict[str, Any]:
-    """The columns of OF_METHOD and HYPERPARAMETERS: what a trial trained with, choices without effect left out."""
+    """The columns of OF_METHOD and HYPERPARAMETERS, without settings that have no effect."""
     effective = canonical(config)
     effective = replace(effective, train=effective.own_train)
     unused = {f"model.{name}" for name in vars(effective.model) if not has_field(effective.model, name)}
@@ -206,7 +206,7 @@ def check_row(row: object) -> dict[str, Any]:
     """A row with a value for each column of `Row`, in its order; raises ValueError, in one line, for anything else."""
     checked = check_types(Row, row)
     assert isinstance(row, dict)
-    if missing := [name for name in TRIAL_COLUMNS if name not in row]:  # of older code, or damaged: nothing is guessed
+    if missing := [name for name in TRIAL_COLUMNS if name not in row]:  # a row of older code, or a damaged one
         raise ValueError(f"it lacks {', '.join(missing)}")
     _check_rules(checked)
     return checked

@@ -33,7 +33,7 @@ _REBUILDS = 4
 class Results:
     """The results folder: `runs/<run_id>/` holds config.yaml, history.csv, row.json and model.safetensors.
 
-    While trials run, `.locks/` says who runs them and `.checkpoints/` holds their training so far.
+    While trials run, `.locks/` has their lock files and `.checkpoints/` their training checkpoints.
     """
 
     def __init__(self, root: Path | str) -> None:
@@ -53,9 +53,9 @@ class Results:
         self.files = row_files(self.runs)
 
     def row(self, run_id: str, config_hash: str) -> dict[str, Any] | None:
-        """The row of a finished trial, or None when there is none or it can't be read.
+        """The row of a finished trial, or None if there is none or it can't be read.
 
-        A folder's name holds a part of the hash only: a row counts where its whole hash is the trial's.
+        A folder's name contains only a part of the hash: a row counts if its whole hash is the trial's.
         """
         for name in self._names(run_id, config_hash):
             row = self.files.row(name)
@@ -76,14 +76,14 @@ class Results:
         return run_id, f"{run_id.removesuffix(config_hash[:NAMED_DIGITS])}{config_hash}"
 
     def has_model(self, row: dict[str, Any] | None) -> bool:
-        """Whether the trial of a row left its trained network."""
+        """Whether the folder of a row's trial has a model file."""
         return row is not None and (self.runs / row["run_id"] / MODEL).is_file()
 
     @contextmanager
     def writing(self, run_id: str) -> Iterator[Path]:
-        """A temporary folder that becomes `runs/<run_id>` when the block ends well, and vanishes otherwise.
+        """A temporary folder that becomes `runs/<run_id>` if the block ends without an error, else it is removed.
 
-        Its files have reached the disk when it gets its name. Raises TrialFailed when the disk is full.
+        Its files are flushed to disk before it is renamed. Raises TrialFailed if the disk is full.
         """
         folder = self.runs / f".{run_id}-{secrets.token_hex(4)}"
         try:
@@ -97,7 +97,7 @@ class Results:
             shutil.rmtree(folder, ignore_errors=True)
 
     def lock_path(self, run_id: str) -> Path:
-        """The lock of a trial: who holds it may write the trial's folder and checkpoint."""
+        """The lock file of a trial: its holder may write the trial's folder and checkpoint."""
         return self.locks / f"{run_id}.lock"
 
     def checkpoint_path(self, run_id: str) -> Path:
@@ -105,11 +105,11 @@ class Results:
         return self.checkpoints / f"{run_id}.pt"
 
     def clear_leftovers(self, run_id: str) -> None:
-        """Removes what a killed process left of writing a trial's folder; for the holder of the trial's lock.
+        """Removes temporary folders of a killed process for a trial; the caller must hold the trial's lock.
 
-        When it was killed between moving an old folder aside and putting the new one in its place, the old comes back.
-        A process that stands still may go on at any moment: a folder is renamed before it is removed, so that the
-        process can't put a half-removed one in its place, and fails.
+        If the process was killed after it had moved an old folder aside and before the new one had its name, the old
+        folder is restored. A stopped process may continue at any moment. Therefore a folder is renamed before it is
+        removed: the process then fails, and cannot publish a half-removed folder.
         """
         left = re.compile(
             rf"\.(old-)?(?P<run>{re.escape(run_id)}([0-9a-f]{{8}})?)-[^-]+"
@@ -124,7 +124,7 @@ class Results:
             shutil.rmtree(gone, ignore_errors=True)
 
     def unfinished(self) -> set[str]:
-        """Trials with a half-written folder or a checkpoint; those that run now have a lock of a living process."""
+        """Names of trials with a half-written folder or a checkpoint; running ones have the lock of a live process."""
         found = {path.name.removesuffix(".pt") for path in self.checkpoints.glob("*.pt") if path.name[0] != "."}
         for folder in self.runs.glob(".*-*"):
             if match := _HALF.fullmatch(folder.name):
@@ -132,7 +132,7 @@ class Results:
         return found
 
     def clear_removed(self) -> None:
-        """Removes what a killed process left of removing folders and of writing tables."""
+        """Removes leftovers of processes that were killed while they removed folders or wrote tables."""
         for folder in self.runs.glob(f"{_GONE}*"):
             shutil.rmtree(folder, ignore_errors=True)
         with suppress(OSError):
@@ -140,9 +140,9 @@ class Results:
                 clear_parts(self.root / table)
 
     def drop_old_checkpoint(self, run_id: str) -> None:
-        """Removes a checkpoint that is older than the trial's row, when its writer was killed before it could.
+        """Removes a checkpoint that is older than the trial's row: its writer was killed before it could remove it.
 
-        That of a trial that failed stays: where its process died it goes on from there.
+        The checkpoint of a failed trial stays, so that a trial whose process died can continue from it.
         """
         with suppress(OSError, ValueError):
             checkpoint, row = self.checkpoint_path(run_id), self.runs / run_id / "row.json"
@@ -160,11 +160,11 @@ class Results:
     def rebuild_tables(self) -> list[str]:
         """Writes trials.csv and summary.csv from the run folders, atomically; returns complaints on damaged rows.
 
-        There is no lock, because a stopped process would keep it. Instead the folders are looked at again when the
-        tables are written, and all is repeated if a row came or changed meanwhile: a process that goes on after a long
-        stop does not leave old tables. Where rows come faster than tables are written, the process that records the
-        last row writes the last tables. Raises TrialFailed on a full disk: the tables then lack the last trial, its
-        folder does not.
+        There is no lock, because a stopped process would keep it. Instead the folders are read again after the tables
+        are written, and everything is repeated if a row was added or changed meanwhile. So a process that continues
+        after a long stop does not leave old tables. If rows come faster than tables are written, the process that
+        records the last row writes the final tables. Raises TrialFailed on a full disk: the tables then lack the last
+        trial, whose folder is complete.
         """
         for turn in range(1, _REBUILDS + 1):
             try:
@@ -176,7 +176,7 @@ class Results:
                 _write_table(self.root / "summary.csv", SUMMARY_COLUMNS, map(csv_line, summary))
             except OSError as error:
                 if isinstance(error, FileNotFoundError) and turn < _REBUILDS:
-                    continue  # a sweep that begins took the half-written table for a dead process's
+                    continue  # a starting sweep removed the half-written table as a dead process's
                 raise self._cannot_write(self.root, error) from None
             if self.files.stamps() == stamps:
                 break
@@ -194,7 +194,7 @@ def _rows_and_complaints(records: Sequence[Record]) -> tuple[list[dict[str, Any]
 
 
 def _replace_folder(source: Path, target: Path) -> None:
-    """Renames a folder over another, which is moved aside first: at each moment one complete folder has the data."""
+    """Replaces folder `target` by `source`; `target` is moved aside first, so that the data are always complete."""
     if not target.exists():
         source.rename(target)
         sync_folder(target.parent)
@@ -207,9 +207,9 @@ def _replace_folder(source: Path, target: Path) -> None:
         aside.rename(target)
         raise
     sync_folder(target.parent)
-    shutil.rmtree(aside, ignore_errors=True)  # it may be another user's; whoever takes the trial's lock tries again
+    shutil.rmtree(aside, ignore_errors=True)  # it may be another user's; the next holder of the lock tries again
 
 
 def _write_table(path: Path, columns: Sequence[str], lines: Iterable[str]) -> None:
-    """Replaces a table; a user's text is never a formula in it."""
+    """Replaces a table; text of users is escaped so that spreadsheets do not read it as a formula."""
     write_text(path, "".join([csv_line(columns), *lines]))

@@ -30,7 +30,7 @@ Stamp = tuple[int, int, int]
 
 @dataclass(slots=True)
 class Record:
-    """A row.json as it was read: its row and its line in `trials.csv`, or what is wrong with it."""
+    """The content of a row.json: its row and its line in `trials.csv`, or the error in it."""
 
     stamp: Stamp
     row: dict[str, Any]
@@ -41,14 +41,14 @@ class Record:
 
 @lru_cache(maxsize=4)
 def row_files(runs: Path) -> RowFiles:
-    """The rows of a folder, read once by all of this process."""
+    """The rows of a folder; one object per folder in this process."""
     return RowFiles(runs)
 
 
 class RowFiles:
     """The rows of a folder `runs/`. A file is read and checked once, and again only when its stamp changes.
 
-    Whoever gets a row shares it: a row is never changed.
+    Rows are shared between callers and must not be changed.
     """
 
     def __init__(self, runs: Path) -> None:
@@ -58,7 +58,7 @@ class RowFiles:
         self._cells: dict[str, tuple[list[dict[str, Any]], dict[str, Any]]] = {}
 
     def row(self, name: str) -> dict[str, Any] | None:
-        """The row in a run folder, or None when there is none or it can't be read."""
+        """The row in a run folder, or None if there is none or it can't be read."""
         try:
             status = os.stat(f"{self._prefix}{name}/row.json")
         except (OSError, ValueError):
@@ -88,7 +88,7 @@ class RowFiles:
         return good + sorted((record for record in found if record.complaint), key=attrgetter("complaint"))
 
     def summary(self, rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-        """`summarise`; lines of cells that have the rows of the last time are not made again."""
+        """As `summarise`; lines of cells whose rows have not changed since the last call are reused."""
         cells = {}
         for cell, group in _by_cell(rows).items():
             known = self._cells.get(cell)
@@ -123,8 +123,8 @@ def cell_line(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
     `trials`: number of finished ones, `failed`: of failed ones, which enter no mean. For `test` and `val`: mean, std
     (unbiased) and the half-width of the mean's 95 % confidence interval (Student's t); nan below two trials.
-    `baseline_mean`: what a constant prediction reaches on the same test parts. `epochs_min` and `epochs_max`: epochs
-    that trials trained; `seconds_mean`: of their training and evaluation.
+    `baseline_mean`: the metric of a constant prediction on the same test parts. `epochs_min` and `epochs_max`: epochs
+    that trials trained; `seconds_mean`: mean time of their training and evaluation.
     """
     done = [row for row in rows if row["status"] == "done"]
     line: dict[str, Any] = {name: rows[0][name] for name in CELL_COLUMNS}
