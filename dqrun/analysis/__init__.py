@@ -1,1 +1,1 @@
-"""Results as a person reads them: progress of a command, tables, pictures, pages and published studies."""
+"""Presentation of results: progress of a command, tables, pictures, pages and published studies."""

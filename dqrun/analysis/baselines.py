@@ -1,4 +1,4 @@
-"""Whether a result is better than a constant prediction, and the line that tables print where it is not."""
+"""Compares results with a constant prediction; tables print a line for each that is not better."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MOST_LINES = 5
 
 
 def no_better(name: str, metric: str, test: float, baseline: float, higher_is_better: bool) -> str:
-    """A line on the means of a cell, or empty: it is better, or one of them is not known (nan)."""
+    """A line if the mean `test` of a cell is no better than `baseline`; else, and if one is unknown (nan), empty."""
     beaten = test > baseline if higher_is_better else test < baseline
     if beaten or math.isnan(test) or math.isnan(baseline):
         return ""
@@ -31,13 +31,13 @@ def no_better(name: str, metric: str, test: float, baseline: float, higher_is_be
 
 
 def few(lines: Sequence[str]) -> list[str]:
-    """The first lines, and how many more there are: a sweep of poor settings has hundreds."""
+    """The first lines and the number of further ones, because a sweep of poor settings may have hundreds."""
     more = len(lines) - MOST_LINES
     return list(lines) if more <= 1 else [*lines[:MOST_LINES], f"and {more} more are no better"]
 
 
 def not_beaten(cells: Sequence[Cell]) -> list[str]:
-    """A line for each cell that shows the test metric and is no better, a few of them where there are many."""
+    """Lines for cells of the test metric that are no better than a constant prediction; at most a few."""
     lines = []
     for cell in cells:
         if cell.field == TEST and (known := cell.values("baseline")):

@@ -35,9 +35,9 @@ IDENTITY = ("model", "method", "quant", "plan")
 
 @dataclass(frozen=True)
 class Costing:
-    """Where columns of costs come from, beside the rows.
+    """Sources of the cost columns other than the rows.
 
-    `costs`: of a cell whose rows do not record them, or None.
+    `costs`: gives the costs of a cell whose rows do not record them, or None.
     """
 
     costs: Callable[[Cell], Costs | None]
@@ -102,7 +102,7 @@ def _better_validation(cell: Cell, other: Cell) -> bool:
 
 
 def costs_sheet(cells: Sequence[Cell], costing: Costing) -> Sheet:
-    """A line per configuration of one dataset and model, wide before narrow, the best mean of a width first."""
+    """A line per configuration of one dataset and model: larger widths first, in a width the best mean first."""
     reference = next((cell for cell in cells if cell.text("quant") == "fp32"), None)
     settings = _settings(cells)
     sign = -1 if cells[0].higher_is_better else 1
@@ -133,7 +133,7 @@ def _line(cell: Cell, reference: Cell | None, settings: str, costing: Costing) -
 
 
 def _counted(cell: Cell, costing: Costing) -> list[str]:
-    """Bits, KiB and millions of bit-operations: means of the rows, else counted."""
+    """Bits, KiB and millions of bit-operations: means of the rows' columns if recorded, else from `costing`."""
     names = ("average_bits", "model_bytes", "bit_operations")
     recorded = [mean(cell.values(name)) for name in names]
     if any(map(math.isnan, recorded)):
@@ -163,7 +163,7 @@ _ENVIRONMENT = ("device", "threads", "processor", "kernels")
 
 
 def _training(cell: Cell, reference: Cell | None) -> list[str]:
-    """Seconds per epoch, and by those of FP32 where both ran in one environment."""
+    """Seconds per epoch, and their ratio to FP32 if both ran in one environment."""
     seconds = mean(cell.values("seconds_per_epoch"))
     if math.isnan(seconds):
         return ["", ""]

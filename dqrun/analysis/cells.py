@@ -35,17 +35,17 @@ LOWER_IS_BETTER = {
 
 @dataclass(frozen=True)
 class Cell:
-    """Trials of one configuration (equal but for seed and fold). Failed ones are counted and enter no mean.
+    """Trials of one configuration (equal except for seed and fold). Failed ones are counted but are in no mean.
 
-    Rows of one (seed, fold) come from several environments (threads, device, versions): they are replicates of one
-    trial, whose value is their mean, so that a trial counts once however often it was run.
+    Several rows of one (seed, fold) come from different environments (threads, device, versions). They are replicates
+    of one trial, whose value is their mean, so that each trial counts once.
     """
 
     runs: tuple[Run, ...]  # at least one; the oldest first
     field: str = TEST  # the numeric column of the rows whose mean this is
 
     def text(self, name: str) -> str:
-        """A field as text, from the first trial; empty where it has none."""
+        """A field as text, from the first trial; empty without a value."""
         return text_of(self.runs[0].value(name))
 
     def label(self, names: Sequence[str]) -> str:
@@ -56,7 +56,7 @@ class Cell:
 
     @property
     def metric(self) -> str:
-        """What the mean is of, as `unit_of` knows it: accuracy, mae, or the name of the column."""
+        """Name of the averaged quantity for `unit_of`: accuracy, mae, or the name of the column."""
         return self.text("metric") if self.field in METRICS else self.field
 
     @property
@@ -66,14 +66,14 @@ class Cell:
 
     @property
     def higher_is_better(self) -> bool | None:
-        """None: neither end is better."""
+        """Whether larger values are better; None if neither direction is."""
         if self.field in METRICS:
             return bool(self.runs[0].row["higher_is_better"])
         return not LOWER_IS_BETTER[self.field] if self.field in LOWER_IS_BETTER else None
 
     @cached_property
     def done(self) -> dict[tuple[int, int], list[Run]]:
-        """The finished runs of each trial, by seed and fold; more than one where it has replicates."""
+        """The finished runs of each trial, by (seed, fold); several for replicates."""
         found: dict[tuple[int, int], list[Run]] = {}
         for run in self.runs:
             if run.done:
@@ -101,7 +101,7 @@ class Cell:
         return found
 
     def values(self, column: str | None = None) -> list[float]:
-        """A column (default: the cell's own) of the finished trials, where they have a number; replicates averaged."""
+        """A column (default: the cell's own) of the finished trials that have a number; replicates are averaged."""
         return list(self.by_trial(column).values())
 
     @cached_property
@@ -120,14 +120,14 @@ class Cell:
         return ci95(self.values())
 
     def beats(self, other: Cell) -> bool:
-        """Whether this mean is better; one without a value never is, and none where neither end is better."""
+        """Whether this mean is better; False without a value, and if neither direction is better."""
         if self.higher_is_better is None or math.isnan(self.mean) or math.isnan(other.mean):
             return False
         return self.mean > other.mean if self.higher_is_better else self.mean < other.mean
 
 
 def _word(name: str, value: object) -> str:
-    """A field in a label; nothing for a setting that is off. A value of a dotted field needs the field's name."""
+    """A field in a label; empty for a setting that is off. A value of a dotted field has the field's name before it."""
     text = text_of(value)
     if text in ("", "none", "[]") or value is False:
         return ""

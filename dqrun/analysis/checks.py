@@ -1,4 +1,4 @@
-"""What makes cells that stand side by side unequal: trials, epochs, protocol; and configurations that share a place."""
+"""Warnings on unequal cells in a line of a table (trials, epochs, protocol), and on cells in one place of it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PROTOCOL = ("protocol.name", "protocol.num_folds", "protocol.split_seed")
 
 
 def unequal(group: str, cells: Sequence[Cell], columns: Sequence[str]) -> list[str]:
-    """Warnings on the cells of one line of a table: other trials, another budget of epochs, another protocol.
+    """Warnings if cells of one line of a table differ in trials, budget of epochs or protocol.
 
     `group` names the line; `columns` are the fields that name a cell in it.
     """
@@ -65,7 +65,7 @@ def incomplete(cells: Sequence[Cell]) -> list[str]:
 
 
 def sharing(place: str, cells: Sequence[Cell]) -> str:
-    """Says by which fields of their configuration cells differ that stand in one place of a table."""
+    """A note with the configuration fields in which cells in one place of a table differ."""
     found = distinguishing(cells)
     named = [f"{name} ({_some([text_of(value) or '(none)' for value in values])})" for name, values in found.items()]
     by = f": they differ in {_some(named)}" if named else ""
@@ -73,10 +73,10 @@ def sharing(place: str, cells: Sequence[Cell]) -> str:
 
 
 def distinguishing(cells: Sequence[Cell]) -> dict[str, list[Any]]:
-    """Fields in which cells differ, with the value in every cell: as `differing`, but in few words.
+    """As `differing`, but with few fields.
 
-    Cells of different groups (`plan=paper`, `plan=integer`) differ in the name of the group and not in each field that
-    follows from it. Data with the same name and other content differ in `data_fingerprint`.
+    Cells with different options of a group (`plan=paper`, `plan=integer`) differ in the option's name only, not in each
+    field that follows from it. Data with the same name and different content differ in `data_fingerprint`.
     """
     found = differing(cells)
     short: dict[str, list[Any]] = {}
@@ -93,8 +93,8 @@ def distinguishing(cells: Sequence[Cell]) -> dict[str, list[Any]]:
 def differing(cells: Sequence[Cell]) -> dict[str, list[Any]]:
     """Dotted fields in which the configurations of cells differ, except those without effect on their results.
 
-    Each with its value in every cell, None where it has none. Finding out whether a setting has an effect takes long:
-    of more than MANY cells, only those with the first two values of a field are looked at.
+    Each with its value in every cell, None without a value. To determine whether a setting has an effect takes long:
+    for more than MANY cells, only cells with the first two values of a field are examined.
     """
     written = _unequal([flat(cell.runs[0].config or {}) for cell in cells])
     if len(cells) <= MANY:

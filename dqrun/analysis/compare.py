@@ -74,7 +74,7 @@ def add_source(parser: argparse.ArgumentParser) -> None:
 
 
 def add_layout(parser: argparse.ArgumentParser) -> None:
-    """The options that say what `comparison_of` compares."""
+    """The options of `comparison_of`."""
     rows = f"fields that make a row (default: {DEFAULT_ROWS}): of a trial's row, or of its configuration like train.lr"
     parser.add_argument("--rows", default=DEFAULT_ROWS, metavar="FIELDS", help=rows)
     columns = f"fields that make a column (default: {DEFAULT_COLUMNS})"
@@ -85,7 +85,7 @@ def add_layout(parser: argparse.ArgumentParser) -> None:
 
 
 def runs_of(words: Sequence[str], complain: Callable[[Sequence[str]], None]) -> list[Run]:
-    """The trials that the folders hold and the filters choose; `complain` takes what was not counted, and why."""
+    """The trials in the folders that pass the filters; `complain` gets a line for each row that was not counted."""
     dirs, filters = split_words(words)
     runs, complaints = load_runs(dirs or ["results"])
     complain(complaints)
@@ -93,7 +93,7 @@ def runs_of(words: Sequence[str], complain: Callable[[Sequence[str]], None]) -> 
 
 
 def comparison_of(runs: list[Run], arguments: argparse.Namespace, metric: str = TEST) -> Comparison:
-    """What the parsed options of `add_layout` ask for; `metric`: columns of the rows, separated by commas."""
+    """The comparison for the parsed options of `add_layout`; `metric`: columns of the rows, separated by commas."""
     shown = numeric_fields("--metric", metric, runs)
     if arguments.baseline is not None and shown != [TEST]:
         raise ConfigError.rule("--metric", f"be {TEST} where --baseline asks for differences", metric)
@@ -107,9 +107,9 @@ def comparison_of(runs: list[Run], arguments: argparse.Namespace, metric: str = 
 
 
 def output_format(output: str | None, form: str | None, suffixes: Mapping[str, str] = SUFFIXES) -> str:
-    """The format that was asked for by name, else by the suffix of a file, else a table.
+    """The format: `form`, else that of the output file's suffix, else a table.
 
-    Raises ConfigError for a file whose suffix says nothing.
+    Raises ConfigError for a file with an unknown suffix.
     """
     if form is not None or output is None:
         return form or "table"

@@ -1,4 +1,4 @@
-"""`Comparison`: everything that `dqrun compare` has to say, before it is written in some format."""
+"""`Comparison`: the content of `dqrun compare`, before it is written in some format."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Place = tuple[tuple[str, ...], str]  # a line of the main table (its row fields 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Cells, laid out by fields, with differences to a baseline and published numbers where they were asked for."""
+    """Cells, arranged by fields, with differences to a baseline and published numbers on request."""
 
     cells: list[Cell]  # one per configuration and column of the rows that is shown
     rows: list[str]
@@ -46,7 +46,7 @@ def compare(
     published: bool = False,
     shown: Sequence[str] = (TEST,),
 ) -> Comparison:
-    """Means of all configurations among the trials, and warnings on what makes them unequal.
+    """Means of all configurations among the trials, and warnings if they are not comparable.
 
     `shown`: the numeric columns of the rows whose means are shown.
     """
@@ -78,10 +78,10 @@ def compare(
 
 
 def by_place(cells: Sequence[Cell], rows: list[str], columns: list[str]) -> dict[Place, list[Cell]]:
-    """Cells by where they stand in the main table; several where configurations share a place.
+    """Cells by their place in the main table; several if configurations share a place.
 
-    A column such as `seconds` is not in the unit of a trial's metric. Where trials of one line have several metrics,
-    which chose their epochs, its name says which.
+    The unit of a column such as `seconds` does not depend on the metric. If the trials of one line have several
+    metrics, which chose their epochs, the name of the measure includes the metric.
     """
     names = [tuple(cell.text(name) for name in rows) for cell in cells]
     metrics: dict[tuple[str, ...], set[str]] = {}
@@ -119,7 +119,7 @@ def main_sheet(comparison: Comparison, spread: str = "ci95") -> Sheet:
 
 
 def _replicates(cells: Sequence[Cell]) -> list[str]:
-    """A note on trials that stand in the means with the average of several rows."""
+    """A note on trials whose value in the means is the average of several rows."""
     counts = {(*key, cell.text("cell_hash")): len(runs) for cell in cells for key, runs in cell.done.items()}
     several = [count for count in counts.values() if count > 1]
     if not several:
@@ -132,9 +132,9 @@ def _replicates(cells: Sequence[Cell]) -> list[str]:
 
 
 def best_of(cells: Sequence[Cell]) -> list[Cell]:
-    """The cells with the best mean; FP32 does not compete where something is quantised: it is the reference.
+    """The cells with the best mean. FP32 is left out if there are quantised cells, because it is the reference.
 
-    None where neither end is better.
+    Empty if neither direction is better.
     """
     if any(cell.higher_is_better is None for cell in cells):
         return []
@@ -146,7 +146,7 @@ def best_of(cells: Sequence[Cell]) -> list[Cell]:
 def cell_text(cell: Cell, spread: str = "ci95") -> str:
     """`79.95 % +- 0.60 (20)`: mean, half-width of the 95 % interval (or std, or `std 1.28, CI 0.60`), trials.
 
-    Empty where no finished trial has the value.
+    Empty if no finished trial has the value.
     """
     failed = f", {cell.failed} failed" if cell.failed else ""
     count = len(cell.values())

@@ -16,7 +16,7 @@ Bins = list[tuple[int, int]]  # lowest and highest degree, both inclusive
 class NodeErrors:
     """Errors and accuracy of a trained network at each of n nodes.
 
-    `degree`: int64 [n], edges that enter it (self-loops that the layer added left out). `squared`: float64 [n], mean
+    `degree`: int64 [n], in-degree (without self-loops that the layer added). `squared`: float64 [n], mean
     over channels of the squared difference between the last layer's aggregate, fake-quantised and FP32 (the same
     weights without quantisers). `power`: float64 [n], mean over channels of the squared FP32 aggregate. `hit`,
     `hit_fp32`: bool [n], whether the prediction is right with and without quantisers; None for graph tasks.
@@ -44,7 +44,7 @@ class ByDegree:
 
 
 def degree_bins(degrees: Sequence[np.ndarray], fewest: int = FEWEST) -> Bins:
-    """Those of the bins 0, 1, 2, 3-4, 5-8, ... that hold nodes of several trials, each int64 [n].
+    """Bins for the in-degrees of several trials, each int64 [n]: those of 0, 1, 2, 3-4, 5-8, ... that hold nodes.
 
     From the highest degree downwards, a bin that has fewer than `fewest` nodes in some trial is merged with the next
     lower one; the lowest with the next higher one. One bin is left where there are too few nodes for two.

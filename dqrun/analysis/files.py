@@ -1,4 +1,4 @@
-"""Writing a file that is either there whole or not at all."""
+"""Writes files atomically: a file is complete or does not exist."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dqrun.errors import ResultsError
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Replaces `path` in one step, to last; raises ResultsError where it cannot be written."""
+    """Replaces `path` in one step and flushes it to disk; raises ResultsError if it cannot be written."""
     try:
         durable.write_bytes(path, content)
     except OSError as error:

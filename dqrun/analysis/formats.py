@@ -56,7 +56,7 @@ def render(
         return as_csv(comparison)
     if form == "json":
         return as_json(comparison, warnings)
-    if form == "table":  # what +- means is said on stderr, so that the table alone can be piped on
+    if form == "table":  # the meaning of +- is printed on stderr, so that stdout has the table alone
         return "\n\n".join(as_text(sheet, color) for sheet in sheets(comparison, spread))
     main, *others = sheets(comparison, spread)
     explained = [replace(main, notes=[SPREADS[spread], *main.notes]), *others]
@@ -64,9 +64,9 @@ def render(
 
 
 def write(path: Path, comparison: Comparison, form: str, spread: str, warnings: Sequence[str]) -> None:
-    """Writes a file with the meaning of +- and the warnings; beside a CSV, `FILE.notes.txt` says so.
+    """Writes a file with the meaning of +- and the warnings; for CSV these go to `FILE.notes.txt`.
 
-    Raises ResultsError where it cannot be written.
+    Raises ResultsError if it cannot be written.
     """
     text = render(comparison, form, spread, warnings=warnings) + "\n"
     if form == "csv":
@@ -78,7 +78,7 @@ def write(path: Path, comparison: Comparison, form: str, spread: str, warnings: 
 
 
 def sheets(comparison: Comparison, spread: str = "ci95") -> list[Sheet]:
-    """The main table, and the ones that were asked for."""
+    """The main table, and those of differences and published numbers on request."""
     found = [main_sheet(comparison, spread)]
     if comparison.differences is not None:
         found.append(difference_sheet(comparison))
@@ -135,7 +135,7 @@ def as_json(comparison: Comparison, warnings: Sequence[str] = ()) -> str:
 def cell_record(cell: Cell, comparison: Comparison) -> dict[str, Any]:
     """A configuration and its statistics, unrounded: the columns of summary.csv, and the fields that were shown.
 
-    `field` is the column of the rows that `values` (their number), `mean`, `std`, `ci95` and `best` are of.
+    `field`: the column of the rows to which `values` (their number), `mean`, `std`, `ci95` and `best` refer.
     """
     run = cell.runs[0]
     record = {name: run.row.get(name) for name in IDENTITY}

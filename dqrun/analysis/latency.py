@@ -1,4 +1,4 @@
-"""Latencies that were measured: the JSON of `dqrun bench inference`."""
+"""Measured latencies, read from the JSON of `dqrun bench inference`."""
 
 from __future__ import annotations
 
@@ -52,9 +52,9 @@ def read_latencies(path: Path) -> list[Latency]:
 
 
 def latency_of(cell: Cell, latencies: list[Latency]) -> float:
-    """Seconds measured for a run of the cell, else for its dataset, model and width; nan where there are none.
+    """Seconds measured for a run of the cell, else for its dataset, model and width; nan without a measurement.
 
-    Of several programs the median counts. Raises ResultsError for several entries that name no run.
+    For several programs the median. Raises ResultsError for several entries that name no run.
     """
     wanted = (_name(cell.text("dataset")), cell.text("model"), cell.text("quant"))
     alike = [each for each in latencies if (_name(each.graph), each.model, each.variant) == wanted]

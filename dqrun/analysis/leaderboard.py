@@ -72,7 +72,7 @@ def build_parser() -> VerbParser:
 
 
 def counting(troubles: dict[str, None]) -> Callable[[Cell], Costs | None]:
-    """Counts the costs of a cell's network; what prevents that goes to `troubles`, each once."""
+    """A function that counts the costs of a cell's network; errors are added to `troubles`, each once."""
     from dqrun.analysis.networks import Datasets
 
     datasets = Datasets()

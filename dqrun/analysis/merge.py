@@ -1,4 +1,4 @@
-"""How a row comes into a study that may hold its trial already."""
+"""Merges rows into a study, which may already have a row of the same trial."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ INTEGER = ("test_metric_integer", "integer_agreement", "integer_agreement_float3
 
 
 class Merge:
-    """The runs of a study, and what became of those that were added: counts by `new`, `replaced`, `there before`."""
+    """The runs of a study, and counts of the added ones by result: `new`, `replaced`, `there before`."""
 
     def __init__(self, runs: Sequence[Run]) -> None:
         self.runs = list(runs)
@@ -24,10 +24,10 @@ class Merge:
             self._places.setdefault(run.row["config_hash"], []).append(place)
 
     def add(self, run: Run) -> None:
-        """Takes a run in unless its result is there; a better row of its trial is replaced (see `_is_better`).
+        """Adds a run unless the study has its result; it replaces a row of its trial if it is better (`_is_better`).
 
-        A result of another environment (threads, processor, versions) that differs stands beside the first. Raises
-        ResultsError for one of the same environment that differs.
+        A different result from another environment (threads, processor, versions) is kept in addition. Raises
+        ResultsError for a different result from the same environment.
         """
         places = self._places.setdefault(run.row["config_hash"], [])
         same = [self.runs[place] for place in places]
@@ -47,12 +47,13 @@ class Merge:
 
 
 def is_dirty(run: Run) -> bool:
-    """Whether the code that ran had changes which no commit holds."""
+    """Whether the code of the run had uncommitted changes."""
     return str(run.row["git_revision"]).endswith("+")
 
 
 def _is_better(new: Run, old: Run) -> bool:
-    """A result is better than a failure, committed code than changed code, and with an integer program than without."""
+    """Whether `new` is better: a result than a failure, committed code than changed code, with an integer program than
+    without."""
     if not new.done or not old.done:
         return new.done
     if is_dirty(old):
@@ -65,7 +66,7 @@ def _agree(run: Run, other: Run) -> bool:
 
 
 def _differing(run: Run, other: Run, columns: Sequence[str]) -> list[str]:
-    """The columns in which two rows differ; what the integer program gave counts where both have it."""
+    """The columns in which two rows differ; results of the integer program count only if both rows have them."""
     both = [name for name in columns if name in RESULT or None not in (run.row[name], other.row[name])]
     return [name for name in both if run.row[name] != other.row[name]]
 

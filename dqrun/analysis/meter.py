@@ -1,4 +1,4 @@
-"""How far a sweep is and how long the rest will take."""
+"""Progress of a sweep and estimate of its remaining time."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ _BAR = "{desc} {percentage:3.0f}%|{bar}|"
 
 
 class Meter:
-    """Counts the trials of a sweep, with a bar over all of them where `bar` asks for one.
+    """Counts the trials of a sweep; `bar`: whether to show a progress bar over all of them.
 
-    The time left is estimated as if all trials took equally long: seconds so far x trials left / trials done.
+    The remaining time is estimated as if all trials took equally long: seconds so far x trials left / trials done.
     """
 
     def __init__(self, total: int, bar: bool) -> None:
@@ -24,7 +24,7 @@ class Meter:
         self._show()
 
     def advance(self, name: str, part: float) -> None:
-        """The trial `name`, one of those that run now, is done to this part, 0..1."""
+        """Sets the completed part, 0..1, of the running trial `name`."""
         self._parts[name] = min(part, 1.0)
         self._show()
 
@@ -33,18 +33,18 @@ class Meter:
         self._parts.pop(name, None)
 
     def finish(self) -> None:
-        """One more trial has its row."""
+        """Counts one more finished trial."""
         self.done += 1
         self._show()
 
     def left(self) -> str:
-        """`; 3 of 8 done, about 4 min left`, or nothing where there is nothing to estimate."""
+        """`; 3 of 8 done, about 4 min left`, or empty without an estimate."""
         if self.total < 2 or self.done >= self.total:
             return ""
         return f"; {self.done} of {self.total} done{self._estimate()}"
 
     def close(self) -> None:
-        """Takes the bar away."""
+        """Removes the bar."""
         if self._bar is not None:
             self._bar.close()
 
@@ -56,7 +56,7 @@ class Meter:
         return f", about {duration(seconds)} left"
 
     def _worked(self) -> float:
-        """Trials that are done, those that run with the part that is."""
+        """Number of finished trials, plus the completed parts of running ones."""
         return min(self.done + sum(self._parts.values()), self.total)
 
     def _show(self) -> None:
@@ -66,7 +66,7 @@ class Meter:
 
 
 def duration(seconds: float) -> str:
-    """A time for people: `40 s`, `12 min`, `3.5 h`."""
+    """A duration in readable form: `40 s`, `12 min`, `3.5 h`."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

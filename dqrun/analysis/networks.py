@@ -1,4 +1,4 @@
-"""From a run folder to its dataset and network: for `dqrun plot pareto` and `plot degree`. Imports torch."""
+"""Loads the dataset and network of a run folder, for `dqrun plot pareto` and `plot degree`. Imports torch."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from dqrun.runs.store import MODEL
 class Datasets:
     """Loads each dataset and counts the costs of each network once.
 
-    Data are read from the reader's own folders, never from those that a configuration names: results may come from
-    somebody else, and only the reader's own cache is written to.
+    Data are read from the folders of the present user, never from those in a configuration: results may come from
+    another person, and only the user's own cache may be written.
     """
 
     def __init__(self, data: DataConfig | None = None) -> None:
@@ -29,7 +29,7 @@ class Datasets:
         self._costs: dict[str, Costs] = {}
 
     def of(self, config: RunConfig) -> GraphDataset:
-        """Raises ConfigError or DataError where the dataset is not available here."""
+        """The dataset of a configuration; raises ConfigError or DataError if it is not available here."""
         key = repr(config.dataset)
         if key not in self._loaded:
             self._loaded[key] = load_stored(config.dataset, self._data)
@@ -53,8 +53,8 @@ class Datasets:
     def costs(self, run: Run) -> Costs:
         """The costs of one forward pass of the run's network: over the graph of a node task, per mean graph otherwise.
 
-        Widths that were learned are those of the run's model file. Raises DataError or ConfigError where
-        configuration, dataset or that file are missing.
+        Learned widths are read from the run's model file. Raises DataError or ConfigError if configuration, dataset or
+        that file are missing.
         """
         parts = {name: (run.config or {}).get(name) for name in ("dataset", "model", "quant", "method", "plan")}
         learnt = run.folder if self._learns_widths(run) else None
@@ -75,6 +75,6 @@ class Datasets:
         return costs(model, size, measured_widths(model, data.batches("test")))
 
     def _learns_widths(self, run: Run) -> bool:
-        """Whether the widths of a run's network are in its model file alone."""
+        """Whether widths of a run's network are known only from its model file."""
         kind = str(((run.config or {}).get("method") or {}).get("kind"))
         return kind in register.method and bool(register.method.get(kind).learns_widths)

@@ -30,7 +30,7 @@ from dqrun.errors import ConfigError, DqrunError
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the page: a table, a picture, or why there is none; `command` makes the same thing on its own."""
+    """A part of the page: a table, a picture, or the reason for its absence; `command` makes the same output."""
 
     title: str
     command: str
@@ -69,7 +69,7 @@ def build_parser() -> VerbParser:
 
 
 def tables(comparison: Comparison, arguments: argparse.Namespace) -> list[Section]:
-    """The main table with standard deviations, and differences and published numbers where they were asked for."""
+    """The main table with standard deviations; differences and published numbers on request."""
     command = _command("compare", arguments, with_tests=True)
     main = main_sheet(comparison, "both")
     main = replace(main, notes=[SPREADS["both"], *main.notes])
@@ -82,7 +82,7 @@ def tables(comparison: Comparison, arguments: argparse.Namespace) -> list[Sectio
 
 
 def pictures(comparison: Comparison, arguments: argparse.Namespace) -> list[Section]:
-    """Each picture that the run folders have the data for; one that they lack says why."""
+    """All pictures for which the run folders have data; for others the reason."""
     cells, rows, columns = plot.drawable(comparison.cells), comparison.rows, comparison.columns
     from dqrun.analysis.networks import Datasets
     from dqrun.analysis.plots import bars, curves

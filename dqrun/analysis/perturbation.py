@@ -19,9 +19,9 @@ Perturb = Callable[[Batch, float, torch.Generator], Batch]
 
 
 def perturb_edges(batch: Batch, rate: float, generator: torch.Generator) -> Batch:
-    """A share `rate` of the edges, rounded down, get another source: a node of the same graph, drawn evenly.
+    """A share `rate` of the edges, rounded down, gets another source: a random node of the same graph (uniform).
 
-    Targets, and so in-degrees, stay, as do self-loops and what edges carry.
+    Targets, and therefore in-degrees, self-loops and edge data do not change.
     """
     graph, csr = batch.graph, batch.graph.csr
     moving = (csr.col != csr.row).nonzero().squeeze(1)
@@ -37,9 +37,10 @@ def perturb_edges(batch: Batch, rate: float, generator: torch.Generator) -> Batc
 
 
 def perturb_features(batch: Batch, rate: float, generator: torch.Generator) -> Batch:
-    """Each number of the features is with probability `rate` that of another node in the same channel.
+    """Replaces each number of the features, with probability `rate`, by that of another node in the same channel.
 
-    So each channel keeps its values; a bag of words loses words and gets others. Categories are exchanged likewise.
+    So the distribution of each channel is kept; a bag of words loses words and gets others. Categories are replaced in
+    the same way.
     """
     x = dense(batch.x)
     others = torch.randint(x.size(0), x.shape, generator=generator)
@@ -75,7 +76,7 @@ class WeightBits:
         return cls(sites, sum(counted))
 
     def number(self, amount: float) -> int:
-        """How many bits an amount is: a share of all where it is below 1, else the number itself.
+        """The number of bits for an amount: below 1 a share of all bits, else the number itself.
 
         Raises ConfigError for more than there are.
         """
@@ -86,7 +87,7 @@ class WeightBits:
 
     @contextmanager
     def flipped(self, number: int, generator: torch.Generator) -> Iterator[None]:
-        """The network with this number of distinct bits flipped, drawn evenly from all; afterwards it is as before."""
+        """Inside the block `number` distinct bits, drawn uniformly from all, are flipped; afterwards restored."""
         chosen = torch.randperm(self.total, generator=generator)[:number].sort().values
         passed = 0
 
@@ -111,7 +112,7 @@ class WeightBits:
 
 
 def _flipped(site: Site, weight: Tensor, flip: Flip) -> Tensor:
-    """A weight as its site rounds it, but for the bits of its codes that `flip` changes."""
+    """A weight rounded by its site, after `flip` has changed bits of its codes."""
     groups = site.groups
     if groups is None:
         return _quantizer(site).flipped(weight, flip)

@@ -84,7 +84,7 @@ def build_parser() -> VerbParser:
 
 
 def picture(arguments: argparse.Namespace, cells: list[Cell], rows: list[str], columns: list[str]) -> Drawn:
-    """The figure that was asked for, and warnings on what is not in it."""
+    """The requested figure, and warnings on what it leaves out."""
     if arguments.kind == "bars":
         from dqrun.analysis.plots import bars
 
@@ -107,7 +107,7 @@ def drawable(cells: Sequence[Cell]) -> list[Cell]:
 
 
 def shared_labels(cells: Sequence[Cell], rows: list[str], columns: list[str]) -> list[str]:
-    """Warnings on configurations that have the same name in a panel, and why they differ."""
+    """Warnings on configurations with the same name in a panel, and the fields in which they differ."""
     places = by_place(cells, rows, columns)
     return [sharing(" ".join([*row[:-1], name]), here) for (row, name), here in places.items() if len(here) > 1]
 

@@ -31,8 +31,8 @@ def title(config: RunConfig, trial: Trial) -> str:
 
 
 def integer_words(row: Mapping[str, Any]) -> str:
-    """What the integer program gave, and how many predictions agree with the network's in float64 and in float32:
-    `; integer program 0.7990, 100.00 % of the predictions agree (99.50 % in float32)`."""
+    """The integer program's metric and the shares of its predictions that agree with the network in float64 and
+    float32: `; integer program 0.7990, 100.00 % of the predictions agree (99.50 % in float32)`."""
     if row.get("test_metric_integer") is None or row.get("integer_agreement") is None:
         return ""
     agreement = f"{100 * row['integer_agreement']:.2f} % of the predictions agree"
@@ -41,7 +41,7 @@ def integer_words(row: Mapping[str, Any]) -> str:
 
 
 class Progress:
-    """Tells a person what happens. Bars and messages go to stderr, the final table to stdout."""
+    """Reports progress to the user. Bars and messages go to stderr, the final table to stdout."""
 
     def __init__(self, quiet: bool = False) -> None:
         self.quiet = quiet
@@ -56,19 +56,19 @@ class Progress:
         self._complaints: set[str] = set()
 
     def plan(self, text: str, to_do: int, known: int) -> None:
-        """The plan of the command, before anything runs."""
+        """Prints the plan of the command, before anything runs."""
         self.known = known
         self.note(text)
         self.meter = self._running.meter = Meter(to_do, bar=self.bars and to_do > 1)
 
     def note(self, text: str) -> None:
-        """Says something once, unless quiet."""
+        """Prints a message once, unless quiet."""
         if text and text not in self._notes and not self.quiet:
             tqdm.write(text, file=sys.stderr)
         self._notes.add(text)
 
     def complain(self, complaints: list[str]) -> None:
-        """Says each complaint once, even when quiet: something on the disk is damaged."""
+        """Prints each complaint about damaged files once, even if quiet."""
         for text in complaints:
             if text not in self._complaints:
                 tqdm.write(f"dqrun: {text}", file=sys.stderr)
@@ -76,7 +76,7 @@ class Progress:
 
     @contextmanager
     def trial(self, config: RunConfig, trial: Trial) -> Iterator[Callable[[Epoch], None]]:
-        """Gives the function that takes each epoch of a trial."""
+        """Yields a function to be called with each epoch of a trial."""
         name, epochs = title(config, trial), config.own_train.epochs
         try:
             yield lambda epoch: self._running.show(name, name, epochs, epoch)
@@ -84,15 +84,15 @@ class Progress:
             self._running.end(name)
 
     def heard(self, label: str, title: str, epochs: int, epoch: Epoch) -> None:
-        """An epoch of a trial in another process, which `label` tells from other trials."""
+        """Reports an epoch of a trial in another process; `label` identifies the trial."""
         self._running.show(label, title, epochs, epoch)
 
     def unheard(self, label: str) -> None:
-        """The trial that `label` stands for does not run any more."""
+        """The trial `label` no longer runs."""
         self._running.end(label)
 
     def finished(self, row: Mapping[str, Any], here: bool = True) -> None:
-        """A trial that ended, well or not; `here`: in this sweep, else in another that shares the folder."""
+        """Reports the end of a trial, finished or failed; `here`: in this sweep, else in another one."""
         self.rows.append(dict(row))
         if self.meter is not None:
             self.meter.finish()
@@ -109,13 +109,13 @@ class Progress:
         return f"{row['run_id']}: {words}{integer_words(row)}{left}"
 
     def close(self) -> None:
-        """Takes the bars away."""
+        """Removes the bars."""
         self._running.close()
         if self.meter is not None:
             self.meter.close()
 
     def summary(self, cells: dict[str, Results]) -> None:
-        """The table of the cells of this command, from the rows on disk, and where the files are; then the failures."""
+        """Prints the table of this command's cells, from the rows on disk, the folders of the files, and failures."""
         failures = [row for row in self.rows if row["status"] != "done"]
         if not self.quiet:
             lines = summary_lines(cells)

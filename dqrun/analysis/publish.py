@@ -41,7 +41,7 @@ def build_parser() -> VerbParser:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Publishes, and says how many trials were new, replaced and there before. Returns the exit code."""
+    """Publishes, and prints how many trials were new, replaced and already there. Returns the exit code."""
     arguments = build_parser().parse_intermixed_args(argv)
     folders, filters = split_words(arguments.words)
     runs = choose([run for folder in folders for run in runs_in(Path(folder))], filters)
@@ -55,11 +55,11 @@ def main(argv: Sequence[str]) -> int:
 
 
 def publish(runs: Iterable[Run], folder: Path, commands: Path | None = None) -> dict[str, int]:
-    """Merges runs into the study in `folder`; returns how many were new, replaced and there before.
+    """Merges runs into the study in `folder`; returns how many were new, replaced and already there.
 
-    `commands`: the file that becomes the study's command.sh; None: it has one. Raises DqrunError, before anything is
-    written, for a row of code with uncommitted changes, one whose configuration has another hash than it says, results
-    in conflict, a path of the machine, and a trial that no line of the commands makes.
+    `commands`: the file that becomes the study's command.sh; None: the study has one. Raises DqrunError, before
+    anything is written, for a row from code with uncommitted changes, a row whose hash does not fit its configuration,
+    conflicting results, a path of the machine, and a trial that no line of the commands makes.
     """
     if (folder / "runs").is_dir():
         raise ConfigError.rule("-o", "name a folder of its own, not a results folder", str(folder))
@@ -78,8 +78,8 @@ def publish(runs: Iterable[Run], folder: Path, commands: Path | None = None) -> 
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Lets one process at a time change a study. The lock's file is removed afterwards, and a new study's folder too if
-    nothing was written there.
+    """Holds the lock of a study: one process at a time may change it. Afterwards the lock file is removed, and a new
+    study's folder too if nothing was written there.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / ".publish.lock") as lock:
@@ -92,7 +92,7 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 def write_runs(folder: Path, runs: Sequence[Run]) -> None:
-    """The rows and configurations of a study, which they replace."""
+    """Replaces the rows and configurations of a study."""
     one_per_cell = {run.row["cell_hash"]: run for run in runs}
     configs = {cell: identity(config_of(run)) for cell, run in one_per_cell.items()}
     write_study(folder, [run.row for run in runs], configs)
@@ -107,7 +107,7 @@ def runs_in(folder: Path) -> list[Run]:
 
 
 def _published(run: Run) -> Run:
-    """A run as it is published: without its log. Raises DqrunError for one that must not be."""
+    """A run in its published form, without its log. Raises DqrunError for a run that must not be published."""
     if is_dirty(run):
         revision = run.row["git_revision"]
         raise ResultsError(f"{run.folder} comes from code that no commit holds (git_revision {revision}): run it again")
@@ -152,12 +152,12 @@ def _lines(text: str) -> list[list[str]]:
 
 
 def _made_by(words: Sequence[str]) -> set[str]:
-    """The `config_hash` of each trial that a command line runs, those that others start from included."""
+    """The `config_hash` of each trial that a command line runs, including FP32 trials of warm starts."""
     parser = VerbParser("dqrun", add_help=False)
     parser.add_argument("overrides", nargs="*")
     parser.add_argument("-m", "--multirun", action="store_true")
     parser.add_argument("--config-dir")
-    flags, _ = parser.parse_known_intermixed_args(words)  # the other flags do not say which trials are run
+    flags, _ = parser.parse_known_intermixed_args(words)  # other flags do not change which trials run
     configs = load_configs(flags.overrides, multirun=flags.multirun, config_dir=flags.config_dir)
     starts = [start for config in configs if (start := warm_start_of(config)) is not None]
     return {

@@ -24,7 +24,7 @@ class Published:
 
     `metric`: accuracy, mae, or seconds (training of one trial).
 
-    `mark` says how the figure is known: `read` in public code or logs, or `recalled` from the paper.
+    `mark`: source of the figure, `read` in public code or logs, or `recalled` from the paper.
     """
 
     dataset: str

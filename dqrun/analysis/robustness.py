@@ -26,7 +26,7 @@ from dqrun.training.tasks import Task
 
 @dataclass(frozen=True)
 class Exposure:
-    """What is tried: rates of wrong edges and features, amounts of flipped bits (below 1 a share), each `draws` times.
+    """The perturbations: rates of wrong edges and features, amounts of flipped bits (below 1 a share), `draws` of each.
 
     `seed`: of the draws; they are the same for all runs of equal size. `part`: train, val or test.
     """
@@ -60,7 +60,7 @@ class Finding:
 
 
 class Subject:
-    """A run's network and data, loaded once. Raises DataError or ConfigError where they are not there."""
+    """A run's network and data, loaded once. Raises DataError or ConfigError if they are missing."""
 
     def __init__(self, run: Run, datasets: Datasets, part: str) -> None:
         self.run = run
@@ -92,7 +92,7 @@ def findings(run: Run, datasets: Datasets, exposure: Exposure) -> Iterator[Findi
 
 
 def write_findings(stream: TextIO, found: Iterable[Finding]) -> None:
-    """Writes them as CSV, each as soon as it is known."""
+    """Writes findings as CSV, each as soon as it is computed."""
     writer = csv.DictWriter(stream, [field.name for field in fields(Finding)], lineterminator="\n")
     writer.writeheader()
     for line in found:

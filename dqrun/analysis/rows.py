@@ -27,16 +27,16 @@ SHOWN_CONFLICTS = 5
 
 
 class Configuration:
-    """The configuration of trials: a file of its own, or an entry of a study's file, read when it is asked for."""
+    """The configuration of trials: a file of its own, or an entry of a study's file; parsed at its first use."""
 
     def __init__(self, path: Path, text: str | None = None) -> None:
-        """`text`: the YAML, where `path` holds more than that."""
+        """`text`: the YAML, if `path` contains more than that; None: the content of `path`."""
         self.path = path
         self._text = text
 
     @cached_property
     def tree(self) -> dict[str, Any] | None:
-        """Plain dictionaries, or None where the file is missing or unreadable."""
+        """Plain dictionaries, or None if the file is missing or unreadable."""
         try:
             return completed(parse_yaml(read_text(self.path) if self._text is None else self._text))
         except (OSError, ValueError):
@@ -44,7 +44,7 @@ class Configuration:
 
     @cached_property
     def checked(self) -> RunConfig:
-        """As the schema has it; raises DataError where the file is missing or of another schema."""
+        """As a RunConfig; raises DataError if the file is missing or does not fit the schema."""
         if self.tree is None:
             raise DataError(f"{self.path} can't be read")
         try:
@@ -64,7 +64,7 @@ class Run:
 
     @cached_property
     def configuration(self) -> Configuration:
-        """Where its configuration stands."""
+        """The run's configuration file or entry."""
         return self.own or Configuration(self.folder / "config.yaml")
 
     @property
@@ -121,12 +121,12 @@ def config_of(run: Run) -> RunConfig:
 
 
 def load_runs(dirs: Sequence[str | Path]) -> tuple[list[Run], list[str]]:
-    """All trials of results folders and studies, oldest first, and complaints about what was not counted.
+    """All trials of results folders and studies, oldest first, and complaints about rows that were not counted.
 
-    Of rows of one trial with equal results one counts. Different results from different environments (threads,
-    processor, versions) are replicates and stay, for `Cell` to average. Different results from the same environment
-    contradict each other: none counts, since nothing tells which is right. A trial that failed in one folder and
-    finished in another counts as finished. Raises ResultsError where a folder holds no trials.
+    Of several rows of one trial with equal results one counts. Different results from different environments (threads,
+    processor, versions) are replicates: all stay, and `Cell` averages them. Different results from the same environment
+    contradict each other: none counts, because it is unknown which is right. A trial that failed in one folder and
+    finished in another counts as finished. Raises ResultsError if a folder has no trials.
     """
     runs, complaints = [], []
     for folder in dict.fromkeys(real_path(name) for name in dirs):

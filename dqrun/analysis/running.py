@@ -49,13 +49,13 @@ class Running:
             self._bars.pop(name).close()
 
     def close(self) -> None:
-        """Takes the bars away."""
+        """Removes the bars."""
         for name in [*self._bars, *self._latest]:
             self.end(name)
 
     def _move_bar(self, name: str, title: str, epochs: int, epoch: Epoch) -> None:
         bar = self._bars.get(name)
-        if bar is not None and bar.desc != f"{title}: ":  # its warm start has ended, and now it runs itself
+        if bar is not None and bar.desc != f"{title}: ":  # the FP32 trial of its warm start has ended
             self._bars.pop(name).close()
         if name not in self._bars:
             if len(self._bars) >= MOST_BARS:

@@ -35,14 +35,14 @@ class Filter:
         return cls(match["name"], match["sign"], tuple(_COMMA.split(match["value"])))
 
     def require_number(self) -> None:
-        """Raises ConfigError where the sign needs a number and there is none."""
+        """Raises ConfigError if the sign needs a number and the value is none."""
         if self.sign in _ORDER and (len(self.values) > 1 or _number(self.values[0]) is None):
             raise ConfigError.rule(self.name, f"be compared by {self.sign} with one number", ",".join(self.values))
 
     def accepts(self, run: Run) -> bool:
-        """Whether the trial has such a value.
+        """Whether the trial fulfils the condition.
 
-        Numbers are compared as numbers; an empty value is equal to ''. A list, and `tags`, has each of its entries.
+        Numbers are compared as numbers; an empty value is equal to ''. A list, and `tags`, equals each of its entries.
         """
         value = run.value(self.name)
         if self.sign in _ORDER:
@@ -96,7 +96,7 @@ def numeric_fields(option: str, text: str, runs: list[Run]) -> list[str]:
     numeric = [name for name in columns if _holds_numbers(name, runs)]
     names = list(dict.fromkeys(text.split(",")))
     for name in names:
-        if name not in numeric and name != TEST:  # which no failed trial has
+        if name not in numeric and name != TEST:  # failed trials have no test metric
             rule = f"name columns that hold numbers in these trials: {', '.join(numeric)}{suggestion(name, numeric)}"
             raise ConfigError.rule(option, rule, name)
     return names

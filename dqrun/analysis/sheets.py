@@ -36,7 +36,7 @@ class Sheet:
 
 
 def as_text(sheet: Sheet, color: bool = False) -> str:
-    """Left-aligned columns; bold only where `color` says that a terminal will show it."""
+    """Left-aligned columns; bold only with `color`, for terminals."""
     rows = [[for_terminal(text) for text in row] for row in (sheet.header, *sheet.lines)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     text = [for_terminal(sheet.title)] if sheet.title else []

@@ -58,9 +58,9 @@ def parse_baseline(text: str) -> list[Filter]:
 
 
 def differences(cells: Sequence[Cell], baseline: Sequence[Filter]) -> tuple[list[Difference], list[str]]:
-    """One difference per cell that has a baseline with common trials, p-values corrected over all of them (Holm).
+    """One difference per cell with a baseline and common trials; p-values are corrected over all of them (Holm).
 
-    Also warnings: of cells whose baseline is missing, ambiguous, of other folds or of another budget of epochs.
+    Also warnings on cells whose baseline is missing, ambiguous, has other folds or another budget of epochs.
     """
     if not any(_fits(cell, baseline) for cell in cells):
         wanted = ",".join(f"{condition.name}={condition.values[0]}" for condition in baseline)
@@ -123,8 +123,8 @@ def _difference(cell: Cell, baseline: Cell) -> Difference:
 def paired_tests(a: Sequence[float], b: Sequence[float]) -> tuple[float, float]:
     """Two-sided p-values of the paired t-test and of Wilcoxon's signed-rank test.
 
-    nan below two pairs, and where all differences are equal up to rounding: a t-test needs a spread; where all are
-    zero neither test says anything.
+    nan below two pairs. If all differences are equal up to rounding, the t-test is not defined and gives nan; if all
+    are zero, both give nan.
     """
     deltas = [x - y for x, y in zip(a, b, strict=True)]
     if len(deltas) < 2:

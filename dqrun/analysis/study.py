@@ -1,10 +1,10 @@
 """A study: the trials of one question as few files, for a repository or an archive.
 
 `trials.csv` has a line per trial: the columns of its row, and the settings in which configurations of the study differ.
-`configs.yaml` has what determined a trial's result, once for each `cell_hash`; seed and fold are columns of the row.
-The folders, the number of threads and the other trials of the command are not in `configs.yaml`.
+`configs.yaml` has everything that determined a trial's result, once for each `cell_hash`; seed and fold are columns of
+the row. Folders, the number of threads and other trials of the command are not in `configs.yaml`.
 
-`dqrun publish` writes a study (see publish.py), and all that reads a results folder reads a study too.
+`dqrun publish` writes a study (see publish.py). Commands that read a results folder read a study too.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ def is_study(folder: Path) -> bool:
 
 
 def read_study(folder: Path) -> tuple[Study, list[str]]:
-    """The study in a folder, and a complaint for each line of trials.csv that is no row.
+    """The study in a folder, and a complaint for each invalid line of trials.csv.
 
-    Raises ResultsError where one of the files cannot be read or is none of a study.
+    Raises ResultsError if one of the files cannot be read or does not belong to a study.
     """
     try:
         text, configs = ((folder / name).read_bytes().decode() for name in (TRIALS, CONFIGS))

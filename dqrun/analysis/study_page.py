@@ -70,7 +70,7 @@ _PICTURE = f"""
 
 
 def write_page(folder: Path) -> None:
-    """The picture, where matplotlib is installed and a trial has a result, and `README.md`."""
+    """Writes `README.md`, and the picture if matplotlib is installed and a trial has a result."""
     try:
         _quiet(plot.main, ["bars", str(folder), "-o", str(folder / PICTURE)])
     except DqrunError as error:
@@ -134,7 +134,7 @@ def _machine(runs: Sequence[Run]) -> str:
 
 
 def _layout(cells: Sequence[Cell]) -> list[str]:
-    """The option that separates configurations which would share a place of the default table, or nothing."""
+    """The option that separates configurations in the same place of the default table; empty if there are none."""
     rows = compare.DEFAULT_ROWS.split(",")
     extra: dict[str, None] = {}
     for here in by_place(cells, rows, compare.DEFAULT_COLUMNS.split(",")).values():

@@ -42,7 +42,7 @@ def told_apart(lines: Sequence[Mapping[str, Any]], cells: Mapping[str, Results])
 
 
 def _trials(cells: Mapping[str, Results]) -> dict[str, list[Run]]:
-    """The trials of cells that have a line in the summary; each results folder is looked at once."""
+    """The trials of cells that have a line in the summary; each results folder is read once."""
     found: dict[str, list[Run]] = {cell: [] for cell in cells}
     for results in {results.root: results for results in cells.values()}.values():
         for row in results.read_rows()[0]:

@@ -1,8 +1,8 @@
-"""How numbers are written in tables, and names in each kind of output. Imports little: `dqrun compare` starts at once.
+"""Formats of numbers in tables, and of names in each kind of output. Imports little: `dqrun compare` starts at once.
 
-Names of datasets, models, methods and the like are a user's text, or a stranger's whose results folder is read. Each
-output has one function here that makes such text harmless: it is shown as it is and never taken for an instruction.
-HTML is the exception: jinja2 escapes what its templates insert (`analysis/sheets.py`).
+Names of datasets, models, methods and the like are text of the user, or of the author of a results folder. For each
+kind of output one function escapes such text, so that it is shown literally. The exception is HTML: jinja2 escapes what
+its templates insert (`analysis/sheets.py`).
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ def format_mean(mean: float, half_width: float, metric: str) -> str:
 def fixed(value: float, digits: int) -> str:
     """A number with so many decimals, halves away from zero.
 
-    Accuracies are hits by trials, so means such as 81.475 are common; rounding errors of a sum must not decide how they
-    are rounded. From 1e12 on a number has six digits and an exponent.
+    Accuracies are fractions of small integers, so means such as 81.475 are common, and rounding errors of a sum must
+    not decide how they are rounded. From 1e12 on a number has six digits and an exponent.
     """
     if not abs(value) < 1e12:
         return f"{value:.5e}"

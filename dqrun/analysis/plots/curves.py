@@ -81,7 +81,7 @@ def _labels(line: Sequence[Axes], group: Sequence[str]) -> None:
 
 
 def _cut_outliers(panel: Axes) -> None:
-    """Cuts the axis above nearly all means where single ones lie far beyond, and says so."""
+    """Cuts the axis above nearly all means if single ones are far beyond, with a note in the panel."""
     values = np.concatenate([np.asarray(line.get_ydata(), dtype=float) for line in panel.get_lines()])
     low, usual, high = np.quantile(values, [0.0, 0.95, 1.0])
     end = usual + 0.5 * (usual - low)
@@ -97,7 +97,7 @@ def _cut_outliers(panel: Axes) -> None:
 def read_histories(cell: Cell) -> Histories:
     """The columns of history.csv of the finished trials, [trials, epochs], cut to the shortest; {} without any.
 
-    Of many trials the first MOST_TRIALS, of many epochs POINTS, the last among them.
+    At most MOST_TRIALS trials, the first ones, and at most POINTS epochs, including the last one.
     """
     runs = cell.firsts[:MOST_TRIALS]
     tables = [table for run in runs if (table := read_history(run.folder / "history.csv")) is not None]

@@ -71,7 +71,7 @@ def _percent(shares: Sequence[float] | None) -> list[float]:
 
 
 def _line(panel: Axes, trials: Sequence[Sequence[float]], look: Look, limits: tuple[float, float]) -> Any:
-    """Mean and band; what a deviation would add beyond the limits of the quantity is cut."""
+    """Mean and band of one standard deviation, cut at the limits of the quantity."""
     values = np.array(trials)
     places, center = np.arange(values.shape[1]), values.mean(axis=0)
     (line,) = panel.plot(places, center, look.line, color=look.color, marker=look.marker, markersize=4.5, linewidth=1.4)

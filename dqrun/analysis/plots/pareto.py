@@ -1,4 +1,4 @@
-"""`dqrun plot pareto`: the test metric against what a network costs, with the Pareto front."""
+"""`dqrun plot pareto`: the test metric against the cost of a network, with the Pareto front."""
 
 from __future__ import annotations
 
@@ -36,16 +36,16 @@ COSTS = {
     "bitops_product": Cost("Bit-operations per graph (10⁶)", 1e-6, note="MACs x width x width"),
     "latency": Cost("Latency (ms)", 1e3),
 }
-MARGIN = 1.6  # factor beyond the outer points: some tick of 1, 2, 5, 10, ... is then always in sight
+MARGIN = 1.6  # factor beyond the outer points: then at least one tick of 1, 2, 5, 10, ... is visible
 MARKERS = ("o", "^", "D", "v", "P", "X", "*", "<", ">")
 """Markers of models, without squares: in the legend, squares stand for colours."""
-SIZE, STEP = 6.0, 5.0  # of a marker, and what each further one that stands around it adds, in points
+SIZE, STEP = 6.0, 5.0  # size of a marker, and increase for each marker inside it, in points
 TOUCHING = 0.02  # of a panel's width and height: markers so near lie on one another
 Point = tuple[float, float]
 
 
 def pareto_front(points: Sequence[Point], higher_is_better: bool) -> list[Point]:
-    """The points (cost, metric) of which no other is at least as good in both and better in one, by rising cost."""
+    """The points (cost, metric) that no other point dominates (at least as good in both, better in one), by cost."""
     sign = 1 if higher_is_better else -1
     front: list[Point] = []
     for cost, metric in sorted(set(points), key=lambda point: (point[0], -sign * point[1])):
@@ -57,9 +57,9 @@ def pareto_front(points: Sequence[Point], higher_is_better: bool) -> list[Point]
 def draw(
     cells: Sequence[Cell], values: Sequence[float], cost: Cost, rows: Sequence[str], columns: Sequence[str]
 ) -> Figure:
-    """A panel per dataset and metric; colour: configuration, marker: what is left of the row's fields (the model).
+    """A panel per dataset and metric; colour: configuration, marker: the other row fields (the model).
 
-    Points of the front have a grey disc. Where points lie on one another, the outer ones are rings around the inner.
+    Points of the front have a grey disc. If points coincide, the outer ones are rings around the inner ones.
     `values`: the cost of each cell, finite.
     """
     groups = sorted({(cell.text("dataset"), cell.metric) for cell in cells}, key=natural)
@@ -119,7 +119,7 @@ def _point(panel: Axes, cell: Cell, point: Point, marker: str, series: Series, i
 
 
 def _axes(panel: Axes, points: Sequence[Point], group: tuple[str, str], cost: Cost) -> None:
-    """Limits follow the means: the wide interval of two trials would leave no room for the other points."""
+    """Limits depend on the means only: the wide interval of two trials would leave no room for other points."""
     from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
     ys = [y for _, y in points]

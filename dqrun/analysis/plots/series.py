@@ -1,4 +1,4 @@
-"""Names and looks of the series of a picture: a name looks the same in all pictures, no two of a picture look alike."""
+"""Names and styles of series: a name has the same style in all pictures; styles in one picture differ."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ class Look:
 class Series:
     """The series of a picture in the order of its legend, each with a name and a look of its own.
 
-    FP32 is black. Methods differ in hue and marker, widths in shade, line and hatch; where columns name neither, series
-    take hues in their order, then shades. When all colours are taken, they return with other markers and lines.
+    FP32 is black. Methods differ in hue and marker, widths in shade, line and hatch; if columns name neither, series
+    get hues in their order, then shades. After all colours are used, they are reused with other markers and lines.
     """
 
     def __init__(self, cells: Sequence[Cell], rows: Sequence[str], columns: Sequence[str]) -> None:
-        """Cells of one label that share a place are numbered, so that none hides another."""
+        """Cells with one label and one place are numbered, so that their names differ."""
         self._names = _names(cells, rows, columns)
         place = {label: i for i, label in enumerate(ordered_labels(cells, columns))}
         ordered = sorted(cells, key=lambda cell: (place[cell.label(columns)], natural([self._names[id(cell)]])))
@@ -75,9 +75,9 @@ class Series:
 def selected(
     cells: Sequence[Cell], rows: Sequence[str], columns: Sequence[str], most: int = CELLS
 ) -> tuple[list[Cell], list[str]]:
-    """As many cells as a picture can hold: the first labels in each of the first panels, in the order of tables.
+    """As many cells as a picture has room for: the first labels in each of the first panels, in the order of tables.
 
-    Also a warning where some are left out.
+    Also a warning if cells are left out.
     """
     groups: dict[tuple[str, ...], list[Cell]] = {}
     for cell in cells:

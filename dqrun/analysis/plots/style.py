@@ -98,12 +98,12 @@ def encode(figure: Figure, form: str) -> bytes:
 
 @contextmanager
 def styled() -> Iterator[None]:
-    """matplotlib's settings inside a `with` block; the user's own have no effect there.
+    """dqrun's settings of matplotlib inside a `with` block; the user's own have no effect there.
 
-    Pictures are drawn by matplotlib's objects, without pyplot and its windows: no backend is chosen, and one that
-    MPLBACKEND names (a notebook's) is not loaded.
+    Pictures are drawn with matplotlib's objects, without pyplot: no backend is chosen, and that of MPLBACKEND (in a
+    notebook) is not loaded.
     """
-    with _environment("MPLBACKEND", "agg"):  # read when matplotlib is imported first, and refused then
+    with _environment("MPLBACKEND", "agg"):  # matplotlib reads it at its first import and may refuse it
         import matplotlib
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
