@@ -1,4 +1,4 @@
-"""The modules and functions of a swapped network in the order in which they run, where they are a chain."""
+"""The modules and functions of a swapped network in order of execution, if they are a chain."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ _POOLS = "pooling functions have no quantisation point: torch_geometric.nn.aggr.
 
 @dataclass(frozen=True)
 class Step:
-    """An operation, and what follows it up to the next."""
+    """An operation, and the functions and modules that follow it up to the next operation."""
 
     operation: Operation
     following: list[Following]
 
 
 class _Tracer(fx.Tracer):
-    """Looks into the user's modules, not into what was swapped."""
+    """Traces into the user's modules, but not into swapped modules."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         swapped = isinstance(m, Operation | SwappedNorm)
@@ -47,11 +47,11 @@ class _Tracer(fx.Tracer):
 
 
 def chain(network: nn.Module, pools: bool | None = None) -> list[Step]:
-    """The steps of a network; raises ConfigError, with the operation's name, for what is no chain of them.
+    """The steps of a network; raises ConfigError, with the operation's name, if they are no chain.
 
-    Names of the arguments of `forward` mean nothing: what a convolution takes second are the edges, what a pooling
-    module takes second is the batch. `pools`: whether the network is called with a batch, where that is optional;
-    None: as it can be followed, with a batch first.
+    Names of the arguments of `forward` have no meaning: the second argument of a convolution are the edges, that of a
+    pooling module is the batch. `pools`: whether the network is called with an optional batch; None: first tries with a
+    batch, then without.
     """
     if isinstance(network, Operation):
         return [Step(network, [])]
@@ -59,7 +59,7 @@ def chain(network: nn.Module, pools: bool | None = None) -> list[Step]:
     if pools is None and optional:
         try:
             return _steps(network, _trace(network, optional[1:]))
-        except ConfigError:  # what stands third may be weights of edges
+        except ConfigError:  # the third argument may be edge weights
             return _steps(network, _trace(network, optional))
     return _steps(network, _trace(network, optional[1:] if pools else optional))
 
@@ -86,7 +86,7 @@ def _steps(network: nn.Module, graph: fx.Graph) -> list[Step]:
 
 
 class _Inputs:
-    """The arguments of a network's `forward`, and what each turns out to be: features, edges or batch."""
+    """The arguments of a network's `forward`, and the role of each by its use: features, edges or batch."""
 
     def __init__(self) -> None:
         self.paths: dict[fx.Node, str] = {}
@@ -94,14 +94,14 @@ class _Inputs:
         self._roles: dict[str, str] = {}
 
     def require_present(self, argument: Any, present: fx.Node | None, name: str) -> None:
-        """Raises ConfigError unless an operation takes what the one before gave, or the features."""
+        """Raises ConfigError unless `argument` is the result of the last operation or, for the first, the features."""
         begins = present is None and isinstance(argument, fx.Node) and self._is(argument, "features")
         if not begins and (present is None or argument is not present):
             raise ConfigError(f"{name} can't be lowered: it does not take the result of the operation before it")
 
     def require_others(self, others: list[Any], what: Any, name: str) -> None:
-        """Raises ConfigError for a further argument that is neither the edges nor the batch: it is computed, a branch,
-        or data of edges.
+        """Raises ConfigError for a further argument that is neither the edges nor the batch, such as a computed value,
+        a branch, or edge data.
         """
         role = "edges" if isinstance(what, SwappedConv) else ""
         role = "batch" if isinstance(what, SwappedPool) or what in _POOLING else role
@@ -111,7 +111,7 @@ class _Inputs:
                 raise ConfigError(f"{name} can't be lowered: it takes {argument.name} beside the result before it")
 
     def _is(self, argument: fx.Node, role: str) -> bool:
-        """Whether an argument is the network's only one of this role, which it may be from now on."""
+        """Whether an argument has this role; an argument without a role gets it, if no other argument has it."""
         path = self.paths.get(argument)
         if path is None:
             return False
@@ -120,9 +120,9 @@ class _Inputs:
 
 
 def _optional(network: nn.Module) -> list[str]:
-    """Names of the arguments of `forward` that have a default, the one that may be the batch first, if any is.
+    """Names of the arguments of `forward` with a default; first the one that may be the batch, if there is one.
 
-    That is the argument `batch`, else the third one, which must be optional.
+    That is the argument `batch`, else the third one, if it is optional.
     """
     if isinstance(network, Sequential):
         return []
@@ -142,7 +142,7 @@ def _trace(network: nn.Module, fixed: list[str]) -> fx.Graph:
     try:
         tracer = _Tracer(autowrap_functions=_POOLING)
         return tracer.trace(network.eval(), concrete_args={name: parameters[name].default for name in fixed if name})
-    except Exception as error:  # whatever the user's forward does with what stands for tensors
+    except Exception as error:  # the user's forward may raise anything for tracing proxies
         reason = f"{error}".strip().partition("\n")[0]
         raise ConfigError(f"forward can't be lowered, it can't be followed as a chain of modules: {reason}") from None
     finally:

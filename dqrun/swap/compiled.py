@@ -1,7 +1,7 @@
-"""Structures of graphs within `torch.compile`: an operator that a compiled graph holds as a whole.
+"""Structures of graphs within `torch.compile`: an operator that is one node of a compiled graph.
 
-Ordering edges needs checks and sizes that follow from data, for which `torch.compile` would leave its graph. The
-operator does this work when the compiled network runs, with structures that are kept for `edge_index` (`Structures`).
+To sort edges needs checks and sizes that depend on data, which would break the graph of `torch.compile`. The operator
+does this when the compiled network runs, with structures that are cached for `edge_index` (`Structures`).
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ _SCHEMA = (
 
 @torch.library.custom_op("dqrun::structure", mutates_args=(), schema=_SCHEMA)
 def structure(edge_index: Any, num_nodes: int, self_loops: bool, num_edges: int) -> Any:
-    """The parts of a `CSR` of num_edges edges, each int64 and new: compiled graphs write over what they no longer need.
+    """The parts of a `CSR` of num_edges edges, as int64 copies: compiled graphs overwrite tensors after their last use.
 
-    Raises DataError for an edge_index that does not fit, and where it has more or fewer self-loops of its own, which
-    are replaced, than the network was compiled for.
+    Raises DataError for an edge_index that does not fit, and if its number of self-loops, which are replaced, is not
+    that for which the network was compiled.
     """
     csr = _KEPT.graph(edge_index, num_nodes, self_loops).csr
     if csr.num_edges != num_edges:
@@ -46,10 +46,10 @@ def _(edge_index: Any, num_nodes: int, self_loops: bool, num_edges: int) -> Any:
 
 
 def compiled_graph(edge_index: Tensor, num_nodes: int, self_loops: bool, own_loops: int) -> Graph:
-    """The graph of one call as `Structures.graph` gives it, but for the ranks of degrees, which are 0: they are for
-    masks, which are drawn from the graph of the first call outside of compiled graphs.
+    """The graph of one call as `Structures.graph` returns it, except that degree ranks are 0: they are needed only for
+    masks, which are drawn outside of compiled graphs.
 
-    `own_loops`: self-loops in edge_index.
+    `own_loops`: number of self-loops in edge_index.
     """
     count = edge_index.size(1) + (num_nodes - own_loops if self_loops else 0)
     csr = CSR(*structure(edge_index, num_nodes, self_loops, count))

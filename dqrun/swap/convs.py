@@ -1,6 +1,6 @@
-"""PyG's convolutions as dqrun's layers with the same weights; what a layer can't do is refused in one line.
+"""Converts PyG's convolutions to dqrun's layers with the same weights; unsupported options raise errors of one line.
 
-Which class a layer replaces, and how, the layer says itself (`Layer.replaces`, `Layer.from_pyg`).
+A layer itself states which class it replaces, and how (`Layer.replaces`, `Layer.from_pyg`).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from dqrun.nn.replaced import Replaced
 
 @dataclass(frozen=True)
 class Conv:
-    """A layer that takes the place of a class of PyG; `name`: the layer's in the registry."""
+    """A layer that replaces a class of PyG; `name`: the layer's name in the registry."""
 
     name: str
     layer: type[Layer]
@@ -29,7 +29,7 @@ class Conv:
 
 
 def convs() -> Mapping[type[nn.Module], Conv]:
-    """The layers by the class itself: a subclass may compute something else."""
+    """The layers by the exact class that they replace: a subclass may have another equation."""
     return _convs(register.layer.names())
 
 

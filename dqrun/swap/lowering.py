@@ -1,4 +1,4 @@
-"""A swapped network that is a chain, written down as operations (`nn.lowering`)."""
+"""Records a swapped network that is a chain as operations (`nn.lowering`)."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from dqrun.swap.swapping import Swapped
 
 
 def lower_swapped(swapped: Swapped, to: Lowering, pools: bool | None = None) -> bool:
-    """Writes down all operations of a network; returns whether they run over self-loops. `pools`: see `chain`.
+    """Records all operations of a network in `to`; returns whether layers need self-loops. `pools`: see `chain`.
 
-    Raises ConfigError, in one line that names it, for what is no operation of a program, and for a network that is no
-    chain of operations.
+    Raises ConfigError, in one line with its name, for an operation that programs do not have, and for a network that is
+    no chain.
     """
     steps, names = chain(swapped.model, pools), _Names(swapped)
     convolutions = [step.operation for step in steps if isinstance(step.operation, SwappedConv)]
@@ -38,7 +38,7 @@ def lower_swapped(swapped: Swapped, to: Lowering, pools: bool | None = None) -> 
 
 
 def lower_inner(network: nn.Module, to: Lowering, x: Value, into: Into) -> Value:
-    """Writes down the network inside of a convolution; x: the value of the site `0.input` of this part."""
+    """Records the network inside of a convolution; x: the value of the site `0.input` of this part."""
     steps = chain(network)
     parts = [module for module in network.modules() if isinstance(module, SwappedLinear | SwappedNorm)]
     if not steps or steps[0].operation is not parts[0]:
@@ -54,19 +54,19 @@ def lower_inner(network: nn.Module, to: Lowering, x: Value, into: Into) -> Value
 
 
 class _Names:
-    """Names of operations' sites, as a plan knows them."""
+    """Names of operations' sites in a plan."""
 
     def __init__(self, swapped: Swapped) -> None:
         self._of: dict[int, str] = {id(module): name for name, module in swapped.view.named_modules()}
 
     def site(self, operation: Operation) -> str:
-        """The site whose values an operation takes."""
+        """The site of an operation's input."""
         if isinstance(operation, SwappedLinear):
             return f"{self._of[id(operation.linear)]}.input"
         return str(self._of[id(operation.state)])
 
     def lower(self, operation: Operation, to: Lowering, x: Value, into: Into) -> Value:
-        """Writes down one operation."""
+        """Records one operation."""
         if isinstance(operation, SwappedConv):
             return operation.layer.lower(to.part(f"layers.{operation.index}"), x, into)
         if isinstance(operation, SwappedPool):
@@ -81,7 +81,7 @@ def _channels(operation: Operation) -> int:
 
 
 def _into(following: Sequence[Following], into: Into) -> Into:
-    """`into`, with what stands before it; raises ConfigError for an order that no operation has."""
+    """`into` with the functions and modules before it; raises ConfigError for an order that `Into` does not have."""
     tokens: list[BatchNorm | str] = [each.norm if isinstance(each, SwappedNorm) else each for each in following]
     tokens += ["relu", into.inner] if into.inner is not None else []
     tokens += [into.norm] if into.norm is not None else []

@@ -1,4 +1,4 @@
-"""dqrun's layers behind the signatures of PyG's: what stands in a user's network after the swap."""
+"""dqrun's layers with the signatures of PyG's: the modules of a user's network after the swap."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from dqrun.swap.structures import build
 class SwappedConv(nn.Module):
     """A convolution: called as PyG's, `conv(x, edge_index, ...)`.
 
-    `layer`: dqrun's, which has the weights. Site `state`: the node tensor that enters, which `plan=integer` quantises
-    in place of the layer's `input`. `names`: of the arguments after `edge_index`. `self_loops`: whether they are added;
-    `loop_weight`: their weight where edges have weights (as PyG's, which is 1 where they have none).
+    `layer`: dqrun's layer with the weights. Site `state`: the input node tensor, which `plan=integer` quantises in
+    place of the layer's `input`. `names`: of the arguments after `edge_index`. `self_loops`: whether they are added;
+    `loop_weight`: their weight if edges have weights, as in PyG (else 1).
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class SwappedConv(nn.Module):
         self._pass = forward_pass
 
     def forward(self, x: Tensor, edge_index: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        """float32 [N, in_channels], int64 [2, E] -> [N, out_channels]; raises DataError for what it can't take."""
+        """float32 [N, in_channels], int64 [2, E] -> [N, out_channels]; raises DataError for invalid input."""
         given = {**dict(zip(self.names, args, strict=False)), **kwargs}
         weight, attr = (given.pop(name, None) for name in ("edge_weight", "edge_attr"))
         if extra := [name for name, value in given.items() if value is not None]:
@@ -61,7 +61,7 @@ class SwappedConv(nn.Module):
         return self.layer(self.state(x, graph.protected, gathered), graph)  # type: ignore[no-any-return]
 
     def _graph(self, edge_index: Tensor, num_nodes: int, weight: Tensor | None, attr: Tensor | None) -> Graph:
-        """Without edge data it is kept for the next call."""
+        """The graph of a call; without edge data it is cached for the next call."""
         known = self._pass.structures
         plain = weight is None and attr is None and self._pass.has_masks(num_nodes, self.training)
         if plain and torch.compiler.is_compiling() and known.own_loops is not None:
@@ -123,7 +123,7 @@ class SwappedPool(nn.Module):
 class Inner(nn.Module):
     """A user's network inside of a convolution (GIN's `nn`), which dqrun's layer calls with a mask.
 
-    The mask is the pass's, which the modules inside know.
+    It ignores the argument: its modules get the mask from the `ForwardPass`.
     """
 
     def __init__(self, network: nn.Module) -> None:
@@ -134,7 +134,7 @@ class Inner(nn.Module):
         return self.network(x)  # type: ignore[no-any-return]
 
     def lower(self, to: Lowering, x: Value, into: Into) -> Value:
-        """Writes down a chain of linear layers; x: the value of the site `0.input`."""
+        """Records a chain of linear layers in `to`; x: the value of the site `0.input`."""
         from dqrun.swap.lowering import lower_inner  # it reads chains of these modules
 
         return lower_inner(self.network, to, x, into)

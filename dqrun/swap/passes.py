@@ -1,4 +1,4 @@
-"""`ForwardPass`: what the modules of a swapped network share while one batch passes."""
+"""`ForwardPass`: state that the modules of a swapped network share during a forward pass."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ Draw = Callable[[Graph], Graph]
 class ForwardPass:
     """The structures of graphs, and in training the masks of the present forward pass.
 
-    A pass begins when the network is called. A convolution that is called outside of the network's own `forward`, as
-    in a `training_step` that calls modules one by one, begins a pass when it is called for the second time. Nodes get
-    masks once in a pass: the layers that see as many nodes share them.
+    A pass begins when the network is called. A convolution that is called outside of the network's own `forward`, as in
+    a `training_step` that calls modules one by one, begins a new pass at its second call. Masks are drawn once in a
+    pass; layers with the same number of nodes share them.
     """
 
     def __init__(self) -> None:
@@ -38,7 +38,7 @@ class ForwardPass:
         self._called: set[int] = set()
 
     def begin(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """The network is called: finds `batch` and `edge_index` among its arguments, or in PyG's data object."""
+        """Called before the network's forward: finds `batch` and `edge_index` in its arguments or a data object."""
         self._inside += 1
         if self._inside > 1:  # a network inside of a network
             return
@@ -48,7 +48,7 @@ class ForwardPass:
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def _draw_first(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Draws the masks of a pass, outside of compiled graphs: a method may do anything for them."""
+        """Draws the masks of a pass, outside of compiled graphs, because a method may run any code for them."""
         found = _arguments(model, args, kwargs)
         self._batch = found.get("batch")
         x, edge_index = found.get("x"), found.get("edge_index")
@@ -56,13 +56,13 @@ class ForwardPass:
             self._draw(self.structures.graph(edge_index, x.size(0), self.first_self_loops), edge_index)
 
     def end(self) -> None:
-        """The network returns."""
+        """Called after the network's forward."""
         self._inside -= 1
         if not self._inside:
             self._forget()
 
     def has_masks(self, num_nodes: int, training: bool) -> bool:
-        """Whether the masks of as many nodes are drawn or not asked for: nothing then reads ranks of degrees."""
+        """Whether masks for `num_nodes` nodes are drawn or not needed, so that degree ranks are not read."""
         return not training or self.draw is None or num_nodes in self._masks
 
     def masked(self, graph: Graph, edge_index: Tensor, index: int, training: bool) -> Graph:
@@ -80,7 +80,7 @@ class ForwardPass:
         return graph
 
     def protected(self, rows: int, training: bool) -> Tensor | None:
-        """The mask of a node tensor outside of convolutions, bool [N], or None: these rows are no nodes of the pass."""
+        """The mask of a node tensor outside of convolutions, bool [N]; None if its rows are no nodes of the pass."""
         mask = self._present
         return mask if training and mask is not None and mask.numel() == rows else None
 
@@ -99,7 +99,7 @@ class ForwardPass:
 
 
 class PassHooks:
-    """Hooks of a network that tell a pass of its beginning and end; an object, so that copies have the copy's pass."""
+    """Hooks that call `begin` and `end` of a pass; an object, so that a copied network uses a copy of the pass."""
 
     def __init__(self, forward_pass: ForwardPass) -> None:
         self.forward_pass = forward_pass
@@ -117,12 +117,12 @@ class PassHooks:
 
 
 def _arguments(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Tensor]:
-    """The tensors `x`, `edge_index` and `batch` of a call, by the names of the parameters of `forward` or of data, else
-    by their places: features, edges, and a batch that numbers the features' rows.
+    """The tensors `x`, `edge_index` and `batch` of a call: by the names of parameters of `forward` or of attributes of
+    a data object, else by position: features, edges, batch (a graph for each row of features).
     """
     try:
         given = inspect.signature(model.forward).bind_partial(*args, **kwargs).arguments
-    except (TypeError, ValueError):  # the call itself will say what is wrong
+    except (TypeError, ValueError):  # the call itself will report the error
         return {}
     holders = [value for value in given.values() if not isinstance(value, Tensor) and hasattr(value, "edge_index")]
     found: dict[str, Tensor] = {}
@@ -135,7 +135,7 @@ def _arguments(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) 
 
 
 def _by_place(values: list[Any]) -> dict[str, Tensor]:
-    """Features, edges and batch where the first arguments look like them."""
+    """Features, edges and batch, if shape and type of the first arguments fit."""
     if len(values) < 2 or not all(map(_is_dense, values[:2])):
         return {}
     x, edge_index, *others = values

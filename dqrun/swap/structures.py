@@ -1,4 +1,4 @@
-"""The order of edges, kept as long as a user's network gets the same `edge_index`."""
+"""Sorted edges, cached as long as a user's network gets the same `edge_index`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MOST = 8
 
 @dataclass(frozen=True)
 class _Known:
-    """A structure and the `edge_index` that it was made of: the same object, not changed since."""
+    """A structure and the `edge_index` from which it was made: valid for this object while it is unchanged."""
 
     edge_index: weakref.ref[Tensor]
     changes: int
@@ -28,16 +28,15 @@ class _Known:
     graph: Graph
 
     def fits(self, edge_index: Tensor, num_nodes: int, self_loops: bool) -> bool:
-        """Whether the structure is the one asked for."""
+        """Whether the structure is valid for these arguments."""
         same = self.edge_index() is edge_index and self.changes == edge_index._version
         return same and (self.num_nodes, self.self_loops) == (num_nodes, self_loops)
 
 
 class Structures:
-    """Graphs by the `edge_index` that they were made of.
+    """A cache of graphs by the `edge_index` from which they were made.
 
-    A tensor is known again by its identity and by torch's count of changes in place. A copy of this object begins
-    empty.
+    A tensor is recognised by its identity and torch's counter of in-place changes. A copy of this object is empty.
     """
 
     def __init__(self) -> None:
@@ -55,7 +54,7 @@ class Structures:
     def graph(self, edge_index: Tensor, num_nodes: int, self_loops: bool) -> Graph:
         """The graph of PyG's edge_index (int64 [2, E]), without edge data; `degree_rank`: within all of its nodes.
 
-        Raises DataError for what is no such tensor.
+        Raises DataError for any other value.
         """
         for known in self._known:
             if known.fits(edge_index, num_nodes, self_loops):
@@ -63,7 +62,7 @@ class Structures:
         graph = build(edge_index, num_nodes, self_loops)
         if self_loops:
             self._count_loops(edge_index.size(1) + num_nodes - graph.csr.num_edges)
-        if not edge_index.is_inference():  # torch does not count the changes of inference tensors
+        if not edge_index.is_inference():  # torch does not count in-place changes of inference tensors
             found = _Known(weakref.ref(edge_index), edge_index._version, num_nodes, self_loops, graph)
             alive = [known for known in self._known if known.edge_index() is not None]
             self._known = [*alive[-(MOST - 1) :], found]

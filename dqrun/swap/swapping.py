@@ -1,4 +1,4 @@
-"""`swap`: PyG's convolutions, linear layers and batch norms of a network become dqrun's."""
+"""`swap`: replaces PyG's convolutions, linear layers and batch norms of a network by dqrun's."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ POOLS = {SumAggregation: "sum", MeanAggregation: "mean", MaxAggregation: "max"}
 
 
 class View(nn.Module):
-    """The sites of a swapped network under the names that plans know.
+    """The sites of a swapped network with the names that plans use.
 
-    `layers.I`: convolution I, with `mlp.K` for what is inside of it; `states.I`: the node tensor that enters it (the
-    next ones: what pooling modules get); `norms.I`, `head.K`: batch norms and linear layers outside of convolutions;
-    all in the order of the modules.
+    `layers.I`: convolution I, with `mlp.K` for linear layers inside of it; `states.I`: the input of convolution I,
+    after these the inputs of pooling modules; `norms.I`, `head.K`: batch norms and linear layers outside of
+    convolutions; all in the order of the modules.
     """
 
     def __init__(self) -> None:
@@ -55,7 +55,7 @@ class View(nn.Module):
 
 @dataclass(frozen=True)
 class Swapped:
-    """The result of `swap`: the network, its sites by the names of plans, and what its modules share."""
+    """The result of `swap`: the network, the view with its sites, and the state that its modules share."""
 
     model: nn.Module
     view: View
@@ -67,11 +67,11 @@ class Swapped:
 
 
 def swap(model: nn.Module, unsupported: str = "error") -> Swapped:
-    """Puts dqrun's modules into `model` itself, with copies of its parameters; no site is quantised yet.
+    """Replaces modules in `model` itself by dqrun's, with copies of its parameters; no site is quantised yet.
 
     `unsupported`: "error" raises ConfigError, in one line, with the name of a module that has parameters and can't be
-    swapped, "fp32" leaves such a module as it is, or its own parameters where it has modules inside. The result
-    computes what the given network computes; weights that linear layers share are shared in it too.
+    swapped; "fp32" leaves such a module unchanged (or only its own parameters, if modules inside of it are swapped).
+    The result computes the same function as the given network; weights that linear layers share stay shared.
     """
     require_unsupported("unsupported", unsupported)
     if any("_dqrun_swapped" in vars(module) for module in model.modules()):
@@ -86,12 +86,12 @@ def swap(model: nn.Module, unsupported: str = "error") -> Swapped:
     if root is model:
         PassHooks(swapper.forward_pass).attach(root)
     found = Swapped(root, swapper.view, swapper.forward_pass, tuple(swapper.left), swapper.kind)
-    vars(root)["_dqrun_swapped"] = found  # for `lower`: no submodule, so that no state is kept twice
+    vars(root)["_dqrun_swapped"] = found  # for `lower`; not a submodule, so that no state is saved twice
     return found
 
 
 def _shared_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
-    """The parameters that several modules hold, by the names of all but the first of these."""
+    """Parameters that several modules share, by their names in all of these modules except the first."""
     seen: set[int] = set()
     found = {}
     for name, module in model.named_modules():
@@ -103,7 +103,7 @@ def _shared_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
 
 
 def _require_shared(shared: dict[str, nn.Parameter], root: nn.Module, copies: dict[int, list[nn.Module]]) -> None:
-    """Raises ConfigError where modules shared a parameter and no longer do: a training would give them other values."""
+    """Raises ConfigError if modules no longer share a parameter that they shared: training would make them differ."""
     for name, parameter in shared.items():
         left = sum(each is parameter for module in root.modules() for each in module._parameters.values())
         swapped = len(copies.get(id(parameter), ()))
@@ -114,7 +114,7 @@ def _require_shared(shared: dict[str, nn.Parameter], root: nn.Module, copies: di
 
 
 class _Swapper:
-    """Walks through a network; a module that stands in several places is swapped once."""
+    """Traverses a network; a module that is used in several places is swapped once."""
 
     def __init__(self, unsupported: str) -> None:
         self.unsupported = unsupported
@@ -155,7 +155,7 @@ class _Swapper:
         return module
 
     def _replacement(self, module: nn.Module, name: str) -> nn.Module | None:
-        """The module that replaces another; None: look inside. Raises ConfigError where neither is right."""
+        """The module that replaces another; None: look inside. Raises ConfigError if neither is possible."""
         if isinstance(module, LINEARS + NORMS + tuple(convs())) and any(map(is_lazy, module.parameters())):
             raise ConfigError(f"{name} ({type(module).__name__}) must know its sizes: call the network once before")
         if type(module) in convs():
