@@ -1,4 +1,4 @@
-"""The structure and the features of a batch, as layers and kernels see them."""
+"""The structure and the features of a batch, in the form that layers and kernels take."""
 
 from dqrun.graphs.batch import Batch
 from dqrun.graphs.csr import CSR, ForwardEdges, InEdges

@@ -19,8 +19,8 @@ class Batch:
     for graph tasks, [N] for node tasks; labels float32 [G, L] or [N, L], nan where unknown. `index`: int64 rows of the
     logits that count (node tasks: the split's nodes), or None: all.
 
-    `gather`: gives rows of features by the ids of nodes, where a graph is to be passed in blocks (`block` nodes at a
-    time) instead of at once; `x` then has no rows.
+    `gather`: None, or a function from node ids to rows of features: the graph is then evaluated in blocks of `block`
+    nodes, and `x` has no rows.
     """
 
     graph: Graph

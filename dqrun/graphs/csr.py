@@ -17,10 +17,10 @@ MOST_SHORT = 2**31
 class CSR:
     """Edges grouped by target node, and the same edges grouped by source node (the transpose).
 
-    E edges, N nodes; all int64. Sources may be other things than targets, M in number (`t_rowptr` then has M + 1
-    elements): the columns of a sparse matrix, say. The edges of target i are `col[rowptr[i]:rowptr[i+1]]` (their
-    sources), in ascending order of edge position; those of source j are `t_col[t_rowptr[j]:t_rowptr[j+1]]` (their
-    targets), `t_edge` giving each one's position in `col`. Multi-edges and self-loops are kept as they are.
+    E edges, N nodes; all int64. Sources may be other objects than targets, such as the columns of a sparse matrix;
+    `t_rowptr` has M + 1 elements for M sources. The sources of the edges of target i are `col[rowptr[i]:rowptr[i+1]]`,
+    in ascending order of edge position. The targets of the edges of source j are `t_col[t_rowptr[j]:t_rowptr[j+1]]`,
+    and `t_edge` has the positions of these edges in `col`. Multi-edges and self-loops are kept.
     """
 
     rowptr: Tensor  # [N + 1]
@@ -69,7 +69,7 @@ class CSR:
 
     @once
     def short_col(self) -> Tensor:
-        """`col` as int32 where it fits, else as it is: the fewer bytes for kernels that do little else for an edge."""
+        """`col` as int32 if ids fit, else as it is: fewer bytes for kernels that are bound by memory."""
         return self.col.to(torch.int32) if self.t_rowptr.numel() - 1 <= MOST_SHORT else self.col
 
     @property
@@ -99,9 +99,9 @@ class CSR:
 
 
 class InEdges(CSR):
-    """A `CSR` that stores the edges by target alone; the rest is made when it is asked for.
+    """A `CSR` that stores only the edges by target; other tensors are computed at their first use.
 
-    For graphs that are read in parts. `col` may be int32, which no layer takes: parts of the graph are int64.
+    For graphs that are read in parts. `col` may be int32, which layers do not take; parts of the graph are int64.
     """
 
     def __init__(self, rowptr: Tensor, col: Tensor) -> None:
@@ -126,7 +126,7 @@ class InEdges(CSR):
 
 
 class ForwardEdges(InEdges):
-    """An `InEdges` for kernels that run forward: their derivatives have no order by source to read."""
+    """An `InEdges` for forward passes only: backward passes would need edges sorted by source."""
 
     @property
     def parts(self) -> tuple[Tensor, ...]:

@@ -1,4 +1,4 @@
-"""`Graph`: the structure of one batch, as every layer sees it."""
+"""`Graph`: the structure of one batch, the argument of every layer."""
 
 from __future__ import annotations
 
@@ -18,12 +18,11 @@ class Graph:
     `protection_masks` is None (evaluation, other methods) or bool [K, N]: protected nodes, whose rows stay FP32 in this
     forward pass; one mask for all layers (K = 1) or one for each.
 
-    `edge_weight` and `edge_attr` are in the order of `csr.col`. They are None where the data has none, where the
-    layers do not read them, and where the configuration turns them off.
+    `edge_weight` and `edge_attr` are in the order of `csr.col`. They are None if the data has none, the layers do not
+    read them, or the configuration turns them off.
 
-    The last three fields belong to a part of a larger graph (`kernels.sampling`), whose nodes may lack edges: layers
-    that normalise do so by the whole graph, and those that add messages up estimate the sum over all edges without
-    bias.
+    The last three fields are set for a part of a larger graph (`kernels.sampling`), in which edges may be missing:
+    layers normalise by degrees in the whole graph, and sums of messages are unbiased estimates of sums over all edges.
     """
 
     csr: CSR
@@ -47,17 +46,17 @@ class Graph:
 
     @property
     def protected(self) -> Tensor | None:
-        """Protected rows of the layer that sees this graph, bool [N], or None: no node is protected."""
+        """Protected rows of the layer to which this graph is passed, bool [N]; None: no node is protected."""
         return None if self.protection_masks is None else self.protection_masks[0]
 
     @property
     def in_degree(self) -> Tensor:
-        """Number of edges that enter each node, in the whole graph where this is a part of one: int64 [N]."""
+        """Number of edges that enter each node, int64 [N]; for a part of a graph, in the whole graph."""
         return self.csr.in_degree if self.whole_in_degree is None else self.whole_in_degree
 
     @once
     def inverse_sqrt_degree(self) -> Tensor:
-        """d^-1/2 of each node, float32 [N], d the sum of the weights of its incoming edges; 0 where that is 0.
+        """d^-1/2 of each node, float32 [N], d the sum of the weights of its incoming edges; 0 for d = 0.
 
         Without weights d is the number of edges (PyG's `gcn_norm`).
         """
@@ -70,8 +69,8 @@ class Graph:
 
     @once
     def sum_weight(self) -> Tensor | None:
-        """The factor of each message of a sum, float32 [E]: its weight, times `sum_scale` of its target where
-        it is no self-loop; None: 1.
+        """The factor of each message in a sum, float32 [E]: its weight, times `sum_scale` of its target unless it is a
+        self-loop; None: 1.
         """
         if self.sum_scale is None:
             return self.edge_weight
@@ -92,7 +91,7 @@ class Graph:
         return d[self.csr.row] * weight * d[self.csr.col]
 
     def layer(self, i: int) -> Graph:
-        """The graph as layer i sees it, with that layer's mask."""
+        """The graph with the mask of layer i."""
         if self.protection_masks is None or self.protection_masks.size(0) == 1:
             return self
         return replace(self, protection_masks=self.protection_masks[i : i + 1])

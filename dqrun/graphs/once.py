@@ -1,4 +1,4 @@
-"""`once`: a property that is computed when it is asked for the first time, and kept."""
+"""`once`: a property that is computed at its first use and cached."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 else:
 
     def once(compute: Callable[[Any], Any]) -> property:
-        """As `functools.cached_property`, without its lock, which `torch.compile` can't follow.
+        """As `functools.cached_property`, without its lock, which `torch.compile` does not support.
 
-        While `torch.compile` traces nothing is kept: what is computed twice is one operation of the compiled graph.
+        While `torch.compile` traces, nothing is cached; the compiler merges repeated computations.
         """
         name = compute.__name__
 

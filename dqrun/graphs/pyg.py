@@ -1,4 +1,4 @@
-"""From PyG's `edge_index`, `batch`, `edge_weight` and `edge_attr` to a `Graph`."""
+"""Converts PyG's `edge_index`, `batch`, `edge_weight` and `edge_attr` to a `Graph`."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def build_graph(
 def make_graph(
     edge_index: Tensor, node_ptr: Tensor, batch: Tensor, edge_weight: Tensor | None, edge_attr: Tensor | None
 ) -> Graph:
-    """The graph of checked edges; what belongs to edges is put in the order of `csr.col`."""
+    """The graph of checked edges; edge weights and features are sorted like `csr.col`."""
     order = None if edge_weight is None and edge_attr is None else torch.sort(edge_index[1], stable=True).indices
     return Graph(
         csr=CSR.from_edge_index(edge_index, batch.numel()),
@@ -71,7 +71,7 @@ def with_self_loops(
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """Edges with one self-loop per node, at the end, and their weights and features; see `build_graph`.
 
-    Categories have no mean: with self-loops there are none. `loop_weight`: of a new loop.
+    Categories have no mean, so that the result has none. `loop_weight`: weight of a new loop.
     """
     kept = edge_index[0] != edge_index[1]
     nodes = torch.arange(num_nodes, device=edge_index.device)
@@ -96,7 +96,7 @@ def graph_pointer(batch: Tensor, num_nodes: int) -> Tensor:
     """First node of each graph, int64 [G + 1]; raises DataError unless batch holds 0..G-1, ascending, without gaps."""
     if batch.dtype != torch.int64 or batch.shape != (num_nodes,):
         raise DataError(f"batch must be int64 [{num_nodes}], got {batch.dtype} {list(batch.shape)}")
-    steps = torch.diff(batch, prepend=batch.new_full((1,), -1))  # of the first node 1: its graph is 0
+    steps = torch.diff(batch, prepend=batch.new_full((1,), -1))  # 1 for the first node, whose graph must be 0
     wrong = (steps < 0) | (steps > 1)
     wrong[:1] = steps[:1] != 1
     if bool(wrong.any()):

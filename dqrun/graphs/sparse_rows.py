@@ -1,4 +1,4 @@
-"""`SparseRows`: features of which most are zero."""
+"""`SparseRows`: features that are mostly zero."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from dqrun.graphs.csr import CSR
 
 
 class Sparsity:
-    """Where a matrix [N, F] has values: an edge of `places` per value, from its column to its row; K values.
+    """The positions of the K stored values of a matrix [N, F]: an edge of `places` per value, from column to row.
 
-    The rest is zero. `known`: what `kernels.sparse` has worked out for a graph.
+    All other elements are zero. `known`: cache of `kernels.sparse` for structures of graphs.
     """
 
     def __init__(self, places: CSR, num_columns: int) -> None:
@@ -24,16 +24,16 @@ class Sparsity:
 
     @cached_property
     def zeros_of_row(self) -> Tensor:
-        """How many elements of each row are left out, int64 [N]."""
+        """Number of elements of each row that are not stored, int64 [N]."""
         return self.num_columns - self.places.in_degree
 
 
 @dataclass(frozen=True)
 class SparseRows:
-    """A matrix [N, F] as its `values`, float32 [K], at the places of `where`, row by row.
+    """A matrix [N, F] as its `values`, float32 [K], at the positions `where`, row by row.
 
-    Takes the place of a tensor from `Batch.x` to the product with the first weight: of a bag of words about one
-    element in a hundred is not zero. What `dqrun.kernels` has for a tensor on this way takes either: `kernels.sparse`.
+    It replaces a tensor from `Batch.x` to the product with the first weight: in a bag of words about one element in a
+    hundred is not zero. The functions of `dqrun.kernels` needed up to there take both (`kernels.sparse`).
     """
 
     values: Tensor
@@ -70,11 +70,11 @@ class SparseRows:
 
 
 Rows = Tensor | SparseRows
-SPARSE = 1 / 32  # share of values up to which rows are kept sparse
+SPARSE = 1 / 32  # share of nonzero elements up to which rows are kept sparse
 
 
 def sparse_if_few(x: Tensor) -> Rows:
-    """x, or the same as `SparseRows` where it is a float matrix with few values."""
+    """x, converted to `SparseRows` if it is a float matrix with few nonzero elements."""
     few = x.dim() == 2 and x.is_floating_point() and int(torch.count_nonzero(x)) <= SPARSE * x.numel()
     return SparseRows.of(x) if few else x
 
