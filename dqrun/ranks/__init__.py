@@ -1,1 +1,1 @@
-"""The processes that train one trial together. One process alone has `alone.ALONE`, which changes nothing."""
+"""The processes that train one trial together. A single process uses `alone.ALONE`, whose methods have no effect."""

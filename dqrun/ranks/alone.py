@@ -1,4 +1,4 @@
-"""`Ranks`: what a process knows of the processes that train one trial with it, here none; `ALONE` is the one object."""
+"""`Ranks`: interface to the other processes of a trial, here for a single process; `ALONE` is its only object."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ Range = tuple[Tensor, Tensor]
 
 
 class RanksLost(DqrunError):
-    """Another process of the trial ended, or did not answer in time: the trial can't go on in this process."""
+    """Another process of the trial ended, or did not answer in time: the trial can't continue in this process."""
 
 
 class RanksSilent(RanksLost):
-    """Another process of the trial did not answer in time; where one process says so, the others only see it end."""
+    """Another process of the trial did not answer in time. The process that raises this ends; others get RanksLost."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Share:
     count: int = 1
 
     def of(self, ids: Tensor) -> Tensor:
-        """This part of the ids: parts are runs of equal length, or of two lengths that differ by 1; together all."""
+        """This part of the ids: consecutive ids; the lengths of all parts differ by at most 1."""
         if self.count == 1:
             return ids
         size = ids.size(0)
@@ -55,10 +55,10 @@ class Numbers(Protocol):
 
 
 class Ranks:
-    """The processes, "ranks", that train one trial together: each has a part of every batch and all of the network.
+    """The processes, "ranks", that train one trial together: each has a part of every batch and the whole network.
 
-    Methods that speak of all processes must be called by all of them, in one order. In this class there is one process,
-    and each method gives what was given.
+    Methods that exchange data must be called by all processes, in the same order. This class is for a single process:
+    methods return their argument.
     """
 
     rank, size = 0, 1
@@ -73,11 +73,11 @@ class Ranks:
         return number
 
     def place(self, count: int) -> tuple[int, int]:
-        """Where `count` items of this process begin among the items of all, in the order of ranks; and their number."""
+        """Index of the first of this process's `count` items among those of all, in order of ranks; number of all."""
         return 0, count
 
     def joined(self, numbers: Tensor) -> Tensor:
-        """The 1-d tensors of all processes, which may differ in length, one after the other; without gradient."""
+        """The concatenated 1-d tensors of all processes, which may differ in length; without gradient."""
         return numbers
 
     def summed(self, x: Tensor) -> Tensor:
@@ -87,44 +87,44 @@ class Ranks:
     def range(
         self, numbers: Numbers, shape: tuple[int, ...], tail: float, seen: Range | None, percentile: str
     ) -> Range:
-        """The range of the numbers of all processes, as `kernels.tail_range` defines it for numbers of one."""
+        """The range of the numbers of all processes together, as defined by `kernels.tail_range`."""
         return numbers.range(shape, tail, seen, percentile)
 
     def step(self, parts: Callable[[], Sequence[nn.Module]]) -> AbstractContextManager[None]:
-        """A context in which a training step computes what it would compute on the whole batch.
+        """A context in which a training step has the same result as on the whole batch.
 
-        `parts`: finds those of the network that have an attribute `ranks`; one process alone does not look for them.
+        `parts`: returns the modules with an attribute `ranks`; a single process does not call it.
         """
         return nullcontext()
 
     def share_gradients(self, parameters: Iterable[nn.Parameter], bits: int | None, generator: torch.Generator) -> None:
-        """Replaces each gradient by the sum over all processes; `bits`: of what they send, None: as it is."""
+        """Replaces each gradient by the sum over all processes; `bits`: width of exchanged codes, None: exact."""
 
     def weighted(self, loss: Tensor, size: int) -> Tensor:
-        """The part of the mean loss of a batch that a mean over `size` of its terms makes."""
+        """This process's contribution to the batch's mean loss, from its own mean `loss` over `size` terms."""
         return loss
 
     def results(
         self, items: Iterable[T], compute: Callable[[T], tuple[Tensor, Tensor]], targets: Callable[[T], Tensor]
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """What `compute` gives for each item, logits float32 [rows, C] and targets, in order. Processes share
-        the items.
+        """Results of `compute` for each item, logits float32 [rows, C] and targets, in order. Processes share the
+        items.
 
-        `targets`: gives an item's targets without computing its logits.
+        `targets`: returns an item's targets without computing its logits.
         """
         return map(compute, items)
 
     def agreed(self, state: Callable[[], dict[str, Any]], put: Callable[[dict[str, Any]], None]) -> None:
-        """Gives all processes the state that the first one has: `state` collects it, `put` takes it over."""
+        """Copies the state of the first process to all others: `state` collects it, `put` restores it."""
 
     def begin(self, name: str) -> None:
-        """In the first process: tells the others that the trial of this name begins."""
+        """Called in the first process: announces to the others that the trial `name` begins."""
 
     def end(self) -> None:
-        """In the first process: tells the others that no trial follows."""
+        """Called in the first process: announces to the others that no trial follows."""
 
     def names(self) -> Sequence[str] | Iterator[str]:
-        """In the other processes: the names of trials that begin, until none follows."""
+        """Called in the other processes: the announced names of trials, until no trial follows."""
         return ()
 
 

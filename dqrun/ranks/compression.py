@@ -1,4 +1,4 @@
-"""Gradients as codes of few bits on their way between processes, rounded at random so that the sum has no bias."""
+"""Exchange of gradients between processes as codes of few bits, with unbiased stochastic rounding."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ Gathered = Callable[[Tensor], list[Tensor]]
 def summed_codes(x: Tensor, bits: int, generator: torch.Generator, gathered: Gathered) -> Tensor:
     """The sum over processes of 1-d float32 tensors x of one length, each rounded to codes first.
 
-    A block of 256 numbers has the scale max|x| / (2^(bits - 1) - 1), float32. A number goes up or down to a multiple of
-    the scale next to it, with probabilities that make its mean the number itself (QSGD: Alistarh et al., NeurIPS 2017,
-    with the largest norm). Codes and scales of all processes go to all, who add them in the order of ranks: the same
-    bits everywhere. Of a number each process sends 1 + 4/256 bytes to each other process; an exact sum of float32 in a
-    ring of R processes sends 8 (R - 1) / R bytes.
+    A block of 256 numbers has the scale max|x| / (2^(bits - 1) - 1), float32. A number is rounded up or down to a
+    multiple of the scale, with probabilities for which the expected value is the number itself (QSGD: Alistarh et al.,
+    NeurIPS 2017, with the maximum norm). All processes get all codes and scales and add them in the order of ranks, so
+    that the result has the same bits everywhere. For each number a process sends 1 + 4/256 bytes to each other process;
+    an exact sum of float32 in a ring of R processes sends 8 (R - 1) / R bytes.
     """
     codes, scales = encode(x, bits, generator)
     message = torch.cat([codes.view(torch.uint8), scales.view(torch.uint8)])

@@ -24,7 +24,7 @@ POLL = 0.05
 
 
 class Distributed:
-    """Carries tensors by gloo (CPU) and NCCL (CUDA), and names by the store at which the processes met."""
+    """Transfers tensors by gloo (CPU) and NCCL (CUDA), and names by the store of the process group."""
 
     def __init__(self, store: Any, seconds: float) -> None:
         self._store, self._seconds, self._told = store, seconds, 0
@@ -52,13 +52,13 @@ class Distributed:
             yield name
 
     def _next(self) -> str:
-        """The next name; waits as long as the first process takes, which may train nothing for hours."""
+        """The next name; waits without limit, because the first process may be idle for hours."""
         key = f"trial/{self._told}"
         self._told += 1
         try:
             while not self._store.check(
                 [key]
-            ):  # `wait` raises what it raises for a lost store where there is nothing yet
+            ):  # `wait` raises the same error for a lost store and for a name that is not there yet
                 time.sleep(POLL)
             return str(self._store.get(key).decode())
         except RuntimeError as error:
@@ -76,10 +76,10 @@ class Distributed:
 
 
 def join(seconds: float) -> Group:
-    """This process's place among those that the environment describes; see `meeting.started`.
+    """This process's `Group`, with rank and size from the environment; see `meeting.started`.
 
-    Waits for the others. `seconds`: how long one waits for another one's answer. Raises ConfigError where they do not
-    meet.
+    Waits for the others. `seconds`: time limit for an answer of another process. Raises ConfigError if they do not
+    connect.
     """
     place = started()
     rank, size = int(place["RANK"]), int(place["WORLD_SIZE"])
@@ -107,6 +107,6 @@ def join(seconds: float) -> Group:
 
 
 def _short(error: Exception) -> str:
-    """What went wrong, without where in torch's code."""
+    """The message of an error, without the position in torch's code."""
     text = str(error).strip().partition("\n")[0]
     return text.rpartition("] ")[2][:120] if text.startswith("[") else text[:120]

@@ -1,4 +1,4 @@
-"""`Group`: several processes that train one trial, by what a `Transport` carries between them."""
+"""`Group`: several processes that train one trial and exchange tensors through a `Transport`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LONGEST_REASON = 300
 
 
 class Transport(Protocol):
-    """Carries tensors between processes; every method raises RanksLost where a process has ended or does not answer."""
+    """Transfers tensors between processes; methods raise RanksLost if a process has ended or does not answer."""
 
     def gathered(self, tensor: Tensor) -> list[Tensor]:
         """The tensors of all processes, of one shape, by rank."""
@@ -149,7 +149,7 @@ _NOTHING = torch.empty(0, dtype=torch.uint8)
 
 
 class _Summed(torch.autograd.Function):
-    """A sum over processes, whose gradient is the sum of the gradients that the processes give it."""
+    """A sum over processes; its gradient is the sum over processes of the gradients of the result."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, transport: Transport) -> Tensor:

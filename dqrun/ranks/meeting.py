@@ -1,4 +1,4 @@
-"""Where processes that train together meet, as the environment says; imports no torch."""
+"""Rank and address of processes that train together, from environment variables; imports no torch."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ FILE = "DQRUN_RANKS_FILE"
 
 
 def started(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """The environment with the variables by which `torchrun` tells a process its place; empty where no program started
-    several processes.
+    """The environment with the variables of `torchrun` (rank, size, address); empty if no program started several
+    processes.
 
-    In a step of a Slurm job, which `srun` starts, they follow from Slurm's. What is set already stays.
+    In a step of a Slurm job (`srun`) they are derived from Slurm's variables. Variables that are set already are kept.
     """
     if {"RANK", "WORLD_SIZE"} <= environment.keys():
         return dict(environment)
@@ -36,16 +36,16 @@ def started(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
 
 
 def _first_host(hosts: str) -> str:
-    """The first of Slurm's list of hosts: `gpu007` of `gpu[007-009,012],big1`."""
+    """The first host of Slurm's list: `gpu007` for `gpu[007-009,012],big1`."""
     match = re.match(r"([^\[,]*)(?:\[(\d+)[^\]]*\]([^\[,]*))?", hosts)
     assert match is not None
     return "".join(part or "" for part in match.groups())
 
 
 def rank_here(config: RunConfig, environment: Mapping[str, str] = os.environ) -> int | None:
-    """This process's number among those that another program started for the sweep; None: no program did.
+    """This process's rank among those that another program started for the sweep; None if no program did.
 
-    Raises ConfigError where their number is not `processes`.
+    Raises ConfigError if their number is not `processes`.
     """
     place = started(environment) if config.launcher.name == "torchrun" else {}
     if not place:
@@ -57,5 +57,5 @@ def rank_here(config: RunConfig, environment: Mapping[str, str] = os.environ) ->
 
 
 def local_share(cores: int, config: RunConfig) -> int:
-    """The CPU cores of this machine for each of the processes that another program started on it, >= 1."""
+    """Number of CPU cores for each process that another program started on this machine, >= 1."""
     return max(1, cores // int(started().get("LOCAL_WORLD_SIZE", config.processes)))

@@ -1,4 +1,4 @@
-"""The range of numbers that lie on several processes, exactly: no process sees the numbers of another."""
+"""The exact range of the numbers of several processes; they exchange only the few numbers that can be its ends."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ALL = 2**62
 
 
 class _Ends(NamedTuple):
-    """What one process says of its numbers: the ends of their range, and how many there are."""
+    """The ends of the range of one process's numbers, and their count."""
 
     low: float
     high: float
@@ -24,11 +24,11 @@ class _Ends(NamedTuple):
 def shared_range(numbers: Numbers, tail: float, seen: Range | None, percentile: str, ranks: Ranks) -> Range:
     """The range of the numbers of all processes: `kernels.tail_range` of all of them together; float32, 0-d.
 
-    Each process computes the range of its own numbers, by the compiled kernel. With R processes the element of rank
-    floor(tail W) + 1 of all W lies between the least and the largest of the elements of rank floor(tail W_r) + 1 of
-    each process: not more than floor(tail W) numbers lie below all of these, and at least floor(tail W) + 1 do not lie
-    above the largest. Only where these differ, the numbers between them travel. A range so far, `seen`, cuts both off,
-    so that a range that stopped growing takes one exchange of three numbers.
+    Each process computes the range of its own numbers with the compiled kernel. The element of rank floor(tail W) + 1
+    of all W numbers lies between the minimum and the maximum, over processes r, of the elements of rank
+    floor(tail W_r) + 1: at most floor(tail W) numbers are below the minimum, and at least floor(tail W) + 1 are not
+    above the maximum. Only if these differ, numbers between them are exchanged. An earlier range `seen` limits both, so
+    that for a range that no longer grows the processes exchange three numbers each, once.
     """
     own = _own(numbers, tail, seen, percentile)
     told = ranks.joined(torch.tensor([*own[:2], float(own.number)], dtype=torch.float64)).view(-1, 3).tolist()
