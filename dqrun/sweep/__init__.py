@@ -1,1 +1,1 @@
-"""Many trials of one command: the plan, the locks by which processes share the work, the worker that runs a trial."""
+"""All trials of a command: the plan, the locks for processes that share the work, the worker that runs a trial."""

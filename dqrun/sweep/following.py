@@ -1,4 +1,4 @@
-"""What processes do that train with the first one of a sweep: they follow it, and write nothing."""
+"""The other processes of a sweep that several processes train: they follow the first one, and write nothing."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ def trials_of(configs: Iterable[RunConfig]) -> Followed:
 
 
 def follow_command(configs: Sequence[RunConfig]) -> int:
-    """Trains, in another process than the first of those that a program has started, what that one begins.
+    """Runs in all processes except the first, if a program started several: trains the trials that the first announces.
 
-    The first one tells how the sweep ends. Here an end of which it did not tell is exit code 1.
+    The first process announces the end of the sweep. Without such an announcement the exit code is 1.
     """
     try:
         Follower(join(configs[0].launcher.timeout)).follow(trials_of(configs), ALL_PARTS)
@@ -44,21 +44,21 @@ def follow_command(configs: Sequence[RunConfig]) -> int:
 
 
 class Follower:
-    """Trains what the first process begins."""
+    """Trains the trials that the first process announces."""
 
     def __init__(self, ranks: Ranks) -> None:
         self.ranks = ranks
         self._datasets: dict[str, GraphDataset] = {}
 
     def follow(self, trials: Followed, parts: Sequence[str]) -> None:
-        """Trains until the first process says that no trial follows; raises what a trial raises here."""
+        """Trains until the first process announces that no trial follows; raises the errors of a trial here."""
         for name in self.ranks.names():
             config, trial = trials[name]
             use_threads(config.threads or local_share(usable_cores(), config), lambda text: None)
             run_trial(config, trial, self._dataset(config), lambda epoch: None, Watcher(), parts, ranks=self.ranks)
 
     def _dataset(self, config: RunConfig) -> GraphDataset:
-        """The dataset; the last one is kept."""
+        """The dataset of a trial; the last one is cached."""
         key = repr((config.dataset, config.data))
         if key not in self._datasets:
             self._datasets = {key: load_dataset(config.dataset, config.data)}

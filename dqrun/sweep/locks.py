@@ -1,17 +1,16 @@
 """Lock files that work between processes and, on a shared file system, between machines.
 
-A lock is a file with its owner's name in it. It is made by linking a finished file to the lock's name, which the file
-system does for one process only. The owner touches it every `HEARTBEAT` seconds. A lock is stale when its owner is
-known to be dead or its last touch is older than `STALE`; ages are taken by the file system's clock, not by this
-machine's.
+A lock is a file that names its owner. It is created by a hard link of a complete file to the lock's name, which
+succeeds for one process only. The owner touches it every `HEARTBEAT` seconds. A lock is stale if its owner is known to
+be dead or its last touch is older than `STALE`; ages are measured with the file system's clock, not this machine's.
 
-Taking over. Two processes may find the same lock stale, and the slower must not remove the faster one's new lock. So
-whoever wants to replace (or, being the owner, to remove) a lock with token T first locks the name `LOCK.T`, and then
-looks again whether the lock still has T. Only the holder of `LOCK.T` ever changes a lock with T. A process that dies
-while it holds `LOCK.T` leaves a stale lock, which is taken over in the same way.
+Taking over. Two processes may find the same lock stale, and the slower one must not remove the new lock of the faster
+one. Therefore a process that wants to replace (or, as the owner, to remove) a lock with token T first locks the name
+`LOCK.T`, and then checks again that the lock still has T. Only the holder of `LOCK.T` ever changes a lock with T. A
+process that dies while it holds `LOCK.T` leaves a stale lock, which is taken over in the same way.
 
-An owner that was stopped for longer than `STALE` (a laptop asleep) may wake up and find its lock taken: it must ask
-`is_mine` before it records anything.
+An owner that was stopped for longer than `STALE` (a laptop asleep) may continue and find that its lock was taken over:
+it must check `is_mine` before it records anything.
 """
 
 from __future__ import annotations
@@ -31,15 +30,15 @@ from dqrun.sweep.owner import Owner
 
 HEARTBEAT = 10.0
 STALE = 120.0
-_TRIES = 100  # for a folder that others remove; each of them has to come between two calls to lose one
-_LONGEST = 10_000  # bytes of a lock
-_DO_NOT_WAIT = getattr(os, "O_NONBLOCK", 0)  # for the other end of a pipe that has a lock's name
+_TRIES = 100  # attempts if other processes remove the folder; each failed attempt needs a removal between two calls
+_LONGEST = 10_000  # largest size of a lock file in bytes
+_DO_NOT_WAIT = getattr(os, "O_NONBLOCK", 0)  # else opening a pipe with a lock's name could wait forever
 _LEFTOVER = re.compile(r"\.?(?P<lock>.+\.lock)\.[0-9a-z.]+")
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
 class LockLost(DqrunError):
-    """Another process took this one's lock over: the result of this process must not be recorded."""
+    """Another process has taken over this process's lock: the result of this process must not be recorded."""
 
 
 class LockFault(DqrunError):
@@ -58,7 +57,7 @@ class LockFile:
     def acquire(self, dead: str = "") -> bool:
         """Takes the lock if it is free or stale and returns whether this object now holds it. Never waits.
 
-        Raises OSError where no lock can be written, LockFault where something else has the lock's name.
+        Raises OSError if no lock can be written, LockFault if something that is no lock has its name.
         `dead`: label of a task that is known to have died, whose lock is stale whatever its age.
         """
         new = Owner.new(self.label)
@@ -69,7 +68,7 @@ class LockFile:
         return self.mine is not None
 
     def _take_over(self, file: Path, dead: str) -> bool:
-        """Puts `file` in the place of a stale lock; False when the lock is alive or another process was faster."""
+        """Replaces a stale lock by `file`; False if the lock is not stale or another process was faster."""
         old = read_owner(self.path)
         if old is None:  # released a moment ago
             return _link(file, self.path)
@@ -79,7 +78,7 @@ class LockFile:
             if allowed:
                 try:
                     file.replace(self.path)
-                except FileNotFoundError:  # the old owner woke up and tidied `file` away: it lives after all
+                except FileNotFoundError:  # the old owner is alive after all and has removed `file`
                     return False
             return allowed
 
@@ -92,7 +91,7 @@ class LockFile:
         return self.mine is not None and owner is not None and owner.token == self.mine.token
 
     def touch(self) -> bool:
-        """Shows that the owner lives; returns `is_mine`."""
+        """Touches the lock, to show that its owner is alive; returns `is_mine`."""
         mine = self.is_mine()
         if mine:
             os.utime(self.path)
@@ -101,7 +100,7 @@ class LockFile:
     def release(self) -> None:
         """Removes the lock, unless another process has taken it over.
 
-        On a full disk, where nothing can be written, it stays, and is stale when this process has ended.
+        On a full disk, on which nothing can be written, it stays, and is stale after the end of this process.
         """
         if self.mine is None:
             return
@@ -127,9 +126,9 @@ def _permission_to_change(path: Path, token: str) -> Iterator[bool]:
 
 
 def read_owner(path: Path) -> Owner | None:
-    """The owner of a lock, or None when there is no lock. A damaged lock gets an owner of unknown place.
+    """The owner of a lock, or None if there is no lock. A damaged lock has an owner on an unknown machine.
 
-    Raises LockFault for what is no file that can be read, such as a folder.
+    Raises LockFault if the name belongs to something else, such as a folder.
     """
     try:
         handle = os.open(path, os.O_RDONLY | _DO_NOT_WAIT)
@@ -155,7 +154,7 @@ def is_stale(path: Path, owner: Owner) -> bool:
     if owner.is_known_dead:
         return True
     try:
-        os.utime(path.parent)  # the file system's idea of now
+        os.utime(path.parent)  # sets its time to the file system's present time
         return path.parent.stat().st_mtime - path.stat().st_mtime > STALE
     except FileNotFoundError:
         return False
@@ -163,7 +162,7 @@ def is_stale(path: Path, owner: Owner) -> bool:
 
 @contextmanager
 def _written(path: Path, owner: Owner) -> Iterator[Path]:
-    """A file beside `path` with the owner in it; gone afterwards unless it was put to use."""
+    """A file beside `path` with the owner in it; removed after the block unless it was renamed."""
     file = path.with_name(f".{path.name}.{owner.token}")
     _write_into_folder(file, owner.to_json())
     try:
@@ -173,7 +172,7 @@ def _written(path: Path, owner: Owner) -> Iterator[Path]:
 
 
 def _write_into_folder(file: Path, text: str) -> None:
-    """Writes a file in a folder that may not be there yet, and that any sweep that ends removes while it is empty."""
+    """Writes a file in a folder that may not exist yet, and that other sweeps remove at their end if it is empty."""
     for _ in range(_TRIES - 1):
         with suppress(FileNotFoundError):
             file.write_text(text, encoding="utf-8")
@@ -184,7 +183,7 @@ def _write_into_folder(file: Path, text: str) -> None:
 
 
 def _link(file: Path, path: Path) -> bool:
-    """Gives `file` the name `path` if that is free; the file system lets one process win."""
+    """Gives `file` the name `path` if that is free, atomically; returns whether it succeeded."""
     try:
         os.link(file, path)
     except (FileExistsError, FileNotFoundError):  # taken; or the winner tidied `file` away as a leftover
@@ -197,7 +196,7 @@ def _link(file: Path, path: Path) -> bool:
 
 
 def _create(text: str, path: Path) -> bool:
-    """As `_link`, where the file system has no hard links."""
+    """As `_link`, for file systems without hard links."""
     try:
         handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
     except FileExistsError:
@@ -208,18 +207,16 @@ def _create(text: str, path: Path) -> bool:
 
 
 def _remove_leftovers(path: Path, keep: str) -> None:
-    """Removes the files beside this lock that killed processes left while they changed it; for the holder of
-    the lock.
-    """
+    """Removes temporary files beside this lock that killed processes have left; the caller must hold the lock."""
     for other in path.parent.iterdir():
         name = other.name.removeprefix(".")
         if name.startswith(f"{path.name}.") and not name.startswith(keep):
-            with suppress(OSError):  # gone by now, or a folder, which is none of ours
+            with suppress(OSError):  # removed meanwhile, or a folder, which is not dqrun's
                 other.unlink()
 
 
 def remove_orphans(folder: Path) -> None:
-    """Removes what killed processes left of locks that are gone; other files stay."""
+    """Removes temporary files that killed processes left for locks that no longer exist; other files stay."""
     for path in folder.glob("*"):
         found = _LEFTOVER.fullmatch(path.name)
         if found is None or (folder / found["lock"]).exists():
@@ -231,7 +228,7 @@ def remove_orphans(folder: Path) -> None:
 
 
 class Heartbeat:
-    """Touches a lock from a thread while the block runs, and notices when another process has taken it."""
+    """Touches a lock from a thread while the block runs, and detects that another process has taken it over."""
 
     def __init__(self, lock: LockFile, seconds: float = HEARTBEAT) -> None:
         self._lock, self._seconds = lock, seconds
@@ -252,7 +249,7 @@ class Heartbeat:
             raise LockLost("another process took this trial over")
 
     def confirm(self) -> None:
-        """Raises LockLost unless the lock is this process's at this moment, ResultsError where that can't be read."""
+        """Raises LockLost unless this process now holds the lock, ResultsError if the lock can't be read."""
         try:
             mine = self._lock.is_mine()
         except OSError as error:

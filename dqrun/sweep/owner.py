@@ -1,4 +1,4 @@
-"""Who holds a lock, and whether that process still lives."""
+"""`Owner`: the holder of a lock, and whether its process is still alive."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Owner:
 
 @cache
 def machine() -> str:
-    """Names what process numbers belong to. Two containers on one host may share its name but not their processes."""
+    """The scope of process numbers: containers on one host may have the same host name but different processes."""
     parts = [socket.gethostname()]
     try:
         parts.append(Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip())
@@ -75,7 +75,7 @@ def _lives(pid: int, started: str) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    except PermissionError:  # it lives, as another user
+    except PermissionError:  # it is alive, as another user's process
         pass
     state, now_started = _state_and_start(pid)
     return state not in ("Z", "X") and (not started or not now_started or started == now_started)

@@ -1,4 +1,4 @@
-"""The plan of a sweep: every trial that a command asks for, and which of them have their row already."""
+"""The plan of a sweep: all trials of a command, and which of them already have a row."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ALL_PARTS = ("train", "val", "test")
 
 @dataclass(frozen=True)
 class PlannedTrial:
-    """One trial of a sweep: all that a worker in another process needs to run it."""
+    """One trial of a sweep, with everything that a worker in another process needs to run it."""
 
     config: RunConfig
     trial: Trial
@@ -41,7 +41,7 @@ class PlannedTrial:
         return self.config.results.dir
 
     def finished(self, results: Results) -> dict[str, Any] | None:
-        """The trial's row when it has one that counts."""
+        """The trial's row, if it has one that counts; else None."""
         row = results.row(self.name, self.config_hash)
         return None if row is None or row["finished_utc"] == self.superseded else row
 
@@ -59,7 +59,7 @@ class Plan:
     """How many of `to_do` have a checkpoint to go on from."""
 
     def with_threads(self, threads: int) -> Plan:
-        """The same plan, its trials with this number of threads where the configuration leaves it open."""
+        """The same plan with this number of threads for trials whose configuration does not set it."""
 
         def fixed(planned: PlannedTrial) -> PlannedTrial:
             start = None if planned.start is None else fixed(planned.start)
@@ -79,7 +79,7 @@ class Plan:
 
 
 def is_complete(row: dict[str, Any], config: RunConfig) -> bool:
-    """Whether a recorded row has all that this configuration asks for."""
+    """Whether a recorded row has all values that this configuration demands."""
     has_integer = row["test_metric_integer"] is not None
     return row["status"] == "done" and (has_integer or config.evaluate.engine != "integer")
 
@@ -87,8 +87,8 @@ def is_complete(row: dict[str, Any], config: RunConfig) -> bool:
 def make_plan(configs: Sequence[RunConfig], parts: Sequence[str] = ALL_PARTS) -> Plan:
     """The plan of a command; a trial that two configurations share is in it once.
 
-    The FP32 trials that others start from come first, and count as done only where their network is there too. Raises
-    ResultsError for a results folder that can't be written to.
+    FP32 trials of warm starts come first; they count as done only if their model file exists too. Raises ResultsError
+    for a results folder that can't be written to.
     """
     folders = {folder: Results(folder) for folder in dict.fromkeys(config.results.dir for config in configs)}
     starts = [start for config in configs if (start := warm_start_of(config)) is not None]

@@ -1,4 +1,4 @@
-"""Checks of what plug-ins registered, before the first trial: classes of methods, stages of a training."""
+"""Checks objects that plug-ins have registered, before the first trial: classes of methods, stages of a training."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def _require_class(name: str, found: Any, wanted: type) -> None:
 
 
 def _require_hooks(name: str, made: type[Method]) -> None:
-    """Each hook must take what `fit` gives it."""
+    """Raises ConfigError unless each hook accepts the arguments of `fit`."""
     for hook in HOOKS:
         own = inspect.getattr_static(made, hook)
         if not inspect.isfunction(own):

@@ -17,8 +17,8 @@ from dqrun.sweep.tidying import tidy
 def run_all(configs: list[RunConfig], *, quiet: bool = False, advice: Sequence[str] = ()) -> int:
     """Runs every trial of every configuration that has no row yet; returns 1 when one failed, else 0.
 
-    Each finished trial is a folder under `results.dir` as soon as it ends, so that the same command, killed at any
-    moment and started again, runs what is missing only. `advice`: lines that the user is told first.
+    Each trial has its folder under `results.dir` as soon as it ends. So a command that was killed and is started again
+    runs only the missing trials. `advice`: lines to print first.
     """
     if rank_here(configs[0]):
         from dqrun.sweep.following import follow_command  # imports torch
@@ -33,7 +33,7 @@ def run_all(configs: list[RunConfig], *, quiet: bool = False, advice: Sequence[s
 
 
 def run_plan(configs: Sequence[RunConfig], progress: Progress, parts: Sequence[str] = ALL_PARTS) -> Plan:
-    """Checks what can be checked beforehand, runs the trials and rebuilds the tables. `parts`: see `run_trial`."""
+    """Checks the plan, runs the trials and rebuilds the tables. `parts`: see `run_trial`."""
     for config in configs:
         require_device(config)
         require_tool(config)
@@ -57,8 +57,8 @@ def run_plan(configs: Sequence[RunConfig], progress: Progress, parts: Sequence[s
 
 
 def require_right_kinds(configs: Sequence[RunConfig]) -> None:
-    """Raises ConfigError for a part of a plug-in that is no part of its kind."""
-    from dqrun.sweep import registered  # imports torch: a command whose trials have their rows starts without it
+    """Raises ConfigError if an object of a plug-in is not of the kind for which it is registered."""
+    from dqrun.sweep import registered  # imports torch, which is not needed if all trials have their rows
 
     for config in configs:
         registered.require_right_kinds(config)
@@ -68,7 +68,7 @@ def require_device(config: RunConfig) -> None:
     """Raises ConfigError for a device that this machine lacks; launched trials may run on another machine."""
     if config.device != "cuda" or config.launcher.name not in ("plain", "parallel", "torchrun"):
         return
-    import torch  # here, not above: a command whose trials have their rows starts without it
+    import torch  # here, not above: it is not needed if all trials have their rows
 
     if not torch.cuda.is_available():
         raise ConfigError.rule("device", "be cpu on a machine without CUDA", config.device)

@@ -15,9 +15,9 @@ SHOWN = 3
 
 @contextmanager
 def saying_what_stopped(trained: Mapping[str, tuple[PlannedTrial, int]]) -> Iterator[None]:
-    """Gives an interruption of the block a note for each trial in `trained` that has no row.
+    """Adds to an interruption of the block a note for each trial in `trained` that has no row.
 
-    `trained`: by name, the trials at work and the epochs that each has trained; the block keeps it up to date.
+    `trained`: the running trials by name, with the number of epochs trained; the block updates it.
     """
     try:
         yield

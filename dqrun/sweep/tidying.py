@@ -11,8 +11,8 @@ from dqrun.sweep.locks import LockFault, LockFile, remove_orphans
 def tidy(results: Results) -> list[str]:
     """Clears up after processes that were killed in this results folder, and removes its work folders when empty.
 
-    Returns complaints on what has the name of a lock and is none. Nothing depends on it: the next command removes what
-    the file system refuses to remove now.
+    Returns complaints about files that have the name of a lock but are none. If the file system refuses a removal now,
+    the next command tries again.
     """
     complaints: list[str] = []
     with suppress(OSError):

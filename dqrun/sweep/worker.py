@@ -1,4 +1,4 @@
-"""`Worker`: runs planned trials one after the other, each behind its lock. The same code in every process."""
+"""`Worker`: runs planned trials one after the other, each under its lock; used by all launchers."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Finished:
 
 
 class Worker:
-    """Runs trials in this process. `progress` tells a person; `label` goes into the locks.
+    """Runs trials in this process. `progress` reports to the user; `label` is stored in the locks.
 
     `ranks`: the processes that train with this one, the first of them.
     """
@@ -60,11 +60,11 @@ class Worker:
         self._folders: dict[str, Results] = {}
 
     def attempt(self, planned: PlannedTrial) -> Finished | None:
-        """Runs and records a trial unless it has a row; None when another process is at it, or at its warm start.
+        """Runs and records a trial unless it has a row; None if another process runs it or the FP32 trial it needs.
 
-        The FP32 trial that it starts from is run first, unless that has its row. Whatever goes wrong with a trial is
-        recorded as its failure. Raises ResultsError when the results folder can't be written to, and DqrunError when
-        the command's only dataset can't be read.
+        The FP32 trial of its warm start is run first, unless that has its row. Any error in a trial is recorded as its
+        failure. Raises ResultsError if the results folder can't be written to, and DqrunError if the command's only
+        dataset can't be read.
         """
         results = self._results(planned)
         row = planned.finished(results)
@@ -98,7 +98,7 @@ class Worker:
         lock = LockFile(results.lock_path(planned.name), self.label)
         with suppress(OSError, LockFault):
             if planned.finished(results) is None or not lock.acquire():
-                return  # the other one is still at it, and removes it at its end
+                return  # the other process still runs the trial, and removes the checkpoint at its end
             try:
                 forget_checkpoint(results.checkpoint_path(planned.name))
             finally:
@@ -140,7 +140,7 @@ class Worker:
             outcome = self._outcome(planned, checkpoints, beat, folder)
         except (LockLost, ResultsError, RanksLost):
             raise
-        except Exception as error:  # whatever a trial raises is its failure; the sweep goes on
+        except Exception as error:  # any exception fails the trial; the sweep continues
             raise_interruption(error)
             if planned.alone and isinstance(error, DqrunError):
                 raise
@@ -186,13 +186,13 @@ class Worker:
     ) -> Finished:
         """Writes the folder and the tables, then forgets the checkpoint; a full disk fails the trial, unrecorded.
 
-        `keep_checkpoint`: the trial itself is sound, its process died: it goes on from there when it is tried again.
+        `keep_checkpoint`: for a trial whose process died: the next attempt continues from the checkpoint.
         """
         outcome = placed(outcome, results)
         row = vars(outcome.row)
         try:
             record(outcome, planned.config, results, confirm)
-            with suppress(OSError):  # the row is there: the next command removes what stays
+            with suppress(OSError):  # the row exists: the next command removes the rest
                 if not keep_checkpoint:
                     forget_checkpoint(results.checkpoint_path(planned.name))
             self.progress.complain(results.rebuild_tables())
@@ -216,7 +216,7 @@ class Worker:
         return self._folders[planned.root]
 
     def _dataset(self, config: RunConfig) -> GraphDataset:
-        """The dataset; the last one is kept."""
+        """The dataset of a trial; the last one is cached."""
         key = repr((config.dataset, config.data))
         if key not in self._datasets:
             self._datasets = {key: load_dataset(config.dataset, config.data)}
@@ -225,7 +225,7 @@ class Worker:
 
 
 def _acquired(lock: LockFile, dead: str = "") -> bool:
-    """As `LockFile.acquire`; raises ResultsError, which names the file, where no lock can be written."""
+    """As `LockFile.acquire`; raises ResultsError with the file's name if no lock can be written."""
     try:
         return lock.acquire(dead)
     except OSError as error:
@@ -233,7 +233,7 @@ def _acquired(lock: LockFile, dead: str = "") -> bool:
 
 
 def _unlockable(planned: PlannedTrial, error: LockFault) -> Finished:
-    """The failure of a trial whose lock's name is taken by something else; no process may record it."""
+    """The failed outcome of a trial if something else has its lock's name; no process may record it."""
     row = failed(planned.config, planned.trial, one_line(str(error)), "").row
     return Finished({**vars(row), "log": ""}, here=True)
 

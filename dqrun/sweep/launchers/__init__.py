@@ -17,7 +17,7 @@ _MODULES = {"plain": "plain", "parallel": "parallel", "slurm": "slurm", "ray": "
 def launcher_for(configs: Sequence[RunConfig]) -> Launch:
     """The launcher that all configurations name.
 
-    Raises ConfigError when they name different ones, or one whose package is not installed.
+    Raises ConfigError if they name different launchers, or one whose package is not installed.
     """
     first = configs[0]
     for config in configs:

@@ -1,4 +1,4 @@
-"""`Gang`: processes of this machine that train one trial at a time together. When one dies, all end."""
+"""`Gang`: processes of this machine that train one trial at a time together. If one dies, all are ended."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ GRACE = 5.0
 
 
 class Gang:
-    """`size` worker processes, which meet at a file. All get each trial; the first (rank 0) answers."""
+    """`size` worker processes, which connect through a file. All get each trial; the first (rank 0) answers."""
 
     def __init__(self, size: int) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="dqrun-ranks-")
@@ -34,7 +34,7 @@ class Gang:
             raise
 
     def send(self, job: Job) -> None:
-        """Hands out a trial to all."""
+        """Sends a trial to all."""
         for member in self.members:
             member.send(job)
 
@@ -43,7 +43,7 @@ class Gang:
         return GangTask(self, ended, listen)
 
     def stop(self) -> None:
-        """Ends all processes at once; the trial at which they are keeps its checkpoint."""
+        """Kills all processes; their present trial keeps its checkpoint."""
         for member in self.members:
             member.stop()
         self._folder.cleanup()
@@ -59,7 +59,7 @@ class GangTask:
         self._since: float | None = None
 
     def done(self) -> bool:
-        """Whether `result` answers at once. A process that has said something gives the others time to say more."""
+        """Whether `result` returns at once. After a first message of a process the others get time for theirs."""
         for rank, member in enumerate(self._gang.members):
             if rank not in self._said:
                 self._hear(rank, member)
@@ -86,7 +86,7 @@ class GangTask:
             self._said[rank] = death
 
     def result(self) -> Answer:
-        """The answer of the first process; raises what it raised, or Died with what ended the trial."""
+        """The answer of the first process; raises its exception, or Died with the cause of the trial's end."""
         lead = self._said.get(0)
         whole = len(self._said) == len(self._gang.members)
         well = whole and all(isinstance(said, Answer) for said in self._said.values()) and not _is_failure(lead)
@@ -98,7 +98,7 @@ class GangTask:
         raise self._cause()
 
     def _cause(self) -> Exception:
-        """What ended the trial: a death before an error, an error before silence, silence before what others see."""
+        """The cause of the trial's end, in this order: a death, an error, no answer in time, the loss of another."""
         size = len(self._gang.members)
         said = {rank: each for rank, each in sorted(self._said.items()) if isinstance(each, Exception)}
         for kind in (NoWorker, Died):
@@ -114,5 +114,5 @@ class GangTask:
 
 
 def _is_failure(said: Any) -> bool:
-    """Whether an answer is the row of a trial that failed: the other processes may not know of it."""
+    """Whether an answer is the row of a failed trial, of which the other processes may not know."""
     return isinstance(said, Answer) and said.finished is not None and said.finished.row["status"] != "done"

@@ -1,7 +1,7 @@
 """`launcher=parallel jobs=N`: N processes on this machine.
 
-Each process serves trials one after the other and keeps its dataset and compiled kernels. When one dies (killed, out of
-memory), its trial is recorded as failed and a new process takes its place; the others go on.
+Each process runs trials one after the other and keeps its dataset and compiled kernels. If one dies (killed, out of
+memory), its trial is recorded as failed and a new process replaces it; the others continue.
 """
 
 from __future__ import annotations

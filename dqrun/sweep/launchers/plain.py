@@ -24,10 +24,10 @@ def check() -> None:
 
 
 def launch(plan: Plan, progress: Progress) -> None:
-    """Runs the plan's trials; those that another sweep has begun are waited for at the end."""
+    """Runs the plan's trials; in the end waits for those that another sweep has begun."""
     if not plan.to_do:
         return
-    from dqrun.sweep.worker import Worker  # imports torch: a command whose trials have their rows starts without it
+    from dqrun.sweep.worker import Worker  # imports torch, which is not needed if all trials have their rows
 
     run_here(plan, progress, Worker(progress))
 
@@ -50,7 +50,7 @@ def run_here(plan: Plan, progress: Progress, worker: Worker) -> None:
 
 
 def tell_whom_we_wait_for(busy: list[PlannedTrial], progress: Progress) -> None:
-    """Says, once for each set of owners, which processes run the trials that are left."""
+    """Prints, once for each set of owners, which processes run the remaining trials."""
     owners = set()
     for planned in busy:
         with suppress(LockFault, OSError):

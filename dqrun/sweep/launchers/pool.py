@@ -1,4 +1,4 @@
-"""Shared by launchers with workers of their own: trials are handed out, and their results or failures are recorded."""
+"""Common code of launchers with separate workers: sends trials to workers and records results and failures."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ LOOK = 0.05
 
 
 class Died(Exception):
-    """The process of a task ended before the task; `log` tells more than the message."""
+    """The process of a task ended before the task was done; `log`: details."""
 
     def __init__(self, message: str, log: str) -> None:
         super().__init__(message)
@@ -49,7 +49,7 @@ class Heard:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a worker in another process tells: the result of the trial, and what the user should read."""
+    """The answer of a worker in another process: the result of the trial, and messages for the user."""
 
     finished: Finished | None
     notes: list[str]
@@ -57,20 +57,20 @@ class Answer:
 
 
 class Task(Protocol):
-    """A trial that was handed to a worker."""
+    """A trial that was sent to a worker."""
 
     def done(self) -> bool:
-        """Whether `result` answers at once."""
+        """Whether `result` returns at once."""
         ...
 
     def result(self) -> Answer:
-        """What `attempt` returned in the worker; raises Died when the worker did, and what `attempt` raised."""
+        """The result of `attempt` in the worker; raises Died if the worker died, and the exception of `attempt`."""
         ...
 
 
 @dataclass(frozen=True)
 class Job:
-    """A trial to be handed to a worker."""
+    """A trial to be sent to a worker."""
 
     planned: PlannedTrial
     label: str
@@ -82,7 +82,7 @@ class Job:
         return cls(planned, uuid.uuid4().hex)
 
     def parcel(self) -> Parcel:
-        """What is sent to a worker that may start anywhere."""
+        """The job in the form for a worker in any folder and on any machine."""
         settings = {name: value for name, value in os.environ.items() if name.startswith("DQRUN_")}
         plugins = tuple(self.planned.config.plugins)
         return Parcel(pickle.dumps(self.planned), self.label, os.getcwd(), settings, plugins)
@@ -90,9 +90,9 @@ class Job:
 
 @dataclass(frozen=True)
 class Parcel:
-    """A job on its way: with the folder, the settings and the plug-ins that the command had.
+    """A job for another process, with the folder, the settings and the plug-ins of the command.
 
-    The trial is bytes until the plug-ins are imported: its configuration may hold values of their classes.
+    The trial stays pickled until the plug-ins are imported, because its configuration may have values of their classes.
     """
 
     content: bytes
@@ -114,7 +114,7 @@ Submit = Callable[[Job], Task]
 
 
 class _Collector(Progress):
-    """Keeps notes and complaints for the process of the command; `listen` gets each epoch at once."""
+    """Collects notes and complaints for the process of the command; `listen` gets each epoch at once."""
 
     def __init__(self, listen: Callable[[Heard], None]) -> None:
         super().__init__(quiet=True)
@@ -136,7 +136,7 @@ class _Collector(Progress):
 
 @cache
 def _worker() -> Worker:
-    """The worker of this process, which keeps its dataset from one trial to the next."""
+    """The worker of this process; it keeps its dataset between trials."""
     return Worker(_Collector(lambda heard: None))
 
 
@@ -161,22 +161,21 @@ def ranks_of(config: RunConfig) -> Ranks:
 
 @cache
 def _joined(seconds: float) -> Ranks:
-    from dqrun.ranks.distributed import join  # takes a moment, and one process alone does without
+    from dqrun.ranks.distributed import join  # a slow import, which a single process does not need
 
     return join(seconds)
 
 
 @cache
 def follower(ranks: Ranks) -> Follower:
-    """What follows the first process, and keeps its dataset from one trial to the next."""
+    """The follower of this process; it keeps its dataset between trials."""
     return Follower(ranks)
 
 
 def drive(plan: Plan, progress: Progress, submit: Submit, slots: int) -> None:
-    """Hands out the plan's trials, at most `slots` at a time, until each has its row.
+    """Sends the plan's trials to workers, at most `slots` at a time, until each has its row.
 
-    A trial that another sweep has begun is handed out again later. The death of a worker is recorded as the failure
-    of its trial.
+    A trial that another sweep has begun is tried again later. If a worker dies, its trial is recorded as failed.
     """
     here = Worker(progress)
     waiting = deque(plan.to_do)
@@ -205,14 +204,14 @@ def drive(plan: Plan, progress: Progress, submit: Submit, slots: int) -> None:
 
 
 def _settle(here: Worker, job: Job, task: Task, progress: Progress) -> Finished | None:
-    """The row of a task that has ended, which is that of a failure when it ended badly; None: another sweep has it."""
+    """The row of a task that has ended, of a failed trial if the task failed; None if another sweep has the trial."""
     try:
         answer = task.result()
     except DqrunError:  # of the command as a whole: the results folder, or its only dataset
         raise
     except Died as error:
         return here.record_death(job.planned, one_line(str(error)), error.log, job.label)
-    except Exception as error:  # what a launcher's own machinery raises is the failure of this trial, not of the sweep
+    except Exception as error:  # an error of the launcher itself fails this trial, not the sweep
         reason = one_line(f"{type(error).__name__}: {error}")
         return here.record_death(job.planned, reason, traceback.format_exc(), job.label)
     for note in answer.notes:
@@ -222,5 +221,5 @@ def _settle(here: Worker, job: Job, task: Task, progress: Progress) -> Finished 
 
 
 def tail_of(text: Any, lines: int = 40) -> str:
-    """The last lines of a log, which may be missing."""
+    """The last lines of a log; empty if it is missing."""
     return "\n".join(str(text or "").splitlines()[-lines:])

@@ -1,8 +1,8 @@
 """Worker processes of this machine: each is sent trials by its standard input, and answers on its standard output.
 
-A worker runs `dqrun.sweep.launchers.serve`. It starts with the import path of this process and nothing else: a
-`queue.py` in the folder of the command is no module of a worker. Its input ends when this process does, however it
-ends, and then the worker ends too.
+A worker runs `dqrun.sweep.launchers.serve` with the import path of this process, without the present folder: a
+`queue.py` there does not replace a module of Python. Its input is closed when this process ends for any reason, and
+then the worker ends too.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ class NoWorker(DqrunError):
 
 
 class WorkerProcess:
-    """One worker, which serves trials one after the other and keeps its dataset and compiled kernels."""
+    """One worker, which runs trials one after the other and keeps its dataset and compiled kernels."""
 
     def __init__(self, name: str = "its process", environment: Mapping[str, str] = MappingProxyType({})) -> None:
-        """`name`: in what is said of its death; `environment`: variables that it has beside those of this process."""
+        """`name`: for messages about its death; `environment`: variables in addition to those of this process."""
         self._name = name
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - as long as the process
         theirs_in, self._jobs = Pipe(duplex=False)
@@ -58,7 +58,7 @@ class WorkerProcess:
         log.info("worker process %d started", self._process.pid)
 
     def send(self, job: Job) -> None:
-        """Hands out a trial; `receive` tells when the worker is dead."""
+        """Sends a trial; if the worker is dead, `receive` raises."""
         log.info("%s goes to worker process %d", job.planned.name, self._process.pid)
         try:
             self._jobs.send(job.parcel())
@@ -66,9 +66,9 @@ class WorkerProcess:
             return
 
     def receive(self) -> Any:
-        """What the worker has said since: a Heard, an Answer, an exception, or None for nothing.
+        """The next message of the worker: a Heard, an Answer, an exception, or None if there is none.
 
-        Raises Died when the worker is dead and has said nothing more, NoWorker when it died at its start.
+        Raises Died if the worker is dead and all messages were read, NoWorker if it died at its start.
         """
         try:
             while self._answers.poll():
@@ -86,14 +86,14 @@ class WorkerProcess:
         return ProcessTask(self, ended, listen)
 
     def stop(self) -> None:
-        """Ends the worker at once; the trial at which it is keeps its checkpoint."""
+        """Kills the worker; its present trial keeps its checkpoint."""
         self._process.kill()
         self._process.wait()
         for thing in (self._jobs, self._answers, self._errors):
             thing.close()
 
     def _death(self) -> Exception:
-        """What this worker died of, from its exit code and the last that it wrote."""
+        """The cause of this worker's death, from its exit code and its last output."""
         code = self._process.wait()
         self._errors.seek(0)
         wrote = self._errors.read().decode(errors="replace")
@@ -105,7 +105,7 @@ class WorkerProcess:
 
 
 def cause_of_death(code: int, wrote: str) -> str:
-    """In a few words: the signal that ended a process, or its exit code and its last line of error."""
+    """Short description of a process's end: the signal, or the exit code and the last line on stderr."""
     if code < 0:
         name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
         return f"killed by {name}{_HINTS.get(name, '')}"
@@ -121,7 +121,7 @@ class ProcessTask:
         self._said: Any = None
 
     def done(self) -> bool:
-        """Whether `result` answers at once; passes on the epochs that the worker has told."""
+        """Whether `result` returns at once; passes new epochs of the worker to `listen`."""
         try:
             while self._said is None and (said := self._worker.receive()) is not None:
                 if isinstance(said, Heard):
@@ -133,7 +133,7 @@ class ProcessTask:
         return self._said is not None
 
     def result(self) -> Answer:
-        """The worker's answer; raises what it raised, or Died."""
+        """The worker's answer; raises its exception, or Died."""
         assert self._said is not None, "result is asked for when done"
         self._ended(isinstance(self._said, Died))
         if isinstance(self._said, Exception):

@@ -46,7 +46,7 @@ def launch(plan: Plan, progress: Progress) -> None:
 
 
 def _connect(config: RunConfig) -> Any:
-    """Ray, connected to the cluster of the configuration; raises ConfigError where there is none at its address."""
+    """Ray, connected to the cluster of the configuration; raises ConfigError if there is none at its address."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # keep CUDA_VISIBLE_DEVICES; and do not warn
     ray = require("ray", "ray", WANTED_BY)
@@ -63,7 +63,7 @@ def _connect(config: RunConfig) -> Any:
 
 
 def _knock(address: str) -> None:
-    """Raises ConfigError when nothing listens at HOST:PORT: Ray itself would try for minutes."""
+    """Raises ConfigError if nothing listens at HOST:PORT; Ray itself would try for minutes."""
     host, _, port = address.rpartition(":")
     try:
         socket.create_connection((host, int(port)), timeout=10).close()

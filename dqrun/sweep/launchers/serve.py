@@ -16,7 +16,7 @@ from dqrun.sweep.launchers.pool import Parcel, attempt
 
 
 def main() -> None:
-    """Serves trials. The process that started this one says when it ends: signals for the whole group do not."""
+    """Runs trials until standard input is closed; ignores signals to the process group, such as Ctrl-C."""
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
@@ -40,7 +40,7 @@ def _answer(parcel: Parcel, answers: Connection[Any, Any]) -> None:
 
 
 def _pickled(error: Exception) -> bytes:
-    """An exception for the other process, as RuntimeError where its own class can't be sent."""
+    """An exception for the other process; a RuntimeError if its own class can't be sent."""
     try:
         content = pickle.dumps(error)
         pickle.loads(content)
@@ -50,7 +50,7 @@ def _pickled(error: Exception) -> bytes:
 
 
 def _connections() -> tuple[Connection[Any, Any], Connection[Any, Any]]:
-    """Standard input and output, which nothing else uses from now on: what is printed goes to standard error."""
+    """Standard input and output, reserved for messages: from now on `print` writes to standard error."""
     jobs, answers = Connection(os.dup(0), writable=False), Connection(os.dup(1), readable=False)
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
@@ -60,7 +60,7 @@ def _connections() -> tuple[Connection[Any, Any], Connection[Any, Any]]:
 
 
 class _Lines(logging.Handler):
-    """Sends what this process logs to the one where the person is."""
+    """Sends log records of this process to the process of the command."""
 
     def __init__(self, answers: Connection[Any, Any]) -> None:
         super().__init__()
@@ -71,7 +71,7 @@ class _Lines(logging.Handler):
 
 
 def _log_to(answers: Connection[Any, Any]) -> None:
-    """Lets modules of dqrun tell what the command's `-v` asks for; its trials are run in this thread alone."""
+    """Forwards log records of dqrun's modules if the command has `-v`; all trials run in this thread."""
     if is_verbose():
         logger = logging.getLogger("dqrun")
         logger.setLevel(logging.INFO)
@@ -79,7 +79,7 @@ def _log_to(answers: Connection[Any, Any]) -> None:
 
 
 def _receive(jobs: Connection[Any, Any], waiting: queue.SimpleQueue[Parcel]) -> None:
-    """Takes trials as they come, so that the end of the other process is seen while a trial runs."""
+    """Reads trials in a thread, so that the end of the other process is noticed while a trial runs."""
     while True:
         try:
             waiting.put(jobs.recv())

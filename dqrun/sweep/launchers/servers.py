@@ -1,4 +1,4 @@
-"""Servers of trials on this machine, each with one trial at a time: when one dies, its trial is known."""
+"""Servers on this machine, each with one trial at a time, so that the trial of a dead server is known."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ class Server(Protocol):
     """Runs trials one after the other: a process, or several that train together."""
 
     def send(self, job: Job) -> None:
-        """Hands out a trial."""
+        """Sends a trial to the server."""
 
     def task(self, ended: Callable[[bool], None], listen: Callable[[Heard], None]) -> Task:
-        """The trial that was sent last; `ended` is told whether the server is dead, `listen` gets epochs."""
+        """The trial that was sent last; `ended` is called with whether the server is dead, `listen` gets epochs."""
 
     def stop(self) -> None:
-        """Ends the server at once; its trial keeps its checkpoint."""
+        """Kills the server; its trial keeps its checkpoint."""
 
 
 def run_on(plan: Plan, progress: Progress, make: Callable[[], Server], count: int) -> None:
@@ -63,7 +63,7 @@ class _Servers:
         return server.task(ended, listen)
 
     def _replaced(self, server: Server) -> Server:
-        """A new server in the place of a dead one."""
+        """Replaces a dead server by a new one."""
         server.stop()
         self._all.remove(server)
         self._all.append(self._make())

@@ -1,7 +1,7 @@
 """`launcher=slurm`: a Slurm job per trial, by submitit. `launcher.cluster=local` runs the jobs as local processes.
 
-The jobs look after themselves: when this process is killed, they go on and record their rows, and the same command
-started again waits for them. `results.dir` must be on a file system that all nodes share.
+Jobs do not depend on this process: if it is killed, they continue and record their rows, and the same command started
+again waits for them. `results.dir` must be on a file system that all nodes share.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def launch(plan: Plan, progress: Progress) -> None:
 
 
 def parameters(config: RunConfig) -> dict[str, Any]:
-    """What a job asks the cluster for, in submitit's words."""
+    """The resources of a job, as submitit's parameters."""
     launcher = config.launcher
     asked: dict[str, Any] = {
         "name": "dqrun",

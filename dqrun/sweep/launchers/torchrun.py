@@ -1,8 +1,8 @@
 """`launcher=torchrun processes=N`: N processes train each trial together.
 
-They are started here, `jobs` trials at a time, unless `torchrun`, srun or another program has started this command N
-times already (`ranks.meeting`). Then these processes train: the first one (rank 0) runs the
-sweep, the others follow it (`sweep.following`) and write nothing.
+This launcher starts them, for `jobs` trials at a time, unless `torchrun`, srun or another program has already started
+this command N times (`ranks.meeting`). Then these processes train: the first one (rank 0) runs the sweep, the others
+follow it (`sweep.following`) and write nothing.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def launch(plan: Plan, progress: Progress) -> None:
 
 
 class _Leader(Worker):
-    """The worker of the first process, which ends the command where the other processes are lost."""
+    """The worker of the first process; it ends the command if another process is lost."""
 
     def attempt(self, planned: PlannedTrial) -> Finished | None:
         finished = super().attempt(planned)
