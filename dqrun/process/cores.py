@@ -1,4 +1,4 @@
-"""How many CPU cores this process may use, and how many threads it uses of those that were asked for."""
+"""The number of CPU cores that this process may use, and of threads that it uses."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ def _quota(groups: Path) -> float:
 def use_threads(wanted: int, say: Callable[[str], None]) -> None:
     """Lets torch and the kernels use `wanted` threads (0: one per usable core), but no more than there are cores.
 
-    `say` gets a line where fewer are used than were wanted. More threads than cores gain nothing, and far more end the
-    process inside the OpenMP library.
+    `say` gets a line if fewer threads are used than `wanted`. More threads than cores do not help, and many more can
+    crash the process inside the OpenMP library.
     """
-    import torch  # here: cores are counted before a command line is known to be right
+    import torch  # here, not above: cores are counted before a command line is checked
 
     cores = usable_cores()
     if wanted > cores:

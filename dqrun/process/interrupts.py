@@ -1,4 +1,4 @@
-"""Ending a command early: Ctrl-C, and the signals by which a system ends a process, are one case."""
+"""Handles Ctrl-C and the signals by which a system ends a process in the same way."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
 class Ended(KeyboardInterrupt):
-    """A signal other than Ctrl-C's asked this process to end. What handles Ctrl-C handles it too."""
+    """A signal other than that of Ctrl-C asked this process to end. Handlers of KeyboardInterrupt handle it too."""
 
     def __init__(self, number: int) -> None:
         super().__init__()
@@ -27,10 +27,10 @@ class Ended(KeyboardInterrupt):
 
 @contextmanager
 def listening() -> Iterator[None]:
-    """Within the block SIGTERM and SIGHUP raise `Ended`, as Ctrl-C raises KeyboardInterrupt.
+    """Inside the block SIGTERM and SIGHUP raise `Ended`, as Ctrl-C raises KeyboardInterrupt.
 
-    A signal that somebody handles or ignores already (`nohup`) is left to that. Python handles signals in the main
-    thread only: elsewhere nothing changes.
+    A signal that is already handled or ignored (`nohup`) is left unchanged. Python handles signals in the main thread
+    only: in other threads nothing changes.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

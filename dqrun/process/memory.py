@@ -1,4 +1,4 @@
-"""How this process keeps memory that was freed."""
+"""Whether freed memory is kept by this process or returned to the system."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def return_freed_memory() -> None:
 
 
 def keep_freed_memory() -> None:
-    """Lets the C library keep what is freed for the next allocation, rather than return it to the system at once.
+    """Lets the C library keep freed memory for the next allocation, instead of returning it to the system at once.
 
     A training step frees and allocates the same large tensors again and again; without this the system must map each
     page of a new tensor again, which takes longer than rounding its values. Measured: a tenth of a step of
@@ -30,5 +30,5 @@ def keep_freed_memory() -> None:
         return
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
-        mallopt(_MMAP_MAX, 0)  # large blocks too come from the heap
-        mallopt(_TRIM_THRESHOLD, 2**31 - 1)  # whose end stays
+        mallopt(_MMAP_MAX, 0)  # allocate large blocks from the heap too
+        mallopt(_TRIM_THRESHOLD, 2**31 - 1)  # and never shrink the heap

@@ -1,4 +1,4 @@
-"""Warnings, and with `-v` what a command finds, chooses and waits for, as lines on stderr.
+"""Warnings, and with `-v` details about a command's work, as lines on stderr.
 
 Modules write to loggers below `dqrun`. Processes that a command starts inherit `-v` through an environment variable.
 """
@@ -27,7 +27,7 @@ class _Lines(logging.Handler):
 
 @contextmanager
 def log_shown() -> Iterator[None]:
-    """Inside the block warnings of dqrun's modules are shown, after `-v` all that they tell. Afterwards as before."""
+    """Inside the block warnings of dqrun's modules are shown, with `-v` all their messages; afterwards as before."""
     logger, handler = logging.getLogger("dqrun"), _Lines()
     level, variable = logger.level, os.environ.get(VARIABLE)
     logger.addHandler(handler)

@@ -9,13 +9,13 @@ _BUSY = 0.5  # processes that ran at a time in the last minute
 
 
 def let_threads_sleep() -> None:
-    """Where other processes run: threads of GNU's OpenMP, torch's and the kernels', spin only a moment, then sleep.
+    """If other processes run: threads of GNU OpenMP (torch and kernels) spin only for a moment, then sleep.
 
-    To be called before torch is imported, which is when the library reads its settings; the user's own stay. Spinning
-    threads hold cores that other processes need, above all the thread that they wait for. Measured on two cores, two
-    threads, GIN on `threads`: beside two processes of one thread an epoch took 0.67 s rather than 1.56 s, beside one
-    with two threads 0.43 s rather than 0.58 s; but alone 0.126 s rather than 0.119 s, and a step of GCN on Cora 8.0 ms
-    rather than 7.2 ms, so that a machine without other work is left as it is.
+    Call it before torch is imported, because the library then reads its settings; settings of the user are kept.
+    Spinning threads occupy cores that other processes need, and the thread for which they wait. Measured on two cores,
+    two threads, GIN on `threads`: beside two processes of one thread an epoch took 0.67 s rather than 1.56 s, beside
+    one with two threads 0.43 s rather than 0.58 s; but alone 0.126 s rather than 0.119 s, and a step of GCN on Cora
+    8.0 ms rather than 7.2 ms. Therefore nothing changes on a machine without other work.
     """
     if {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & os.environ.keys() or not hasattr(os, "getloadavg"):
         return
