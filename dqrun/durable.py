@@ -1,8 +1,7 @@
-"""Writing what must be there whole or not at all, and still be there after the power has failed.
+"""Atomic writes that survive a power failure.
 
-Content goes into a new file beside its target, reaches the disk, and only then gets the target's name; the folder,
-which holds that name, reaches the disk last. Whenever the process or the machine stops, the target is the old file or
-the new one.
+Content is written to a new file beside its target and flushed to disk; then the file gets the target's name, and the
+folder is flushed. Whenever the process or the machine stops, the target is either the old file or the new one.
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ def replacing(path: Path | str) -> Iterator[Path]:
         sync_file(part)
         part.replace(target)
     except BaseException:
-        with suppress(OSError):  # the first error is the one to tell
+        with suppress(OSError):  # the first error is the one to report
             part.unlink(missing_ok=True)
         raise
     sync_folder(target.parent)
@@ -60,7 +59,7 @@ def write_text(path: Path | str, text: str) -> None:
 
 
 def clear_parts(path: Path) -> None:
-    """Removes what killed processes left of replacing `path`; for the only process that may write it now."""
+    """Removes temporary files of killed processes for `path`; no other process may be writing `path`."""
     for part in path.parent.iterdir():
         if part.name.startswith(f".{_shortened(path)}.") and part.name.endswith(f"{_PART}{path.suffix}"):
             part.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Errors that a user can cause, each told in one line and with an exit code of its own."""
+"""Errors that a user can cause; each is reported in one line and has its own exit code."""
 
 import difflib
 from collections.abc import Iterable

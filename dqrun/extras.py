@@ -1,4 +1,4 @@
-"""Packages that only some commands need (`pip install "dqrun[EXTRA]"`), imported when asked for."""
+"""Imports packages that only some commands need (`pip install "dqrun[EXTRA]"`)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dqrun.errors import ConfigError
 
 
 def require(module: str, extra: str, wanted_by: str) -> Any:
-    """The imported module; raises ConfigError that names the extra where it can't be imported."""
+    """The imported module; raises ConfigError with the name of the extra if it can't be imported."""
     try:
         return importlib.import_module(module)
     except ImportError as error:
