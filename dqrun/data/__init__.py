@@ -1,1 +1,1 @@
-"""Datasets: read from their sources, packed once, split, and served as batches."""
+"""Datasets: readers of their sources, packed storage, splits and batches."""

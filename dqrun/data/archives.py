@@ -12,12 +12,12 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-MOST_UNPACKED = 2**30  # bytes that a small file may unpack to
-MOST_RATIO = 100  # by how much a bigger one may
+MOST_UNPACKED = 2**30  # unpacked bytes that any file may have
+MOST_RATIO = 100  # largest ratio of unpacked to packed bytes beyond that
 
 
 def open_archive(content: bytes) -> zipfile.ZipFile:
-    """A ZIP archive. Raises ValueError for what is none, for a name that stands twice, and for a bomb.
+    """A ZIP archive. Raises ValueError for other content, duplicate names, and a decompression bomb.
 
     Python's reader gives no more bytes of a member than its entry declares, so the declared sizes are a bound.
     """
@@ -35,15 +35,15 @@ def open_archive(content: bytes) -> zipfile.ZipFile:
 
 
 def member_bytes(archive: zipfile.ZipFile, name: str) -> bytes:
-    """The content of one member. Raises ValueError where it is missing or damaged."""
+    """The content of one member. Raises ValueError if it is missing or damaged."""
     try:
         return archive.read(name)
-    except Exception:  # as many kinds as there are ways to damage a member
+    except Exception:  # damaged members raise many kinds of exceptions
         raise ValueError(f"its member {name!r:.60} is missing or damaged") from None
 
 
 def gunzip(content: bytes) -> bytes:
-    """The content of a gzip file. Raises ValueError for what is none, for a damaged one, and for a bomb."""
+    """The content of a gzip file. Raises ValueError for other content, a damaged file, and a decompression bomb."""
     most = max(MOST_UNPACKED, MOST_RATIO * len(content))
     try:
         with gzip.GzipFile(fileobj=io.BytesIO(content)) as file:
@@ -56,8 +56,9 @@ def gunzip(content: bytes) -> bytes:
 
 
 def npy_header(stream: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    """Shape, whether it is in Fortran's order, and type of an NPY file of numbers or booleans, whose values follow in
-    the stream. Raises ValueError for anything else.
+    """Shape, whether in Fortran order, and dtype of an NPY file of numbers or booleans; values follow in the stream.
+
+    Raises ValueError for anything else.
     """
     try:
         version = np.lib.format.read_magic(stream)

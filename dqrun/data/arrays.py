@@ -1,4 +1,4 @@
-"""`GraphArrays`: what a source reads, checked, before it is packed into a `GraphDataset`; the cache stores the same."""
+"""`GraphArrays`: the checked arrays of a source, from which a `GraphDataset` is packed; the cache stores them."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from dqrun.data.packed import PackedGraphs
 from dqrun.data.splits import PARTS, Split
 from dqrun.errors import DataError
 
-ROWS_AT_ONCE = 1 << 18  # of features that are checked: they may lie in a file
+ROWS_AT_ONCE = 1 << 18  # rows of features checked at once, because features may be mapped from a file
 
 
 @dataclass(frozen=True)
 class GraphArrays:
     """G graphs with N nodes and E edges, one graph after the other.
 
-    Construction raises DataError for tensors that do not fit together, whoever made them: sizes, types, ids outside
-    their range, parts that overlap, numbers that are not finite.
+    Construction raises DataError for tensors that do not fit together: wrong sizes or types, ids out of range,
+    overlapping parts, numbers that are not finite.
     """
 
     edge_index: Tensor  # int64 (of one graph also int32) [2, E] source and target, from the first node of their graph
@@ -36,8 +36,8 @@ class GraphArrays:
     edge_weight: Tensor | None = None  # float32 [E], >= 0
     edge_attr: Tensor | None = None  # float32 [E, D] features, or int64 categories [E] or [E, K]
     folds: Tensor | None = None  # int8 [K, N] part of each node in K splits: 1 train, 2 val, 3 test, 0 none
-    class_names: tuple[str, ...] = ()  # of each class or label; empty: they are called by their numbers
-    warnings: tuple[str, ...] = ()  # lines that the user is told whenever the data is loaded
+    class_names: tuple[str, ...] = ()  # name of each class or label; empty: numbers are their names
+    warnings: tuple[str, ...] = ()  # lines to print whenever the data is loaded
 
     def __post_init__(self) -> None:
         num_graphs, num_nodes = self.node_counts.numel(), int(self.node_counts.sum())
@@ -104,7 +104,7 @@ class GraphArrays:
         return all(same(getattr(self, field.name), getattr(other, field.name)) for field in fields(self))
 
     def dataset(self, name: str, task: str, note: str = "") -> GraphDataset:
-        """The packed dataset. Raises DataError for an edge to a node that its graph does not have."""
+        """The packed dataset. Raises DataError for an edge to a node that does not exist in its graph."""
         official = None
         if self.train is not None and self.val is not None and self.test is not None:
             official = Split(self.train, self.val, self.test)
@@ -126,7 +126,7 @@ class GraphArrays:
 
 
 def _split_of(codes: Tensor) -> Split:
-    """The split that the part of each member says, as in `GraphArrays.folds`."""
+    """The split for the part codes of all members, coded as in `GraphArrays.folds`."""
     return Split(*((codes == i + 1).nonzero().squeeze(1) for i in range(len(PARTS))))
 
 

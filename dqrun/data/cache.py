@@ -1,4 +1,4 @@
-"""The cache of datasets that were read from raw files: tensors with a checksum, and which files they came from."""
+"""The cache of datasets read from raw files: tensors with a checksum, and the digests of their raw files."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from dqrun.durable import write_bytes
 log = logging.getLogger(__name__)
 
 FILE = "dqrun-data.safetensors"
-SCHEMA = 2  # of the arrays; another number means: read the raw files again
-_SUM = 64  # hexadecimal digits of the checksum, in front
+SCHEMA = 2  # version of the arrays; for another one the raw files are read again
+_SUM = 64  # hexadecimal digits of the checksum at the beginning
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Cached:
 
 
 def read_cache(path: Path) -> Cached | None:
-    """The content of a cache file, or None: there is none, or it is damaged, which one line of the log says."""
+    """The content of a cache file; None if there is none, or if it is damaged, which is logged."""
     try:
         blob = path.read_bytes()
     except OSError:
@@ -61,13 +61,13 @@ def _decoded(blob: bytes) -> Cached | None:
             class_names=tuple(known["class_names"]),
         )
         raw = {str(name): str(digest) for name, digest in known["raw"].items()}
-    except Exception as error:  # of any kind: a file with a checksum of its own that dqrun did not write
+    except Exception as error:  # anything may be raised for a file with a valid checksum that dqrun did not write
         raise ValueError(f"its content is malformed: {type(error).__name__}") from None
     return Cached(raw, arrays)
 
 
 def write_cache(path: Path, cached: Cached) -> None:
-    """Replaces a cache file. Raises OSError where that fails."""
+    """Replaces a cache file. Raises OSError if that fails."""
     arrays = cached.arrays
     named = {field.name: getattr(arrays, field.name) for field in fields(arrays)}
     tensors = {name: value.contiguous() for name, value in named.items() if isinstance(value, Tensor)}

@@ -1,9 +1,8 @@
-"""Columns of categories, such as OGB's nine of an atom: several integers per row, which enter a network as zeros and
-ones.
+"""Columns of categories, such as OGB's nine of an atom: several integers per row, encoded as zeros and ones.
 
 The sum of one embedding per column, as in OGB's `AtomEncoder` and `BondEncoder` (Hu et al., NeurIPS 2020), is the
-product of these zeros and ones with one matrix, whose rows are the vectors of all columns, one column after the other.
-A network therefore needs no further kind of layer for them: its first linear layer is the encoder.
+product of these zeros and ones with one matrix, whose rows are the embedding vectors of all columns, column by column.
+A network therefore needs no additional kind of layer: its first linear layer is the encoder.
 """
 
 from __future__ import annotations
@@ -29,9 +28,9 @@ def multi_hot(columns: Tensor, sizes: Sequence[int]) -> Tensor:
 
 
 def checked_columns(values: Tensor | None, sizes: Sequence[int], what: str) -> Tensor:
-    """Whole numbers [n, K], of whatever type, as int64 categories of columns with these sizes.
+    """Whole numbers [n, K] of any dtype as int64 categories of columns with these sizes.
 
-    Raises DataError, which calls the values `what`, for none, another shape, fractions and unknown categories.
+    Raises DataError for None, another shape, fractions and unknown categories. `what`: name of the values in the error.
     """
     if values is None or values.dim() != 2 or values.size(1) != len(sizes):
         got = "none" if values is None else str(list(values.shape))
@@ -48,7 +47,7 @@ def checked_columns(values: Tensor | None, sizes: Sequence[int], what: str) -> T
 
 @dataclass(frozen=True)
 class CategoryColumns:
-    """`data.features.Features` of categories in columns, int64 [N, K]; no more than a batch of them is made dense."""
+    """`data.features.Features` of categories in columns, int64 [N, K]; only the rows of one batch are made dense."""
 
     columns: Tensor
     sizes: tuple[int, ...]

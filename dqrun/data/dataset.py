@@ -1,4 +1,4 @@
-"""`GraphDataset`: a dataset as the rest of the program sees it, whatever it was read from."""
+"""`GraphDataset`: a dataset in the form that the rest of the program uses, independent of its source."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class GraphDataset:
     """G graphs with N nodes in all, their features and targets.
 
     `y` is int64 (classes 0..num_classes-1) or float32 (regression, `num_classes` 0); [G] for graph tasks, [N] for
-    node tasks. Of tasks with several labels it is float32 [G, L] or [N, L] of 0, 1 and nan (not known), and
+    node tasks. For tasks with several labels it is float32 [G, L] or [N, L] of 0, 1 and nan (unknown), and
     `num_classes` is L. A dataset has float features, categories or neither (then the degree is the feature).
     """
 
@@ -38,10 +38,10 @@ class GraphDataset:
     x: Tensor | None = None  # float32 [N, F]
     category: Tensor | None = None  # int64 [N], or [N, K] where nodes have columns of categories, >= 0
     official: Split | None = None
-    folds: tuple[Split, ...] = ()  # splits that the data brings along, for protocol=kfold
-    class_names: tuple[str, ...] = ()  # of each class or label; empty: they are called by their numbers
+    folds: tuple[Split, ...] = ()  # splits that are part of the data, for protocol=kfold
+    class_names: tuple[str, ...] = ()  # name of each class or label; empty: numbers are their names
     synthetic: bool = False
-    note: str = ""  # one line that the user is told, empty: nothing to tell
+    note: str = ""  # one line to print for the user; empty: none
 
     @property
     def is_node_task(self) -> bool:
@@ -66,12 +66,12 @@ class GraphDataset:
 
 
 def load_dataset(dataset: DatasetConfig, data: DataConfig) -> GraphDataset:
-    """Reads the dataset from its source, through the cache where the source has one.
+    """Reads the dataset from its source, through the cache if the source has one.
 
     Raises ConfigError for a name or task that the source does not know, DataError for files that are missing,
     unreadable or not in the expected format.
     """
-    # The registry imports it now: a run needs one source only, and PyG's dataset classes take a second to import.
+    # The registry imports it here: a run needs one source only, and PyG's dataset classes take a second to import.
     source = register.dataset.get(dataset.source)
     loaded = _of_plugin(source, dataset, data) if dataset.source in register.dataset.added() else source(dataset, data)
     log.info(
@@ -82,7 +82,7 @@ def load_dataset(dataset: DatasetConfig, data: DataConfig) -> GraphDataset:
 
 
 def _of_plugin(source: Any, config: DatasetConfig, data: DataConfig) -> GraphDataset:
-    """What a plug-in's function gives, as a dataset; raises DataError for what it raises and for what is none."""
+    """The dataset from a plug-in's function; raises DataError for its exceptions and for any other result."""
     name = f"dataset={config.source}"
     try:
         loaded = source(own_config(config) or config, data)
@@ -97,7 +97,7 @@ def _of_plugin(source: Any, config: DatasetConfig, data: DataConfig) -> GraphDat
 
 
 def _converted(loaded: Any, config: DatasetConfig, name: str) -> GraphDataset:
-    """A dataset of a graph of PyG, a list of them, or three lists, the parts train, val and test."""
+    """A dataset from one PyG graph, a list of graphs, or three lists: the parts train, val and test."""
     from dqrun.data.sources.pyg_arrays import arrays_of
 
     if isinstance(loaded, tuple) and len(loaded) == 3 and not any(_is_graph(part) for part in loaded):

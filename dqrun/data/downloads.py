@@ -1,5 +1,5 @@
-"""Downloads of published datasets: from addresses that PyG's classes know (nothing else of these classes is used), or
-as an archive from one address."""
+"""Downloads of published datasets: from the addresses in PyG's classes (nothing else of these classes is used), or as
+an archive from one address."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ def _download(class_name: str, arguments: dict[str, Any], root: Path) -> None:
 def of_archive(url: str, top: str, folder: str) -> Callable[[Path], None]:
     """A download into a folder: the files below `top` of the ZIP archive at an address, to `folder` in that folder.
 
-    The archive lies beside them while it is unpacked, so that memory holds none of it. The function raises ValueError
-    for no archive, for one that unpacks to far more than it holds and for names that leave its folder, else whatever
-    the download raises.
+    The archive is stored beside them while it is unpacked, so that it is never in memory. The function raises
+    ValueError for content that is no archive, a decompression bomb, and names that leave its folder; else whatever the
+    download raises.
     """
     return lambda root: _fetch_archive(url, f"{top}/", root / folder)
 
@@ -70,7 +70,7 @@ def _fetch_archive(url: str, top: str, folder: Path) -> None:
 
 @contextmanager
 def waiting_at_most(seconds: float = TIMEOUT) -> Iterator[None]:
-    """Within the block a connection that gives no answer for so long is an error; urllib waits for ever otherwise."""
+    """Inside the block connections time out after `seconds` without an answer; by default urllib waits forever."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(seconds)
     try:
@@ -89,7 +89,7 @@ def _stop(self: object) -> None:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Swallows PyG's progress lines, and the warnings that importing it gives."""
+    """Suppresses PyG's progress lines, and the warnings of its import."""
     with redirect_stderr(io.StringIO()), redirect_stdout(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

@@ -11,15 +11,15 @@ from numpy.typing import NDArray
 from dqrun.errors import DataError
 
 EDGE_ARRAYS = ("edge_weight", "edge_attr")
-MOST_CATEGORIES = 10_000  # each becomes a row of an embedding
+MOST_CATEGORIES = 10_000  # limit, because each becomes a row of an embedding
 
 
 def edge_data(where: str, arrays: Mapping[str, NDArray[Any]], num_edges: int) -> dict[str, Any]:
     """The arrays EDGE_ARRAYS as `UserGraphs` has them: `edge_weight` float32 [E]; `edge_attr` float32 [E, D] or, of
     integers [E], int64 categories.
 
-    `where` names the file. Raises DataError for another shape, weights that are negative, numbers that float32 does not
-    hold, and categories outside their range.
+    `where`: name of the file for errors. Raises DataError for another shape, negative weights, numbers that do not fit
+    float32, and categories out of range.
     """
     found: dict[str, Any] = dict.fromkeys(EDGE_ARRAYS)
     for name in EDGE_ARRAYS:

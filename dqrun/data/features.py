@@ -1,4 +1,4 @@
-"""Node features of one trial: what stands in `Batch.x`, made for the nodes of one batch at a time."""
+"""Node features of one trial, the content of `Batch.x`; computed for one batch at a time."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class GivenFeatures:
 
 @dataclass(frozen=True)
 class OneHotDegree:
-    """The in-degree (int64 [N]) as one of `in_channels` columns; never dense for more than one batch."""
+    """The in-degree (int64 [N]) one-hot in `in_channels` columns; only the rows of one batch are made dense."""
 
     in_degree: Tensor
     in_channels: int
@@ -76,14 +76,14 @@ KINDS = ("given", "one_hot_degree", "scaled_degree", "category", "columns")
 
 @dataclass(frozen=True)
 class FeatureRule:
-    """How a network's inputs are made from what a dataset holds: plain numbers, which a network's file carries along.
+    """The rule by which a network's inputs are computed from a dataset: plain numbers, saved in the network's file.
 
     `kind`: one of KINDS. `width`: columns of float features, or number of categories. `normalize_rows`: of given
     features. `mean`, `divisor`: of scaled degrees. `edge_weights`: whether the network reads them. `edge_channels`,
     `edge_categories`: columns of the edge features, or number of edge categories, that it reads; 0 for none.
     `columns`, `edge_columns`: number of categories in each column, where nodes or edges have columns of categories;
     `width` and `edge_channels` are then their sums.
-    `class_names`: what its outputs are called; empty: by their numbers.
+    `class_names`: names of its outputs; empty: numbers are their names.
     """
 
     kind: str
@@ -100,12 +100,12 @@ class FeatureRule:
 
     @property
     def from_degrees(self) -> bool:
-        """Whether features follow from edges alone."""
+        """Whether features are computed from edges alone."""
         return self.kind in ("one_hot_degree", "scaled_degree")
 
     @classmethod
     def fit(cls, dataset: GraphDataset, split: Split, config: DatasetConfig) -> FeatureRule:
-        """What `dataset.features` asks for; statistics come from the nodes that `dataset.degree_statistics` names.
+        """The rule for `dataset.features`; statistics are those of the nodes that `dataset.degree_statistics` names.
 
         Raises ConfigError for features that the dataset does not have.
         """
@@ -161,7 +161,7 @@ class FeatureRule:
         return cls("scaled_degree", 1, mean=mean.item(), divisor=std.item() if std > 0 else 1.0)
 
     def reading(self, weights: bool, features: bool) -> FeatureRule:
-        """The rule of a network whose layers read weights and features of edges, or do not."""
+        """The same rule for a network whose layers read edge weights (`weights`) and edge features (`features`)."""
         return replace(
             self,
             edge_weights=self.edge_weights and weights,
@@ -173,8 +173,8 @@ class FeatureRule:
     def structure(self, dataset: GraphDataset, self_loops: bool) -> PackedGraphs:
         """The graphs of a dataset with the edge data that the network reads, and no other.
 
-        `self_loops`: whether layers want exactly one self-loop per node. Raises DataError where the dataset has no
-        such weights or features.
+        `self_loops`: whether layers need exactly one self-loop per node. Raises DataError if the dataset lacks such
+        weights or features.
         """
         packed, name = dataset.packed, dataset.name
         if self.edge_columns:
@@ -195,26 +195,26 @@ class FeatureRule:
         return packed.with_edge_data(self.edge_weights, self.edge_channels + self.edge_categories > 0)
 
     def edge_inputs(self, attr: Tensor | None, what: str) -> Tensor | None:
-        """The tensor in `Graph.edge_attr` for features of edges as data has them.
+        """The tensor for `Graph.edge_attr` from the dataset's edge features.
 
-        Raises DataError, which calls the features `what`, for columns of categories that training did not know.
+        Raises DataError for categories beyond the column sizes of training. `what`: name of the features in errors.
         """
         if not self.edge_columns:
             return attr
         return multi_hot(checked_columns(attr, self.edge_columns, what), self.edge_columns)
 
     def apply(self, dataset: GraphDataset) -> Features:
-        """The features of all nodes of a dataset, which need not be the one of `fit`.
+        """The features of all nodes of a dataset, which may differ from that of `fit`.
 
-        Raises DataError where the dataset has none of this kind and width.
+        Raises DataError if the dataset has no features of this kind and width.
         """
         return self.of(dataset.packed.in_degree, dataset.x, dataset.category, dataset.name)
 
     def of(self, degree: Tensor, given: Tensor | None, category: Tensor | None, name: str) -> Features:
-        """The features of N nodes, from what is known of them.
+        """The features of N nodes, from their degrees, float features or categories.
 
         `degree`: int64 [N], edges that enter each node, self-loops not counted. `given`: float32 [N, F] or None.
-        `category`: int64 [N] or [N, K], or None. `name`: what errors call the data. Raises DataError as `apply` does.
+        `category`: int64 [N] or [N, K], or None. `name`: of the data, for errors. Raises DataError as `apply` does.
         """
         if self.kind == "scaled_degree":
             return GivenFeatures(((degree.double() - self.mean) / self.divisor).float().unsqueeze(1))
@@ -240,7 +240,7 @@ class FeatureRule:
 
 
 def _training_nodes(dataset: GraphDataset, split: Split) -> Tensor:
-    """Rows of the nodes whose features training may look at, int64 ids or bool [N]."""
+    """The nodes whose features training may use, int64 ids or bool [N]."""
     if dataset.is_node_task:
         return split.train
     training = torch.zeros(dataset.num_graphs, dtype=torch.bool, device=dataset.y.device)

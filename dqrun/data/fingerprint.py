@@ -1,4 +1,4 @@
-"""The identity of data: a digest of a user's files before they are read, and one of any dataset as it was loaded."""
+"""The identity of data: a digest of a user's files, and a digest of any loaded dataset."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def fingerprint(dataset: DatasetConfig) -> str:
     """Digest of the files that a `folder` dataset is read from, by name and content; the part of a trial's identity
     that says which data it was trained on.
 
-    It does not depend on where the folder lies, how its path is written or what else is in it. Empty for other
-    sources: there the name stands for the content. Cheap: each file is read once per process while it stays the same.
+    It does not depend on the folder's path or on other files in it. Empty for other sources, whose content is
+    identified by the name. Each file is read once per process as long as it does not change.
     """
     if dataset.source != "folder" or dataset.path is None:
         return ""
@@ -49,8 +49,8 @@ def data_fingerprint(dataset: GraphDataset) -> str:
     """Digest of a dataset as it was loaded: structure, features, targets and official split, whatever its source.
 
     Weights and features of edges count where the dataset has them: a trial leaves out those that it does not read.
-    The name, the place and the format of the files have no part in it: CRLF for LF gives the same fingerprint, one
-    other label another one. Costs one pass over the tensors.
+    It does not depend on name, path and format of the files: CRLF in place of LF gives the same fingerprint, a changed
+    label another one. Takes one pass over the tensors.
     """
     import torch
 
@@ -96,7 +96,7 @@ def _state(path: Path) -> tuple[int, ...] | None:
 
 @lru_cache(maxsize=64)
 def _file_digest(path: str, state: tuple[int, ...]) -> str:
-    """SHA-256 of a file in a `state`; empty for one that cannot be read, which loading then says."""
+    """SHA-256 of a file in a `state`; empty if it cannot be read, for which loading later raises an error."""
     try:
         with open(path, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,4 +1,4 @@
-"""NPY files of numbers that are mapped into memory: parts of them are read when they are used."""
+"""NPY files of numbers, mapped into memory: parts are read from disk at their first use."""
 
 from __future__ import annotations
 

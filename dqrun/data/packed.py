@@ -1,7 +1,7 @@
 """`PackedGraphs`: all graphs of a dataset in flat tensors, from which a batch with its CSR is gathered.
 
-Everything that can be sorted is sorted once, per dataset; `gather` only copies runs and adds offsets, so that a
-batch costs a few milliseconds however many graphs it holds.
+All sorting is done once per dataset; `gather` only copies runs and adds offsets, so that a batch takes a few
+milliseconds for any number of graphs.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ class PackedGraphs:
         `edge_index_local`: int64 or int32 [2, E], row 0 the source and row 1 the target, counted from the first node of
         the edge's own graph; `node_counts`, `edge_counts`: int64 [G]; `edge_weight` float32 [E] and `edge_attr`
         (float32 [E, D] or int64 [E]) in the order of `edge_index_local`. Raises DataError for an edge to a node that
-        its graph does not have, and for counts that do not add up. O(E log E + N log N), no loop over graphs; one graph
-        takes O(E + N log N) and little memory beside the result.
+        its graph does not have, and for inconsistent counts. O(E log E + N log N), without a loop over graphs; for one
+        graph O(E + N log N), with little memory in addition to the result.
         """
         num_edges = edge_index_local.size(1)
         if int(edge_counts.sum()) != num_edges:
@@ -169,7 +169,7 @@ class PackedGraphs:
         return torch.cat([others, sums / counts.unsqueeze(1)])
 
     def with_edge_data(self, weights: bool, features: bool) -> PackedGraphs:
-        """The graphs with their weights and their edge features as far as they are wanted; itself with all of them."""
+        """The graphs with edge weights only if `weights`, edge features only if `features`; else without them."""
         if (weights or self.edge_weight is None) and (features or self.edge_attr is None):
             return self
         return replace(
@@ -216,7 +216,7 @@ class PackedGraphs:
 
     @cached_property
     def _only_graph(self) -> Graph:
-        """The batch of a dataset with a single graph, for layers that see all of it at once."""
+        """The batch of a dataset with a single graph, for layers that process it as a whole."""
         edges = self.edges
         csr = CSR(
             rowptr=_pointer(edges.edges_in),
@@ -230,7 +230,7 @@ class PackedGraphs:
 
     @cached_property
     def in_parts(self) -> Graph:
-        """The single graph of a dataset, of which `kernels.sampling` takes parts: edges by target, no other order."""
+        """The single graph of a dataset for `kernels.sampling`, which extracts parts: edges sorted by target only."""
         return self._graph_of(InEdges(_pointer(self.edges.edges_in), self.edges.col))
 
     def _graph_of(self, csr: CSR) -> Graph:

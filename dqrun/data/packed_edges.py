@@ -1,4 +1,4 @@
-"""`PackedEdges`: the edges of all graphs of a dataset, and the orders of them that some reader asks for."""
+"""`PackedEdges`: the edges of all graphs of a dataset, and their other orders, computed on demand."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class PackedEdges:
     """E edges of G graphs with N nodes, sorted by target. Ids of nodes and positions of edges are local: they
     count from the first node or edge of their own graph.
 
-    Only the sources of the edges and their numbers are stored. What else is read of them is made at its first use, so
-    that a large graph which is passed in parts never has it. Of one graph ids are int32 where they fit.
+    Only the sources of edges and the in-degrees are stored. Other tensors are computed at their first use, so that a
+    large graph that is processed in parts never needs them. For a single graph ids are int32 if they fit.
     """
 
     node_ptr: Tensor  # int64 [G + 1] first node of each graph

@@ -1,6 +1,6 @@
 """NumPy arrays and SciPy's CSR matrices in pickles, rebuilt from their bytes.
 
-NumPy's own `__setstate__` trusts what it is told: a dtype of objects that says it holds none turns bytes into pointers.
+NumPy's own `__setstate__` does not check the state: an object dtype declared as plain would turn bytes into pointers.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class _Csr(State):
 
 
 def array(value: Any) -> NDArray[Any]:
-    """The array that an unpickled object stands for; raises ValueError for anything else."""
+    """The array of an unpickled object; raises ValueError if it is no array."""
     if isinstance(value, _Array) and value.value is not None:
         return value.value
     raise ValueError("it must hold an array of numbers")

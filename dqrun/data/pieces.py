@@ -25,9 +25,9 @@ READY = 2
 
 
 class Pieces:
-    """Cuts one graph into training batches, as `loader` says, in a thread of its own while a step runs.
+    """Extracts training batches from one graph, as `loader` demands, in a separate thread during training steps.
 
-    Ranks of in-degrees, by which Degree-Quant protects, and the normalisation of GCN are those of the whole graph.
+    In-degree ranks, on which Degree-Quant's protection depends, and GCN's normalisation are those of the whole graph.
     """
 
     def __init__(
@@ -45,9 +45,9 @@ class Pieces:
         return len(self._chunks(self.train))
 
     def epoch(self, generator: torch.Generator, share: Share = WHOLE) -> Iterator[Batch]:
-        """Each training node once, in an order drawn from `generator` (of the CPU), which seeds the samples too.
+        """One epoch: each training node once, in an order drawn from `generator` (on the CPU), which seeds samples too.
 
-        Of each batch the part of `share`: some of its nodes, with samples of their own, or some of its clusters.
+        Yields the part `share` of each batch: some of its nodes, with samples of their own, or some of its clusters.
         """
         if self.loader.name == "cluster":
             drawn = torch.randperm(len(self._groups), generator=generator)
@@ -59,7 +59,7 @@ class Pieces:
         return prefetched(self._neighbourhood(share.of(nodes), seed + share.index) for nodes, seed in batches)
 
     def _chunks(self, nodes: Tensor) -> tuple[Tensor, ...]:
-        """Runs of `batch_size` nodes; a single one that is left joins the run before it: batch norm needs two."""
+        """Chunks of `batch_size` nodes; a last single node joins the chunk before it, because batch norm needs two."""
         size, count = self.loader.batch_size, len(nodes)
         if count > size and count % size == 1:
             return (*torch.split(nodes[: count - size - 1], size), nodes[count - size - 1 :])
@@ -103,9 +103,8 @@ class Pieces:
 
 
 def groups_of(graph: Graph, count: int) -> np.ndarray:
-    """The group of each node, int64 [N], so that groups are of about the same size and few edges join two of them.
-
-    METIS (Karypis and Kumar, 1998) takes edges without direction and without loops. Raises ConfigError without pymetis.
+    """The group of each node, int64 [N]: groups of about equal size with few edges between them, by METIS (Karypis and
+    Kumar, 1998) on undirected edges without loops. Raises ConfigError without pymetis.
     """
     pymetis = extras.require("pymetis", "large", "loader=cluster")
     row, col = graph.csr.row, graph.csr.col
@@ -136,7 +135,7 @@ def prefetched(items: Iterable[T]) -> Iterator[T]:
                 if stopped.is_set():
                     return
             put(None)
-        except BaseException as error:  # of any kind: the caller shall see it
+        except BaseException as error:  # any error is raised again in the caller
             put(None, error)
 
     thread = threading.Thread(target=work, daemon=True, name="batches")

@@ -1,8 +1,8 @@
 """Raw files of published datasets: cache first, then the mirror, then the network; read once, into memory.
 
-What is checked is what is loaded: a source parses the bytes that were read here, and nothing opens a file again. The
-cache is `data.root`: `<root>/<folder>/raw` has what was downloaded (or what a user put there, which is never replaced),
-`<root>/<folder>/dqrun-data.safetensors` the tensors that were made from it. Nothing there is ever unpickled as objects.
+A source parses the bytes that were read and checked here; no file is opened again. The cache is `data.root`:
+`<root>/<folder>/raw` has the downloaded files (or files of the user, which are never replaced),
+`<root>/<folder>/dqrun-data.safetensors` the tensors made from them. Nothing is ever unpickled as arbitrary objects.
 """
 
 from __future__ import annotations
@@ -84,10 +84,10 @@ Parse = Callable[[RawContent], GraphArrays]
 
 
 def load_raw(files: RawFiles, data: DataConfig, parse: Parse) -> GraphArrays:
-    """What `parse` makes of the raw files, through the cache. One process at a time works on a dataset of a cache.
+    """The arrays that `parse` makes from the raw files, through the cache; locks the dataset's cache.
 
-    Raises DataError, in one line: a cache that cannot be written, files found nowhere, a broken raw file, and raw files
-    that give other data than those that this cache was made from (rows of both would share the dataset's name).
+    Raises DataError, in one line, for a cache that cannot be written, files that are not found, a broken raw file, and
+    raw files with other data than those from which this cache was made (rows of both would share the dataset's name).
     """
     root = data.resolved_root
     with _locked(root, files.folder):
@@ -115,7 +115,7 @@ def unreadable(path: Path, error: Exception) -> DataError:
 
 
 def _cached(raw: RawContent, path: Path, parse: Parse) -> GraphArrays:
-    """The arrays that `path` has of the same raw files, else what `parse` makes of them, which `path` then has."""
+    """The arrays cached in `path` for the same raw files; else those that `parse` makes, which are then cached."""
     digests, cached = raw.digests(), read_cache(path)
     compare_with_published(raw.folder, path.parent.name, digests)
     if cached is not None and cached.raw == digests:
@@ -152,7 +152,7 @@ def _local_folder(files: RawFiles, data: DataConfig, raw: Path) -> Path | None:
 
 
 def _check_parses(folder: Path, files: RawFiles, parse: Parse) -> None:
-    """Nothing that does not parse gets into the cache."""
+    """Raises DataError for files that do not parse, so that these do not get into the cache."""
     parse(RawContent.read(folder, files))
 
 
@@ -186,7 +186,7 @@ def _download(files: RawFiles, staging: Path, data: DataConfig, raw: Path) -> Pa
 
 
 def _places(files: RawFiles, data: DataConfig, raw: Path) -> str:
-    """Where the files were looked for, and the first that each place lacks."""
+    """The folders that were searched, and the first missing file of each."""
     looked = f"the cache {raw} lacks {files.missing(raw)[0]}"
     mirror = data.resolved_mirror
     if mirror is None:
@@ -241,7 +241,7 @@ def _staging(root: Path, folder: str) -> Iterator[Path]:
 
 
 def _reason(error: BaseException) -> str:
-    """One line that says what happened."""
+    """The reason of an error in one line."""
     lines = str(error).strip().splitlines()
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
