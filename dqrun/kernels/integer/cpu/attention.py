@@ -1,9 +1,9 @@
 """`attention`: softmax and weighted sum of codes over the edges of each target, without a value per edge in memory.
 
-A row of the graph is passed over twice: for its largest logit, then, CHUNK edges at a time, for the powers, their sum
-and the sum of codes they weigh. LeakyReLU keeps order, so that the largest logit is that of the largest half. Rows
-that cross a boundary between threads are put together from what each part found (largest logit, sum of powers,
-weighted sum), after all parts.
+Each row of the graph needs two passes over its edges: one for the largest logit; one, CHUNK edges at a time, for the
+powers, their sum and the weighted sum of codes. LeakyReLU is monotonic, so that the largest logit is that of the
+largest half. Rows that cross a boundary between threads are merged after all parts from each part's largest logit, sum
+of powers and weighted sum.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from dqrun.kernels.integer.stored import PLANES
 
 
 def _summing(planes: int) -> Callable[..., None]:
-    """The function that sums the edges of a row, whose codes lie so many in a byte."""
+    """The function that sums the edges of a row, for rows with `planes` codes in a byte."""
     add = add_weighted(planes)
 
     @inner
@@ -61,7 +61,7 @@ def _summing(planes: int) -> Callable[..., None]:
 
 @inner
 def _finish_row(a: Any, row: int, acc: Any, state: Any, sums: Any, rest: Any) -> None:
-    """Divides by the sum of powers, takes the mean over heads where that is asked, and runs the epilogue."""
+    """Divides by the sum of powers, averages over heads unless they are concatenated, and runs the epilogue."""
     divide(a, acc, state, sums)
     if not a.concat:
         _mean(a, sums)

@@ -1,4 +1,4 @@
-"""An `Epilogue` and its result as kernels take them: `finishing.EPILOGUE`."""
+"""Converts an `Epilogue` and its result to the structure that kernels take: `finishing.EPILOGUE`."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from dqrun.kernels.integer.epilogue import Epilogue
 
 @dataclass(frozen=True)
 class Sums:
-    """How the sums of rows lie that a kernel hands to its epilogue, see `finishing`.
+    """The layout of the sums of rows that a kernel passes to its epilogue, see `finishing`.
 
     `dtype`: np.int32 or np.float64. `own`: codes of the row itself that are added to its sums, times `own_weight`.
     """
@@ -44,7 +44,7 @@ class Sums:
 
 @dataclass(frozen=True)
 class Finish:
-    """`result` is filled in by a kernel that gets `packed`; each of its parts needs `scratch` bytes."""
+    """A kernel that gets `packed` writes to `result`; each part of the kernel needs `scratch` bytes."""
 
     result: Codes | Tensor
     packed: Packed
@@ -52,7 +52,7 @@ class Finish:
 
 
 def finish_of(epilogue: Epilogue, num_rows: int, channels: int, sums: Sums) -> Finish:
-    """What becomes of sums [num_rows, channels]."""
+    """The epilogue and result for sums [num_rows, channels]."""
     e, grid = epilogue.folded, epilogue.grid
     result = torch.empty(num_rows, channels) if grid is None else Codes.empty(num_rows, channels, grid)
     low, high = (0.0 if relu else -np.inf for relu in (e.pre_relu, e.activation == "relu"))
@@ -97,7 +97,7 @@ def finish_of(epilogue: Epilogue, num_rows: int, channels: int, sums: Sums) -> F
 
 
 def _has(e: Epilogue, given: Epilogue, has_own: bool) -> int:
-    """The loop that does what there is, and as little else as there is one for."""
+    """The number (PLAIN .. ALL) of the loop with the fewest additional operations that has all needed ones."""
     coded = isinstance(e.grid, CodeGrid) and not given.in_steps
     if e.activation == "elu" or e.residual is not None or coded:
         return ALL
@@ -108,5 +108,5 @@ def _has(e: Epilogue, given: Epilogue, has_own: bool) -> int:
 
 
 def _vector(value: Tensor | None, channels: int) -> Tensor | None:
-    """A number per channel, with BEHIND more behind them that are read."""
+    """A number per channel, padded by BEHIND numbers that kernels may read."""
     return None if value is None else F.pad(value.expand(channels), (0, BEHIND)).contiguous()

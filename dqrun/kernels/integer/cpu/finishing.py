@@ -1,8 +1,8 @@
-"""What follows sums (`Epilogue`), compiled: once for int32 and once for float64 sums, whatever kernel made them.
+"""The computation after sums (`Epilogue`), compiled once for int32 and once for float64 sums, for all kernels.
 
 A kernel calls `call(e.finish, (e, sums, row, rows, scratch))`, e an `EPILOGUE`, when the sums of up to MOST_ROWS rows
-wait in the cache. The sums of row r begin at r * e.stride, in the order of channels; BEHIND places more can be read.
-Channels are passed over in the order in which results are stored: LANES bytes at a time, and in them each plane.
+are in the cache. The sums of row r begin at r * e.stride, in the order of channels; BEHIND more numbers can be read.
+Channels are processed in the order in which results are stored: LANES bytes at a time, and for these each plane.
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ from dqrun.kernels.integer.cpu.rows_of_codes import (
 )
 from dqrun.kernels.integer.reference import EXP_TERMS, LN2_HIGH, LN2_LOW, LOG2_E, LOWEST_EXPONENT
 
-BEHIND = 2 * LANES  # places behind the sums of a row that may be read
-PLAIN, SCALE, OWN, GAIN, TERM, ALL = range(6)  # what there is beside factor and bias: one thing (a term of rows: and
-# their scale), or any
+BEHIND = 2 * LANES  # numbers after the sums of a row that may be read
+PLAIN, SCALE, OWN, GAIN, TERM, ALL = range(6)  # operations beside factor and bias: none, one (TERM: a term and a scale
+# of rows), or any
 
 EPILOGUE = Structure(
     "Epilogue",
@@ -60,36 +60,36 @@ EPILOGUE = Structure(
     bias=DOUBLES,
     gain=DOUBLES,
     offset=DOUBLES,
-    channel_term=DOUBLES,  # each with BEHIND more than there are channels
+    channel_term=DOUBLES,  # as the four before: a number per channel, padded by BEHIND
     row_scale=DOUBLES,
     row_term=DOUBLES,
     has_scale=INTEGER,
     has_gain=INTEGER,
     has_term=INTEGER,
     has_elu=INTEGER,
-    low=REAL,  # the floor before the gain, and the one behind it
+    low=REAL,  # lower limit before the gain; `high`: lower limit after it
     high=REAL,
-    own=CODES,  # of the row itself, added to its sums times own_weight
+    own=CODES,  # the row's own codes, which are added to its sums times own_weight
     own_weight=REAL,
     residual=CODES,
     residual_step=REAL,
-    reals=FLOATS,  # where results go: real numbers,
-    codes=BYTES,  # or codes
+    reals=FLOATS,  # results as real numbers,
+    codes=BYTES,  # or results as codes
     planes=INTEGER,  # codes in a byte, or 1
     width=INTEGER,  # bytes of a row of codes, or real numbers of a row
-    coded=INTEGER,  # whether codes on one grid of all rows come out
-    inverse=REAL,  # of the scale of the codes
+    coded=INTEGER,  # whether results are codes with one grid for all rows
+    inverse=REAL,  # 1 / scale of the codes
     zero_point=REAL,
     top=REAL,  # the largest code
-    floor=INTEGER,  # the least code less the zero point
-    rule=RULE,  # of rows that get grids of their own
+    floor=INTEGER,  # the smallest code minus the zero point
+    rule=RULE,  # for results with a grid for each row
     numbers=FLOATS,
 )
 
 
 @inner
 def _elu(v: Any) -> Any:
-    """`reference.exp` where v is negative, less 1."""
+    """v, or `reference.exp(v)` - 1 if v is negative."""
     below = maximum(minimum(v, 0.0), LOWEST_EXPONENT)
     n = rint(below * LOG2_E)
     r = (below - n * LN2_HIGH) - n * LN2_LOW
@@ -101,9 +101,9 @@ def _elu(v: Any) -> Any:
 
 
 def _values(kind: Any, has: int, in_steps: bool) -> Callable[..., Any]:
-    """The function from LANES sums to values, line by line as `Epilogue` states it; `has`: what is compiled in.
+    """The function from LANES sums to values, line by line as in `Epilogue`; `has`: the operations that it includes.
 
-    A ReLU that nothing follows is part of the clamp of values in steps.
+    For values in steps a ReLU at the end is a part of the clamp.
     """
     own, gain, term, everything = (has in (each, ALL) for each in (OWN, GAIN, TERM, ALL))
     scaled = term or has == SCALE
@@ -137,7 +137,7 @@ def _values(kind: Any, has: int, in_steps: bool) -> Callable[..., Any]:
 
 
 def _loop(kind: Any, has: int, in_steps: bool) -> Callable[..., None]:
-    """The loop over rows and channels, for one choice of what there is to do."""
+    """The loop over rows and channels with the operations `has`."""
     values, may_be_coded = _values(kind, has, in_steps), in_steps or has == ALL
     grid_of, code_of = (_grid_of_steps, _code_of_steps) if in_steps else (_grid_of_reals, _code_of_reals)
 
@@ -176,9 +176,9 @@ def _loop(kind: Any, has: int, in_steps: bool) -> Callable[..., None]:
 
 @inner
 def _results(e: Any, row: int, r: int, scratch: Any) -> tuple[Any, Any]:
-    """Where codes and real numbers of the r-th row go, of which one is meant.
+    """The positions of the r-th row's codes and of its real numbers; the caller uses one of them.
 
-    Numbers of rows that get grids of their own wait in the scratch memory.
+    Real numbers that will be encoded with a grid for each row are first stored in the scratch memory.
     """
     codes = advance(e.codes, (row + r) * e.width)
     if e.rule.kind != NO_ROWS:
@@ -188,9 +188,9 @@ def _results(e: Any, row: int, r: int, scratch: Any) -> tuple[Any, Any]:
 
 @inner
 def _grid_of_steps(e: Any) -> tuple[float, int, int]:
-    """What `_code_of_steps` takes of the grid.
+    """The numbers of the grid that `_code_of_steps` needs.
 
-    It is computed before the loops: inside them it would stand behind a condition, and be computed again each time.
+    They are read before the loops: inside the loops they would be in a branch and be read again each time.
     """
     return e.top - e.zero_point, e.floor, int(e.zero_point)
 
@@ -215,7 +215,7 @@ def _code_of_reals(grid: Any, v: Any) -> Any:
 
 
 def _reals_at(channels: int) -> int:
-    """Where real numbers wait in the scratch memory, behind unpacked rows; all of whole cache lines."""
+    """Offset of real numbers in the scratch memory, after unpacked rows; a multiple of cache lines."""
     return (2 * (channels + UNPACKED) + 63) // 64 * 64
 
 

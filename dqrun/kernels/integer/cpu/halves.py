@@ -16,7 +16,7 @@ from dqrun.kernels.cpu.vector import F32x16, U8x16, convert, fma, load, register
 from dqrun.kernels.integer.codes import CodeGrid, Codes
 from dqrun.kernels.integer.cpu.rows_of_codes import CODES, LANES, NO_ROWS, UNPACKED, codes_of, opened, step_and_lowest
 
-ROWS = 8  # sums that run beside each other: the time of an addition times two per cycle
+ROWS = 8  # independent sums: latency of an addition in cycles, times two additions per cycle
 
 HALVES = Structure(
     "Halves",
@@ -33,7 +33,7 @@ HALVES = Structure(
 
 @inner
 def _centre(x: Any, row: int, out: Any, at: int, scratch: Any) -> None:
-    """The numbers of a row's codes as float32, to out[at..]; whole vectors reach behind them."""
+    """Writes the numbers of a row's codes as float32 to out[at..]; whole vectors, so up to a vector more."""
     codes, zero_point = opened(x, row, scratch)
     for place in range(0, x.channels, LANES):
         store(out, at + place, convert(F32x16, load(U8x16, codes, place)) - np.float32(zero_point))

@@ -1,9 +1,9 @@
 """`linear`: codes times weight, with the epilogue applied while the sums are in the cache.
 
 ROWS rows by up to 64 outputs are summed in registers (24 vectors of 16 int32), four inputs to an instruction where the
-CPU has AVX-512 VNNI. The sums begin with what x's zero point takes from them, -zero_point * (sum of an output's
-weights). Rows of packed codes are first unpacked to a small buffer, which costs little beside the products; those of 1
-bit are not where weights are signs (`signs`).
+CPU has AVX-512 VNNI. The sums begin with the correction for x's zero point, -zero_point * (sum of an output's weights).
+Rows of packed codes are first unpacked to a small buffer, which takes little time compared with the products; codes of
+1 bit are not unpacked if weights are signs (`signs`).
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from dqrun.kernels.integer.epilogue import Epilogue
 from dqrun.kernels.integer.weight import BLOCK, Weight
 
 ROWS = 6  # with four vectors of outputs: 24 sums, 4 vectors of weights and one of x fill the 32 registers
-WAITING = 4 * ROWS  # rows whose sums wait in the cache for the epilogue
+WAITING = 4 * ROWS  # rows whose sums are kept in the cache for one call of the epilogue
 
 PRODUCT = Structure(
     "Product",
     x=CODES,
     weight=SIGNED_BYTES,  # in blocks (`Weight.blocked`)
-    begin=WORDS,  # what the sums begin with
+    begin=WORDS,  # initial values of the sums
     inputs=INTEGER,  # rounded up to a multiple of 4
     outputs=INTEGER,  # rounded up to one of LANES
     signs=SIGNS,
@@ -89,7 +89,7 @@ def add_products(p: Any, row: int, count: int, copied: Any, acc: Any) -> None:
     for at in range(0, count, ROWS):
         rows, start, stride = min(ROWS, count - at), (row + at) * width, width
         if p.x.planes > 1:
-            x, start, stride = copied, 0, p.inputs  # each row padded with anything: the weights behind its end are 0
+            x, start, stride = copied, 0, p.inputs  # padding of rows may be anything: its weights are 0
             for r in range(rows):
                 unpack_row(p.x, row + at + r, copied, r * stride)
         sums = advance(acc, at * p.outputs)

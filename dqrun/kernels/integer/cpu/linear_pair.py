@@ -1,6 +1,6 @@
 """`linear_pair`: two products of codes with weights, added in float64 before the epilogue.
 
-Each is summed as in `linear`; WAITING rows of both wait in the cache for their sum.
+Each is summed as in `linear`; sums of WAITING rows of both are kept in the cache and then added.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ PAIR = Structure(
     second=PRODUCT,
     first_totals=DOUBLES,  # the sums of each output's weights
     second_totals=DOUBLES,
-    ratio=DOUBLES,  # what the second product of each output is multiplied by
+    ratio=DOUBLES,  # factor of the second product of each output
     rows=INTEGER,
     epilogue=EPILOGUE,
     scratch=BYTES,

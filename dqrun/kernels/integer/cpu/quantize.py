@@ -1,4 +1,4 @@
-"""`quantize`: from float32 to codes in one pass, in float32 as in training."""
+"""`quantize`: converts float32 numbers to codes in one pass, in float32 as in training."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from dqrun.kernels.integer.cpu.builder import I8, I16, I32, I64, LINE, Builder, 
 from dqrun.kernels.integer.cpu.scaled import emit_scaled_sums
 
 BLOCKS = (16, 32, 64, 128)  # bytes of a row that are summed together
-MOST = {1: 257, 2: 17, 4: 85, 8: 255}  # codes, by how many share a byte, of which the sum fits 16 bits, or else 8
+MOST = {1: 257, 2: 17, 4: 85, 8: 255}  # by planes: number of codes whose sum fits 16 bits (1 plane) or 8 bits (more)
 
 
 def _emit_sums(b: Builder, num_bytes: int, planes: int) -> None:
@@ -78,7 +78,7 @@ def padded_bytes(width: int) -> int:
 
 
 def sum_codes(planes: int) -> Callable[..., None]:
-    """The function that sums rows of codes, so many in a byte."""
+    """The function that sums rows of codes, `planes` in a byte."""
     sum_16, sum_32, sum_64, sum_128 = _SUMS[planes]
 
     @inner

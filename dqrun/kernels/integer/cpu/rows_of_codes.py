@@ -1,4 +1,4 @@
-"""`Codes` as kernels read them, and what the codes of a row stand for."""
+"""`Codes` in the form that kernels read, and the real numbers of a row's codes."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ CODES = Structure(
 
 
 def codes_of(codes: Codes | None) -> Packed:
-    """Behind their last row SLACK bytes can be read."""
+    """The structure for `Codes`; SLACK bytes after the last row can be read."""
     if codes is None:
         values = dict.fromkeys(("data", "rows", "channels", "width", "planes", "zero_point", "numbers"))
         return CODES.pack(**values, kind=NO_ROWS)
@@ -59,12 +59,12 @@ def _readable(codes: Codes) -> Any:
 
 
 def _unpacker(planes: int) -> Callable[..., None]:
-    """The function that takes rows of so many codes in a byte apart."""
+    """The function that unpacks rows with `planes` codes in a byte."""
     size, mask = 8 // planes, (1 << (8 // planes)) - 1
 
     @inner
     def unpack(data: Any, start: int, width: int, out: Any, at: int) -> None:
-        for plane in range(planes):  # in order: what a plane leaves behind itself the next one overwrites
+        for plane in range(planes):  # in order: the next plane overwrites what a plane writes beyond its end
             for place in range(0, width, LANES):
                 codes = load(U8x16, data, start + place)
                 store(out, at + plane * width + place, (codes >> (plane * size)) & mask)
@@ -116,7 +116,7 @@ def placed(code: Any, shift: int, left: int) -> Any:
 
 @inner
 def step_and_lowest(codes: Any, row: int, step: float) -> tuple[float, float]:
-    """What a step of a row is worth, and what its code 0 stands for; `step` and 0 where rows have no own grids."""
+    """The scale of a row and the number of its code 0; `step` and 0 if there is one grid for all rows."""
     if codes.kind == NO_ROWS:
         return step, 0.0
     scale, offset = np.float64(codes.numbers[2 * row]), np.float64(codes.numbers[2 * row + 1])

@@ -36,9 +36,9 @@ from dqrun.kernels.cpu.vector import (
 from dqrun.kernels.integer.cpu.finishing import EPILOGUE
 from dqrun.kernels.integer.cpu.rows_of_codes import CODES, LANES, NO_ROWS, step_and_lowest
 
-MOST_VECTORS = 8  # of sums beside each other
-CHUNK = 64  # edges whose powers wait in the cache
-AHEAD = 16  # edges between the request of a row and its use: the time of a cache miss
+MOST_VECTORS = 8  # vectors of sums in registers
+CHUNK = 64  # edges whose powers are kept in the cache
+AHEAD = 16  # edges between the prefetch of a row and its use: the time of a cache miss
 LINE = 64  # bytes of a cache line
 LOG2_E, LN2_HIGH, LN2_LOW = 1.44269504, 0.693359375, -2.12194440e-4  # Cephes
 EXP_TERMS = (1 / 5040, 1 / 720, 1 / 120, 1 / 24, 1 / 6, 0.5, 1.0, 1.0)
@@ -132,7 +132,7 @@ def _scale_powers(a: Any, first: int, last: int, state: Any, p: Any) -> None:
 
 
 def _of_heads(permuted: bool) -> Callable[..., Any]:
-    """The function that takes the values of the heads with these numbers; `permuted`: all heads are in one vector."""
+    """The function that selects values by the numbers of heads; `permuted`: all heads are in one vector."""
 
     @inner
     def of_heads(values: Any, at: int, heads: Any) -> Any:
@@ -172,7 +172,7 @@ def _block(vectors: int, planes: int, permuted: bool) -> Callable[..., None]:
 
 
 def add_weighted(planes: int) -> Callable[..., None]:
-    """The function that adds weighted rows of codes, so many in a byte."""
+    """The function that adds weighted rows of codes, `planes` in a byte."""
     most_size, few_size = MOST_VECTORS // planes * LANES, block_bytes(planes)
     most_bytes, few_bytes = (_block(size // LANES, planes, HAS_AVX512F) for size in (most_size, few_size))
     any_bytes = _block(few_size // LANES, planes, False)
@@ -196,7 +196,7 @@ def add_weighted(planes: int) -> Callable[..., None]:
 
 
 def block_bytes(planes: int) -> int:
-    """Bytes of a row that rows are rounded up to: those of the smallest block."""
+    """Bytes of the smallest block; the bytes of a row are rounded up to a multiple of it."""
     return max(MOST_VECTORS // planes // 2, 1) * LANES
 
 
@@ -207,7 +207,7 @@ _of_one_vector, _of_any = _of_heads(HAS_AVX512F), _of_heads(False)
 def divide(a: Any, acc: Any, state: Any, sums: Any) -> None:
     """sums = acc, and what code 0 of the sources stands for, over the sums of powers; 0 where these are 0.
 
-    In the order of channels: what a plane of codes leaves behind itself the next one overwrites.
+    In the order of channels: the next plane of codes overwrites what a plane writes beyond its end.
     """
     for plane in range(a.x.planes):
         for place in range(0, a.x.width, LANES):
