@@ -1,1 +1,1 @@
-"""From a command line and presets to checked configurations, with one-line errors (Hydra)."""
+"""Composes checked configurations from a command line and presets, with one-line errors (Hydra)."""

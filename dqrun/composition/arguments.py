@@ -8,7 +8,7 @@ from dqrun.process.verbosity import add_verbose
 
 
 class LineParser(argparse.ArgumentParser):
-    """An `ArgumentParser` that takes `--flag=--` for the mistake that it is; argparse would give the flag a list."""
+    """An `ArgumentParser` that reports `--flag=--` as a mistake; argparse would give the flag a list."""
 
     def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> Any:
         if action.option_strings and action.nargs is None and arg_strings == ["--"]:

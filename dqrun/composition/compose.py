@@ -1,4 +1,4 @@
-"""From the words of a command line to checked `RunConfig`s: Hydra composes, dqrun validates. No torch here."""
+"""Converts the words of a command line to checked `RunConfig`s: Hydra composes, dqrun validates. Imports no torch."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ MAIN = "run"
 
 @cache
 def _register() -> None:
-    """What presets refer to, in the registries of Hydra and OmegaConf: `schema` and `${below_8_bits:...}`."""
+    """Registers with Hydra and OmegaConf the names that presets use: `schema` and `${below_8_bits:...}`."""
     ConfigStore.instance().store(name="schema", node=schema())
     renamed = not omegaconf.__version__.startswith("2.3.")  # in 2.3 the name belongs to an older function
     register: Any = OmegaConf.register_resolver if renamed else OmegaConf.register_new_resolver
@@ -58,7 +58,7 @@ class Session:
     """Overrides that name the folders with presets after the first."""
 
     def compose(self, overrides: Sequence[str]) -> DictConfig:
-        """The composed configuration of one job, Hydra's own part included."""
+        """The composed configuration of one job, including Hydra's own part."""
         return hydra.compose(self.main, [*self.sources, *overrides], return_hydra_config=True)
 
 
@@ -69,7 +69,7 @@ def hydra_session(folders: Sequence[Path]) -> Iterator[Session]:
     _store_plugins()
     first, *others = folders
     main = MAIN
-    if not (first / f"{MAIN}.yaml").is_file():  # Hydra looks for it before it knows of further folders
+    if not (first / f"{MAIN}.yaml").is_file():  # Hydra looks for it before further folders are added
         main = PACKAGED_MAIN
         ConfigStore.instance().store(name=main, node=OmegaConf.load(folders[-1] / f"{MAIN}.yaml"))
     named = ",".join(QuotedString(f"file://{folder}", Quote.single).with_quotes() for folder in others)
@@ -83,9 +83,9 @@ def hydra_session(folders: Sequence[Path]) -> Iterator[Session]:
 
 
 def _store_plugins() -> None:
-    """What plug-ins registered, as options of the groups: `model=NAME` needs no YAML.
+    """Adds the registered objects of plug-ins as options of the groups: `model=NAME` needs no YAML.
 
-    The fields of NAME are also the preset `NAME_fields`, from which a YAML of that name begins.
+    The fields of NAME are also the preset `NAME_fields`, on which a YAML file NAME can be based.
     """
     store = ConfigStore.instance().store
     for part, name in names_with_fields():
@@ -96,18 +96,18 @@ def _store_plugins() -> None:
 
 
 def _below_8_bits(bits: int | None, then: float, otherwise: float) -> float:
-    """`${below_8_bits:BITS,THEN,ELSE}`: settings that a paper gives for few bits and for INT8 (and FP32)."""
+    """`${below_8_bits:BITS,THEN,ELSE}`: THEN for less than 8 bits, ELSE for 8 bits and FP32."""
     return then if bits is not None and bits < 8 else otherwise
 
 
 def _if_nodes(task: str, then: float, otherwise: float) -> float:
-    """`${if_nodes:TASK,THEN,ELSE}`: settings of a recipe that serves tasks of nodes and of graphs."""
+    """`${if_nodes:TASK,THEN,ELSE}`: for recipes that are used for node tasks (THEN) and for graph tasks (ELSE)."""
     return then if is_node_task(task) else otherwise
 
 
 @dataclass(frozen=True)
 class Job:
-    """One configuration of a command line and how it came about."""
+    """One configuration of a command line, with its overrides and the chosen option of each group."""
 
     overrides: list[str]
     choices: dict[str, str]
@@ -118,17 +118,17 @@ class Job:
 
 
 def load_configs(overrides: Sequence[str], *, multirun: bool = False, config_dir: str | None = None) -> list[RunConfig]:
-    """The checked configurations of the jobs that a command line asks for; see `load_jobs`."""
+    """The checked configurations of a command line's jobs; see `load_jobs`."""
     return [job.config for job in load_jobs(overrides, multirun=multirun, config_dir=config_dir)]
 
 
 def load_jobs(overrides: Sequence[str], *, multirun: bool = False, config_dir: str | None = None) -> list[Job]:
-    """The checked jobs that a command line asks for.
+    """The checked jobs of a command line.
 
-    With `multirun`, the product of all lists of values: those typed and those that a preset gives in
-    `hydra.sweeper.params`. Raises ConfigError, in one line, for the first job that does not compose or breaks a
-    rule: a sweep is checked to its end before anything runs. A field of a sweep is given to the jobs for which it
-    has a meaning (see `swept_fields`). Equal jobs are returned once (see `distinct`).
+    With `multirun`, the product of all lists of values: those on the command line and those of presets in
+    `hydra.sweeper.params`. Raises ConfigError, in one line, for the first job that does not compose or breaks a rule:
+    the whole sweep is checked before anything runs. A swept field applies to the jobs that have it (see
+    `swept_fields`). Equal jobs are returned once (see `distinct`).
     """
     plugins = asked_for(typed_plugins(overrides))
     load_plugins(plugins)
@@ -186,7 +186,7 @@ def _load_job(session: Session, overrides: list[str], groups: Groups, multirun: 
 
 
 def _refuse_unknown(tree: DictConfig, known: Mapping[str, Field], prefix: str = "", shown: str = "") -> None:
-    """Raises ConfigError for a field that is not in the schema: `+model.foo=1` would be carried along unread."""
+    """Raises ConfigError for a field that is not in the schema: `+model.foo=1` would have no effect."""
     free_keys = any(name.startswith(f"{prefix}*.") for name in known)
     for key in map(str, tree):
         name = f"{prefix}*" if free_keys else f"{prefix}{key}"
@@ -202,7 +202,7 @@ def _refuse_unknown(tree: DictConfig, known: Mapping[str, Field], prefix: str = 
 
 
 def distinct(jobs: Sequence[Job]) -> list[Job]:
-    """The jobs without repetitions, the first of each kept: FP32 is one job, whatever method and plan."""
+    """The jobs without repetitions, keeping the first: all FP32 jobs are equal, whatever their method and plan."""
     first: dict[str, Job] = {}
     for job in jobs:
         first.setdefault(repr(canonical(job.config)), job)

@@ -1,4 +1,4 @@
-"""Errors of Hydra, OmegaConf and YAML during composition, as a `ConfigError` of one line."""
+"""Converts errors of Hydra, OmegaConf and YAML during composition to a `ConfigError` of one line."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def explain(error: Exception, groups: Groups) -> ConfigError:
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """The error and what led to it; Hydra wraps with and without `from`."""
+    """The error and the chain of its causes; Hydra wraps errors with and without `from`."""
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__

@@ -1,6 +1,6 @@
 """Every field of the schema, flat: dotted name, type in words, default and meaning.
 
-Error messages and `docs/reference/configuration.md` are made from it, so neither can drift from `dqrun/config/`.
+Error messages and `docs/reference/configuration.md` are generated from it, so that both agree with `dqrun/config/`.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def own_fields(part: str, name: str) -> list[Field]:
 
 
 def owners(name: str) -> list[str]:
-    """The options, e.g. `model=sage`, that alone have a field; empty: the schema has it, or nothing has."""
+    """The options, e.g. `model=sage`, that have a field which the schema lacks; empty if there are none."""
     if name in {field.name for field in _fields_of(RunConfig, "")}:
         return []
     return [f"{p}={o}" for p, o in names_with_fields() if name in {field.name for field in own_fields(p, o)}]
@@ -70,7 +70,7 @@ def owners(name: str) -> list[str]:
 
 @cache
 def _fields_of(part: type, prefix: str) -> tuple[Field, ...]:
-    """The fields of a dataclass; each word of a command line asks for them."""
+    """The fields of a dataclass; cached, because each word of a command line needs them."""
     return tuple(_walk(part, prefix, {}))
 
 

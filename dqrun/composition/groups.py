@@ -1,4 +1,4 @@
-"""Where the YAML presets live and which groups and options they form. Reads folder listings only: fast, no Hydra."""
+"""The folders of YAML presets, and their groups and options. Reads only folder listings: fast, without Hydra."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def config_folder() -> Path:
 
 
 def config_folders(config_dir: str | None) -> list[Path]:
-    """The folders with presets, the user's own first; raises ConfigError when that one is no folder."""
+    """The folders with presets, the user's own first; raises ConfigError if that is no folder."""
     if config_dir is None:
         return [config_folder()]
     folder = user_path(config_dir).absolute()
@@ -51,7 +51,7 @@ def config_folders(config_dir: str | None) -> list[Path]:
 def list_groups(folders: Iterable[Path]) -> dict[str, list[str]]:
     """Options of each group over all `folders`, sorted, e.g. `{"model": ["gat", "gcn", "gin"], ...}`.
 
-    What plug-ins registered so far is an option too.
+    Objects that plug-ins have registered so far are options too.
     An option in a subfolder is named with a slash, as Hydra does: `dataset/mine/small.yaml` is `mine/small`.
     """
     found = {group: set(names) for group, names in chosen_names().items() if names}

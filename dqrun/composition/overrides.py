@@ -1,6 +1,6 @@
-"""Checks of what was typed, before anything is composed, and the splitting of a sweep into jobs.
+"""Checks the words of a command line before anything is composed, and splits a sweep into jobs.
 
-Hydra's grammar and sweeper do the parsing. The checks are for what Hydra would tell in many lines or silently ignore.
+Hydra's grammar and sweeper do the parsing. The checks are for errors that Hydra reports in many lines or ignores.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ def _check_group(key: str, override: Override, options: Sequence[str]) -> None:
     if override.is_add() or override.is_force_add():
         raise ConfigError(f"{key} is part of every run: write {key}={override.get_value_element_as_str()} without '+'")
     value = override.value()
-    if value is None and key == "recipe":  # Hydra knows no other way
+    if value is None and key == "recipe":  # Hydra has no other syntax for it
         raise ConfigError("recipe=null removes nothing: write '~recipe' for no recipe")
     if isinstance(value, dict) or (optional and (value is None or isinstance(value, list))):
         return

@@ -1,4 +1,4 @@
-"""A check of a user's presets: a text field must not be given as a number, for YAML reads `0.10` as 0.1."""
+"""Checks a user's presets: the value of a text field must not be a number, because YAML reads `0.10` as 0.1."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dqrun.errors import ConfigError
 
 
 def require_text(folders: Sequence[Path], choices: Iterable[tuple[str, str]]) -> None:
-    """Raises ConfigError where a preset in one of the user's `folders` gives a number for a text field.
+    """Raises ConfigError if a preset in one of the user's `folders` has a number for a text field.
 
     `choices`: the chosen options, as (group, option).
     """
