@@ -1,5 +1,5 @@
-"""How much a trained network loses where its input or its weights are wrong (as BiBench's track of robustness: Qin et
-al., ICML 2023; flipped bits: Kummer et al., KDD 2024). Imports torch."""
+"""The loss of a trained network's metric with perturbed input or weights (as in BiBench's robustness track: Qin et al.,
+ICML 2023; flipped bits: Kummer et al., KDD 2024). Imports torch."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""A user's PyG network with dqrun's layers, quantisation sites and kernels in place of PyG's: the work of
-`dqrun.quantize`."""
+"""Replaces PyG's layers in a user's network by dqrun's layers, quantisation sites and kernels, for `dqrun.quantize`."""
 
 from dqrun.swap.modules import SwappedConv, SwappedLinear, SwappedNorm, SwappedPool
 from dqrun.swap.passes import ForwardPass

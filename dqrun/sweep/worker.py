@@ -105,7 +105,7 @@ class Worker:
                 lock.release()
 
     def record_death(self, planned: PlannedTrial, reason: str, text: str, label: str) -> Finished | None:
-        """Records that the task `label`, which ran a trial, has died; None when another process is at the trial now."""
+        """Records that the task `label`, which ran a trial, has died; None if another process runs the trial now."""
         results = self._results(planned)
         row = planned.finished(results)
         if row is not None:  # it died after its work was done
