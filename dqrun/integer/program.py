@@ -120,9 +120,7 @@ class Program:
         self.check_shape(x)
         if x.size(0) != graph.num_nodes:
             raise DataError(f"x must have a row for each of {graph.num_nodes} nodes, got {x.size(0)}")
-        if graph.edge_weight is not None and not self.reads_edge_weights:
-            raise DataError("edge_weight must be None: the layers of this program read no weights")
-        self.check_limits(graph)
+        self.check_graph(graph)
         last_use = {name: i for i, operation in enumerate(self.operations) for name in inputs(operation)}
         values: dict[str, Value] = {INPUT: x}
         for i, (operation, step) in enumerate(zip(self.operations, self.steps, strict=True)):
@@ -171,8 +169,10 @@ class Program:
             got = f"{int(x.min())}..{int(x.max())}"
             raise DataError(f"x must hold categories in 0..{want.num_categories - 1}, got {got}")
 
-    def check_limits(self, graph: Graph) -> None:
-        """Raises DataError for a graph whose sums could overflow int32."""
+    def check_graph(self, graph: Graph) -> None:
+        """Raises DataError for edge weights that the program does not read, and sums that could overflow int32."""
+        if graph.edge_weight is not None and not self.reads_edge_weights:
+            raise DataError("edge_weight must be None: the layers of this program read no weights")
         limits = (
             ("edges into one node", graph.csr.in_degree, self.signature.degree_limit),
             ("nodes in one graph", graph.node_ptr.diff(), self.signature.size_limit),

@@ -39,13 +39,13 @@ def stream(program: Program, features: Tensor | Features, graph: Graph, block: i
     `features`: a tensor, which may be memory-mapped, or a function from node indices to rows; rows are read for one
     block at a time. Between operations the packed codes of all nodes are in memory, and the tensors of one block.
     Raises ConfigError for a program of a graph task; DataError for features that `program(...)` refuses (NaN included),
-    a graph beyond the limits of the program, and a block < 1.
+    a graph that `program.run` refuses, and a block < 1.
     """
     if block < 1:
         raise DataError(f"block must be >= 1, got {block}")
     if any(isinstance(operation, Readout) for operation in program.operations):
         raise ConfigError("a program of a graph task is run on batches of graphs, not in blocks of one")
-    program.check_limits(graph)
+    program.check_graph(graph)
     if isinstance(features, Tensor) and len(features) != graph.num_nodes:
         raise DataError(f"x must have a row for each of {graph.num_nodes} nodes, got {len(features)}")
     parts, read = Parts(graph, program.self_loops), features.__getitem__ if isinstance(features, Tensor) else features

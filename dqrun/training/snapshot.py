@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import astuple
 from typing import Any
 
@@ -30,7 +31,16 @@ def snapshot(training: Training) -> dict[str, Any]:
 
 
 def put(training: Training, kept: dict[str, Any]) -> None:
-    """Restores a training from a snapshot; reads its history before anything changes. Raises for a damaged one."""
+    """Restores a training from a snapshot. Raises for a damaged one, and then leaves the training as it was."""
+    before = deepcopy(snapshot(training))
+    try:
+        _put(training, kept)
+    except Exception:
+        _put(training, before)
+        raise
+
+
+def _put(training: Training, kept: dict[str, Any]) -> None:
     history = [Epoch(*values) for values in kept["history"]]
     best = next((epoch for epoch in history if epoch.epoch == kept["best"]), None)
     device = next((parameter.device for parameter in training.model.parameters()), torch.device("cpu"))

@@ -77,8 +77,8 @@ def test_limits(trained: Make, random_graph: Make) -> None:
         crowded = replace(graph, csr=replace(graph.csr, rowptr=torch.tensor([0] * 50 + [into])))
         large = replace(graph, node_ptr=torch.tensor([0, into]))
         if into == most:
-            program.check_limits(crowded)
-            program.check_limits(large)
+            program.check_graph(crowded)
+            program.check_graph(large)
             continue
         with pytest.raises(DataError, match=rf"edges into one node must be at most {most} .* got {into}"):
             program.run(x, crowded)

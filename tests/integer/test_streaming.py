@@ -65,5 +65,9 @@ def test_what_cannot_be_streamed_is_refused(trained: Make, random_graph: Make) -
     for rows in (0, 1, 9, 51):
         with pytest.raises(DataError, match=f"features must give a row for each of .* nodes, got {rows}"):
             stream(program, lambda nodes, rows=rows: torch.ones(rows, x.size(1)), graph, 10)
+    gat = lower(trained("gat", graph_level=False))
+    weighted = gat.graph(edge_index, 50, edge_weight=torch.ones(300))
+    with pytest.raises(DataError, match="edge_weight must be None"):
+        stream(gat, x, weighted, 10)
     with pytest.raises(ConfigError, match="a program of a graph task"):
         stream(lower(trained("gcn")), x, graph, 10)

@@ -178,6 +178,17 @@ def test_a_damaged_checkpoint_is_reported_and_the_trial_starts_anew(
     assert "its checkpoint is damaged: it starts anew" in text and "\n" not in text
 
 
+@pytest.mark.parametrize("part", ["model", "optimizer", "random"])
+def test_a_state_that_can_be_restored_in_part_only_changes_nothing(tmp_path: Path, part: str) -> None:
+    config, path = config_of(), tmp_path / "t.pt"
+    killed_after(config, path, 4)
+    torch.save({**torch.load(path, weights_only=True), part: {}}, path)
+    said: list[str] = []
+    outcome = run(config, kept(path, config, warn=said.append))
+    assert len(said) == 1 and "its checkpoint is damaged: it starts anew" in said[0]
+    same_bits(run(config, kept(tmp_path / "whole.pt", config)), outcome)
+
+
 def test_a_checkpoint_of_something_else_is_refused(tmp_path: Path) -> None:
     config, path = config_of(), tmp_path / "t.pt"
     killed_after(config, path, 4)
