@@ -15,7 +15,7 @@ from dqrun.config import RunConfig
 if TYPE_CHECKING:
     from dqrun.bench.training import Measured, Pipeline
 
-DEFAULTS = {"quant": "int8,int4", "method": "naive,dq"}  # what is compared with FP32 where the words do not say
+DEFAULTS = {"quant": "int8,int4", "method": "naive,dq"}  # compared with FP32 by default
 ROUNDS = 15
 SHOWN_SHARES, SMALLEST_SHARE = 8, 0.02
 

@@ -1,4 +1,4 @@
-"""What the commands of `dqrun bench` share: checks of their flags, names in tables, the JSON file."""
+"""Functions that all commands of `dqrun bench` use: checks of their flags, names in tables, the JSON file."""
 
 from __future__ import annotations
 
@@ -17,19 +17,22 @@ JSON = "write the figures and the machine to a file"
 
 
 def add_flags(parser: argparse.ArgumentParser, rounds: int) -> None:
-    """The flags that all have."""
+    """Adds the flags of all commands; `rounds`: the default of `--rounds`."""
     parser.add_argument("--rounds", type=int, default=rounds, metavar="N", help=f"times each runs (default: {rounds})")
     parser.add_argument("--json", metavar="FILE", help=JSON)
 
 
 def require_rounds(rounds: int) -> None:
-    """Raises ConfigError for fewer than one."""
+    """Raises ConfigError if `rounds` is less than one."""
     if rounds < 1:
         raise ConfigError.rule("--rounds", "be >= 1", rounds)
 
 
 def writable(file: str | None) -> Path | None:
-    """The file, or None for none; raises ConfigError unless it can be written, before minutes of measuring."""
+    """The path of `--json`, or None without the flag.
+
+    Raises ConfigError if the file cannot be written, so that this is known before the measurement.
+    """
     if file is None:
         return None
     path = Path(file)
@@ -42,7 +45,10 @@ def writable(file: str | None) -> Path | None:
 
 
 def write(output: Path | None, results: Sequence[Any], **more: Any) -> None:
-    """Writes the machine, the measured lines (dataclasses) and more to a JSON file, if there is one."""
+    """Writes the machine, the measured lines (dataclasses) and `more` to a JSON file, unless `output` is None.
+
+    Raises ResultsError if the file cannot be written.
+    """
     if output is None:
         return
     from dqrun.bench.machine import describe  # imports torch
@@ -55,5 +61,5 @@ def write(output: Path | None, results: Sequence[Any], **more: Any) -> None:
 
 
 def shown(variant: str, form: str) -> str:
-    """The variant, with the form of edges where its name does not say it: `pyg_fp32_csr (adj_t)`."""
+    """The variant's name and, unless it is clear, its form of edges: `pyg_fp32_csr (adj_t)`."""
     return variant if form in ("", "edge_index") else f"{variant} ({form})"

@@ -1,8 +1,8 @@
-"""The configured network in DGL's layers, where DGL is installed: often the fastest FP32 on a CPU.
+"""The configured network with DGL's layers, if DGL is installed: often the fastest FP32 network on a CPU.
 
-DGL 2.1.0 is the newest version that installs beside a torch of today: `pip install --no-deps dgl==2.1.0`. Two of its
-parts, graph stores and sparse matrices, want an older torch. They are not used here; empty modules take their place
-when DGL is imported.
+DGL 2.1.0 is the newest version that can be installed beside a recent torch: `pip install --no-deps dgl==2.1.0`. Two of
+its parts, graph stores and sparse matrices, need an older torch. dqrun does not use them: it replaces them by empty
+modules before it imports DGL.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ UNUSED = ("dgl.graphbolt", "dgl.sparse")
 
 
 class NoDGL(Exception):
-    """DGL is not installed, or does not work here; or it has no layer for a network. One line."""
+    """DGL is not installed or does not work here, or it lacks a layer of the network; the message has one line."""
 
 
 @cache
 def dgl() -> Any:
-    """The module; raises NoDGL."""
+    """The module `dgl`; raises NoDGL if it cannot be imported."""
     if importlib.util.find_spec("dgl") is None:
         raise NoDGL("DGL is not installed (pip install --no-deps dgl==2.1.0)")
-    os.environ.setdefault("DGLBACKEND", "pytorch")  # else DGL writes a file into the user's folder
+    os.environ.setdefault("DGLBACKEND", "pytorch")  # without it DGL writes a file into the user's folder
     for name in UNUSED:
         sys.modules.setdefault(name, ModuleType(name))
     try:
@@ -52,13 +52,13 @@ def dgl() -> Any:
 
 
 def dgl_graph(graph: Graph) -> tuple[Any]:
-    """DGL's graph, in the formats that its layers read; with self-loops where the structure has them."""
+    """DGL's graph in the formats that its layers read; it keeps the self-loops of `graph`. Raises NoDGL."""
     made = dgl().graph((graph.csr.col, graph.csr.row), num_nodes=graph.num_nodes)
     return (made.formats(["csc", "csr", "coo"]),)
 
 
 class DGLNetwork(PyGNetwork):
-    """As `PyGNetwork`, with DGL's layers; the edges are those of `dgl_graph`. Raises NoDGL for other layers."""
+    """`PyGNetwork` with DGL's layers, for edges from `dgl_graph`. Raises NoDGL for a layer that `to_dgl` lacks."""
 
     def __init__(self, ours: GNN, config: ModelConfig) -> None:
         super().__init__(ours, config)
@@ -66,7 +66,7 @@ class DGLNetwork(PyGNetwork):
 
 
 class GCN(nn.Module):
-    """D^-1/2 A D^-1/2 X W + b by DGL's sum over edges; its own GraphConv takes other degrees for directed edges."""
+    """D^-1/2 A D^-1/2 X W + b by DGL's sum over edges; DGL's GraphConv uses other degrees if edges are directed."""
 
     def __init__(self, conv: GCNConv) -> None:
         super().__init__()
@@ -81,7 +81,10 @@ class GCN(nn.Module):
 
 
 class Called(nn.Module):
-    """A layer of DGL's as PyG's are called; heads side by side or as their mean, then a bias that DGL lacks."""
+    """A DGL layer with the call signature of PyG's layers.
+
+    `heads`: "concat" concatenates the heads, "mean" averages them, "" if there are none. `bias`: added to the result.
+    """
 
     def __init__(self, conv: nn.Module, heads: str = "", bias: Tensor | None = None) -> None:
         super().__init__()
@@ -96,7 +99,7 @@ class Called(nn.Module):
 
 
 def to_dgl(conv: nn.Module) -> nn.Module:
-    """DGL's layer with the weights of one of PyG's."""
+    """DGL's layer with the weights of the PyG layer `conv`; raises NoDGL for a type without a converter."""
     for kind, convert in CONVERTERS.items():
         if type(conv) is kind:
             with torch.no_grad():
@@ -148,5 +151,5 @@ CONVERTERS: dict[type, Callable[[Any, Any], nn.Module]] = {
 
 
 def reads_plain_edges(graph: Graph) -> bool:
-    """Whether edges have neither weights nor features, which the layers here do not read."""
+    """Whether edges have neither weights nor features; the layers of this module read neither."""
     return graph.edge_weight is None and graph.edge_attr is None

@@ -1,4 +1,4 @@
-"""Whole networks from float input to logits: integer programs beside FP32 and BF16, our own and that of peers."""
+"""Measures whole networks from float input to logits: integer programs, dqrun's FP32, and FP32 and BF16 of peers."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ GRAPHS = ("powerlaw", "zinc", "reddit_binary")
 NODES, EDGES, CHANNELS, CLASSES = 200_000, 2_000_000, 128, 40  # of powerlaw
 ZINC_GRAPHS = 10_000
 WIDTHS = {"int8": 8, "int8-row": 8, "int4": 4, "int4-row": 4, "int2": 2, "int2-row": 2}
-"""The programs, as `QuantConfig.label` names them, with ranges of tensors and of rows, and bits (1: `one_bit`)."""
+"""Bits of each program by its `QuantConfig.label`; `-row`: ranges per row, else per tensor. `one_bit` makes int1."""
 
 
 @dataclass(frozen=True)
 class Measured:
-    """One variant. `run_seconds` is a median; `form`: how a peer takes its edges. `peak_bytes`: the most that a
-    run holds beyond input and weights. `fraction_of_bandwidth_bound`: time of moving the bytes that the network must
-    move at the speed of a copy, over the time of the run."""
+    """One variant. `run_seconds`: median time of a run; `form`: a peer's form of edges. `peak_bytes`: peak memory of a
+    run without input and weights. `fraction_of_bandwidth_bound`: minimal time to move the network's bytes at the
+    bandwidth of a copy, divided by `run_seconds`."""
 
     variant: str
     graph: str
@@ -55,22 +55,22 @@ class Measured:
 
 @dataclass(frozen=True)
 class Workload:
-    """A graph or batch with features, and the network that runs on it."""
+    """A graph or batch with features, and the configuration and shapes of its network."""
 
     config: RunConfig
     x: Tensor
     graph: Graph
-    shapes: dict[str, Any]  # by the names of `build_model`'s arguments
+    shapes: dict[str, Any]  # arguments of `build_model` by name
 
     @classmethod
     def prepare(cls, graph: str, model: str) -> Workload:
-        """The graph and the paper's network for it, or three layers of 128 channels on `powerlaw`."""
+        """A graph of GRAPHS with the network of its recipe; for `powerlaw` three layers of 128 channels."""
         dataset = "cora" if graph == "powerlaw" else graph
         words = [f"dataset={dataset}", f"model={model}", "plan=integer", "method=naive", "quant=int8"]
         (config,) = load_configs(words)
         self_loops = uses_self_loops(config.model)
         if graph == "powerlaw":
-            wide = replace(config.model, layers=3, hidden=CHANNELS, heads=8)  # of layers that have some
+            wide = replace(config.model, layers=3, hidden=CHANNELS, heads=8)  # heads: read by attention layers only
             x = torch.randn(NODES, CHANNELS, generator=torch.Generator().manual_seed(0))
             structure = build_graph(power_law_edges(NODES, EDGES), NODES, None, self_loops)
             return cls(
@@ -97,8 +97,10 @@ class Workload:
         return cls(config, features.gather(node_index), structure, shapes)
 
     def network(self, quant: str) -> GNN:
-        """The network of one of WIDTHS, or "fp32"; weights are the same for all, ranges and statistics those of the
-        graph."""
+        """The network of one of WIDTHS, or "fp32", in evaluation mode; all have the same weights.
+
+        One training pass over the graph sets ranges and batch-norm statistics.
+        """
         bits, ranges = WIDTHS.get(quant), "row" if quant.endswith("-row") else "tensor"
         config = replace(self.config.quant, bits=bits, weight_bits=bits, activation_bits=bits)
         torch.manual_seed(0)
@@ -106,13 +108,13 @@ class Workload:
         with torch.no_grad(), kernels.use("auto"):
             for module in model.modules():
                 if isinstance(module, torch.nn.BatchNorm1d):
-                    module.momentum = None  # the plain mean of what it sees: after one batch, that batch's statistics
+                    module.momentum = None  # cumulative mean: after one batch, the statistics of that batch
             model.train()(self.x, self.graph)
         return model.eval()
 
 
 def compare(graph: str, model: str, rounds: int) -> tuple[list[Measured], dict[str, Any]]:
-    """Measures all variants of one network; the second result tells bandwidth, agreement and what was left out.
+    """Measures all variants of one network; the second result has bandwidth, agreement and the omitted variants.
 
     Raises DqrunError when the FP32 networks of the peers and our own do not agree.
     """
@@ -156,7 +158,7 @@ def compare(graph: str, model: str, rounds: int) -> tuple[list[Measured], dict[s
 
 
 def _moved(name: str, of_programs: dict[str, int], floats: int) -> int:
-    """Bytes that a run must move: half of those of FP32 in BF16."""
+    """Bytes that a run must move; BF16 moves half as many as FP32."""
     return of_programs.get(name, floats // 2 if name.endswith(BF16) else floats)
 
 

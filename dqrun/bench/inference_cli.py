@@ -59,7 +59,7 @@ def main(argv: Sequence[str]) -> int:
     from dqrun.bench.timing import set_threads
     from dqrun.process.memory import keep_freed_memory
 
-    # for all variants: without it PyG's, which allocate most, are several times as slow
+    # for all variants: without it PyG's runs, which allocate most, are several times slower
     keep_freed_memory()
     set_threads(options.threads)
     results: list[Measured] = []

@@ -1,4 +1,4 @@
-"""Generated node-classification sets of the sizes of ogbn-arxiv and ogbn-products, as `GraphDataset`s."""
+"""Generates node-classification datasets of the sizes of ogbn-arxiv and ogbn-products, as `GraphDataset`s."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from dqrun.data.dataset import GraphDataset
 from dqrun.data.packed import PackedGraphs
 from dqrun.data.splits import Split
 
-AT_ONCE = 1 << 22  # of edges whose targets are drawn
+AT_ONCE = 1 << 22  # edges that are drawn at once
 
 
 @dataclass(frozen=True)
 class Size:
-    """Of a generated set; `train`: nodes of its training part, as in the set that it has the size of."""
+    """The size of a generated dataset; `train`: number of training nodes, as in the original dataset."""
 
     nodes: int
     edges: int
@@ -26,11 +26,11 @@ class Size:
     train: int
 
     def divided(self, by: int) -> Size:
-        """The same numbers of edges and training nodes for each node, on fewer nodes."""
+        """`nodes // by` nodes, with the same ratios of edges and training nodes to nodes."""
         return self.with_nodes(self.nodes // by)
 
     def with_nodes(self, nodes: int) -> Size:
-        """The same for another number of nodes."""
+        """Another number of nodes, with the same ratios; at least two training nodes."""
         part = nodes / self.nodes
         return Size(nodes, int(self.edges * part), self.channels, self.classes, max(2, int(self.train * part)))
 
@@ -40,14 +40,17 @@ PRODUCTS = Size(2_449_029, 123_718_280, 100, 47, 196_615)
 
 
 def small_graph(size: Size) -> GraphDataset:
-    """Different edges, in-degrees by a power law: what all forms of PyG's edges agree on."""
+    """A graph by `power_law_edges`: without repeated edges, so that all of PyG's forms of edges can represent it."""
     edges = power_law_edges(size.nodes, size.edges)
     packed = PackedGraphs.from_edges(edges, torch.tensor([size.nodes]), torch.tensor([size.edges]))
     return _dataset(packed, size)
 
 
 def large_graph(size: Size, seed: int = 0) -> GraphDataset:
-    """In-degrees by a power law, sources uniform; memory for the edges and little else. Edges may repeat."""
+    """A graph with in-degrees by a power law and uniform sources; edges may repeat.
+
+    Edges are drawn in parts and stored as int32, so that few bytes beside them are allocated.
+    """
     draw = np.random.default_rng(seed)
     weight = np.arange(1, size.nodes + 1) ** (-1 / (EXPONENT - 1))
     upto, name = np.cumsum(weight) / weight.sum(), draw.permutation(size.nodes).astype(np.int32)
@@ -62,7 +65,7 @@ def large_graph(size: Size, seed: int = 0) -> GraphDataset:
 
 
 def _dataset(packed: PackedGraphs, size: Size) -> GraphDataset:
-    """Random features and classes: times do not depend on them."""
+    """The dataset with random features and classes, because times do not depend on them."""
     draw = torch.Generator().manual_seed(0)
     order = torch.randperm(size.nodes, generator=draw)
     rest = size.nodes - size.train

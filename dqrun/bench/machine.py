@@ -1,4 +1,4 @@
-"""What a benchmark says of the machine and the versions it ran on."""
+"""Describes the machine and the software versions of a benchmark."""
 
 from __future__ import annotations
 

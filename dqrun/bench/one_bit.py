@@ -1,4 +1,4 @@
-"""Programs of one bit, for times: no method trains activations of one bit that have codes in a program."""
+"""Programs of one bit, only for measuring time: no method trains one-bit activations that a program can store."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs of the peers: one network over batches, in each library, form of edges and precision that works here.
+"""Runs of the peers: one network over batches, for each library, form of edges and precision that works here.
 
 The peers are PyG and, where it is installed, DGL; in FP32, in bfloat16, and PyG compiled by torch.
 """
@@ -23,16 +23,16 @@ from dqrun.nn import GNN
 COMPILED_FORMS = ("edge_index", "adj_t")
 BF16_FORMS = ("edge_index", "adj_t", "dgl")
 DGL, BF16, COMPILED = "dgl", "_bf16", "_compiled"
-TOLERANCE = 1e-3  # of the largest logit: how far two FP32 networks may be apart by the order of their sums
+TOLERANCE = 1e-3  # allowed difference of FP32 networks by the order of their sums, relative to the largest logit
 
 T = TypeVar("T")
 Run = Callable[[int], Tensor]
-"""Logits of batch i, counted round."""
+"""Computes the logits of batch i modulo the number of batches."""
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """The network that peers run, and on what: `x` and `graph` of each batch."""
+    """The network that peers run, and `(x, graph)` of each batch."""
 
     config: ModelConfig
     fp32: GNN
@@ -43,9 +43,10 @@ class Inputs:
         return self.batches[0][1]
 
     def run(self, form: str, bf16: bool = False) -> tuple[Run, nn.Module]:
-        """A network of its own for a form of edges: one with a cache runs over the first form that it sees.
+        """The run and its network for one form of edges.
 
-        `bf16`: weights, features and all between in bfloat16. Raises NoDGL where the form is DGL's and does not work.
+        Each form needs its own network, because a cache keeps the first form. `bf16`: weights, features and all
+        intermediate results are bfloat16. Raises NoDGL if the form is DGL's and does not work.
         """
         network, edges = self._network(form)
         features = [x for x, _ in self.batches]
@@ -57,7 +58,7 @@ class Inputs:
 
         def run(i: int) -> Tensor:
             which = i % len(features)
-            with torch.inference_mode(form != "EdgeIndex"), torch.no_grad():  # in which PyG's EdgeIndex does not work
+            with torch.inference_mode(form != "EdgeIndex"), torch.no_grad():  # PyG's EdgeIndex does not work in it
                 logits: Tensor = network(features[which], edges[which], *batches[which])
             return logits
 
@@ -74,9 +75,10 @@ class Inputs:
 
 
 def peer_runs(inputs: Inputs, compiled: bool = True) -> tuple[dict[str, Run], dict[str, str]]:
-    """Runs by name: a form of edges or `dgl`, then `_compiled` or `_bf16`; and why others were left out.
+    """Runs by name, and the reason for each run that was left out.
 
-    Raises DqrunError for an FP32 run whose logits are not those of our own FP32.
+    A name is a form of edges or `dgl`, for some runs followed by `_compiled` or `_bf16`. The logits are not compared:
+    see `require_agreement`.
     """
     forms, left_out = edge_forms([graph for _, graph in inputs.batches])
     runs = {form: inputs.run(form)[0] for form in forms}
@@ -94,9 +96,9 @@ def peer_runs(inputs: Inputs, compiled: bool = True) -> tuple[dict[str, Run], di
 def attempt(
     steps: dict[str, Callable[[int], T]], left_out: dict[str, str], name: str, make: Callable[[], Callable[[int], T]]
 ) -> None:
-    """Makes a step and tries it; says why it is left out where it fails.
+    """Makes a step, runs it once and adds it to `steps`; if that fails, adds the reason to `left_out`.
 
-    No compiler, a missing operation or an old library may fail in any way.
+    It catches all exceptions, because a missing compiler or operation or an old library may raise any of them.
     """
     try:
         step = make()
@@ -111,7 +113,7 @@ def attempt(
 
 def _compiled(inputs: Inputs, form: str) -> Run:
     run, network = inputs.run(form)
-    run(0)  # fills GCN's cache, which is no work of a run
+    run(0)  # fills GCN's cache, which later runs reuse
     network.compile()
     return run
 
@@ -121,7 +123,10 @@ def _bf16(inputs: Inputs, form: str) -> Run:
 
 
 def require_agreement(expected: Tensor, peers: dict[str, Run]) -> float:
-    """The largest difference of a logit of FP32 peers to our own FP32, as a share of the largest logit."""
+    """The largest difference between logits of FP32 peers and `expected`, relative to the largest logit.
+
+    Raises DqrunError if a peer differs by more than TOLERANCE, or gives NaN.
+    """
     largest = 0.0
     for name in fp32_peers(peers):
         apart = float((peers[name](0) - expected).abs().max() / expected.abs().max())
@@ -132,12 +137,12 @@ def require_agreement(expected: Tensor, peers: dict[str, Run]) -> float:
 
 
 def fp32_peers(names: dict[str, Any]) -> list[str]:
-    """The names of runs that are FP32."""
+    """The names of the FP32 runs."""
     return [name for name in names if not name.endswith(BF16)]
 
 
 def variants(seconds: dict[str, float]) -> dict[str, str]:
-    """Variant -> the peer's run that stands for it: the faster of PyG's CSR forms, of the compiled, of BF16 ones."""
+    """For each variant the fastest of its peers' runs, e.g. the fastest of PyG's CSR forms as `pyg_fp32_csr`."""
     csr = [name for name in seconds if name in EDGE_FORMS and name != "edge_index"]
     groups = {
         "pyg_fp32_edge_index": ["edge_index"],

@@ -27,9 +27,9 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": F.relu, "elu": F.e
 
 
 class PyGNetwork(nn.Module):
-    """The architecture of `ours` in PyG's layers, with the same weights; `config` is what `ours` was built from.
+    """The architecture of `ours` in PyG's layers, with the same weights; `config`: the configuration of `ours`.
 
-    `cached`: GCN normalises its one graph once, as PyG's own examples do for a node task. `weighted`: edges have
+    `cached`: GCN normalises its only graph once, as in PyG's examples for node tasks. `weighted`: edges have
     weights.
     """
 
@@ -44,7 +44,7 @@ class PyGNetwork(nn.Module):
         self.head = None if ours.head is None else nn.ModuleList(linear.to_torch() for linear in ours.head.linears)
 
     def forward(self, x: Tensor, edges: tuple[Tensor, ...], batch: Tensor, num_graphs: int) -> Tensor:
-        """x float32 [N, F] or int64 [N], edges: of one of `EDGE_FORMS`, batch int64 [N]; to logits [N, C] or [G, C]."""
+        """x float32 [N, F] or int64 [N], edges of one of `EDGE_FORMS`, batch int64 [N]; logits [N, C] or [G, C]."""
         config = self.config
         if self.encoder is not None:
             x = self.encoder(x)
@@ -68,15 +68,18 @@ class PyGNetwork(nn.Module):
 
 
 def edge_index_of(graph: Graph) -> Tensor:
-    """PyG's `edge_index` [2, E], sorted by source as PyG's datasets are; without self-loops, which its layers add."""
+    """PyG's `edge_index` [2, E], sorted by source as in PyG's datasets; without one self-loop per node.
+
+    PyG's layers add these loops. Loops stay if edges have weights or features.
+    """
     return _edges(graph)[0]
 
 
 def _edges(graph: Graph) -> tuple[Tensor, ...]:
-    """`edge_index_of`, then the features or the weights of these edges where the graph has some."""
+    """`edge_index_of`, then the features, else the weights, of these edges if the graph has them."""
     csr, data = graph.csr, graph.edge_weight if graph.edge_attr is None else graph.edge_attr
     edge_index = torch.stack([csr.col[csr.t_edge], csr.t_col])
-    if data is not None:  # loops keep their weights
+    if data is not None:  # edges with data keep their loops
         return edge_index, data[csr.t_edge]
     return (edge_index[:, edge_index[0] != edge_index[1]] if _has_one_loop_each(graph) else edge_index,)
 
@@ -88,14 +91,14 @@ def _has_one_loop_each(graph: Graph) -> bool:
 
 def adjacency(graph: Graph) -> tuple[Tensor]:
     """PyG's transposed adjacency `adj_t` as a sparse CSR tensor [N, N]: rows are targets; repeated edges become one."""
-    with warnings.catch_warnings():  # torch says at the first one that CSR tensors are in beta
+    with warnings.catch_warnings():  # torch warns once that CSR tensors are in beta
         warnings.simplefilter("ignore")
         matrix: Tensor = to_torch_csr_tensor(edge_index_of(graph).flip(0), size=(graph.num_nodes, graph.num_nodes))
     return (matrix,)
 
 
 def sorted_edge_index(graph: Graph) -> tuple[Tensor, ...]:
-    """PyG's `EdgeIndex`, sorted by target, with the pointers of both orders cached; and what belongs to the edges."""
+    """PyG's `EdgeIndex`, sorted by target, with the pointers of both orders cached; then features or weights."""
     (source, target), *data = _edges(graph)
     order = torch.sort(target, stable=True).indices
     size = (graph.num_nodes, graph.num_nodes)
@@ -103,8 +106,8 @@ def sorted_edge_index(graph: Graph) -> tuple[Tensor, ...]:
     return edges, *(each[order] for each in data)
 
 
-# How PyG lets a user pass edges: what its layers take behind x. Which of the last two is faster depends on model, data
-# and machine.
+# Forms in which PyG's layers accept edges: their arguments after x. Which of the last two is faster depends on model,
+# data and machine.
 EDGE_FORMS: dict[str, Callable[[Graph], tuple[Tensor, ...]]] = {
     "edge_index": _edges,
     "adj_t": adjacency,
@@ -113,7 +116,7 @@ EDGE_FORMS: dict[str, Callable[[Graph], tuple[Tensor, ...]]] = {
 
 
 def edge_forms(graphs: Sequence[Graph]) -> tuple[list[str], dict[str, str]]:
-    """The names of the forms that all graphs can be given in, and why others cannot hold them.
+    """The names of the forms that can represent all graphs, and the reason for each other form.
 
     Forms after the first are CSR. The fastest of these is the peer `pyg_fp32_csr`.
     """
@@ -123,7 +126,7 @@ def edge_forms(graphs: Sequence[Graph]) -> tuple[list[str], dict[str, str]]:
 
 
 def _why_no_matrix(graph: Graph) -> str:
-    """Why `adj_t` cannot hold a graph's edges; "" where it can."""
+    """The reason why `adj_t` cannot represent a graph's edges; "" if it can."""
     if graph.edge_weight is not None or graph.edge_attr is not None:
         return "it holds no weights or features of edges"
     csr = graph.csr
@@ -132,6 +135,6 @@ def _why_no_matrix(graph: Graph) -> str:
 
 
 def logits_of(network: PyGNetwork, batch: Batch, edges: tuple[Tensor, ...]) -> Tensor:
-    """The logits of the rows that count."""
+    """The logits of the rows `batch.index`; of all rows if it is None."""
     logits: Tensor = network(batch.x, edges, batch.graph.batch, batch.graph.num_graphs)
     return logits if batch.index is None else logits[batch.index]

@@ -1,4 +1,4 @@
-"""A random graph whose in-degrees follow a power law: what hubs do to aggregation is seen on it."""
+"""A random graph whose in-degrees follow a power law; its hubs are hard cases for aggregation."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ EXPONENT = 2.5  # P(in-degree = d) ~ d^-2.5, as in many citation and social netw
 def power_law_edges(num_nodes: int, num_edges: int, seed: int = 0) -> Tensor:
     """PyG's edge_index, int64 [2, num_edges]: sources uniform, targets by a power law, ids and edges in random order.
 
-    Without self-loops and multi-edges: PyG's sparse forms do not agree on what these mean. num_edges must be well below
+    Without self-loops and multi-edges, because PyG's sparse forms treat these differently. num_edges must be well below
     num_nodes^2.
     """
     generator = torch.Generator().manual_seed(seed)

@@ -1,4 +1,4 @@
-"""One program on graphs of the user's, beside ONNX Runtime, its network in FP32, PyG and DGL."""
+"""Measures one program on the user's graphs beside ONNX Runtime, dqrun's FP32 network, PyG and DGL."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from dqrun.graphs import Graph, dense
 from dqrun.integer import Program
 from dqrun.integer.operations import INPUT, Value
 
-MOST_BATCHES = 32  # different ones that the rounds take in turn
+MOST_BATCHES = 32  # different batches, which the rounds use in turn
 ONNX = "onnx"
 
 
@@ -28,9 +28,9 @@ ONNX = "onnx"
 class Measured:
     """One variant: seconds of a batch (median and 95th percentile), items (graphs, or nodes of a node task) per second.
 
-    `peak_bytes`: the most that a run holds beyond input and weights; None for ONNX Runtime, which has an allocator of
-    its own. `form`: how a peer takes its edges; `from_edge_index`: the run begins with PyG's `edge_index`, else edges
-    are in order beforehand. `speedup_vs_fastest_fp32_peer` is None where there is no such peer.
+    `peak_bytes`: peak memory of a run without input and weights; None for ONNX Runtime, which has its own allocator.
+    `form`: a peer's form of edges. `from_edge_index`: whether the run includes sorting PyG's `edge_index`; otherwise
+    edges are sorted before the run. `speedup_vs_fastest_fp32_peer`: None without such a peer.
     """
 
     variant: str
@@ -60,7 +60,7 @@ class OperationTime:
 
 @dataclass
 class Notes:
-    """What a comparison says beside its figures."""
+    """Further results of a comparison."""
 
     weights: str = ""
     left_out: dict[str, str] = field(default_factory=dict)
@@ -71,7 +71,8 @@ class Notes:
 
 @dataclass(frozen=True)
 class Batches:
-    """The first batches of some graphs: `x`, dense, and structure of each, edges in order; `items`: of each batch."""
+    """The first batches of some graphs. `items`: number of graphs or nodes per batch; `inputs`: dense `x` and structure
+    with sorted edges per batch."""
 
     name: str
     size: int
@@ -80,7 +81,7 @@ class Batches:
 
     @classmethod
     def of(cls, subject: Subject, graphs: Unlabelled, size: int) -> Batches:
-        """Batches of `size` graphs; raises DataError for graphs without the features that the program reads."""
+        """At most MOST_BATCHES batches of `size` graphs; raises DataError if they lack the program's features."""
         dataset, predictor = graphs.dataset, subject.predictor
         features = predictor.rule.apply(dataset)
         packed = predictor.rule.structure(dataset, predictor.self_loops)
@@ -96,9 +97,9 @@ class Batches:
 
 @torch.no_grad()
 def compare(subject: Subject, batches: Batches, rounds: int, profile: bool) -> tuple[list[Measured], Notes]:
-    """Measures the program and what stands beside it; `profile`: each operation of the program as well.
+    """Measures the program, its other forms and its peers; with `profile` also each operation of the program.
 
-    Raises DqrunError where an FP32 peer and our own FP32 network do not agree.
+    Raises DqrunError if an FP32 peer and dqrun's FP32 network do not agree.
     """
     notes, title = Notes(), f"{subject.run or subject.quant} on {batches.name}"
     with stage(f"{title}: making networks", 1):
@@ -138,7 +139,10 @@ def compare(subject: Subject, batches: Batches, rounds: int, profile: bool) -> t
 
 
 def program_runs(subject: Subject, batches: Batches, notes: Notes) -> tuple[dict[str, Run], set[str]]:
-    """The program with edges in order, from `edge_index`, and in ONNX Runtime; the names of those from `edge_index`."""
+    """Runs of the program with sorted edges, with `edge_index`, and in ONNX Runtime, and which begin with `edge_index`.
+
+    With edge weights only the first is made. Adds to `notes` why others are left out, and the difference to ONNX.
+    """
     program, count = subject.program, len(batches.inputs)
     raw = [edge_index_of(graph) for _, graph in batches.inputs]
 
@@ -168,7 +172,10 @@ def program_runs(subject: Subject, batches: Batches, notes: Notes) -> tuple[dict
 
 
 def peers_of(subject: Subject, batches: Batches, notes: Notes) -> dict[str, Run]:
-    """The FP32 network, as ours and as peers have it; none where it is not known."""
+    """Runs of the FP32 network in dqrun (`fp32`) and of its peers; none if the network is not known.
+
+    Raises DqrunError if they do not agree.
+    """
     if subject.fp32 is None or subject.config is None:
         notes.left_out["fp32 and its peers"] = subject.without
         return {}
@@ -188,7 +195,7 @@ def peers_of(subject: Subject, batches: Batches, notes: Notes) -> dict[str, Run]
 def operation_times(
     program: Program, inputs: list[tuple[Tensor, Graph]], rounds: int, tick: Callable[[], object]
 ) -> list[OperationTime]:
-    """Each operation by itself, in the order of a run; all values are kept, which a run does not do."""
+    """Times of the single operations, in the order of a run; unlike a run, this keeps all intermediate values."""
     seconds: list[list[float]] = [[] for _ in program.operations]
     for i in range(rounds + 1):
         x, graph = inputs[i % len(inputs)]
@@ -208,10 +215,10 @@ def operation_times(
 
 
 def percentile(seconds: list[float], share: int) -> float:
-    """The smallest of the times that `share` percent of them do not exceed."""
+    """The nearest-rank percentile: at least `share` percent of the times do not exceed it."""
     return sorted(seconds)[-(-share * len(seconds) // 100) - 1]
 
 
 def rate(items: list[int], seconds: list[float]) -> float:
-    """Items per second over rounds that took the batches in turn."""
+    """Items per second over all rounds; round i used batch i modulo the number of batches."""
     return sum(items[i % len(items)] for i in range(len(seconds))) / sum(seconds)

@@ -1,4 +1,4 @@
-"""What a benchmark is doing, on stderr: a bar on a terminal, a line per stage elsewhere."""
+"""Progress of a benchmark on stderr: a bar on a terminal, otherwise a line per stage."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Tick = Callable[[], object]
 
 @contextmanager
 def stage(text: str, steps: int) -> Iterator[Tick]:
-    """Shows `text` while the block runs, and how many of its `steps` are done."""
+    """Shows `text` and the number of finished `steps` while the block runs; yields the function to call per step."""
     from tqdm import tqdm
 
     if not sys.stderr.isatty():

@@ -1,4 +1,4 @@
-"""Training on large graphs: the whole graph beside PyG, samples of a graph of 10^8 edges, and steps by its size."""
+"""Training on large graphs: the whole graph beside PyG, samples of a graph of 10^8 edges, and time against size."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ from dqrun.training.tasks import Task
 
 SIZES_OF_GROWTH = (100_000, 500_000, PRODUCTS.nodes)
 SEEDS_OF_GROWTH = 256
-"""Nodes of a step whose cost is compared between sizes: so few that samples of the smallest graph hardly overlap."""
+"""Training nodes of a step in `growth`: so few that their samples hardly overlap even in the smallest graph."""
 BATCHES_TIMED = 20
 
 
 @dataclass(frozen=True)
 class FullBatch:
-    """A step on the whole graph. Ratios are those to PyG's fastest and to its form that takes least memory."""
+    """A step on the whole graph. The ratios compare it with PyG's fastest form and its form of least memory."""
 
     variant: str
     step_seconds: float
@@ -47,8 +47,8 @@ class FullBatch:
 
 @dataclass(frozen=True)
 class Sampled:
-    """An epoch of sampled training and an evaluation of the whole graph. `batches_per_second`: made by one thread, with
-    no step beside it. `peak_bytes`: resident memory beyond the process before the data was made."""
+    """An epoch of sampled training and an evaluation of the whole graph. `batches_per_second`: sampling alone, without
+    training steps at the same time. `peak_bytes`: resident memory beyond that of the process before data generation."""
 
     variant: str
     batches_per_second: float
@@ -62,7 +62,7 @@ class Sampled:
 
 @dataclass(frozen=True)
 class Growth:
-    """A sampled step, its batch included, on a graph of so many nodes; `ratio`: to the smallest graph."""
+    """A sampled step including its batch, on a graph of `nodes` nodes; `ratio`: to the time on the smallest graph."""
 
     variant: str
     nodes: int
@@ -72,7 +72,7 @@ class Growth:
 
 
 def full_batch(configs: Sequence[RunConfig], rounds: int, divisor: int, chosen: Sequence[str]) -> list[FullBatch]:
-    """Steps of each configuration and of PyG in FP32, interleaved; `chosen`: the forms of edges that PyG is given."""
+    """Steps of each configuration and of PyG in FP32, interleaved; `chosen`: the forms of edges for PyG."""
     size = ARXIV.divided(divisor)
     with stage(f"full batch: a graph of {size.nodes:,} nodes and {size.edges:,} edges", 1):
         workload = _workload(configs[0], small_graph(size))
@@ -91,7 +91,7 @@ def full_batch(configs: Sequence[RunConfig], rounds: int, divisor: int, chosen: 
 
 
 def sampled(config: RunConfig, divisor: int) -> Sampled:
-    """One epoch with the configuration's loader, then validation and test of the whole graph at once."""
+    """One epoch with the configuration's loader, then an evaluation of the test nodes on the whole graph."""
     size, memory, started = PRODUCTS.divided(divisor), PeakMemory(config.device), time.perf_counter()
     with stage(f"sampled: a graph of {size.nodes:,} nodes and {size.edges:,} edges", 1):
         data = _trial_data(config, large_graph(size))
@@ -113,9 +113,9 @@ def sampled(config: RunConfig, divisor: int) -> Sampled:
 
 
 def _batches_per_second(data: TrialData) -> tuple[float, float, float]:
-    """Batches in a second, and their mean numbers of nodes and edges."""
+    """Batches per second, and their mean numbers of nodes and edges."""
     batches = data.train_batches(torch.Generator().manual_seed(0))
-    next(batches)  # compiles
+    next(batches)  # excludes compilation
     started, count, nodes, edges = time.perf_counter(), 0, 0, 0
     for batch in itertools.islice(batches, BATCHES_TIMED):
         count, nodes, edges = count + 1, nodes + batch.graph.num_nodes, edges + batch.graph.csr.num_edges
@@ -135,7 +135,7 @@ def growth(config: RunConfig, rounds: int, divisor: int) -> list[Growth]:
 
 
 def _sampled_step(config: RunConfig, size: Size) -> Step:
-    """Round i makes batch i, counted round, and trains on it, without a thread beside it."""
+    """A step whose round i samples around the training nodes of seed i and trains on them, in the same thread."""
     data = _trial_data(config, large_graph(size))
     training, task = _training(config, data), Task.of(config.dataset)
 

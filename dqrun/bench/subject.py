@@ -1,4 +1,4 @@
-"""`Subject`: what `dqrun bench inference FILE|RUN` measures, a program with what is known of its network."""
+"""`Subject`: what `dqrun bench inference FILE|RUN` measures: a program and, if known, its network."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from dqrun.prediction.predictors import Predictor, ProgramPredictor, load_predic
 from dqrun.runs.records import check_types
 
 LARGEST_RATIO = 1000
-"""Of hidden weights to bytes of a program: a file that names a network beyond it was not written by dqrun export."""
+"""Largest ratio of hidden weights to bytes of a program; a file with a larger network is not from dqrun export."""
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A program, and beside it its network in FP32, or `without`: why there is none.
+    """A program and its network in FP32; without that network, `without` has the reason.
 
-    `run`: the name of its run, or "". `quant`: the width as tables have it. `weights`: of the FP32 network, "the run's"
-    or "random".
+    `run`: the name of its run, or "". `quant`: the width for tables. `weights`: the origin of the FP32 network's
+    weights, "the run's" or "random".
     """
 
     predictor: Predictor
@@ -44,7 +44,7 @@ class Subject:
     def load(cls, word: str, results: Path) -> Subject:
         """The file or the run that a word names.
 
-        Raises ResultsError where there is neither, DataError for a damaged file, ConfigError for a run whose network
+        Raises ResultsError if there is neither, DataError for a damaged file, ConfigError for a run whose network
         has no program.
         """
         predictor = load_predictor(word, results)
@@ -80,7 +80,10 @@ class Subject:
 
 
 def model_of(origin: dict[str, Any]) -> ModelConfig:
-    """The network that a program's file names; raises ValueError where it names none that is dqrun's."""
+    """The network in the origin of a program's file; raises ValueError if there is none or dqrun does not have it.
+
+    Raises ConfigError for values that break a rule.
+    """
     if "model" not in origin:
         raise ValueError("dqrun export writes one that does")
     config = ModelConfig(**check_types(ModelConfig, origin["model"]))
@@ -91,7 +94,7 @@ def model_of(origin: dict[str, Any]) -> ModelConfig:
 
 
 def network(config: ModelConfig, program: Program) -> GNN:
-    """The network in FP32, with random weights; raises ValueError for one that is not of the program's size."""
+    """The network in FP32 with random weights, in evaluation mode; raises ValueError if it is far too large."""
     if config.layers * config.mlp_layers * config.hidden**2 > LARGEST_RATIO * (program.nbytes + config.hidden):
         raise ValueError("its network is much larger than the program")
     signature = program.signature

@@ -19,19 +19,19 @@ from dqrun.bench.progress import Tick
 from dqrun.process.cores import use_threads
 
 _events: Any = events_of_numba  # untyped in numba
-Step = Callable[[int], object]  # runs round i once
-MOST_TRIES = 10  # to find a run that compiles nothing
+Step = Callable[[int], object]  # runs round i
+MOST_TRIES = 10  # repetitions until a run compiles nothing
 FEW_PAGES = 256  # 1 MiB
-LONGEST = 1.0  # seconds of looking for a run that gets no new memory
+LONGEST = 1.0  # seconds after which the warm-up ends, even if runs still need new memory
 
 
 def interleaved(steps: Sequence[Step], rounds: int, warmup: int = 2, tick: Tick = lambda: None) -> list[list[float]]:
-    """Seconds of each round of each step; every round runs all steps, so that what slows the machine slows all.
+    """Seconds of each round of each step; every round runs all steps, so that a slow machine slows all.
 
-    The order within a round turns with the round: no step always follows the same one. `tick` is called after each run
-    that is timed. A run in which a kernel was compiled, or read from the compile cache, is done again, so that none of
-    these seconds are among those that are returned; nor are those of Python's garbage collector, which works between
-    runs: it looks at 300,000 objects, which takes longer than a run of an integer program.
+    Each round begins with another step: round i with step i modulo their number. `tick` is called after each timed
+    run. A run in which numba compiled a kernel, or read one from the cache, is repeated, so that its time is not in the
+    result. Python's garbage collector is off during a run: it visits 300,000 objects, which takes longer than a run of
+    an integer program.
     """
     for step in steps:
         _warm_up(step, warmup)
@@ -46,11 +46,11 @@ def interleaved(steps: Sequence[Step], rounds: int, warmup: int = 2, tick: Tick 
 
 
 def _warm_up(step: Step, runs: int) -> None:
-    """So many runs that do not count, and more until one compiles nothing and gets little new memory.
+    """Runs the step without timing: `runs` times, and more until a run compiles nothing and needs little new memory.
 
-    After a compilation the C library places results anew for some runs, and the system maps each page of them: 14 ms
-    where sums over edges take 6. At most MOST_TRIES runs more, and none after LONGEST seconds: some networks need new
-    memory in each run.
+    After a compilation the C library allocates results in new memory for some runs, and the system maps each of its
+    pages: this takes 14 ms where sums over edges take 6 ms. Some networks need new memory in each run, so that the
+    number of further runs is limited by MOST_TRIES and LONGEST.
     """
     for i in range(runs - 1):
         step(i)
@@ -65,7 +65,7 @@ def _warm_up(step: Step, runs: int) -> None:
 
 
 def _page_faults() -> int:
-    """Pages that the system has mapped for this process so far; 0 where it does not tell."""
+    """Minor page faults of this process so far; 0 on Windows, which lacks this number."""
     if sys.platform == "win32":
         return 0
     import resource
@@ -74,7 +74,7 @@ def _page_faults() -> int:
 
 
 def _seconds(step: Step, i: int) -> float:
-    """Of a run that compiled nothing; of the last one where MOST_TRIES runs all did."""
+    """Seconds of the first run that compiles nothing; of the last one if all MOST_TRIES runs compile."""
     taken = 0.0
     for _ in range(MOST_TRIES):
         with _compilations() as compiled, _no_collection():
@@ -88,7 +88,7 @@ def _seconds(step: Step, i: int) -> float:
 
 @contextlib.contextmanager
 def _compilations() -> Iterator[Any]:
-    """A listener with an event for each time that numba compiled, or read, a kernel within the block."""
+    """Yields a listener; its buffer is empty if numba neither compiles nor loads a kernel within the block."""
     listener = _events.RecordingListener()
     _events.register("numba:compiler_lock", listener)
     try:
@@ -99,7 +99,7 @@ def _compilations() -> Iterator[Any]:
 
 @contextlib.contextmanager
 def _no_collection() -> Iterator[None]:
-    """Garbage with references in circles is not collected within the block."""
+    """Switches Python's cyclic garbage collector off within the block."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:
@@ -115,7 +115,7 @@ def medians(seconds: Sequence[Sequence[float]]) -> list[float]:
 
 
 def peak_bytes(step: Step) -> int:
-    """The most that one round of a step holds beyond what was allocated before it, in torch's CPU allocator."""
+    """Peak memory of round 0 of a step in torch's CPU allocator, in bytes beyond what was allocated before it."""
     with _profiled(profile_memory=True) as recorded:
         step(0)
     events: list[Any] = [event for event in recorded.profiler.kineto_results.events() if event.name() == "[memory]"]  # type: ignore[union-attr]
@@ -127,9 +127,10 @@ def peak_bytes(step: Step) -> int:
 
 
 def shares(step: Step, rounds: int = 3) -> dict[str, float]:
-    """The share of a step's time that each operation takes by itself, the largest first; sums to 1.
+    """The share of each operation in a step's time, the largest first, then "other".
 
-    An operation and its backward pass are counted together, the rest as "other": Python, and what is not recorded.
+    An operation and its backward pass are counted together. "other": time that the profiler does not record, e.g. of
+    Python.
     """
     step(0)
     with _profiled() as recorded:
@@ -162,7 +163,7 @@ def _operation(name: str) -> str:
 
 @contextlib.contextmanager
 def _profiled(profile_memory: bool = False) -> Iterator[profile]:
-    """torch's profiler, without the lines that some builds of it print for each start and stop."""
+    """torch's profiler for CPU, without the lines that some builds print to stderr at each start and stop."""
     with (
         _stderr_closed(),
         profile(activities=[ProfilerActivity.CPU], profile_memory=profile_memory) as recorded,
@@ -183,5 +184,5 @@ def _stderr_closed() -> Iterator[None]:
 
 
 def set_threads(threads: int) -> None:
-    """Threads of all variants; 0: all cores."""
+    """Sets the threads of all variants; 0: one per usable core. Never more than there are usable cores."""
     use_threads(threads, partial(print, file=sys.stderr))

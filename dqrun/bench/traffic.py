@@ -1,4 +1,4 @@
-"""The bound that memory sets: bytes that a network must move, over the bandwidth of a copy."""
+"""The lower bound of a run's time by memory traffic: bytes that a network must move, over the bandwidth of a copy."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from dqrun.integer.operations import Aggregate, Attention, Linear, Lookup, Opera
 from dqrun.kernels.integer import Grid, RowGrid
 
 COPIED_BYTES = 2**28
-INDEX_BYTES = 8  # of an edge's source in the FP32 network, of the first edge of a row, of a category: int64
-SHORT_INDEX_BYTES = 4  # of an edge's source in a program
+INDEX_BYTES = 8  # int64: sources of edges in the FP32 network, row pointers, categories
+SHORT_INDEX_BYTES = 4  # sources of edges in a program
 FLOAT_BYTES = 4
 
 
 def copy_bandwidth(repeats: int = 5) -> float:
-    """Bytes read and written per second by the fastest of some copies of 256 MiB, with torch's threads."""
-    source = torch.ones(COPIED_BYTES // FLOAT_BYTES)  # zeros may share one page, which a cache would hold
+    """Bytes read and written per second by the fastest of `repeats` copies of 256 MiB, with torch's threads."""
+    source = torch.ones(COPIED_BYTES // FLOAT_BYTES)  # not zeros, whose pages may be one page in the cache
     target = torch.empty_like(source)
     target.copy_(source)
     seconds = []
@@ -33,8 +33,8 @@ def copy_bandwidth(repeats: int = 5) -> float:
 def moved_bytes(program: Program, graph: Graph, floats: bool) -> int:
     """Bytes that the operations of a program read and write, each value once, but a neighbour's row once per edge.
 
-    `floats`: all values and weights as float32, for the FP32 network of the same shape. What a cache saves, and the
-    features of an input that is read in any case, are counted in full.
+    `floats`: all values and weights as float32, for the FP32 network of the same shape. The count
+    ignores caches; it includes the input features.
     """
     grids: dict[str, Grid | None] = {}
     widths = {"x": program.signature.in_channels}

@@ -19,7 +19,7 @@ from dqrun.process.memory import keep_freed_memory
 
 @dataclass(frozen=True)
 class Measured:
-    """One variant. `step_seconds` is a median; `peak_bytes` is the most that a step holds beyond its start."""
+    """One variant. `step_seconds` is a median; `peak_bytes`: peak memory beyond that before the step."""
 
     variant: str
     dataset: str
@@ -27,19 +27,19 @@ class Measured:
     step_seconds: float
     ratio_to_fastest_fp32_peer: float  # PyG's or DGL's
     peak_bytes: int
-    form: str = ""  # how a peer takes its edges
+    form: str = ""  # a peer's form of edges
     shares: dict[str, float] = field(default_factory=dict)  # of a step's time, by operation
 
 
 @dataclass(frozen=True)
 class Pipeline:
-    """What an epoch's batches cost: shuffling, collecting features and CSR, drawing protection."""
+    """The time to prepare an epoch's batches: shuffling, collecting features and CSR, drawing protection."""
 
     dataset: str
     model: str
     batches_seconds: float
-    share_of_epoch: float  # of the fastest variant of our own
-    left_out: dict[str, str] = field(default_factory=dict)  # peers that do not work here, and why
+    share_of_epoch: float  # for the fastest of dqrun's variants
+    left_out: dict[str, str] = field(default_factory=dict)  # reason for each peer that does not work here
 
 
 def label(config: RunConfig) -> str:
@@ -76,7 +76,7 @@ def compare(configs: Sequence[RunConfig], rounds: int) -> tuple[list[Measured], 
 
 
 def peer_steps(workload: Workload) -> tuple[dict[str, Step], dict[str, str]]:
-    """Steps of the peers by name, as of `peer_runs`, and why others were left out."""
+    """Steps of the peers by name, as in `peer_runs`, and the reason for each that was left out."""
     graph = workload.batches[0].graph
     forms, left_out = edge_forms([batch.graph for batch in workload.batches])
     steps: dict[str, Step] = {form: workload.peer(form) for form in forms}

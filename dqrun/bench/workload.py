@@ -29,12 +29,12 @@ from dqrun.training.seeding import Streams
 from dqrun.training.state import Training, make_optimizer
 from dqrun.training.tasks import Task
 
-BATCHES = 6  # different ones that the rounds take in turn
+BATCHES = 6  # different batches, which the rounds use in turn
 
 
 @dataclass(frozen=True)
 class Workload:
-    """One dataset and architecture: what all variants of a comparison share."""
+    """The dataset, batches and task of a comparison; all its variants use them."""
 
     config: RunConfig
     data: TrialData
@@ -62,13 +62,13 @@ class Workload:
         return cls(config, data, batches, Task.of(config.dataset))
 
     def network(self, config: RunConfig) -> GNN:
-        """The network of a variant; all start from the same weights."""
+        """The network of a variant on its device; all variants start from the same weights."""
         torch.manual_seed(0)
         noise = seeding.generator(0, seeding.NOISE)
         return build_model(config, **self.data.shapes, generator=noise).to(config.device)
 
     def ours(self, config: RunConfig) -> Step:
-        """A step as `fit` makes it, what the method does to a batch included."""
+        """A training step as in `fit`, including the method's work on the batch."""
         method, streams = make_method(config), Streams.of_seed(0, config.device)
         model = self.network(config).train()
         training = Training.begin(model, method, Course.of(method, self.config.train), streams)
@@ -81,7 +81,7 @@ class Workload:
     def peer(self, form: str, bf16: bool = False) -> Step:
         """A step of the same network in PyG or DGL; edges in the given form and dense features are prepared beforehand.
 
-        `bf16`: what torch's autocast does in bfloat16. Raises NoDGL where the form is DGL's and does not work.
+        `bf16`: with torch's autocast to bfloat16. Raises NoDGL if the form is DGL's and does not work.
         """
         network = self._peer_network(form).to(self.config.device).train()
         optimizer = make_optimizer(network, Method(fp32_method()), self.config.train)
@@ -110,7 +110,7 @@ class Workload:
         return PyGNetwork(network, self.config.model, cached, graph.edge_weight is not None)
 
     def pipeline_seconds(self, config: RunConfig) -> float:
-        """Seconds for one epoch's batches as the method of `config` prepares them; the second of two epochs."""
+        """Seconds to make an epoch's batches and prepare them by the method of `config`; those of the second epoch."""
         method, streams = make_method(config), Streams.of_seed(0, config.device)
         for _ in range(2):
             started = time.perf_counter()
@@ -121,5 +121,5 @@ class Workload:
 
 
 def targets(batch: Batch) -> Tensor:
-    """The targets of the rows that count."""
+    """The targets of the rows `batch.index`; of all rows if it is None."""
     return batch.y if batch.index is None else batch.y[batch.index]
