@@ -1,1 +1,1 @@
-"""`dqrun tune`: searches settings by validation, with the same budget for each method compared."""
+"""`dqrun tune`: searches settings by validation, with the same budget for each compared method."""

@@ -26,7 +26,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def build_parser() -> VerbParser:
-    """The flags of the verb."""
+    """The parser of the verb's words and flags."""
     parser = VerbParser(
         prog="dqrun tune",
         description="Searches settings by validation with Optuna: dqrun tune model=gin quant=int4 method=naive,dq. "

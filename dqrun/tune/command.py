@@ -1,4 +1,4 @@
-"""`dqrun tune`: the searches of a command line, run to their end."""
+"""`dqrun tune`: runs the searches of a command line to their end."""
 
 from __future__ import annotations
 
@@ -39,26 +39,26 @@ class SearchProgress(Progress):
             super().finished(row, here)
 
     def tried(self, search: Search, tried: Tried) -> None:
-        """One line per setting."""
+        """Prints a line about the settings that were tried."""
         best = search.best()
         shown = "failed" if tried.value is None else f"validation {search.objective} {tried.value:.4f}"
         top = "" if best is None or best.value is None else f", best {best.value:.4f} (trial {best.number})"
         self.say(f"{search.name}: trial {tried.number}, {len(search.tried())} of {search.budget}: {shown}{top}")
 
     def warn(self, text: str) -> None:
-        """A line, even when quiet: something on the disk is damaged."""
+        """Prints a line about a damaged file, even with `--quiet`."""
         self.complain([text])
 
     def say(self, text: str) -> None:
-        """A line, unless quiet."""
+        """Prints a line, unless `--quiet` is given."""
         if not self.quiet:
             self.note(text)
 
 
 def run_command(options: argparse.Namespace, argv: list[str]) -> int:
-    """Runs the searches that parsed options ask for and returns the exit code; `argv`: the words they stem from.
+    """Runs the searches of parsed options and returns the exit code; `argv`: the words of the command line.
 
-    Raises DqrunError when a search found nothing that works.
+    Raises DqrunError if all settings of a search failed, ConfigError under torchrun or srun.
     """
     jobs = load_jobs(options.overrides, multirun=True, config_dir=options.config_dir)
     if rank_here(jobs[0].config) is not None:
@@ -81,14 +81,14 @@ def run_command(options: argparse.Namespace, argv: list[str]) -> int:
         )
     try:
         run_searches(searches, progress)
-    finally:  # also where there is nothing left to train: an earlier command may have been killed at its very end
+    finally:  # also if nothing is left to train: an earlier command may have been killed before it tidied up
         for folder in dict.fromkeys(search.folder for search in searches):
             progress.complain(tidy(Results(folder)))
     return finish(searches, options, progress, argv)
 
 
 def run_searches(searches: Sequence[Search], progress: SearchProgress) -> None:
-    """Asks, trains and tells until all budgets are spent; the settings of a round are one sweep, by any launcher."""
+    """Asks for settings, trains and records results until all budgets are spent; each round is one sweep."""
     while True:
         count = settings_at_once([search.config for search in searches])
         asked = [(search, number) for search in searches for number in search.ask(count, progress.say, progress.warn)]
@@ -100,7 +100,7 @@ def run_searches(searches: Sequence[Search], progress: SearchProgress) -> None:
 
 
 def settings_at_once(configs: Sequence[RunConfig]) -> int:
-    """Settings to ask of each search in a round, so that the launcher's processes have enough to do."""
+    """The number of settings per search and round that keeps all processes of the launcher busy; 1 without them."""
     first = configs[0]
     if first.launcher.name == "plain":
         return 1
@@ -109,7 +109,10 @@ def settings_at_once(configs: Sequence[RunConfig]) -> int:
 
 
 def finish(searches: Sequence[Search], options: argparse.Namespace, progress: SearchProgress, argv: list[str]) -> int:
-    """Writes the presets and prints what was found."""
+    """Writes the presets and prints the best settings; returns 0.
+
+    Raises DqrunError if all settings of a search failed.
+    """
     lines, commands, failed = [], [], []
     for search in searches:
         best, default = search.best(), search.tried()[0]

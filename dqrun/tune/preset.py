@@ -19,13 +19,14 @@ from dqrun.tune.space import get, stated
 from dqrun.tune.study import Search, Tried
 
 STATED = ("dataset", "model", "quant", "method", "plan")
-"""Groups whose options a preset states even where they are the defaults of today."""
+"""Groups whose options a preset always names, even if they are the present defaults."""
 
 
 def write_preset(search: Search, best: Tried, folder: Path, command: list[str]) -> Path:
-    """Writes `FOLDER/experiment/STUDY.yaml` and makes sure that it composes to the best trial's configuration.
+    """Writes `FOLDER/experiment/STUDY.yaml` and checks that it composes to the best trial's configuration.
 
-    For the one process that has the search's lock. Raises ResultsError where it can't be written.
+    The caller holds the search's lock. Raises ResultsError if the file can't be written or read back, DqrunError if
+    it composes to another configuration.
     """
     path = folder / "experiment" / f"{search.name}.yaml"
     tree: dict[str, Any] = {"defaults": _defaults(search.job)}
@@ -42,7 +43,7 @@ def write_preset(search: Search, best: Tried, folder: Path, command: list[str]) 
         raise ResultsError(f"could not write {path}: {error.strerror}") from None
     try:
         (config,) = load_configs([f"experiment={search.name}"], config_dir=str(folder))
-    except ConfigError as error:  # also where the file system does not show what was just written
+    except ConfigError as error:  # also if the file system does not yet show the new file
         raise ResultsError(f"{path} could not be read back: {error}") from None
     mark = fingerprint(config.dataset)
     wanted = search.config_of(best.number)

@@ -1,8 +1,8 @@
-"""The settings that a search has asked for: a file per round of settings, written before any of them is trained.
+"""The settings of a search: a file per round of settings, written before the first of them is trained.
 
-The files and the rows of the trials are all that a search consists of. A round is suggested from the rounds before it
-and their rows alone, so that a search goes on with the same settings wherever it was stopped. `round-0002-4.json` is
-the third round, of four settings; one that is damaged is suggested again.
+A search consists only of these files and the rows of its trials. Each round depends only on the earlier rounds and
+their rows, so that an interrupted search continues with the same settings. `round-0002-4.json` is the third round,
+with four settings; a damaged round is suggested again.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Settings = dict[str, float]
 
 
 class Rounds:
-    """The rounds of the search `name`, in a folder of its own below `folder`."""
+    """The rounds of the search `name`, in the folder `studies/NAME` of `folder`."""
 
     def __init__(self, folder: Path, name: str, space: Sequence[Dimension]) -> None:
         self.folder, self.name, self._space = folder / "studies" / name, name, space
@@ -39,9 +39,9 @@ class Rounds:
 
     @contextmanager
     def alone(self, say: Callable[[str], None]) -> Iterator[None]:
-        """Within the block no other process asks for settings of this search; `say` tells for whom it waits.
+        """Holds the search's lock within the block; waits for it, and `say` gets lines with its owner.
 
-        Raises ResultsError, which names the file, for whatever the file system refuses.
+        Raises ResultsError with the file's name for errors of the file system.
         """
         try:
             while not self._lock.acquire():
@@ -55,7 +55,7 @@ class Rounds:
             raise ResultsError(f"could not write {error.filename or self.folder}: {error.strerror}") from None
         finally:
             self._lock.release()
-            with suppress(OSError):  # trials of the search are locked there too
+            with suppress(OSError):  # the folder may have locks of the search's trials
                 self._lock.path.parent.rmdir()
 
     def read(self, complain: Callable[[str], None]) -> list[list[Settings]]:
@@ -79,7 +79,7 @@ class Rounds:
         return {int(match[1]): int(match[2]) for match in found}
 
     def write(self, number: int, settings: list[Settings]) -> None:
-        """Records a round, for the process that is `alone`."""
+        """Writes a round's file; the caller is within `alone`. Raises OSError."""
         content = {"format": FORMAT, "study": self.name, "settings": settings}
         path = self._path(number, len(settings))
         clear_parts(path)
@@ -89,7 +89,7 @@ class Rounds:
         return self.folder / f"round-{number:04}-{size}.json"
 
     def _checked(self, content: bytes, size: int) -> list[Settings]:
-        """The settings of a round; raises ValueError for anything else."""
+        """The settings of a round from its file; raises ValueError for any other content."""
         tree = json.loads(content)
         if not isinstance(tree, dict) or tree.get("format") != FORMAT or tree.get("study") != self.name:
             raise ValueError("it is not a round of this search")

@@ -1,4 +1,4 @@
-"""The space of a search: settings that a configuration has, and their ranges around its defaults."""
+"""The space of a search: the settings of a configuration, and their ranges around its defaults."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from dqrun.config.search import Dimension, around
 from dqrun.errors import ConfigError, suggestion
 
 SETTINGS = ("lr", "weight_decay", "dropout")
-"""Settings of every configuration; its method offers more."""
+"""Settings of every configuration; a method may add others."""
 
 
 def space_of(config: RunConfig, names: Sequence[str] | None = None) -> list[Dimension]:
-    """The dimensions among `names` (None: all) that have an effect on this configuration; its method's come last.
+    """The dimensions among `names` (None: all) that affect this configuration; those of its method come last.
 
-    Learning rate: a tenth to ten times the default. Raises ConfigError for a name that no setting has.
+    Learning rate: a tenth to ten times the default. Raises ConfigError for the name of an unknown setting.
     """
     own = config.own_train
     trained = [
@@ -49,12 +49,12 @@ def known_settings() -> list[str]:
 
 
 def _own(config: RunConfig, name: str) -> str:
-    """The field that sets a training setting of this run; after a warm start `train` is the FP32 trial's."""
+    """The field of a training setting of this run; with a warm start `train` has the settings of the FP32 trial."""
     return f"train.fine_tune.{name}" if config.starts_warm else f"train.{name}"
 
 
 def values_of(space: Sequence[Dimension], parameters: Mapping[str, float], config: RunConfig) -> dict[str, float]:
-    """Field values for drawn parameters, to four digits, so that a preset can state them exactly."""
+    """Field values for drawn parameters, rounded to four significant digits, so that presets have the exact value."""
     values: dict[str, float] = {}
     for dimension in space:
         value = parameters[dimension.name]
@@ -69,7 +69,7 @@ def values_of(space: Sequence[Dimension], parameters: Mapping[str, float], confi
 
 
 def get(config: Any, name: str) -> Any:
-    """The value of a dotted field."""
+    """The value of a dotted field of a dataclass, dictionary or list."""
     for part in name.split("."):
         if isinstance(config, list):
             config = config[int(part)]
@@ -79,14 +79,14 @@ def get(config: Any, name: str) -> Any:
 
 
 def stated(name: str) -> str:
-    """The field that a preset states for a dotted name: a list, where the name is that of an element."""
+    """The field of a dotted name in a preset: for an element of a list, the whole list."""
     return ".".join(part for part in name.split(".") if not part.isdecimal())
 
 
 def with_values(config: Any, values: Mapping[str, Any]) -> Any:
-    """A copy of a configuration with other values of some dotted fields; raises KeyError for an unknown field.
+    """A copy of a configuration with new values for some dotted fields; raises KeyError for an unknown field.
 
-    `FIELD.I` is element I of a list of numbers, which gets zeros where it is shorter.
+    `FIELD.I` is element I of a list of numbers; a shorter list is extended by zeros.
     """
     if isinstance(config, list):
         indices = {int(index): value for index, value in values.items()}

@@ -1,6 +1,6 @@
 """One search: rounds of settings that Optuna suggests, and their validation metrics.
 
-Optuna keeps nothing: for each round a study in memory is filled with the settings and results so far.
+Optuna stores nothing: for each round, settings and results so far are put into a study in memory.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ class Tried:
 
     number: int
     values: dict[str, float]
-    """By dotted field; empty for the first, which is the default."""
+    """By dotted field; empty for the first trial, which has the defaults."""
     value: float | None
     """None: it failed."""
 
 
 class Search:
-    """A study over one configuration. Equal configuration, space and protocol make the same study, which continues."""
+    """A study over one configuration. It continues an earlier study with equal configuration, space and protocol."""
 
     def __init__(
         self, job: Job, space: Sequence[Dimension], budget: int, folder: Path, bits_weight: float = 0.0
@@ -57,19 +57,19 @@ class Search:
 
     @property
     def objective(self) -> str:
-        """The objective: the metric, with the price of its bits where bits have one."""
+        """The objective in words: the metric, with the term of `bits_weight` unless it is 0."""
         price = f" {'-' if self.task.higher_is_better else '+'} {self.bits_weight:g} average_bits"
         return self.task.metric + (price if self.bits_weight else "")
 
     @property
     def left(self) -> int:
-        """Settings of the budget that are not asked for yet."""
+        """Number of settings of the budget that were not asked for yet."""
         return max(0, self.budget - sum(self.rounds.sizes().values()))
 
     def ask(self, count: int, say: Callable[[str], None], complain: Callable[[str], None]) -> list[int]:
-        """Numbers of the settings to try next: those that lack rows, else a new round of up to `count`.
+        """Numbers of the settings to try next: those without rows, else a new round of up to `count`.
 
-        `say` gets a line on waiting for another process, `complain` one on a damaged file.
+        `say` gets lines about waiting for another process, `complain` lines about damaged files. Raises ResultsError.
         """
         with self.rounds.alone(say):
             known = self.rounds.read(complain)
@@ -87,7 +87,7 @@ class Search:
         return list(range(len(self._asked) - size, len(self._asked)))
 
     def _suggest(self, size: int) -> list[Settings]:
-        """New settings, from those so far and their results alone."""
+        """New settings, which depend only on earlier settings and their results."""
         optuna, known = self._optuna, len(self._asked)
         sign = "maximize" if self.task.higher_is_better else "minimize"
         study = optuna.create_study(direction=sign)
@@ -114,17 +114,17 @@ class Search:
         return known.FloatDistribution(dimension.low, dimension.high, log=dimension.log)
 
     def values(self, number: int) -> dict[str, float]:
-        """Field values of settings; none for the first, which are the defaults to the last digit."""
+        """Field values of settings; {} for the first, which are the unrounded defaults."""
         return values_of(self.space, self._asked[number], self.config) if number else {}
 
     def config_of(self, number: int) -> RunConfig:
-        """The configuration of settings; its rows go to the search's own folder."""
+        """The configuration of settings; its results folder is the search's folder."""
         config: RunConfig = with_values(self.config, self.values(number))
         config.validate()
         return config
 
     def look(self, number: int) -> Tried | None:
-        """The result of settings from their rows; a failed row makes a failure; None while rows are missing."""
+        """The result of settings from their rows: failed if a row failed; None while rows are missing."""
         if number not in self._ended:
             config = self.config_of(number)
             results, mark = Results(config.results.dir), fingerprint(config.dataset)
@@ -138,7 +138,10 @@ class Search:
         return self._ended[number]
 
     def _value(self, row: Mapping[str, Any]) -> float:
-        """The validation metric of a finished trial, less the price of its bits, which are unknown in few networks."""
+        """The validation metric of a finished trial, made worse by `bits_weight` times its average bits.
+
+        Raises ResultsError if `bits_weight` is not 0 and the row has no average bits.
+        """
         metric: float = row["val_metric"]
         if not self.bits_weight:
             return metric
@@ -150,7 +153,7 @@ class Search:
         return metric + sign * self.bits_weight * float(row["average_bits"])
 
     def tell(self, number: int) -> Tried:
-        """The result of settings that were tried; raises ResultsError where that could not be recorded."""
+        """The result of settings after their training; raises ResultsError if a row is missing."""
         tried = self.look(number)
         if tried is None:
             raise ResultsError(f"trial {number} of {self.name} could not be recorded in {self.folder}")
@@ -162,14 +165,14 @@ class Search:
         return [tried for tried in looked if tried is not None]
 
     def best(self) -> Tried | None:
-        """The settings with the best validation metric, the first of equals; None when all have failed."""
+        """The settings with the best objective, the first of equals; None if all have failed."""
         sign = -1 if self.task.higher_is_better else 1
         found = [tried for tried in self.tried() if tried.value is not None]
         return min(found, key=lambda tried: (sign * (tried.value or 0.0), tried.number), default=None)
 
 
 def study_name(config: RunConfig, space: Sequence[Dimension], bits_weight: float) -> str:
-    """A readable name, unique by a hash of all that determines the result of a search."""
+    """A readable name that ends in a hash of everything that determines the result of a search."""
     parts = {
         "cell": cell_hash(config, fingerprint(config.dataset)),
         "trials": [asdict(trial) for trial in trials(config.protocol)],
