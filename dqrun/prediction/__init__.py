@@ -1,1 +1,1 @@
-"""Trained networks and integer programs on graphs that they have not seen: what is loaded, and which graphs."""
+"""Loads trained networks, integer programs and new graphs for predictions."""

@@ -1,4 +1,4 @@
-"""The graphs that `dqrun predict --dataset` names: a folder or file of the user's, or a dataset by its name."""
+"""Loads the graphs of `dqrun predict --dataset`: a folder or files of the user, or a dataset by its name."""
 
 from __future__ import annotations
 
@@ -19,13 +19,14 @@ from dqrun.errors import ConfigError, DataError
 from dqrun.paths import real_path, user_path
 
 TABLES = ("nodes.csv", "nodes.parquet", "data.npz")
-"""A folder with one of these holds graphs."""
+"""A folder with one of these files contains graphs."""
 
 
 def find_graphs(words: Sequence[str], trained_on: DatasetConfig, say: Callable[[str], None]) -> Unlabelled:
-    """The graphs that the words name; where a folder and a dataset have that name, the folder, which `say` tells.
+    """Loads the graphs of `words`: files, one folder, or one dataset. `trained_on`: the dataset of the network.
 
-    Raises ConfigError for a name that is neither, DataError for files that are missing or wrong.
+    If a folder and a dataset have the same name, the folder is used, and `say` gets a line. Raises ConfigError for an
+    unknown name, DataError for missing or wrong files, and if only one of dataset and network is for whole graphs.
     """
     (first, *rest), task = words, trained_on.task
     if rest or is_graph_file(first):
@@ -48,7 +49,7 @@ def find_graphs(words: Sequence[str], trained_on: DatasetConfig, say: Callable[[
 
 
 def _require_level(config: DatasetConfig, task: str) -> None:
-    """Raises DataError for a dataset of nodes where the network is one for graphs, or the reverse."""
+    """Raises DataError for a node dataset if the task of the network is one for graphs, or vice versa."""
     of_nodes = [is_node_task(each) for each in (config.task, task)]
     if of_nodes[0] != of_nodes[1]:
         dataset, network = ("a node" if nodes else "a graph" for nodes in of_nodes)
@@ -56,7 +57,7 @@ def _require_level(config: DatasetConfig, task: str) -> None:
 
 
 def _named(name: str, trained_on: DatasetConfig) -> DatasetConfig | None:
-    """The configuration of the dataset of that name: the one of training, else a preset; None where there is none."""
+    """The configuration of the dataset `name`: that of the training, else a preset; None if there is none."""
     if name.lower() == trained_on.name.lower():
         return trained_on
     path = _options().get(name)
@@ -69,13 +70,13 @@ def _named(name: str, trained_on: DatasetConfig) -> DatasetConfig | None:
 
 
 def _options() -> dict[str, Path]:
-    """Presets of datasets that need nothing but their name."""
+    """The presets of datasets that need no further settings, by name."""
     files = sorted((config_folder() / "dataset").glob("*.yaml"))
     return {file.stem: file for file in files if file.stem != "folder"}
 
 
 def _with_positions(dataset: GraphDataset) -> Unlabelled:
-    """A dataset whose graphs and nodes are called by their positions."""
+    """The dataset with positions as ids of its graphs and nodes."""
     labels = dataset.y.tolist()
     texts = [f"{label:.9g}" if isinstance(label, float) else str(label) for label in labels]
     return Unlabelled(dataset, np.arange(dataset.num_nodes), np.arange(dataset.num_graphs), texts)

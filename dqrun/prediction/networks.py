@@ -1,4 +1,4 @@
-"""The network of a run, FP32 or fake-quantised, as `dqrun predict` runs it."""
+"""The network of a run, FP32 or fake-quantised, as a predictor for `dqrun predict`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from dqrun.runs.network import TrainedNetwork
 
 @dataclass(frozen=True)
 class NetworkPredictor:
-    """A network in evaluation mode: everything quantised, nothing protected."""
+    """A network in evaluation mode: without protected nodes."""
 
     network: TrainedNetwork
 
@@ -45,12 +45,12 @@ class NetworkPredictor:
         return self.network.graph_level
 
     def with_epilogue(self, epilogue: str) -> NoReturn:
-        """Raises ConfigError: a network is no program."""
+        """Raises ConfigError: only programs have rules of requantisation."""
         raise ConfigError.rule("--epilogue", "be given with the file of a program alone", epilogue)
 
     @torch.no_grad()
     def run(self, x: Tensor, graph: Graph, embeddings: bool) -> tuple[Tensor, Tensor | None]:
-        """See `Predictor.run`."""
+        """See `Predictor.run`; raises ConfigError for embeddings of a user's whole network."""
         if embeddings and isinstance(self.network.network, UserNetwork):
             raise ConfigError(
                 f"--embeddings must not be given for model={self.network.network.name}: dqrun sees its logits"

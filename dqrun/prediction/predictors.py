@@ -1,6 +1,6 @@
 """Predictors of `dqrun predict` and `dqrun bench inference`: an integer program, or the network of a run.
 
-No Hydra, no training code for a program.
+For a program neither Hydra nor training code is imported.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ SUFFIX = ".dqp"
 
 
 class Predictor(Protocol):
-    """A trained network that runs on graphs it has not seen."""
+    """A trained network for predictions on new graphs."""
 
     @property
     def trained_on(self) -> DatasetConfig:
@@ -34,7 +34,7 @@ class Predictor(Protocol):
 
     @property
     def rule(self) -> FeatureRule:
-        """How its features are made."""
+        """The rule that computes its input features."""
 
     @property
     def self_loops(self) -> bool:
@@ -42,18 +42,21 @@ class Predictor(Protocol):
 
     @property
     def graph_level(self) -> bool:
-        """Whether it gives a row per graph, else per node."""
+        """Whether its result has a row per graph; otherwise per node."""
 
     def with_epilogue(self, epilogue: str) -> Predictor:
-        """The same with this rule of requantisation; raises ConfigError for a network, and where there is none."""
+        """The same predictor with this rule of requantisation.
+
+        Raises ConfigError for a network, an unknown rule, and an operation without this rule.
+        """
 
     def run(self, x: Tensor, graph: Graph, embeddings: bool) -> tuple[Tensor, Tensor | None]:
-        """Logits, float32 [G or N, C], and, where asked for, the embeddings, float32 [G or N, H]."""
+        """Logits, float32 [G or N, C], and with `embeddings` the embeddings, float32 [G or N, H], else None."""
 
 
 @dataclass(frozen=True)
 class ProgramPredictor:
-    """An integer program with what its file says of its training."""
+    """An integer program with the dataset and the feature rule from its file."""
 
     program: Program
     trained_on: DatasetConfig
@@ -61,7 +64,7 @@ class ProgramPredictor:
 
     @classmethod
     def load(cls, path: Path) -> ProgramPredictor:
-        """Reads a program file; raises DataError for a damaged one, and for one that does not tell of its features."""
+        """Reads a program file; raises DataError for a damaged file, and for one without a feature rule."""
         program = load_program(path)
         dataset, features = (program.origin.get(name) for name in ("dataset", "features"))
         if dataset is None or features is None:
@@ -90,7 +93,7 @@ class ProgramPredictor:
         return replace(self, program=self.program.with_epilogue(epilogue))
 
     def run(self, x: Tensor, graph: Graph, embeddings: bool) -> tuple[Tensor, None]:
-        """See `Predictor.run`; raises ConfigError where embeddings are asked for, DataError for x that does not fit."""
+        """See `Predictor.run`; raises ConfigError if embeddings are asked for, DataError if x does not fit."""
         if embeddings:
             raise ConfigError("--embeddings needs a run with its network: a program has codes where that has states")
         self.program.check_features(x)
@@ -98,9 +101,9 @@ class ProgramPredictor:
 
 
 def load_predictor(word: str, results: Path) -> Predictor:
-    """The program file or the run that a word names.
+    """Loads a program from a file, or the network of a run by its name or folder.
 
-    Raises ResultsError where there is neither, DataError for a damaged file.
+    Raises ResultsError if there is neither, DataError for a damaged file.
     """
     path = user_path(word)
     if path.suffix == SUFFIX or os.path.isfile(path):
