@@ -1,6 +1,6 @@
-"""Code of the user's own (`plugins=[...]`): imported before a configuration is composed, known to rows by its version.
+"""Imports the user's own code (`plugins=[...]`) before a configuration is composed; rows store its version.
 
-Nothing here runs for a command that reads rows, tables or data: `dqrun ls` and `dqrun compare` import no plug-in.
+Commands that read only rows, tables or data import no plug-in, e.g. `dqrun ls` and `dqrun compare`.
 """
 
 from dqrun.plugins.loading import asked_for as asked_for

@@ -21,11 +21,11 @@ from dqrun.paths import real_path, user_path
 
 FIELD, VARIABLE, GROUP = "plugins", "DQRUN_PLUGINS", "dqrun.plugins"
 VERSION = "__dqrun_version__"
-"""Attribute of a module that was imported from a file: the digest of what was run."""
+"""Attribute of a module that was imported from a file: the digest of its source."""
 
 
 def asked_for(names: Iterable[str]) -> list[str]:
-    """The plug-ins that the environment and `names` ask for, each once, in that order."""
+    """The plug-ins of the environment variable DQRUN_PLUGINS, then those of `names`, without repetitions."""
     variable = (name.strip() for name in os.environ.get(VARIABLE, "").split(","))
     return list(dict.fromkeys([*(name for name in variable if name), *names]))
 
@@ -33,8 +33,8 @@ def asked_for(names: Iterable[str]) -> list[str]:
 def load_plugins(names: Iterable[str]) -> None:
     """Imports installed plug-ins, then `names`: files (`./mine.py`), folders with an `__init__.py`, or modules.
 
-    Each is imported once per process; a file that has changed since, again. Raises ConfigError, in one line with the
-    file, the line and the exception, for one that can't be imported.
+    Each is imported once per process; a changed file is imported again. If an import fails, raises ConfigError, in one
+    line with the file, the line and the exception.
     """
     for point in entry_points(group=GROUP):
         _guarded(f"the installed plug-in {point.name} ({point.value})", point.load)
@@ -47,7 +47,7 @@ def load_plugins(names: Iterable[str]) -> None:
 
 
 def typed_plugins(words: Sequence[str]) -> list[str]:
-    """The list that `plugins=[...]` among the words of a command line gives; the last one counts."""
+    """The list of the last `plugins=[...]` among the words of a command line; raises ConfigError for no plain list."""
     found: list[str] = []
     for word in words:
         name, _, value = word.partition("=")
@@ -65,7 +65,7 @@ def _is_path(name: str) -> bool:
 
 
 def _existing(name: str) -> Path:
-    """The file that holds a plug-in's code; of a folder its `__init__.py`."""
+    """The file of a plug-in, for a folder its `__init__.py`; raises ConfigError if it does not exist."""
     path = user_path(name)
     file = path / "__init__.py" if path.is_dir() else path
     if not file.is_file():
@@ -74,7 +74,7 @@ def _existing(name: str) -> Path:
 
 
 def _load_file(file: Path) -> None:
-    """Runs a file as a module of its own, whose name depends on its place alone, so that workers give it the same."""
+    """Runs a file as a module; its name depends only on the path, so that it is the same in all workers."""
     package = file.name == "__init__.py"
     root = file.parent if package else file
     name = f"dqrun_plugin_{root.stem}_{hashlib.sha256(os.fsencode(root)).hexdigest()[:8]}"
@@ -98,7 +98,7 @@ def _load_file(file: Path) -> None:
 
 
 class _Uncached(SourceFileLoader):
-    """Compiles the file as it is: bytecode caches know a file's time in seconds, and edits can be faster."""
+    """Compiles the file without the bytecode cache, which can miss a second edit within one second."""
 
     def get_code(self, fullname: str) -> object:  # type: ignore[override]
         return compile(Path(self.path).read_bytes(), self.path, "exec", dont_inherit=True)
@@ -127,13 +127,13 @@ def digest_of(files: Sequence[Path], root: Path) -> str:
 def _guarded(name: str, load: Callable[[], ModuleType | None]) -> None:
     try:
         load()
-    except (Exception, SystemExit) as error:  # whatever the user's code raises is told in one line
+    except (Exception, SystemExit) as error:  # any error of the user's code becomes one line
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise ConfigError(f"{FIELD}: {name} can't be imported{place_of(error)}: {printable(reason)}") from error
 
 
 def place_of(error: BaseException) -> str:
-    """` (mine.py, line 12)`: where in the user's code an error came from; "" where none of it ran."""
+    """` (mine.py, line 12)`: file and line of the innermost frame outside dqrun and the import system; "" for none."""
     if isinstance(error, SyntaxError) and error.filename:
         return f" ({error.filename}, line {error.lineno})"
     frames = traceback.extract_tb(error.__traceback__)
@@ -142,7 +142,7 @@ def place_of(error: BaseException) -> str:
 
 
 def place_in_plugin(error: BaseException) -> str:
-    """` in penalty (mine.py, line 12)`: the deepest line of a plug-in that an error went through; "" for none."""
+    """` in penalty (mine.py, line 12)`: the innermost frame of an error in a plug-in's file; "" if there is none."""
     files = {getattr(module, "__file__", "") for module in list(sys.modules.values()) if hasattr(module, VERSION)}
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename in files]
     return f" in {frames[-1].name} ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""

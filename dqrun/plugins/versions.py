@@ -1,4 +1,4 @@
-"""The versions of the plug-ins that a run uses: they are a part of the identity of its results."""
+"""The versions of the plug-ins that a run uses: they are part of the identity of its results."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 
 def versions_of(config: RunConfig) -> dict[str, str]:
-    """Version of each plug-in that registered something that the run uses, by the plug-in's name; {}: it uses none."""
+    """The version of each plug-in whose registered names the run uses, by the plug-in's name; {} if it uses none."""
     modules = (kind.entry(name).module for kind, name in _used(config) if name in kind)
     return dict(sorted(_named(module) for module in set(modules) if module))
 
 
 def _used(config: RunConfig) -> list[tuple[Registry, str]]:
-    """Names that a configuration chooses, with the kinds that they may be of."""
+    """The names in a configuration that may be registered, each with its registry."""
     used = [
         (register.layer, config.model.name),
         (register.model, config.model.name),
@@ -59,6 +59,6 @@ def _package_version(name: str) -> str:
 
 
 def _file_version(file: str | None) -> str:
-    """Digest of a module's file; "" where it has none, as the cells of a notebook."""
+    """Digest of a module's file; "" without a file, e.g. in a notebook."""
     path = Path(file or "")
     return digest_of([path], path) if path.is_file() else ""
