@@ -1,6 +1,6 @@
-"""`dqrun [GROUP=OPTION ...] [FIELD=VALUE ...]` trains; `dqrun VERB` does something else. See `dqrun --help`.
+"""`dqrun [GROUP=OPTION ...] [FIELD=VALUE ...]` trains; `dqrun VERB` runs another command. See `dqrun --help`.
 
-Nothing heavy is imported before a command line is known to be right, so mistakes and help cost no torch import.
+torch is imported only after the check of the command line, so that errors and help are fast.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from dqrun.process.verbosity import add_verbose, log_shown
 from dqrun.process.waiting import let_threads_sleep
 
 _LONGEST = 2000
-"""Characters of an error; what is wrong may be a word of any length."""
+"""Maximal number of characters of an error, which may contain a word of any length."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command line (default: this process's) and returns its exit code.
 
-    0: done; 1: a trial failed; 2: the command line, a configuration, data or the output are wrong, told in one line on
+    0: done; 1: a trial failed; 2: the command line, a configuration, data or the output are wrong, with one line on
     stderr; 130: interrupted; 143: ended by SIGTERM, which is handled like Ctrl-C.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
@@ -43,12 +43,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             verb = VERBS.get(arguments[0]) if arguments else None
             said = ["interrupted", *getattr(error, "__notes__", []), verb.interrupted if verb else MAIN_INTERRUPTED]
             return _told("; ".join(said), exit_code(error))
-        except (
-            BrokenPipeError
-        ):  # before OSError, of which it is one: the reader went away, as in `dqrun --help | head -1`
+        except BrokenPipeError:  # before OSError, its base class: the reader ended, as in `dqrun --help | head -1`
             forget(sys.stdout)
             return 1
-        except OSError as error:  # the system refuses a path that a user gave: too long, no permission, a loop of links
+        except OSError as error:  # a path of the user: too long, no permission, a loop of links
             return _told(printable(f"{error.filename or 'the system'}: {error.strerror or error}"), 2)
 
 
@@ -83,7 +81,7 @@ def _dispatch(arguments: list[str]) -> int:
 
 
 def _without_plugins(words: list[str]) -> list[str]:
-    """The words without `plugins=[...]`, which is imported before the verb reads runs."""
+    """Imports the plug-ins of `plugins=[...]` and returns the other words, so that the verb can read runs with them."""
     from dqrun.plugins import asked_for, load_plugins, typed_plugins
 
     load_plugins(asked_for(typed_plugins(words)))
@@ -117,7 +115,7 @@ class _Parser(LineParser):
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The flags of the main job; all other words are overrides."""
+    """The parser of training's command line; all words except flags are overrides."""
     parser = _Parser(prog="dqrun", add_help=False, allow_abbrev=False)
     parser.add_argument("overrides", nargs="*", help="GROUP=OPTION or FIELD=VALUE")
     parser.add_argument("-m", "--multirun", action="store_true", help="run every combination of the values")

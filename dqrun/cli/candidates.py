@@ -14,7 +14,7 @@ from dqrun.plugins import asked_for, load_plugins, typed_plugins
 def override_candidates(overrides: Sequence[str], current: str, config_dir: str | None) -> list[str]:
     """The words that may follow `overrides` and begin with `current`.
 
-    Raises ConfigError where a half-typed line does not compose, which a field's present value is read from.
+    The value of a field comes from the composed line; raises ConfigError if the line does not compose.
     """
     load_plugins(asked_for(typed_plugins(overrides)))
     groups = list_groups(config_folders(config_dir))
@@ -29,7 +29,7 @@ def override_candidates(overrides: Sequence[str], current: str, config_dir: str 
 
 
 def _fields(typed: str) -> Iterator[str]:
-    """The fields of the part that is being typed: `train.lr=` a value, `train.schedule.` a part."""
+    """The fields beside the typed one: `train.lr=` for a value, `train.schedule.` for a part."""
     parent = typed.rpartition(".")[0]
     for field in list_fields().values():
         if field.name.rpartition(".")[0] == parent and "*" not in field.name:
@@ -37,14 +37,14 @@ def _fields(typed: str) -> Iterator[str]:
 
 
 def _value(overrides: Sequence[str], name: str, config_dir: str | None) -> list[str]:
-    """The field with the value that it has so far."""
+    """The field with its present value; [] for a part and an unknown field."""
     known = list_fields().get(name)
     if known is None or known.nested:
         return []
-    from dqrun.composition.compose import load_configs  # Hydra: only where a value is asked for
+    from dqrun.composition.compose import load_configs  # imports Hydra, which only values need
 
     (config,) = load_configs(overrides, config_dir=config_dir)
     try:
         return [f"{name}={shown(attrgetter(name)(config))}"]
-    except AttributeError:  # of a plug-in that is not chosen
+    except AttributeError:  # a field of a plug-in that is not chosen
         return []

@@ -63,7 +63,7 @@ def _of_verb(verb: Verb, words: Sequence[str], current: str) -> list[str]:
 
 
 def _flags(parser: argparse.ArgumentParser, current: str) -> list[str]:
-    """Long flags, and short ones where nothing longer is typed."""
+    """The long flags; if only `-` is typed, also the short ones."""
     flags = [flag for action in parser._actions for flag in action.option_strings]
     return [flag for flag in flags if flag.startswith("--") or current == "-"]
 
@@ -73,12 +73,12 @@ def _positionals(parser: argparse.ArgumentParser) -> Iterable[argparse.Action]:
 
 
 def _option(words: Sequence[str], flag: str) -> str | None:
-    """The value of a flag among the typed words, or None."""
+    """The word after a flag among the typed words, or None."""
     return next((value for word, value in pairwise(words) if word == flag), None)
 
 
 def run_names(results: Path) -> list[str]:
-    """Names of the run folders of a results folder; empty where there are none."""
+    """Names of the run folders of a results folder; empty if it cannot be read."""
     try:
         return sorted(entry.name for entry in os.scandir(results / "runs") if not entry.name.startswith("."))
     except OSError:
@@ -86,7 +86,7 @@ def run_names(results: Path) -> list[str]:
 
 
 def _overrides(words: Sequence[str], current: str) -> list[str]:
-    """Groups, options and fields; nothing for a line that does not compose: the time for errors is when it is run."""
+    """Groups, options and fields; none for a line that does not compose: running it will report the error."""
     from dqrun.cli.candidates import override_candidates
 
     overrides = [word for word in words if word[0] != "-" and ("=" in word or word[0] == "~")]

@@ -35,7 +35,7 @@ names, where there is one; `recipe=NAME` takes another one, for graphs of your o
 
 
 def render() -> str:
-    """The whole of docs/reference/configuration.md."""
+    """The text of docs/reference/configuration.md."""
     fields = list(list_fields().values())
     parts = [_INTRODUCTION, "## Run\n\nFields outside the groups.\n", _field_table(_outside_groups(fields))]
     for group in (group for group in PUBLIC_GROUPS if group != "recipe"):
@@ -61,13 +61,13 @@ def _field_table(fields: Sequence[Field]) -> str:
 
 
 def _meaning(field: Field) -> str:
-    """The meaning of a field, and the options that have it where not all do."""
+    """The meaning of a field; for some fields of `method`, after the options that have it."""
     some = owners(field.name) if field.name.startswith("method.") else []
     return f"{', '.join(f'`{option}`' for option in some)}: {field.meaning}" if some else field.meaning
 
 
 def _is_plain_part(field: Field) -> bool:
-    """A dataclass inside another, whose own fields say it all; a dictionary has a meaning of its own."""
+    """Whether a field is a nested dataclass, which needs no row beside those of its fields; dictionaries need one."""
     return field.nested and not isinstance(field.default, dict)
 
 
@@ -84,7 +84,7 @@ def _option_table(folder: Path, title: str) -> str:
 
 
 def _description(file: Path) -> str:
-    """The comment at the head of a preset, in one line."""
+    """The comment at the beginning of a preset, in one line."""
     lines = []
     for line in file.read_text(encoding="utf-8").splitlines():
         if not line.startswith("#"):
@@ -95,7 +95,7 @@ def _description(file: Path) -> str:
 
 
 def _settings(file: Path) -> str:
-    """The settings of a preset, dotted, e.g. `layers=2`, and the presets that it starts from or chooses."""
+    """The settings of a preset, dotted, e.g. `layers=2`, after the presets of its defaults list."""
     tree: Any = OmegaConf.to_container(OmegaConf.load(file))
     chosen = [_default_entry(entry) for entry in tree.pop("defaults", []) if not _is_own(entry)]
     return ", ".join([*chosen, *(f"`{name}={shown(value)}`" for name, value in _flatten(tree, ""))])
@@ -117,7 +117,7 @@ def _default_entry(entry: Any) -> str:
 
 def _flatten(tree: Mapping[Any, Any], prefix: str) -> Iterator[tuple[str, Any]]:
     for key, value in tree.items():
-        name = f"{prefix}'{key}'" if "*" in key else f"{prefix}{key}"  # a glob may hold dots of its own
+        name = f"{prefix}'{key}'" if "*" in key else f"{prefix}{key}"  # a glob may contain dots
         if isinstance(value, dict):
             yield from _flatten(value, f"{name}.")
         else:

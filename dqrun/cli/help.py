@@ -1,4 +1,4 @@
-"""The text of `dqrun --help`. Imports neither torch nor Hydra, so that it answers at once."""
+"""The text of `dqrun --help`. Imports neither torch nor Hydra, so that help is fast."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ exit codes:
 
 
 def help_text(folders: Iterable[Path], verbs: dict[str, str]) -> str:
-    """The help for the presets in `folders`; `verbs` maps each verb to what it does."""
+    """The help for the presets in `folders`; `verbs`: the meaning of each verb."""
     groups = list_groups(folders)
     width = max(map(len, [*groups, *verbs])) + 2
     rows = (
@@ -68,7 +68,7 @@ def help_text(folders: Iterable[Path], verbs: dict[str, str]) -> str:
 
 
 def _plugins_text() -> str:
-    """The fields of loaded plug-ins, a line each; empty where none has any."""
+    """The fields of loaded plug-ins, one per line; "" without fields."""
     added = [(part, name) for part, names in chosen_names().items() for name in names]
     fields = [(f"{part}={name}", field) for part, name in added for field in own_fields(part, name)]
     if not fields:

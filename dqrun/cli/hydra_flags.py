@@ -1,4 +1,4 @@
-"""Flags that Hydra answers: `--cfg`, `--info`, `--hydra-help`, and the installation of completion."""
+"""The flags that call Hydra: `--cfg`, `--info`, `--hydra-help`, and the installation of completion."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from dqrun.plugins import asked_for, load_plugins, typed_plugins
 
 
 def answer(flags: Namespace, parser: ArgumentParser) -> None:
-    """Prints what `flags.cfg`, `flags.info` or `flags.hydra_help` asks for."""
+    """Prints the answer to `flags.cfg`, `flags.info` or `flags.hydra_help`; raises ConfigError for a wrong line."""
     load_plugins(asked_for(typed_plugins(flags.overrides)))
     folders = config_folders(flags.config_dir)
     groups = list_groups(folders)
-    shown = StringIO()  # printed at the end: no half output before an error, and `main` handles a closed pipe
+    shown = StringIO()  # printed at the end: no partial output before an error, and `main` handles a closed pipe
     with hydra_session(folders) as session, one_line_errors(groups), redirect_stdout(shown):
         parsed = parse(flags.overrides, groups)
         (job,) = split_sweep(parsed, multirun=False)
@@ -63,14 +63,14 @@ def _config_text(session: Session, job: list[str], flags: Namespace) -> str:
 
 
 def _asked(tree: DictConfig, what: str) -> DictConfig:
-    """The whole tree, dqrun's part (job) or Hydra's; what is left refers to the rest."""
+    """The whole tree (all), dqrun's part (job) or Hydra's; interpolations still refer to the whole tree."""
     with open_dict(tree):
         names = [str(name) for name in tree if what == "all" or (name == "hydra") == (what == "hydra")]
         return OmegaConf.masked_copy(tree, names)
 
 
 def installer(arguments: Sequence[str]) -> None:
-    """Prints what `install=SHELL` or `uninstall=SHELL` asks for; raises ConfigError for anything else."""
+    """Prints the shell code of `install=SHELL` or `uninstall=SHELL`; raises ConfigError for anything else."""
     action, _, shell = arguments[0].partition("=") if len(arguments) == 1 else ("", "", "")
     with hydra_session(config_folders(None)):
         loader = GlobalHydra.instance().config_loader()

@@ -1,7 +1,7 @@
-"""The commands beside training, `dqrun VERB ...`: their list, and what is said when one is interrupted.
+"""The commands beside training, `dqrun VERB ...`, with their messages after an interruption.
 
-The module of a verb has `build_parser()` and `main(argv)`. Importing it costs neither torch nor pandas: help, mistakes
-and shell completion answer at once, and `main` imports what it needs after it has read the command line.
+The module of a verb has `build_parser()` and `main(argv)`. It imports neither torch nor pandas, so that help, errors
+and shell completion are fast; `main` imports them after it has read the command line.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ class VerbModule(Protocol):
         """The parser of the words after the verb."""
 
     def main(self, argv: Sequence[str]) -> int:
-        """Does the work; returns the exit code, raises DqrunError for what the user can mend."""
+        """Runs the command and returns the exit code; raises DqrunError for errors that the user can correct."""
 
 
 @dataclass(frozen=True)
 class Verb:
-    """One command: the `module` that does it, its line in `dqrun --help`, and what Ctrl-C left."""
+    """One command: its module, its line in `dqrun --help`, and its state after Ctrl-C, for the message."""
 
     module: str
     meaning: str
@@ -37,7 +37,7 @@ class Verb:
     takes_overrides: bool = False
     """Whether its words may be GROUP=OPTION; shell completion offers them."""
     takes_plugins: bool = False
-    """Whether plugins=[...] may be among its words: it builds networks of runs, which may be a plug-in's."""
+    """Whether plugins=[...] may be among its words, because it builds networks of runs, which may need plug-ins."""
 
     def load(self) -> VerbModule:
         """The imported module."""

@@ -19,7 +19,7 @@ EPOCHS, THREADS = "train.epochs", "threads"
 
 
 def main(argv: Sequence[str]) -> int:
-    """Trains on and records a run of its own beside the old one. Returns the exit code of a training."""
+    """Continues the training as a new run beside the old one. Returns the exit code of a training."""
     arguments = build_parser().parse_intermixed_args(argv)
     epochs, threads = _numbers(arguments.words)
     trial = find_trial(arguments.run, Path(arguments.results))
@@ -30,9 +30,9 @@ def main(argv: Sequence[str]) -> int:
     config = config_of(trial)
     here = replace(
         config,
-        data=DataConfig(),  # the folders of whoever runs it, not those that a file names
+        data=DataConfig(),  # the folders of the present user, not those in the run's file
         results=ResultsConfig(dir=str(root)),
-        launcher=LauncherConfig(),  # a single trial needs no other process
+        launcher=LauncherConfig(),  # a single trial needs no launcher
         jobs=0,
         rerun=False,
         threads=config.threads if threads is None else threads,

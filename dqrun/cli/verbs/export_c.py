@@ -15,10 +15,10 @@ from dqrun.integer.c import Library, Limits, write_library
 
 
 def write(export: Export, output: Path, arguments: Namespace) -> list[str]:
-    """Writes the library into the folder `output` and returns lines that tell what it takes, and how it agrees.
+    """Writes the library into the folder `output` and returns lines about its size and, with --check, its agreement.
 
-    Raises ConfigError for a program without a form in C, and without limits for one that was read from a file;
-    DataError where the run's data are missing, ResultsError where the folder cannot be written.
+    Raises ConfigError for a program without a form in C, and if limits are missing for a program from a file; DataError
+    if the run's data are missing, ResultsError if the folder cannot be written.
     """
     run = export.require_run("--check") if arguments.check else None
     library = make_library(export, arguments)
@@ -34,9 +34,9 @@ def write(export: Export, output: Path, arguments: Namespace) -> list[str]:
 
 
 def make_library(export: Export, arguments: Namespace) -> Library:
-    """The library that the words of the command line ask for.
+    """The library for the words of the command line.
 
-    Without --max-nodes or --max-edges, a limit is that of the largest graph of the run's dataset.
+    Without --max-nodes or --max-edges, the limit is the maximum over the graphs of the run's dataset.
     """
     origin = export.program.origin
     if origin.get("features", {}).get("edge_weights"):
@@ -52,7 +52,7 @@ def make_library(export: Export, arguments: Namespace) -> Library:
 
 
 def name_of(export: Export) -> str:
-    """The name of the library where none is given: model and widths, e.g. `gin_int4`."""
+    """The default name of the library: model and widths, e.g. `gin_int4`; `dqrun_program` for a program from a file."""
     if export.run is None:
         return "dqrun_program"
     config = export.run.config

@@ -1,4 +1,4 @@
-"""`dqrun export --check`: both rules of requantisation, and the compiled C library, on the test data of a run."""
+"""`dqrun export --check`: compares both rules of requantisation and the compiled C library on a run's test data."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from dqrun.training.tasks import Task
 
 @dataclass
 class Difference:
-    """Values compared so far, `what` they are, and by how much they differ at most."""
+    """Compared and differing values, and their largest difference; `what`: the name of the values."""
 
     what: str = "codes"
     count: int = 0
@@ -33,7 +33,7 @@ class Difference:
     largest: int = 0
 
     def add(self, found: Tensor, expected: Tensor) -> None:
-        """Compares whole numbers of the same shape."""
+        """Compares two tensors of whole numbers of the same shape."""
         apart = (found.long() - expected.long()).abs()
         self.count += apart.numel()
         self.differing += int((apart > 0).sum())
@@ -46,7 +46,7 @@ class Difference:
 
 @dataclass
 class Rules:
-    """The fixed-point rule beside the float64 one."""
+    """The comparison of the fixed-point rule with the float64 rule."""
 
     task: Task
     metrics: dict[str, Metric]
@@ -55,7 +55,7 @@ class Rules:
     predictions: int = 0
 
     def add(self, programs: dict[str, Program], values: dict[str, dict[str, Value]], batch: Batch) -> None:
-        """Compares the values of a batch, by rule and site."""
+        """Compares the values of a batch; `values`: by rule, then by site."""
         for site, value in values["fixed"].items():
             other = values["float64"][site]
             if isinstance(value, Codes) and isinstance(other, Codes):
@@ -78,9 +78,9 @@ class Rules:
 
 @torch.no_grad()
 def check(program: Program, run: Run, library: Library | None = None) -> list[str]:
-    """Runs the test data of a run under both rules, and through a C library where there is one; returns a line each.
+    """Runs the test data of a run under both rules, and with a C library if it is given; returns a line for each.
 
-    Raises DqrunError where the compiled library gives other numbers than the fixed-point rule.
+    Raises DqrunError if the compiled library gives other numbers than the fixed-point rule.
     """
     task, compiler = Task.of(run.config.dataset), None if library is None else find_compiler()
     programs = {"float64": program, "fixed": program.with_epilogue("fixed")}
@@ -102,21 +102,21 @@ def check(program: Program, run: Run, library: Library | None = None) -> list[st
 
 
 def told(compiled: Compiled | None, difference: Difference) -> str:
-    """The line on the compiled library."""
+    """The line about the compiled library; `compiled`: None without a compiler."""
     if compiled is None:
         return "C: not run, there is no compiler (CC, cc, gcc, clang)"
     return f"C ({Path(compiled.compiler).name}) beside fixed: {difference}"
 
 
 def real_logits(program: Program, values: dict[str, Value]) -> Tensor:
-    """The logits of a trace as `Program.run` gives them."""
+    """The logits of a trace, scaled as those of `Program.run`, float32."""
     logits = values[LOGITS]
     assert isinstance(logits, Tensor)
     return (logits.double() * program.logit_scale).float()
 
 
 def compare_c(compiled: Compiled, x: Tensor, batch: Batch, values: dict[str, Value], found: Difference) -> None:
-    """Runs the library on each graph of a batch and compares all that it gives with the judge's values."""
+    """Runs the library on each graph of a batch and compares all its results with the reference `values`."""
     program, graph = compiled.library.program, batch.graph
     first = program.operations[0]
     given = x if isinstance(first, Lookup) else stored(values[first.target])

@@ -1,6 +1,6 @@
-"""The formats of `dqrun export` by name: which function writes each, and which options belong to it alone.
+"""The formats of `dqrun export` by name, each with the function that writes it and its options.
 
-Nothing heavy is imported before the command line is known to be right: a writer is named as text.
+A writer is given as text, so that it is imported only after the check of the command line.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Format:
-    """`writer`: "module:function" that takes an `Export`, the output and the words of the command line; it writes, and
-    returns lines that tell what it wrote. `output`: the default, RUN being the run's name. `options`: arguments of
+    """`writer`: "module:function" that takes an `Export`, the output and the words of the command line; it writes the
+    output and returns lines about it. `output`: its default name, where RUN is the run's name. `options`: arguments of
     `add_argument` by flag, for options that not all formats have; their defaults must be None.
     """
 
@@ -65,7 +65,7 @@ DEFAULT = "program"
 
 
 def add_formats(parser: VerbParser) -> None:
-    """The option that names the format, and the options of each."""
+    """Adds the option `--format` and the options of all formats."""
     said = "; ".join(f"{name}: {each.meaning}" for name, each in FORMATS.items())
     parser.add_argument("--format", choices=list(FORMATS), default=DEFAULT, help=f"{said} (default: {DEFAULT})")
     for flag, settings in {flag: each for form in FORMATS.values() for flag, each in form.options.items()}.items():
@@ -73,7 +73,7 @@ def add_formats(parser: VerbParser) -> None:
 
 
 def chosen(arguments: Namespace) -> Format:
-    """The format that the words name; raises ConfigError for an option that it does not have."""
+    """The chosen format; raises ConfigError for an option of other formats."""
     wanted = FORMATS[arguments.format]
     for flag in {flag: None for form in FORMATS.values() for flag in form.options}:
         given = getattr(arguments, flag.removeprefix("--").replace("-", "_"))

@@ -1,4 +1,4 @@
-"""`dqrun export --format onnx`: a program as an ONNX model, and how ONNX Runtime agrees with it."""
+"""`dqrun export --format onnx`: a program as an ONNX model, and a comparison with ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from dqrun.training.tasks import Task
 
 @dataclass(frozen=True)
 class Agreement:
-    """Of two forms of a program: `predictions` compared, how many of them are `equal`; the largest difference of two
-    logits, and the share of logits that are at most half apart, in steps of the last integer sum."""
+    """The agreement of two forms of a program: the number of `predictions` and of `equal` ones; in steps of the last
+    integer sum, the largest difference of logits and the share of logits with a difference of at most 0.5."""
 
     predictions: int
     equal: int
@@ -34,10 +34,10 @@ class Agreement:
 
 
 def write(export: Export, output: Path, arguments: Namespace) -> list[str]:
-    """Writes the model and returns lines that tell what it holds, and with --check how it agrees.
+    """Writes the model and returns lines about its content and, with --check, its agreement.
 
-    Raises ConfigError for a program without an ONNX form and where the extra [onnx] is missing, ResultsError where the
-    file cannot be written.
+    Raises ConfigError for a program without an ONNX form and if the extra [onnx] is missing, ResultsError if the file
+    cannot be written.
     """
     run = export.require_run("--check") if arguments.check else None
     with writing(output):
@@ -49,7 +49,7 @@ def write(export: Export, output: Path, arguments: Namespace) -> list[str]:
 
 
 def check(program: Program, run: Run, path: Path) -> Agreement:
-    """ONNX Runtime with the model of a file beside the program, on the run's test data."""
+    """Compares ONNX Runtime with the model in `path` to the program on the run's test data."""
     task, session = Task.of(run.config.dataset), Session(path)
     pairs = []
     for batch in run.data().batches("test"):
@@ -60,7 +60,7 @@ def check(program: Program, run: Run, path: Path) -> Agreement:
 
 
 def compare(program: Program, task: Task, found: Tensor, expected: Tensor) -> Agreement:
-    """Of logits, float32 [n, C]."""
+    """Compares logits, float32 [n, C], n > 0."""
     same = agrees(program, found, expected, task)
     steps = (found.double() - expected.double()).abs() / program.output_step
     within = float((steps <= 0.5).double().mean())

@@ -1,4 +1,4 @@
-"""The integer program of a finished trial or of a file, and the file that holds it: the work of `dqrun export`."""
+"""Loads and writes the integer program of a finished trial or of a file, for `dqrun export`."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ class Run:
 
     @property
     def fp32_bytes(self) -> int:
-        """Bytes of the weights in FP32."""
+        """The size of the weights in FP32, in bytes."""
         return 4 * sum(parameter.numel() for parameter in split_parameters(self.model)[0])
 
     def data(self) -> TrialData:
-        """The data of the trial, split as it was; raises DataError where the run's row is missing."""
+        """The data of the trial, with its split; raises DataError if the run's row is missing."""
         config = self.config
         dataset = load_stored(config.dataset, DataConfig())
         split, loops = split_for(dataset, config.protocol, fold_of(self.folder)), uses_self_loops(config.model)
@@ -51,7 +51,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Export:
-    """What a writer is given: a program, and the run of which it is; None: it was read from a file."""
+    """The input of a writer: a program and its run; None if the program was read from a file."""
 
     program: Program
     run: Run | None
@@ -75,16 +75,16 @@ class Export:
         return cls(load_program(path), None)
 
     def require_run(self, option: str) -> Run:
-        """The run; raises ConfigError, which names the option that asks for it, where there is none."""
+        """The run; raises ConfigError if there is none. `option`: the option that needs it, for the error."""
         if self.run is None:
             raise ConfigError(f"{option} must be given with a run: a program's file has neither network nor splits")
         return self.run
 
 
 def write_program(export: Export, output: Path, arguments: Namespace) -> list[str]:
-    """Writes the program to a file and returns lines that tell what it costs.
+    """Writes the program to a file and returns lines about its size and operations.
 
-    Raises ResultsError where the file cannot be written, ConfigError for a program that is a file already.
+    Raises ResultsError if the file cannot be written, ConfigError for a program that was read from a file.
     """
     program, run = export.program, export.require_run("--format program")
     with writing(output):
@@ -96,14 +96,14 @@ def write_program(export: Export, output: Path, arguments: Namespace) -> list[st
     ]
     if not arguments.check:
         return lines
-    from dqrun.cli.verbs.export_check import check  # it imports this module
+    from dqrun.cli.verbs.export_check import check  # not above: it imports this module
 
     return [*lines, *check(program, run)]
 
 
 @contextmanager
 def writing(output: Path) -> Iterator[None]:
-    """Raises ResultsError where the block cannot write to `output`."""
+    """Raises ResultsError if the block raises OSError."""
     try:
         yield
     except OSError as error:
@@ -111,5 +111,5 @@ def writing(output: Path) -> Iterator[None]:
 
 
 def said(record: DatasetConfig | FeatureRule | ModelConfig) -> dict[str, Any]:
-    """The fields of a record that differ from their defaults: all that a small file needs."""
+    """The fields of a record that differ from their defaults: the others need no place in a file."""
     return {f.name: value for f in fields(record) if (value := getattr(record, f.name)) != f.default}

@@ -73,7 +73,7 @@ def _number(value: float | None, metric: str) -> str:
 
 
 def age_of(finished: str, now: datetime) -> str:
-    """How long ago a time in ISO 8601 was, in its largest unit: `3 h`; empty for text that is no time."""
+    """The age of a time in ISO 8601 in its largest unit, e.g. `3 h`; "" for other text. Without an offset: UTC."""
     try:
         then = datetime.fromisoformat(finished)
         seconds = (now - (then if then.tzinfo else then.replace(tzinfo=UTC))).total_seconds()

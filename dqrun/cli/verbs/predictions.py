@@ -1,4 +1,4 @@
-"""Predictions for graphs, computed in batches and written as CSV, and the embeddings behind their logits."""
+"""Computes predictions for graphs in batches, and writes them and their embeddings to files."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ EMBEDDINGS = (".npy", ".csv")
 class Predictions:
     """One row for each graph, or for each node of a node task: R rows.
 
-    `names`: the user's ids, int64 [R]. `logits`: float32 [R, C]. `embeddings`: float32 [R, H], where asked for.
-    `labels`: as the user wrote them, empty where there is none; None: there are none at all.
+    `names`: the user's ids, int64 [R]. `logits`: float32 [R, C]. `embeddings`: float32 [R, H], or None.
+    `labels`: the user's text for each row, "" for no label; None without any labels.
     """
 
     kind: str  # graph or node
@@ -44,8 +44,8 @@ class Predictions:
 def predict(predictor: Predictor, graphs: Unlabelled, embeddings: bool) -> Predictions:
     """Runs the network on all graphs.
 
-    Raises DataError for graphs without the features that the network was trained on, ConfigError where embeddings are
-    asked of a program.
+    Raises DataError for graphs that lack the features of the training, ConfigError for embeddings of a program or of a
+    user's whole network.
     """
     dataset = graphs.dataset
     features = predictor.rule.apply(dataset)
@@ -67,10 +67,10 @@ def predict(predictor: Predictor, graphs: Unlabelled, embeddings: bool) -> Predi
 
 
 def write_predictions(stream: TextIO, found: Predictions) -> None:
-    """CSV with a header: `graph` or `node`, `prediction`, for classes `logit_0`..., `target` where labels are known.
+    """Writes CSV with the columns `graph` or `node`, `prediction`, for classes `logit_0`..., with labels `target`.
 
-    Classes have their names where training had some. Of several labels each has its own three columns:
-    `prediction_NAME` (0 or 1), `logit_NAME`, `target_NAME`.
+    Names of classes from the training replace their numbers. In a multilabel task each label has its own columns
+    `prediction_NAME` (0 or 1), `logit_NAME` and, with labels, `target_NAME`.
     """
     columns: dict[str, Iterable[str]] = {found.kind: map(str, found.names.tolist())}
     kind, outputs = kind_of(found.task), found.logits.size(1)
@@ -88,7 +88,7 @@ def write_predictions(stream: TextIO, found: Predictions) -> None:
 
 
 def _target_columns(found: Predictions, names: Sequence[str]) -> dict[str, Iterable[str]]:
-    """The labels of the user's data, where there are some that fit."""
+    """The columns of the user's labels; {} without labels, or if their number does not fit the task."""
     if found.labels is None or not any(label.strip(";") for label in found.labels):
         return {}
     if kind_of(found.task) != "multilabel":
@@ -100,15 +100,15 @@ def _target_columns(found: Predictions, names: Sequence[str]) -> dict[str, Itera
 
 
 def check_embeddings_file(path: str) -> None:
-    """Raises ConfigError for a file whose suffix says no format."""
+    """Raises ConfigError unless the suffix is one of EMBEDDINGS."""
     if Path(path).suffix.lower() not in EMBEDDINGS:
         raise ConfigError.rule("--embeddings", f"end in {' or '.join(EMBEDDINGS)}", path)
 
 
 def write_embeddings(path: str, found: Predictions) -> None:
-    """The embeddings in the order of the predictions: as NPY float32 [R, H], or CSV with `graph` or `node` in front.
+    """Writes the embeddings in the order of the predictions: as NPY float32 [R, H], or as CSV after the column of ids.
 
-    Raises ResultsError where the file cannot be written.
+    Raises ResultsError if the file cannot be written.
     """
     assert found.embeddings is not None
     if Path(path).suffix.lower() == ".csv":
@@ -127,13 +127,16 @@ def _write(stream: TextIO, columns: dict[str, Iterable[str]]) -> None:
 
 
 def _texts(column: Tensor) -> list[str]:
-    """float32 with the nine digits that tell all of them apart."""
+    """Each number with nine significant digits, which distinguish all float32 numbers."""
     return [f"{value:.9g}" for value in column.tolist()]
 
 
 @contextmanager
 def opened(path: str | None, option: str) -> Iterator[TextIO]:
-    """A file that replaces `path` when the block ends well, or standard output; raises ResultsError for an option."""
+    """Yields a file that replaces `path` after the block, or standard output for None; raises ResultsError.
+
+    `option`: the option with the path, for the error.
+    """
     if path is None:
         yield sys.stdout
         return
@@ -149,6 +152,6 @@ def opened(path: str | None, option: str) -> Iterator[TextIO]:
 def _written(option: str, path: str) -> Iterator[None]:
     try:
         yield
-    except (OSError, ValueError) as error:  # ValueError: no name of a file
+    except (OSError, ValueError) as error:  # ValueError: a null character
         reason = getattr(error, "strerror", None) or error
         raise ResultsError(f"{option} must name a file that can be written, got {path!r} ({reason})") from None

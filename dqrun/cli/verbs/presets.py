@@ -1,4 +1,4 @@
-"""The presets that a configuration is nearest to, and what it changes: what one would type to get it."""
+"""Finds the presets whose names are in a configuration, and the fields in which it differs from them."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ NAMED = ("dataset", "model", "method", "plan")
 """Groups whose options are identified by the field `name`."""
 
 WHICH_DATA = ("name", "path", "task")
-"""Fields of a dataset that say which one it is, where one option stands for many."""
+"""Fields that identify a dataset if one option serves many datasets, e.g. `folder`."""
 
 HIDDEN = ("results", "data", "tags", "notes", "rerun", "launcher", "jobs", "track")
-"""Parts that say where and how a run was made, not what it is."""
+"""Parts about the execution of a run, which have no effect on its results."""
 
 
 @dataclass(frozen=True)
 class Nearest:
-    """`words`: the options, e.g. `dataset=cora`; `differing`: field -> its value and the one that the options give."""
+    """`words`: the options, e.g. `dataset=cora`; `differing`: field -> (its value, the value by these options)."""
 
     words: list[str]
     differing: dict[str, tuple[Any, Any]]
 
 
 def nearest_presets(tree: dict[str, Any]) -> Nearest:
-    """The options of the groups that a configuration, as plain dictionaries, stems from, by the names in it."""
+    """The options whose names are in a configuration, which is given as plain dictionaries, and its other settings."""
     words = [f"{group}={option}" for group in NAMED if (option := _option(group, tree.get(group)))]
     words += _of_which_data(tree.get("dataset"))
     words.append(f"quant={_quant(tree.get('quant'))}")
     own = flat(tree)
     try:
         (config,) = load_configs(words)
-    except ConfigError:  # of another version, with options that are gone
+    except ConfigError:  # a configuration of another version, whose options no longer exist
         return Nearest(words, {name: (value, None) for name, value in own.items()})
     preset = flat(asdict(config))
     differing = {
@@ -51,7 +51,7 @@ def nearest_presets(tree: dict[str, Any]) -> Nearest:
 
 
 def _option(group: str, part: Any) -> str | None:
-    """The option whose preset has the part's name, else the one that stands for its source (tu, folder)."""
+    """The option whose preset has the part's name, else the one named as its source (tu, folder), else None."""
     if not isinstance(part, dict):
         return None
     presets, name, source = _presets(group), part.get("name"), part.get("source")
@@ -60,7 +60,7 @@ def _option(group: str, part: Any) -> str | None:
 
 
 def _of_which_data(part: Any) -> list[str]:
-    """What must be typed beside the option of a dataset that stands for many: `dataset=folder dataset.path=DIR`."""
+    """The words after an option that serves many datasets, e.g. `dataset.path=DIR` after `dataset=folder`."""
     if not isinstance(part, dict):
         return []
     preset = _presets("dataset").get(_option("dataset", part) or "", {})
@@ -88,5 +88,5 @@ def _presets(group: str) -> dict[str, dict[str, Any]]:
 
 def _read(group: str, option: str) -> dict[str, Any]:
     tree = yaml.safe_load((config_folder() / group / f"{option}.yaml").read_text(encoding="utf-8"))
-    part = tree.get(group, tree) if isinstance(tree, dict) else {}  # a preset of the whole configuration names its part
+    part = tree.get(group, tree) if isinstance(tree, dict) else {}  # some presets set fields of the whole configuration
     return part if isinstance(part, dict) else {}

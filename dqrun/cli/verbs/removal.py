@@ -1,4 +1,4 @@
-"""Removing trials from a results folder, and changing their rows: each behind the trial's lock."""
+"""Removes trials from a results folder and changes their rows; holds the trial's lock meanwhile."""
 
 from __future__ import annotations
 
@@ -16,14 +16,17 @@ from dqrun.sweep.locks import LockFile
 def remove(root: Path, names: Sequence[str]) -> list[str]:
     """Removes run folders and checkpoints, rebuilds the tables, and returns a line for each trial that stays.
 
-    A trial stays when another process has its lock, or when the system refuses. Raises ResultsError for a folder that
-    cannot be written to.
+    A trial stays if another process has its lock, or if the removal fails. Raises ResultsError if a lock cannot be
+    written.
     """
     return each_locked(root, names, lambda results, name: _remove(results, name))
 
 
 def each_locked(root: Path, names: Sequence[str], change: Callable[[Results, str], None]) -> list[str]:
-    """Applies `change` to each trial behind its lock, rebuilds the tables; a line for each that was left as it was."""
+    """Applies `change` to each trial with its lock held and rebuilds the tables; returns a line per unchanged trial.
+
+    Raises ResultsError if a lock cannot be written.
+    """
     results, left = Results(root), []
     try:
         for name in names:
@@ -57,11 +60,11 @@ def _locked(results: Results, name: str) -> Iterator[bool]:
 
 
 def _remove(results: Results, name: str) -> None:
-    """Renames the folder first: a process that is killed in between leaves no half of a run."""
+    """Renames the folder before it removes it, so that a killed process leaves no partial run."""
     results.clear_leftovers(name)
     folder = results.runs / name
     if folder.is_dir():
-        aside = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=results.runs))  # `clear_leftovers` knows this form
+        aside = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=results.runs))  # `clear_leftovers` removes this name
         folder.rename(aside / "run")
         shutil.rmtree(aside)
     results.checkpoint_path(name).unlink(missing_ok=True)
@@ -71,5 +74,5 @@ def _remove(results: Results, name: str) -> None:
 def _drop_empty(folder: Path) -> None:
     try:
         folder.rmdir()
-    except OSError:  # in use, or never made
+    except OSError:  # not empty, or missing
         return

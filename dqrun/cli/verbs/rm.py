@@ -19,7 +19,7 @@ SHOWN = 20
 
 
 def main(argv: Sequence[str]) -> int:
-    """Removes what the words choose, after a question. Returns the exit code: 2 where a trial could not be removed."""
+    """Removes the chosen trials after a question. Returns the exit code: 2 if a trial could not be removed."""
     arguments = build_parser().parse_intermixed_args(argv)
     root = user_path(arguments.results)
     require_results(root)
@@ -57,7 +57,7 @@ def build_parser() -> VerbParser:
 
 
 def _agreed(number: int, root: Path) -> bool:
-    """Asks; raises ConfigError where nobody can answer."""
+    """Asks the user for consent; raises ConfigError if standard input is no terminal."""
     if not sys.stdin.isatty():
         raise ConfigError(
             "dqrun rm asks before it removes: give -y where nobody can answer, or --dry-run to look first"

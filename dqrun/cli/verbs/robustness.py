@@ -73,7 +73,7 @@ def _rates(name: str, text: str | None) -> tuple[float, ...]:
 
 
 def _amounts(name: str, text: str | None) -> tuple[float, ...]:
-    """Numbers >= 0 between commas; those of 1 and more are whole."""
+    """Numbers >= 0 between commas, whole if >= 1; () for None. Raises ConfigError for other text."""
     try:
         found = () if text is None else tuple(float(word) for word in text.split(","))
     except ValueError:

@@ -1,4 +1,4 @@
-"""How verbs name trials: a run's folder, its name in the results folder, or conditions on its row."""
+"""Finds the trials in the words of verbs: a run's folder, its name in the results folder, or conditions on its row."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from dqrun.runs.folders import find_folder
 
 
 def add_choice(parser: argparse.ArgumentParser) -> None:
-    """The words that `chosen` reads."""
+    """Adds the words of `chosen` and the option of the results folder."""
     parser.add_argument(
         "words",
         nargs="+",
@@ -30,9 +30,9 @@ def add_choice(parser: argparse.ArgumentParser) -> None:
 
 
 def find_trial(run: str, results: Path) -> Run:
-    """The trial of that name or folder, in a results folder or a study; raises ResultsError where there is none.
+    """The trial of that name or folder, in a results folder or a study; raises ResultsError if there is none.
 
-    What could not be read beside it is told on stderr.
+    Prints complaints about files that could not be read on stderr.
     """
     trial, complaints = _find(run, results)
     tell(complaints)
@@ -40,10 +40,10 @@ def find_trial(run: str, results: Path) -> Run:
 
 
 def chosen(words: Sequence[str], results: Path) -> list[Run]:
-    """The trials of one results folder that words name, and of these the ones that all conditions accept.
+    """The trials named in `words` that meet all conditions in `words`; without names, all such trials.
 
-    Conditions alone choose among all trials. What could not be read is told on stderr. Raises ResultsError for an
-    unknown name and for nothing chosen, ConfigError for a condition on an unknown field.
+    Prints complaints about files that could not be read on stderr. Raises ResultsError for an unknown name, without any
+    trials, and if none meets a condition, ConfigError for a condition on an unknown field.
     """
     names, filters = split_words(words)
     if names:
@@ -71,14 +71,14 @@ def _find(run: str, results: Path) -> tuple[Run, list[str]]:
 
 
 def conclude(changed: int, done: str, left: Sequence[str]) -> int:
-    """Says how many trials were changed (`done`: "removed") and why others were not; returns the exit code."""
+    """Prints how many trials were changed (`done`: e.g. "removed") and why others were not; returns the exit code."""
     tell(left)
     print(f"{count(changed, 'trial')} {done}")
     return 2 if left else 0
 
 
 def tell(texts: Iterable[str]) -> None:
-    """Complaints, a line each on stderr, each once."""
+    """Prints each complaint once on stderr, one per line."""
     for text in dict.fromkeys(texts):
         print(f"dqrun: {for_terminal(text)}", file=sys.stderr)
 

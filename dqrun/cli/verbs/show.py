@@ -16,7 +16,7 @@ EPOCH_COLUMNS = ("epoch", "train_loss", "val_loss", "val_metric", "lr")
 
 
 def main(argv: Sequence[str]) -> int:
-    """Prints what is known of one trial. Returns the exit code."""
+    """Prints the row, settings, history and files of one trial. Returns the exit code."""
     arguments = build_parser().parse_args(argv)
     trial = find_trial(arguments.run, Path(arguments.results))
     parts = [_row(trial), *_settings(trial), *_history(trial), *_files(trial)]
@@ -33,15 +33,15 @@ def build_parser() -> VerbParser:
 
 
 def _row(trial: Run) -> str:
-    """The columns of the row that are not empty, one a line."""
+    """The columns of the row that are not empty, one per line."""
     return _columns("", [(name, text_of(value)) for name, value in trial.row.items()])
 
 
 def _settings(trial: Run) -> list[str]:
-    """The presets that the configuration is nearest to, and the fields in which it differs from them."""
+    """The presets of the configuration, and the fields in which it differs from them."""
     if trial.config is None:
         return []
-    from dqrun.cli.verbs.presets import nearest_presets  # imports Hydra, which completion of this verb needs not
+    from dqrun.cli.verbs.presets import nearest_presets  # imports Hydra, which completion does not need
 
     nearest = nearest_presets(trial.config)
     title = f"presets: {' '.join(nearest.words)}"
@@ -66,7 +66,7 @@ def _history(trial: Run) -> list[str]:
 
 
 def _short(number: str) -> str:
-    """A number with five digits; other text as it is."""
+    """A number with five significant digits; other text unchanged."""
     try:
         return f"{float(number):.5g}"
     except ValueError:
@@ -74,7 +74,7 @@ def _short(number: str) -> str:
 
 
 def _files(trial: Run) -> list[str]:
-    """The files of a run folder with their sizes; a study's trials have none of their own."""
+    """The files of a run folder with their sizes; none for trials of a study."""
     if trial.folder.parent.name != "runs" or not trial.folder.is_dir():
         return []
     files = sorted(path for path in trial.folder.iterdir() if path.is_file())

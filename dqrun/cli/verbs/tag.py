@@ -14,7 +14,7 @@ from dqrun.paths import user_path
 
 
 def main(argv: Sequence[str]) -> int:
-    """Writes the new tags and notes into the rows. Returns the exit code: 2 where a row could not be changed."""
+    """Writes the new tags and notes into the rows. Returns the exit code: 2 if a row could not be changed."""
     arguments = build_parser().parse_intermixed_args(argv)
     if arguments.add is None and arguments.remove is None and arguments.note is None:
         raise ConfigError("dqrun tag needs what to change: --add, --remove or --note")
@@ -50,13 +50,13 @@ def build_parser() -> VerbParser:
 
 
 def changed(row: dict[str, Any], add: Sequence[str], drop: Sequence[str], note: str | None) -> dict[str, Any]:
-    """The row with other tags (each once, in order) and, unless None, another note."""
+    """A copy of the row with changed tags, without repetitions, and, unless `note` is None, the new note."""
     tags = [tag for tag in dict.fromkeys([*row["tags"].split(), *add]) if tag not in drop]
     return row | {"tags": " ".join(tags)} | ({} if note is None else {"notes": note})
 
 
 def _words(option: str, text: str | None) -> list[str]:
-    """Tags of a comma list; raises ConfigError for one that is none."""
+    """The tags of a comma list; raises ConfigError for an invalid tag."""
     words = [] if text is None else text.split(",")
     require_tags(option, words)
     return words

@@ -10,14 +10,14 @@ from dqrun.runs.row import read_row
 from dqrun.sweep.locks import LockFault, is_stale, read_owner
 
 UNFINISHED = ("running", "stopped", "damaged")
-"""Values of `status` that no row has: a live lock; a checkpoint without a lock; a folder without a readable row."""
+"""Values of `status` for trials without a row: its lock is held; it has only a checkpoint; its row is unreadable."""
 
 
 def list_trials(root: Path) -> tuple[list[Run], list[str]]:
-    """The trials in a folder, oldest first, unfinished ones last, and complaints about what could not be read.
+    """The trials in a folder, oldest first, unfinished ones last, and complaints about files that could not be read.
 
-    An unfinished trial has a row with `run_id`, `status` and `reason` alone. Raises ResultsError for a folder that
-    holds no results.
+    An unfinished trial has a row with only `run_id`, `status` and `reason`. Raises ResultsError for a folder without
+    results.
     """
     if not (root / "runs").is_dir():
         return load_runs([root])
@@ -40,7 +40,7 @@ def list_trials(root: Path) -> tuple[list[Run], list[str]]:
 
 
 def require_results(root: Path) -> None:
-    """Raises ResultsError unless the folder holds run folders, which can be changed; a study's rows can't."""
+    """Raises ResultsError unless the folder has run folders: a study's rows can't be changed."""
     if not (root / "runs").is_dir():
         raise ResultsError(f"{root} must be a results folder with run folders in runs/")
 
@@ -50,7 +50,7 @@ def _unfinished(folder: Path, status: str, reason: str) -> Run:
 
 
 def _running(root: Path) -> tuple[dict[str, str], list[str]]:
-    """Names of the trials whose lock is alive and who holds it, and complaints about what is no lock."""
+    """The owners of held locks by the trial's name, and complaints about invalid lock files."""
     found, complaints = {}, []
     for path in sorted((root / ".locks").glob("[!.]*.lock")):
         try:
@@ -59,6 +59,6 @@ def _running(root: Path) -> tuple[dict[str, str], list[str]]:
                 found[path.name.removesuffix(".lock")] = str(owner)
         except LockFault as error:
             complaints.append(str(error))
-        except OSError:  # gone a moment ago
+        except OSError:  # removed meanwhile
             continue
     return found, complaints
