@@ -65,7 +65,7 @@ def microcontroller(library: Library, folder: Path) -> dict[str, int | None]:
 
 
 def interleaved(steps: list[Step]) -> list[list[float]]:
-    """CPU seconds of each round of each step, after one that does not count."""
+    """CPU seconds of each step in each of ROUNDS rounds, after an untimed round."""
     seconds: list[list[float]] = [[] for _ in steps]
     for i in range(ROUNDS + 1):
         for step, found in zip(steps, seconds, strict=True):
@@ -76,7 +76,7 @@ def interleaved(steps: list[Step]) -> list[list[float]]:
 
 
 def in_c(compiled: Compiled, given: list[One]) -> Step:
-    """A round of the library over all graphs."""
+    """A step that runs the library on all graphs; their inputs are prepared beforehand."""
     program = compiled.library.program
     first, calls = program.operations[0], []
     for x, graph in given:
@@ -86,7 +86,7 @@ def in_c(compiled: Compiled, given: list[One]) -> Step:
 
 
 def measure(folder: Path) -> dict[str, Any]:
-    """The figures of one run."""
+    """Sizes and times of one run, from its folder."""
     export, row = Export.load(folder), read_row(folder / "row.json")
     assert export.run is not None
     given = graphs(export)

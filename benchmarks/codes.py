@@ -23,14 +23,14 @@ from dqrun.runs.row import read_row
 
 
 class CodeCount:
-    """How often each code of a quantiser occurs in what passes it."""
+    """Counts how often each code of a quantiser occurs in its inputs."""
 
     def __init__(self, quantizer: Quantizer) -> None:
         self.spec, self.scales = quantizer.spec, quantizer.fixed_scales()
         self.counts = torch.zeros(self.spec.qmax - self.spec.qmin + 1, dtype=torch.int64)
 
     def add(self, x: Tensor) -> None:
-        """x: float32, any shape."""
+        """Counts the codes of x, float32 of any shape."""
         codes = self.spec.encode(x, self.scales) - self.spec.qmin
         self.counts += torch.bincount(codes.flatten(), minlength=self.counts.numel())
 
@@ -41,7 +41,7 @@ class CodeCount:
 
 @torch.no_grad()
 def largest_shares(run: Path, datasets: Datasets) -> dict[str, Any]:
-    """What names a run, and the share of the most common code of each layer's aggregate, first layer first."""
+    """Columns that identify a run, and the share of the most common code of each layer's aggregate, layer by layer."""
     model, config = load_model(run / "model.safetensors")
     row = read_row(run / "row.json")
     data = datasets.trial(config, row["fold"])

@@ -1,7 +1,7 @@
 """Runs the commands of README.md and of the documentation: `python benchmarks/commands.py [PAGE...] [--missing]`.
 
-The commands of a page run from top to bottom in a folder of their own. Commands that train get the words of SMALL, so
-that a page takes minutes. `benchmarks/figures/commands.json` records for each command: the line that was run, date,
+The commands of each page run from top to bottom in a new folder. Commands that train get the words of SMALL, so that a
+page takes minutes. `benchmarks/figures/commands.json` records for each command: the line that was run, date,
 commit, seconds and outcome. `--missing` runs the pages that have a command without a record. tests/test_commands.py
 checks each line without running it.
 """
@@ -37,7 +37,7 @@ SMALL = ["protocol.trials=1", "protocol.folds=[0]", "train.epochs=3", "threads=1
 RUN = "$(dqrun ls --names 'quant!=fp32' | tail -1)"
 TRAINED = "dqrun dataset=tu dataset.name=MUTAG model=gin quant=int8 plan=integer protocol=seeds"
 OTHER_DATA = r"--dataset (zinc|cora|my_graphs/)(?!\S)"
-"""Data of a page that trains nothing: `prepare` trains on MUTAG then."""
+"""Datasets that `as_run` replaces by MUTAG, the data of `prepare`, unless the page trains on them."""
 PLACEHOLDERS = {
     r"\bRUN\b(?!=)(?<!\$RUN)(\.\.\.)?": RUN,
     r"\S+-s0-1234abcd": RUN,
@@ -47,7 +47,7 @@ PLACEHOLDERS = {
     r"--trials 20": "--trials 2",
     r"dqrun bench scale\b": "dqrun bench scale --divide 64",
 }
-"""What a reader replaces by names of his own, and numbers that only make a command long."""
+"""Replacements for words that readers replace by their own names, and for numbers that only make a command slow."""
 NOT_RUN = {
     "pip install": "installations are tested by .ci/run and tests/test_packaging.py",
     "python -m venv": "installations are tested by .ci/run and tests/test_packaging.py",
@@ -67,19 +67,19 @@ NOT_RUN = {
 
 @dataclass(frozen=True)
 class Command:
-    """A line of a block of a page."""
+    """A line of a shell block of a page."""
 
     page: str
     line: str
 
     @property
     def reason_not_to_run(self) -> str:
-        """Why the script leaves it out, or ""."""
+        """The reason why the script does not run it, or ""."""
         return next((reason for start, reason in NOT_RUN.items() if self.line.startswith(start)), "")
 
     @property
     def words(self) -> list[str]:
-        """The line as a shell reads it, without its comment."""
+        """The words of the line as a shell splits them, without the comment; RUN in place of `$(...)`."""
         return shlex.split(re.sub(r"\$\([^)]*\)", "RUN", self.line), comments=True)
 
 
@@ -96,9 +96,9 @@ def commands() -> list[Command]:
 
 
 def check(words: Sequence[str]) -> None:
-    """Reads and composes a command line of dqrun without running it; raises ConfigError for one that is wrong.
+    """Reads and composes a command line of dqrun without running it; raises ConfigError for a wrong one.
 
-    Of a sweep each value is composed once, not each combination.
+    For a sweep it composes each value at least once, not each combination.
     """
     verb, *others = words
     if verb in VERBS:
@@ -112,13 +112,13 @@ def check(words: Sequence[str]) -> None:
 
 
 def _values(word: str) -> list[str]:
-    """The assignments of a word of a sweep, `a=1` and `a=2` for `a=1,2`; commas in brackets separate no values."""
+    """The assignments of a word of a sweep, `a=1` and `a=2` for `a=1,2`; a word with brackets is one assignment."""
     name, _, value = word.partition("=")
     return [word] if "[" in value or "{" in value else [f"{name}={each}" for each in value.split(",")]
 
 
 def trains_on_these(command: Command) -> bool:
-    """Whether a page trains the network that a command of it reads, on the data that the command names."""
+    """Whether the command's page has a line that trains on the dataset of the command's `--dataset`."""
     named = re.search(OTHER_DATA, command.line)
     if named is None:
         return False
@@ -127,7 +127,7 @@ def trains_on_these(command: Command) -> bool:
 
 
 def as_run(command: Command) -> str:
-    """The line with placeholders replaced and, where it trains, with SMALL."""
+    """The line with placeholders replaced and, if it trains or tunes, with words of SMALL."""
     line = re.sub(r"\s+#.*$", "", command.line)
     for pattern, value in PLACEHOLDERS.items():
         line = re.sub(pattern, value.replace("\\", "\\\\"), line)
@@ -138,13 +138,16 @@ def as_run(command: Command) -> str:
 
 
 def trains(command: Command) -> bool:
-    """Whether it is a line of dqrun without a verb, which trains."""
+    """Whether the command is `dqrun` without a verb, which trains."""
     words = command.words
     return words[0] == "dqrun" and len(words) > 1 and words[1] not in VERBS and "--help" not in words
 
 
 def _small(words: Sequence[str], command: Command) -> Iterator[str]:
-    """The words of SMALL that a command accepts: only k-fold runs take folds, a plug-in's model has its own fields."""
+    """The words of SMALL that a command accepts: e.g. only k-fold runs have folds.
+
+    Typed fields keep their values, except the numbers of trials and folds.
+    """
     typed = {word.split("=")[0] for word in words if word.split("=")[0] not in ("protocol.trials", "protocol.folds")}
     base = [word for word in words[1:] if word not in ("-m", "-q") and not word.startswith("--")]
     if "tune" in words:
@@ -162,7 +165,7 @@ def _small(words: Sequence[str], command: Command) -> Iterator[str]:
 
 
 def run_page(page: str, lines: Sequence[Command]) -> Iterator[dict[str, object]]:
-    """Runs the commands of a page in a new folder; yields a record for each."""
+    """Runs the commands of a page in a new folder; yields a record of each."""
     revision = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -184,7 +187,7 @@ def run_page(page: str, lines: Sequence[Command]) -> Iterator[dict[str, object]]
 
 
 def prepare(folder: Path, lines: Sequence[Command]) -> None:
-    """Writes the files that a page presupposes: examples, own graphs, a plug-in, a trained run, a program."""
+    """Writes the files that a page needs: examples, own graphs, a plug-in, a trained run, a program."""
     for name in ("examples", "results/published"):
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).symlink_to(ROOT / name)
@@ -207,7 +210,7 @@ def prepare(folder: Path, lines: Sequence[Command]) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs pages and records them; returns 1 where a command failed."""
+    """Runs pages and records them; returns 1 if a command failed."""
     parser = argparse.ArgumentParser(description="runs the commands of the documentation and records what came of them")
     parser.add_argument("pages", nargs="*", metavar="PAGE", help="docs/howto/sweeps.md, ... (default: all)")
     parser.add_argument("--missing", action="store_true", help="only pages with a command that has no record")

@@ -37,7 +37,7 @@ SETS = {
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Test metric of each trial, on one set with one store."""
+    """The test metric of each trial on one dataset with one store."""
 
     dataset: str
     store: str
@@ -46,7 +46,7 @@ class Accuracy:
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one store: bytes of a node with 128 features, and the fastest of 15 batches of 16,384 random rows."""
+    """Bytes per node with 128 features in a store, and the time of the fastest of 15 batches of 16,384 random rows."""
 
     store: str
     bytes_per_node: float
@@ -54,7 +54,7 @@ class Cost:
 
 
 def accuracies(name: str, words: Sequence[str], trials: int, results: Path) -> list[Accuracy]:
-    """A line for each store."""
+    """Trains with each store and returns the test metrics."""
     folds = "[" + ",".join(map(str, range(trials))) + "]"
     given = [word.format(trials=trials, folds=folds) for word in words]
     lines = []
@@ -66,7 +66,7 @@ def accuracies(name: str, words: Sequence[str], trials: int, results: Path) -> l
 
 
 def costs() -> list[Cost]:
-    """A line for each store."""
+    """Measures each store."""
     draw = torch.Generator().manual_seed(0)
     features = GivenFeatures(torch.randn(ROWS, CHANNELS, generator=draw))
     batches = [torch.randint(ROWS, (BATCH,), generator=draw) for _ in range(ROUNDS)]

@@ -1,8 +1,8 @@
 """What the first trial of a new installation compiles: `python benchmarks/first_use.py [WORDS...]`.
 
-Trains `dqrun model=gin quant=int4` for three epochs, or what WORDS say, with an empty compile cache, and prints the
-seconds of processor time that each kernel's compilation takes, which other processes change less than the time on a
-clock, and those of the whole process. `plan=integer evaluate.engine=integer` adds the kernels of an integer program.
+Trains `dqrun model=gin quant=int4` for three epochs, or the configuration of WORDS, with an empty compile cache, and
+prints the processor time of each kernel's compilation and of the whole process, in seconds; other processes change it
+less than wall time. `plan=integer evaluate.engine=integer` adds the kernels of an integer program.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ DEFAULT = ["model=gin", "quant=int4", "train.epochs=3", "protocol.trials=1"]
 
 
 class Clock:
-    """Seconds of processor time by kernel, of those that no other kernel's compilation contains."""
+    """Processor time of compilation by kernel, in seconds; a nested compilation counts for the outermost kernel."""
 
     def __init__(self) -> None:
         self.seconds: Counter[str] = Counter()
         self.depth = 0
 
     def around(self, name_of: Any, method: Any) -> Any:
-        """The method, timed under the name of its object's function."""
+        """Wraps the method, so that its time is added to the function `name_of(owner)`."""
 
         def timed(owner: Any, *args: Any) -> Any:
             start = time.process_time()

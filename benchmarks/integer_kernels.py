@@ -1,8 +1,8 @@
 """Integer kernels beside the same operations in float32 torch: `python benchmarks/integer_kernels.py [THREADS]`.
 
-200,000 nodes, 2,000,000 edges with power-law in-degrees, 128 channels. Prints medians, the traffic that an operation
-cannot avoid (what it reads and writes, each gathered row once per edge) per second, that as a share of the measured
-bandwidth of a copy, and the ratio to float32 (torch; for attention our own float32 kernels). Versions run in turn.
+200,000 nodes, 2,000,000 edges with power-law in-degrees, 128 channels. Prints medians, the minimal traffic of an
+operation per second (bytes read and written, each gathered row once per edge), its ratio to the measured bandwidth of a
+copy, and the speed-up over float32 (torch; for attention dqrun's float32 kernels). Versions run in turn.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ Operation = Callable[[], object]
 
 
 def medians(operations: list[Operation]) -> list[float]:
-    """Median seconds of each; they take turns, so that a slow moment of the machine meets all of them."""
+    """Median seconds of each operation; rounds are interleaved, so that a slow machine slows all operations."""
     seconds: list[list[float]] = [[] for _ in operations]
     for round_ in range(ROUNDS + 2):
         for operation, taken in zip(operations, seconds, strict=True):
             start = time.perf_counter()
             operation()
-            if round_ >= 2:  # the first compile, and fill caches
+            if round_ >= 2:  # the first two compile and fill caches
                 taken.append(time.perf_counter() - start)
     return [statistics.median(taken) for taken in seconds]
 
 
 def power_law_graph() -> CSR:
-    """The k-th node receives edges with a probability proportional to k^-0.7; sources are uniform."""
+    """In random order, the k-th node receives edges with a probability proportional to k^-0.7; sources are uniform."""
     generator = np.random.default_rng(0)
     share = np.arange(1, NODES + 1) ** -0.7
     targets = generator.permutation(NODES)[generator.choice(NODES, EDGES, p=share / share.sum())]
@@ -47,7 +47,7 @@ def power_law_graph() -> CSR:
 
 
 def report(name: str, float32: Operation, ours: dict[int, tuple[Operation, float]], bandwidth: float) -> None:
-    """`ours`: operation and bytes of its traffic, by width of codes."""
+    """Measures and prints one operation; `ours`: (operation, bytes of its traffic) by width of codes."""
     base, *taken = medians([float32, *(operation for operation, _ in ours.values())])
     print(f"{name:24}  float32 {base * 1e3:7.1f} ms")
     for bits, seconds, (_, traffic) in zip(ours, taken, ours.values(), strict=True):
@@ -72,7 +72,7 @@ def main() -> None:
     how = {b: Epilogue(torch.full((1,), 0.01, dtype=torch.float64), norm, grid=grid) for b, grid in grids.items()}
 
     def each(operation: Callable[[Codes, Epilogue], object], passes: float) -> dict[int, tuple[Operation, float]]:
-        """`passes`: how often as many bytes as x has are read or written."""
+        """The operation by width; `passes`: its traffic in multiples of the bytes of the codes."""
         return {b: (lambda b=b: operation(codes[b], how[b]), passes * codes[b].nbytes) for b in codes}
 
     gathered = EDGES / NODES + 1

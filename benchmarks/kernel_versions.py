@@ -1,11 +1,10 @@
 """Integer kernels of two checkouts, interleaved: `python benchmarks/kernel_versions.py OTHER [--only REGEX]`.
 
-OTHER is a checkout of another commit (`git worktree add`). Each runs in a process of its own, in turns, so that a slow
-moment of the machine meets both. Prints for each kernel the seconds of processor time that its first call takes with an
-empty compile cache, the median milliseconds of processor time of later calls, which other processes disturb less than
-the time on a clock, and the ratio of this checkout to the other. Both make the same codes from the same seed; results
-are compared, but for those of attention, which sums floats. --threads T: 1 without it;
---channels C: 128.
+OTHER is a checkout of another commit (`git worktree add`). Each runs in its own process. Calls alternate, so that a
+slow machine slows both. Prints for each kernel the processor time of its first call with an empty compile cache (s),
+the median processor time of later calls (ms), which other processes disturb less than wall time, and the ratio of this
+checkout to the other. Both make the same codes from the same seed; results are compared, except for attention, which
+sums floats. Defaults: `--threads 1`, `--channels 128`.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ NODES, EDGES, SEGMENTS = 50_000, 500_000, 2_000
 
 
 def operations(channels: int) -> dict[str, Callable[[], Any]]:
-    """What is timed, by name: the kernels that a program of each network calls."""
+    """The timed calls by name: the kernels that programs of all networks use."""
     import torch
 
     from dqrun.graphs import CSR
@@ -76,14 +75,14 @@ def operations(channels: int) -> dict[str, Callable[[], Any]]:
 
 
 def work(checkout: Path, threads: int, channels: int) -> None:
-    """A process of one checkout: answers lines on its input, each the name of an operation."""
-    sys.path.insert(0, str(checkout))  # before the one that is installed
+    """Runs in the process of a checkout: for each operation's name on standard input, runs it and prints its times."""
+    sys.path.insert(0, str(checkout))  # before the installed dqrun
     import torch
 
     import dqrun
     from dqrun.process.memory import keep_freed_memory
 
-    keep_freed_memory()  # as `dqrun bench` does: else some processes get new pages for each result
+    keep_freed_memory()  # as in `dqrun bench`; without it some processes get new pages for each result
     torch.set_num_threads(threads)
     known = operations(channels)
     print(json.dumps([dqrun.__file__, list(known)]), flush=True)
@@ -108,7 +107,7 @@ class Worker:
             raise SystemExit(f"{checkout} was to be timed, {loaded} was imported")
 
     def run(self, name: str) -> tuple[float, float, str]:
-        """Seconds, processor seconds and a digest of the result."""
+        """Runs an operation; returns its seconds, its processor seconds and a digest of its result."""
         self.process.stdin.write(name + "\n")
         self.process.stdin.flush()
         seconds, used, digest = json.loads(self.process.stdout.readline())

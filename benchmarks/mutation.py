@@ -47,11 +47,11 @@ PARTS = {
     "kernels": ("dqrun/kernels", ["tests/kernels", "--ignore=tests/kernels/cpu/test_cache.py"]),
     "compiled": ("dqrun/kernels", ["tests/kernels", "--ignore=tests/kernels/cpu/test_cache.py"]),
 }
-"""Of each part: its source, and the tests that should notice a change of it; those of the cache of machine code would
-fail in the copy, which keeps it.
+"""The source of each part, and the tests that should notice its changes. The tests of the kernel cache are left out,
+because they would fail in the copy, see `keep_machine_code`.
 """
 COMPILED = ("dqrun/kernels/cpu", "dqrun/kernels/cpu/vector", "dqrun/kernels/integer/cpu")
-"""Folders of the part `compiled`; `kernels` is what else is in its source."""
+"""Folders of the part `compiled`; all other modules of its source are the part `kernels`."""
 
 OPERATORS: dict[type[ast.AST], type[ast.AST]] = {
     ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq,
@@ -61,11 +61,11 @@ OPERATORS: dict[type[ast.AST], type[ast.AST]] = {
     ast.BitAnd: ast.BitOr, ast.BitOr: ast.BitAnd, ast.And: ast.Or, ast.Or: ast.And,
 }  # fmt: skip
 TIMES, MORE = 5.0, 30.0
-"""The tests of a change may take so many times the processor's time of those without one, and so many seconds more."""
+"""Limit of the processor time of a change's tests: TIMES * the time without a change + MORE seconds."""
 LINES = 15
-"""So many lines of pytest are shown where the tests fail before anything is changed."""
+"""Number of pytest's last lines that are shown if the tests fail without a change."""
 PATIENCE = 3600.0
-"""Seconds of the clock after which the tests are ended without an answer."""
+"""Seconds of wall time after which tests are killed and their change is undecided."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class Mutant:
 
 
 def functions(tree: ast.Module) -> Iterator[tuple[str, ast.FunctionDef]]:
-    """Public functions and methods of a module with their dotted names; `__init__` and `__post_init__` count."""
+    """Public functions and methods of a module with their dotted names, including methods with double underscores."""
     for node in tree.body:
         if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
             yield node.name, node
@@ -96,10 +96,10 @@ def functions(tree: ast.Module) -> Iterator[tuple[str, ast.FunctionDef]]:
 
 
 def places(function: ast.FunctionDef) -> list[tuple[ast.AST, str, int]]:
-    """Nodes with something to change: the node, its field, and the index of an operator of a comparison."""
+    """The places that can be changed: node, field, and the index of the operator in a comparison."""
     found: list[tuple[ast.AST, str, int]] = []
     annotations = {id(part) for node in ast.walk(function) for part in _annotations(node)}
-    # Text of errors and formats is no operator: changing it breaks no rule that a test should hold.
+    # Not in errors, f-strings and assertions: no test should depend on these.
     silent = {id(part) for node in ast.walk(function) if isinstance(node, ast.Raise | ast.JoinedStr | ast.Assert)
               for part in ast.walk(node)}  # fmt: skip
     for statement in function.body:
@@ -125,7 +125,7 @@ def _annotations(node: ast.AST) -> Iterator[ast.AST]:
 
 
 def change(node: ast.AST, field: str, index: int) -> str:
-    """Changes a node in place and says how."""
+    """Changes a node in place; returns the code before and after."""
     before = ast.unparse(node)
     if isinstance(node, ast.Compare):
         node.ops[index] = OPERATORS[type(node.ops[index])]()  # type: ignore[call-overload]
@@ -150,12 +150,12 @@ def files(part: str) -> list[Path]:
 
 
 def is_compiled(file: Path) -> bool:
-    """Whether a module of the checkout becomes machine code."""
+    """Whether numba compiles the functions of a module; `file`: relative to the checkout."""
     return file.parent.as_posix() in COMPILED
 
 
 def mutants(part: str, per_function: int, seed: int) -> list[Mutant]:
-    """The changes of one part, the same for the same seed."""
+    """The changes of one part, which depend only on the seed and the source."""
     made = []
     for file in files(part):
         text = file.read_text(encoding="utf-8")
@@ -175,7 +175,7 @@ def mutants(part: str, per_function: int, seed: int) -> list[Mutant]:
 
 
 def copy_checkout(folder: Path) -> None:
-    """The files of the checkout that git knows, published results included: tests read them."""
+    """Copies the tracked files of the checkout, including published results, which tests read."""
     names = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True).stdout
     for name in filter(None, names.decode().split("\0")):
         if (ROOT / name).is_file():
@@ -211,7 +211,7 @@ def dotted(file: Path) -> str:
 
 @cache
 def imports(folder: str) -> dict[str, set[str]]:
-    """What each file of "tests" or "dqrun" imports, as dotted names: modules, and what `from` takes from them."""
+    """Imports of each file in "tests" or "dqrun", as dotted names: modules, and the names imported from them."""
     found: dict[str, set[str]] = {}
     for path in sorted((ROOT / folder).rglob("test_*.py" if folder == "tests" else "*.py")):
         names: set[str] = set()
@@ -226,17 +226,17 @@ def imports(folder: str) -> dict[str, set[str]]:
 
 @dataclass(frozen=True)
 class Answer:
-    """What came of a run of tests; `passed` None: the clock ended it."""
+    """The result of a run of tests; `passed` is None if it was killed after PATIENCE seconds."""
 
     passed: bool | None
-    seconds: float  # of the processor
+    seconds: float  # processor time
     said: str = ""  # the last lines of pytest
 
 
 def run_tests(folder: Path, tests: list[str], limit: float | None = None, caches: Path | None = None) -> Answer:
-    """Runs tests in a fork of this process, which has the heavy packages loaded already.
+    """Runs tests in a fork of this process, in which large packages are loaded already.
 
-    `limit` is in seconds of the processor. Machine code is kept in `caches`, or beside the modules.
+    `limit`: seconds of processor time. `caches`: folder of the machine code; None: beside the modules.
     """
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as output:
         process = os.fork()
@@ -249,7 +249,7 @@ def run_tests(folder: Path, tests: list[str], limit: float | None = None, caches
 
 
 def _ended(process: int) -> tuple[bool | None, resource.struct_rusage]:
-    """Whether a process ended with 0, None where the clock ended it, and what it used."""
+    """Waits for a process; whether it exited with 0, or None if it was killed after PATIENCE seconds, and its usage."""
     end = time.monotonic() + PATIENCE
     while time.monotonic() < end:
         done, status, used = os.wait4(process, os.WNOHANG)
@@ -261,7 +261,7 @@ def _ended(process: int) -> tuple[bool | None, resource.struct_rusage]:
 
 
 def _run_pytest(folder: Path, tests: list[str], limit: float | None, caches: Path | None, output: int) -> NoReturn:
-    """Ends this process with 0 where all tests pass; pytest writes to the open file `output`."""
+    """Runs pytest and ends this process, with 0 if all tests pass; `output`: descriptor of the file for its output."""
     code = 1
     try:
         os.setsid()
@@ -285,7 +285,7 @@ def _run_pytest(folder: Path, tests: list[str], limit: float | None, caches: Pat
 
 
 def outcome(folder: Path, tests: list[str], mutant: Mutant, limit: float) -> Answer:
-    """What the tests say while the change stands in the copy."""
+    """The result of the tests with the change in the copy, which is undone afterwards."""
     target = folder / mutant.file
     original, status = target.read_bytes(), target.stat()
     target.write_text(mutant.source, encoding="utf-8")
@@ -296,11 +296,11 @@ def outcome(folder: Path, tests: list[str], mutant: Mutant, limit: float) -> Ans
             return run_tests(folder, tests, limit, Path(caches))
     finally:
         target.write_bytes(original)
-        os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))  # compiled kernels are kept by this time
+        os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))  # the compile cache depends on this time
 
 
 def keep_machine_code(folder: Path) -> None:
-    """Lets the copy keep its machine code while other modules change: its kernels no longer ask for their digest."""
+    """Makes the digest of the copy's kernels constant, so that changes of other modules do not cause compilation."""
     cache = folder / "dqrun/kernels/cpu/cache.py"
     text = cache.read_text(encoding="utf-8")
     assert "    return digest.hexdigest()\n" in text
@@ -308,11 +308,11 @@ def keep_machine_code(folder: Path) -> None:
 
 
 def score(folder: Path, part: str, args: argparse.Namespace) -> None:
-    """Prints which changes were not noticed, and the share of those that were."""
+    """Prints the unnoticed and undecided changes, and the share of noticed changes."""
 
     @cache
     def unchanged(tests: tuple[str, ...]) -> float:
-        """Seconds of tests, which must pass before anything is changed."""
+        """Processor time of the tests without a change; exits if they fail."""
         whole = run_tests(folder, list(tests))
         if not whole.passed:
             sys.exit(f"{part}: the tests fail before anything is changed:\n{whole.said}")
@@ -337,7 +337,7 @@ def score(folder: Path, part: str, args: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    """Reads the command line, breaks the parts one after the other."""
+    """Reads the command line and scores the parts, one after the other."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", help=f"{', '.join(PARTS)}; none: all")
     parser.add_argument("--per-function", type=int, default=1)
@@ -360,7 +360,7 @@ def main() -> None:
 
 
 def preload() -> None:
-    """Loads what all tests load, but nothing of dqrun itself."""
+    """Imports the packages that all tests import, but no module of dqrun."""
     import matplotlib
     import numba
     import numpy

@@ -1,4 +1,4 @@
-"""The command line of scripts that find out something about each of several runs: `SCRIPT RUN... [--json FILE]`."""
+"""The command line of scripts that analyse several runs: `SCRIPT RUN... [--json FILE]`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 
 def report(doc: str | None, find: Callable[[Path], dict[str, Any]], **shared: Any) -> None:
-    """Prints what `find` says of each run's folder; the file has it as `results`, beside the command and `shared`."""
+    """Prints the result of `find` for each run's folder; the JSON file has `results`, the command and `shared`."""
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN")
     parser.add_argument("--json", type=Path, metavar="FILE")

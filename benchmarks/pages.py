@@ -1,6 +1,6 @@
 """Fills blocks of Markdown pages with tables: `python benchmarks/pages.py docs/measurements/reproduction.md README.md`.
 
-A block stands between two lines; what is between them is what the command prints, run from the root of the checkout:
+A block is the output of a command, run from the root of the checkout, between these two lines:
 
     <!-- $ dqrun compare results/published/citation --format markdown -->
     <!-- end -->
@@ -27,7 +27,7 @@ BLOCK = re.compile(r"^<!-- \$ (?P<command>[^\n]+) -->\n(?:(?!^<!-- \$ ).)*?^<!--
 
 
 def filled(text: str) -> str:
-    """The page with the output of each block's command made anew; raises DqrunError where one cannot be made."""
+    """The page with new output in each block; raises DqrunError if a command fails or a block has no end."""
     page, count = BLOCK.subn(lambda match: block(match["command"]), text)
     openings = len(re.findall(f"^{re.escape(OPENING)}", text, re.MULTILINE))
     if count != openings:
@@ -36,7 +36,7 @@ def filled(text: str) -> str:
 
 
 def block(command: str) -> str:
-    """The block of a command, its two lines included; tables that are not Markdown are fenced."""
+    """The block of a command with its two lines; output that is not Markdown is fenced."""
     words = shlex.split(command)
     shown = output(words)
     if "markdown" not in words and "--format=markdown" not in words:
@@ -45,7 +45,7 @@ def block(command: str) -> str:
 
 
 def output(words: Sequence[str]) -> str:
-    """What a command of VERBS prints, its warnings left to stderr. Raises ConfigError for anything else."""
+    """The standard output of a command of VERBS; raises ConfigError for other commands and for `-o`."""
     if words[0] != "dqrun" or words[1] not in VERBS:
         raise ConfigError.rule("the command of a block", f"be dqrun {' or '.join(VERBS)}", shlex.join(words))
     if any(word.startswith(("-o", "--output")) for word in words):
@@ -57,7 +57,7 @@ def output(words: Sequence[str]) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Fills the pages in place; returns the exit code."""
+    """Fills the pages in place; returns the exit code: 2 after an error."""
     parser = argparse.ArgumentParser(description="fills blocks of Markdown pages with tables of dqrun")
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE.md")
     for file in parser.parse_args(argv).files:

@@ -23,7 +23,7 @@ AT_ONCE = 1 << 22
 
 
 def write_edges(path: Path, community: np.ndarray, edges: int, draw: np.random.Generator) -> None:
-    """Targets by a power law; of a source the community is that of the target, or any."""
+    """Writes edges: targets by a power law; sources with probability SAME of the target's community, else of any."""
     nodes = community.size
     upto = np.cumsum(np.arange(1, nodes + 1) ** (-1 / (EXPONENT - 1)))
     members = np.argsort(community, kind="stable").astype(np.int32)
@@ -40,7 +40,7 @@ def write_edges(path: Path, community: np.ndarray, edges: int, draw: np.random.G
 
 
 def write_nodes(folder: Path, community: np.ndarray, features: int, draw: np.random.Generator) -> None:
-    """`nodes.parquet` with labels and a split of 10, 5 and 85 %, and `x.npy`."""
+    """Writes `nodes.parquet` with labels and a split of 10, 5 and 85 %, and `x.npy`."""
     nodes = community.size
     split = np.array(["train", "val", "test"])[np.searchsorted([0.10, 0.15], draw.random(nodes))]
     table = {"node": np.arange(nodes), "label": community.astype(np.int64), "split": split}

@@ -13,7 +13,7 @@ import pages
 FILE = pages.ROOT / "docs" / "images" / "table.svg"
 COMMAND = "dqrun compare results/published/citation dataset=Cora quant=fp32,int4 --rows model"
 WIDTH, HEIGHT, MARGIN = 7.83, 19, 16
-"""Of a character of 13 px, of a line, and around the text, in pixels."""
+"""Width of a character at 13 px, height of a line, and margin of the text, in pixels."""
 STYLE = 'font-family="ui-monospace, Menlo, Consolas, DejaVu Sans Mono, monospace" font-size="13" xml:space="preserve"'
 
 

@@ -43,7 +43,7 @@ TOGETHER = ["launcher=torchrun", "processes=2"]
 
 @dataclass(frozen=True)
 class Course:
-    """Of each trial of a network trained one way: the training loss of the first epoch, and the test metric."""
+    """The training loss of the first epoch and the test metric of each trial, for one network and way of training."""
 
     network: str
     way: str
@@ -52,7 +52,7 @@ class Course:
 
 
 class Nudge(Watcher):
-    """Changes every initial parameter by its last bit."""
+    """Multiplies every initial parameter by 1 + 2^-23."""
 
     @torch.no_grad()
     def restore(self, training: Training) -> None:
@@ -61,7 +61,7 @@ class Nudge(Watcher):
 
 
 def trained(network: str, way: str, words: Sequence[str], results: Path) -> Course:
-    """By the processes that the words ask for."""
+    """Trains with the number of processes in `words`."""
     frame = dqrun.run(*words, results=results, progress=False)
     losses = []
     for run in frame["run_id"]:
@@ -71,7 +71,7 @@ def trained(network: str, way: str, words: Sequence[str], results: Path) -> Cour
 
 
 def nudged(network: str, words: Sequence[str]) -> Course:
-    """By one process, from parameters that differ in their last bits."""
+    """Trains in one process, with the initial parameters of `Nudge`."""
     (config,) = load_configs(list(words))
     use_threads(config.threads, lambda text: None)
     dataset = load_dataset(config.dataset, config.data)
@@ -85,7 +85,7 @@ def nudged(network: str, words: Sequence[str]) -> Course:
 
 
 def courses(network: str, words: Sequence[str], trials: int, folder: Path) -> list[Course]:
-    """All four of a network; messages go to stderr."""
+    """Trains a network in all four ways; prints the results to stderr."""
     chosen = f"protocol.folds={list(range(trials))}" if network.startswith("MUTAG") else f"protocol.trials={trials}"
     given = [*words, chosen.replace(" ", ""), "threads=1"]
     coded = [*given, *TOGETHER, "train.compress_gradients=int8"]

@@ -61,7 +61,7 @@ class Count:
 
 @contextmanager
 def recorded(model: GNN) -> Iterator[dict[str, Codes]]:
-    """Stored codes of each activation site of the float32 network, as it runs."""
+    """Yields a dictionary, where each run of the network in the block stores the codes of its activation sites."""
     codes: dict[str, Codes] = {}
     trained = TrainedSites(model)
 
@@ -69,7 +69,7 @@ def recorded(model: GNN) -> Iterator[dict[str, Codes]]:
         grid = trained.grid(name)
 
         def keep(module: nn.Module, arguments: tuple[Tensor, ...], y: Tensor) -> None:
-            x = arguments[0] if isinstance(grid, RowGrid) else y  # what is rounded once gives the same codes again
+            x = arguments[0] if isinstance(grid, RowGrid) else y  # with one grid, y has the same codes as x
             codes[name] = quantize(dense(x), grid)
 
         return keep
@@ -91,7 +91,7 @@ def in_float64(program: Program) -> Program:
 
 
 def by_operation(program: Program, batch: Batch, codes: dict[str, Codes], count: Count) -> None:
-    """Runs each operation on the network's own codes."""
+    """Runs each operation on the network's codes and counts the differences of its results."""
     values: dict[str, Value] = {INPUT: dense(batch.x)}
     for operation in program.operations:
         result = operation.run(values, batch.graph)
@@ -102,7 +102,7 @@ def by_operation(program: Program, batch: Batch, codes: dict[str, Codes], count:
 
 @torch.no_grad()
 def parity(model: GNN, config: RunConfig, data: TrialData) -> dict[str, Any]:
-    """The program of a network beside it, on the test data."""
+    """Compares the program of a network with the network on the test data."""
     task = Task.of(config.dataset)
     program = lower(model)
     exact, ties = in_float64(program), 0
@@ -136,7 +136,7 @@ def parity(model: GNN, config: RunConfig, data: TrialData) -> dict[str, Any]:
 
 
 def sizes(path: Path, model: GNN, config: RunConfig) -> dict[str, int]:
-    """Bytes of the file that `dqrun export` writes for a run, and of what it is made of."""
+    """The size of the file that `dqrun export` writes for a run, and of its parts, in bytes."""
     features = load_features(path)
     origin = {"run": path.parent.name, "dataset": said(config.dataset)}
     origin |= {} if features is None else {"features": said(features)}

@@ -61,7 +61,7 @@ CONFIG: dict[str, tuple[Any, str]] = {
     "launcher.timeout": (300.0, "no process waited for another"),
     "plan.rules.*.headroom": (None, "ranges had no headroom"),
 }
-"""Fields of the configuration that trials may lack, with the value that says what they did, and why."""
+"""Fields that older configurations may lack: the value that describes their trials, and the reason."""
 
 RENAMED: dict[str, tuple[str, dict[Any, Any]]] = {
     "method.step": ("method.learned_scale", {"observed": False, "learned": True}),
@@ -77,7 +77,7 @@ RENAMED: dict[str, tuple[str, dict[Any, Any]]] = {
     "plan.exact": ("plan.fp32", {}),
     "plan.rules.*.exact": ("plan.rules.*.fp32", {}),
 }
-"""Fields that had another name, with their name of today and what their values are called now."""
+"""Renamed fields: the present name, and the present values by the old ones."""
 
 METHOD_FIELDS: dict[str, tuple[Any, str]] = {
     "post_training": (False, "method=ptq is a class of its own"),
@@ -87,16 +87,16 @@ METHOD_FIELDS: dict[str, tuple[Any, str]] = {
     "delay_epochs": (0, "training is in FP32 to its end"),
     "observe_epochs": (0, "nothing is learned after training"),
 }
-"""Fields of `method` that all methods had, with the value that meant nothing, and why some methods lack them now."""
+"""Fields of `method` that all methods had: the value without effect, and why some methods lack them now."""
 
 KINDS = {"dq_released": "dq"}
-"""Registered methods behind names that are a preset's."""
+"""The registered method of names that are names of presets."""
 
 COLUMNS = {"step": ("learned_scale", {"observed": "False", "learned": "True"})}
-"""Columns of rows that had another name, with their name of today and what their cells are called now."""
+"""Renamed columns: the present name, and the present values of cells by the old ones."""
 
 OBSERVERS = {"-widen": "-running_minmax", "-average(": "-ema(", "-latest": "-last_batch"}
-"""Words in the column `observer` that had another name."""
+"""Renamed words in the column `observer`."""
 
 ROW: dict[str, tuple[Any, str]] = {
     "log": ("", "logs of failed trials are not published"),
@@ -115,11 +115,11 @@ ROW: dict[str, tuple[Any, str]] = {
     "tags": ("", "there were none"),
     "notes": ("", "there were none"),
 }
-"""Columns that rows may lack."""
+"""Columns that older rows may lack: the value that describes their trials, and the reason."""
 
 
 def converted(run: Run) -> Run:
-    """A run with all fields and columns of today, and the hashes that today's code gives them."""
+    """The run with all present fields and columns, and the hashes by the present code."""
     config, trial = _config(json.dumps(run.config), run.configuration.path), Trial(run.row["seed"], run.row["fold"])
     mark = fingerprint(config.dataset)
     start = warm_start_of(config)
@@ -131,7 +131,7 @@ def converted(run: Run) -> Run:
 
 @cache
 def _config(text: str, path: Path) -> RunConfig:
-    """The configuration with its lacking fields; `text` is JSON."""
+    """The configuration in the JSON `text`, after missing fields are added."""
     tree = json.loads(text)
     for old, (new, values) in RENAMED.items():
         _rename(tree, old.split("."), new.split("."), values)
@@ -142,7 +142,7 @@ def _config(text: str, path: Path) -> RunConfig:
 
 
 def _give_own_fields(method: dict[str, Any]) -> None:
-    """Gives a method its kind, and takes the fields of other methods from it; raises ResultsError where one is used."""
+    """Adds the kind of a method and removes the fields of other methods; raises ResultsError if one had an effect."""
     method.setdefault("kind", KINDS.get(method["name"], method["name"]))
     own = {field.name for field in fields(part_type("method", method["kind"]))}
     for name, (unused, _) in METHOD_FIELDS.items():
@@ -155,7 +155,10 @@ def _give_own_fields(method: dict[str, Any]) -> None:
 
 
 def renamed(row: dict[str, Any]) -> dict[str, Any]:
-    """Before integer_agreement_float32 was a column, integer_agreement was what it is; a metric has a column now."""
+    """The row with present names: columns of COLUMNS, words of OBSERVERS, and a column for its metric.
+
+    integer_agreement of a row without integer_agreement_float32 becomes that column.
+    """
     row = {COLUMNS.get(name, (name,))[0]: value for name, value in row.items()}
     if row["metric"] in METRIC_COLUMNS and row.get(row["metric"]) is None:
         row[row["metric"]] = row["test_metric"]
@@ -188,7 +191,7 @@ def _set_default(tree: dict[str, Any], path: Sequence[str], value: Any) -> None:
 
 
 def raw_runs(folder: Path) -> list[Run]:
-    """The rows and configurations of a study, or of run folders, whichever code wrote them."""
+    """The rows and configurations of a study or of run folders, also if older code wrote them; not converted."""
     if is_study(folder):
         with tempfile.TemporaryDirectory() as place:
             study, complaints = read_study(_with_columns_of_today(folder, Path(place)))
@@ -201,7 +204,7 @@ def raw_runs(folder: Path) -> list[Run]:
 
 
 def _with_columns_of_today(folder: Path, copy: Path) -> Path:
-    """A copy of a study whose rows have the columns of COLUMNS by their names of today, and those that they lack."""
+    """Writes a copy of a study with present column names and with missing columns; returns the folder `copy`."""
     shutil.copy(folder / CONFIGS, copy)
     with (folder / TRIALS).open(encoding="utf-8", newline="") as source:
         lines = list(csv.reader(source))
@@ -232,7 +235,7 @@ def rehash(folder: Path) -> int:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Converts, and says how many trials; returns the exit code."""
+    """Converts and prints the numbers of trials; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("words", nargs="+", metavar="FOLDER|FILTER")
     parser.add_argument("-o", dest="output", type=Path, metavar="STUDY")

@@ -16,12 +16,15 @@ JUDGED_BY = "dq_int8"
 
 
 def ratios(document: dict[str, Any]) -> dict[str, float]:
-    """By variant, of one run."""
+    """The ratio to the fastest FP32 peer by variant, of one run."""
     return {line["variant"]: line["ratio_to_fastest_fp32_peer"] for line in document["results"]}
 
 
 def median_run(documents: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Raises ValueError if the runs are not all of one dataset, one model and the same variants."""
+    """The run with the median ratio of JUDGED_BY, and `ratios_of_runs`: the ratios of all runs by variant.
+
+    Raises ValueError unless all runs have the same dataset, model and variants.
+    """
     if len({(line["dataset"], line["model"]) for document in documents for line in document["results"]}) > 1:
         raise ValueError("runs of different networks")
     found = [ratios(document) for document in documents]

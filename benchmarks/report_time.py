@@ -31,7 +31,7 @@ METHODS = ("quant=fp32", "quant=int8 method=naive", "quant=int8 method=dq", "qua
 
 
 def train(root: Path) -> list[Path]:
-    """One run per model and method, of one epoch; returns their folders."""
+    """Trains one run per model and method for one epoch; returns their folders."""
     write_graph(root / "graph")
     common = [f"results.dir={root / 'templates'}", "dataset=folder", f"dataset.path={root / 'graph'}"]
     common += [
@@ -53,7 +53,7 @@ def train(root: Path) -> list[Path]:
 
 
 def write_graph(folder: Path) -> None:
-    """A graph with hubs: node i has edges from about 300 / (i + 1) others."""
+    """Writes a graph with hubs: node i has edges from about 300 / (i + 1) others."""
     generator = np.random.default_rng(0)
     folder.mkdir(parents=True)
     nodes = [f"{i},{i % 3},{('train', 'val', 'test')[i % 3]},{generator.random():.3f},{i % 3}" for i in range(NODES)]
@@ -104,7 +104,7 @@ def tables(results: Path) -> None:
 
 
 def main() -> int:
-    """Prints a line per number of runs."""
+    """Prints the measurements for each number of runs; returns 0."""
     parser = argparse.ArgumentParser(description="times dqrun compare and dqrun report")
     parser.add_argument("--runs", type=int, nargs="+", default=[500, 5000])
     parser.add_argument("--keep", type=Path, help="a folder that keeps the results folders")

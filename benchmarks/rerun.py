@@ -30,7 +30,7 @@ Row = Mapping[str, str]
 
 
 def published() -> list[Row]:
-    """Trials of the studies whose command follows from their columns."""
+    """The trials of two studies whose command follows from their columns, with this version of torch."""
     rows: list[Row] = []
     for study in ("citation", "integer"):
         with (PUBLISHED / study / "trials.csv").open(encoding="utf-8", newline="") as lines:
@@ -39,7 +39,7 @@ def published() -> list[Row]:
 
 
 def draw(rows: Sequence[Row], count: int, seed: int) -> list[Row]:
-    """`count` trials, drawn in turn from the kinds (model, method, plan) that are to be compared."""
+    """`count` trials, drawn in turn from the compared kinds (model, method, plan); with repetitions."""
     kinds: dict[tuple[str, str, str], list[Row]] = {}
     for row in rows:
         if row["method"] in ("naive", "dq", "ptq"):
@@ -50,7 +50,7 @@ def draw(rows: Sequence[Row], count: int, seed: int) -> list[Row]:
 
 
 def again(row: Row, folder: Path) -> Row:
-    """The row of the same trial, trained now."""
+    """Trains the same trial again in `folder`; returns its row as text."""
     words = [
         *(f"dataset={PRESETS[row['dataset']]}", f"model={row['model']}", f"quant={row['quant']}"),
         *(f"method={row['method']}", f"plan={row['plan']}", f"protocol.first_seed={row['seed']}"),
@@ -64,7 +64,7 @@ def again(row: Row, folder: Path) -> Row:
 
 
 def differences(old: Row, new: Row) -> list[str]:
-    """What differs, as text; `config_hash` first."""
+    """The differing columns of COMPARED and `config_hash`, as text; `config_hash` first."""
     return [f"{name}: {old[name]} -> {new[name]}" for name in ("config_hash", *COMPARED) if old[name] != new[name]]
 
 

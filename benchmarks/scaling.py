@@ -27,13 +27,13 @@ from dqrun.graphs import CSR
 from dqrun.process.memory import keep_freed_memory
 
 CHANNELS, HEADS, SEGMENT = 16, 4, 100
-ROUNDS, BUDGET, FEWEST = 15, 1.0, 3  # rounds; seconds after which a kernel gets no further one, but for the fewest
+ROUNDS, BUDGET, FEWEST = 15, 1.0, 3  # most rounds; seconds after which no further round starts; fewest rounds
 
 Operation = Callable[[], object]
 
 
 def graphs(num_edges: int) -> dict[str, tuple[CSR, Tensor]]:
-    """Each shape: the graph, and the first rows of segments of its nodes."""
+    """The graph of each shape, and the row pointers of segments of its nodes, int64 [S + 1]."""
     num_nodes, generator = num_edges // 10, torch.Generator().manual_seed(0)
     uniform = torch.randint(num_nodes, (2, num_edges), generator=generator)
     power_law, hub = uniform.clone(), uniform.clone()
@@ -50,14 +50,14 @@ def graphs(num_edges: int) -> dict[str, tuple[CSR, Tensor]]:
 
 
 def forward_and_backward(function: Callable[..., Tensor], *inputs: Tensor) -> Operation:
-    """One pass in both directions, with gradients to all inputs."""
+    """An operation that runs the function forward and backward, with gradients for all inputs."""
     leaves = [x.clone().requires_grad_() for x in inputs]
     grad = torch.randn_like(function(*leaves))
     return lambda: torch.autograd.grad(function(*leaves), leaves, grad)
 
 
 def operations(csr: CSR, ptr: Tensor) -> Iterator[tuple[str, Operation]]:
-    """Each kernel on one graph; GCN's edge weights, four bits, a tenth of the rows protected."""
+    """All kernels on one graph, with GCN's edge weights, four bits, and a tenth of the rows protected."""
     generator = torch.Generator().manual_seed(1)
     x = torch.randn(csr.num_nodes, CHANNELS, generator=generator)
     keep = torch.rand(csr.num_nodes, generator=generator) < 0.1
@@ -80,10 +80,10 @@ def operations(csr: CSR, ptr: Tensor) -> Iterator[tuple[str, Operation]]:
 
 
 def measure(versions: dict[str, Operation]) -> dict[str, float]:
-    """Median seconds of each; they take turns, so that a slow moment of the machine meets all of them."""
+    """Median seconds of each operation; rounds are interleaved, so that a slow machine slows all operations."""
     seconds: dict[str, list[float]] = {name: [] for name in versions}
     for operation in versions.values():
-        operation()  # compiles, and fills caches
+        operation()  # compiles and fills caches
     started = time.perf_counter()
     for done in range(ROUNDS):
         if done >= FEWEST and time.perf_counter() - started > BUDGET:
@@ -96,7 +96,7 @@ def measure(versions: dict[str, Operation]) -> dict[str, float]:
 
 
 def sizes(num_edges: int) -> Iterator[dict[str, object]]:
-    """A line for each kernel and shape."""
+    """The measurements of each kernel and shape."""
     made = {name: operations(*graph) for name, graph in graphs(num_edges).items()}
     for versions in zip(*made.values(), strict=True):
         kernel = versions[0][0]

@@ -22,7 +22,7 @@ OPTIONS = ("plan.fp32", "train.bn_reestimation", "method.learned_scale")
 
 
 def steadiness(folder: Path) -> dict[str, Any]:
-    """What names a run, and its validation metric in the last epochs."""
+    """Columns that identify a run, and mean, smallest and largest validation metric of its LAST last epochs."""
     run = Run(read_row(folder / "row.json"), folder)
     with (folder / "history.csv").open(encoding="utf-8", newline="") as file:
         last = [float(line["val_metric"]) for line in csv.DictReader(file)][-LAST:]

@@ -35,7 +35,7 @@ def markdown(header: list[str], rows: list[list[str]]) -> str:
 
 
 def training_table(document: dict[str, Any]) -> str:
-    """Of what `dqrun bench training --json` writes, or of `benchmarks/repeated.py`'s choice among several of these."""
+    """Table of a file by `dqrun bench training --json`, or of the one that `benchmarks/repeated.py` chooses."""
     rows = []
     own = next(line for line in document["results"] if line["variant"] == "fp32")
     for line in document["results"]:
@@ -61,7 +61,7 @@ def training_table(document: dict[str, Any]) -> str:
 
 
 def memory_table(document: dict[str, Any]) -> str:
-    """Of what `benchmarks/training_memory.py --json` writes: a network in each row, MiB and ratios to PyG's."""
+    """Table of a file by `benchmarks/training_memory.py --json`: a network in each row, MiB and ratios to PyG's."""
     figures: dict[str, dict[str, dict[str, Any]]] = {}
     for line in document["results"]:
         figures.setdefault(f"{line['dataset']} {line['model'].upper()}", {})[line["variant"]] = line
@@ -77,7 +77,7 @@ def memory_table(document: dict[str, Any]) -> str:
 
 
 def scaling_table(document: dict[str, Any]) -> str:
-    """Of what `benchmarks/scaling.py --json` writes: nanoseconds per node and edge, then the hub's ratio."""
+    """Table of a file by `benchmarks/scaling.py --json`: nanoseconds per node and edge, then the hub's ratio."""
     seconds = {(line["kernel"], line["shape"], line["edges"]): line["seconds"] for line in document["results"]}
     names = list(dict.fromkeys(kernel for kernel, _, _ in seconds))
     edges = sorted({number for _, _, number in seconds})
@@ -94,7 +94,7 @@ def scaling_table(document: dict[str, Any]) -> str:
 
 
 def inference_table(document: dict[str, Any]) -> str:
-    """Of what `dqrun bench inference --json` writes."""
+    """Table of a file by `dqrun bench inference --json`."""
     rows = [
         [
             f"`{line['variant']}`" + (f" ({line['form']})" if line["form"] not in ("", "edge_index") else ""),
@@ -120,7 +120,7 @@ def inference_table(document: dict[str, Any]) -> str:
 
 
 def parity_table(document: dict[str, Any]) -> str:
-    """Of what `benchmarks/programs.py --json` writes: codes and predictions that differ."""
+    """Table of a file by `benchmarks/programs.py --json`: codes and predictions that differ."""
 
     def apart(count: dict[str, int]) -> str:
         return f"{count['differing']:,}" + (f", by {count['largest']} at most" if count["differing"] else "")
@@ -135,7 +135,7 @@ def parity_table(document: dict[str, Any]) -> str:
 
 
 def sizes_table(document: dict[str, Any]) -> str:
-    """Of the same file: bytes of program files."""
+    """Table of the same file: bytes of program files."""
     names = ("fp32", "file", "weights", "numbers", "structure")
     rows = []
     for line in document["results"]:
@@ -145,7 +145,7 @@ def sizes_table(document: dict[str, Any]) -> str:
 
 
 def c_export_table(document: dict[str, Any]) -> str:
-    """Of what `benchmarks/c_export.py --json` writes: bytes of C libraries, and times beside the engine and PyG."""
+    """Table of a file by `benchmarks/c_export.py --json`: bytes of C libraries, and times beside engine and PyG."""
     rows = []
     for line in document["results"]:
         sizes = [f"{line[name]:,}" for name in ("fp32", "flash", "ram")]
@@ -156,7 +156,7 @@ def c_export_table(document: dict[str, Any]) -> str:
 
 
 def codes_table(document: dict[str, Any]) -> str:
-    """Of what `benchmarks/codes.py --json` writes: the share of the most common code, layer by layer."""
+    """Table of a file by `benchmarks/codes.py --json`: the share of the most common code, layer by layer."""
     layers = range(max(len(line["shares"]) for line in document["results"]))
     rows = []
     for line in document["results"]:
@@ -167,7 +167,7 @@ def codes_table(document: dict[str, Any]) -> str:
 
 
 def steadiness_table(document: dict[str, Any]) -> str:
-    """Of what `benchmarks/steadiness.py --json` writes: validation in the last epochs, run by run."""
+    """Table of a file by `benchmarks/steadiness.py --json`: validation in the last epochs, run by run."""
     rows = []
     for line in document["results"]:
         fp32 = line["quant"] == "fp32"
@@ -184,7 +184,7 @@ def steadiness_table(document: dict[str, Any]) -> str:
 
 
 def scale_table(document: dict[str, Any]) -> str:
-    """Of one part of what `dqrun bench scale --json` writes: the columns that `dqrun bench scale` prints."""
+    """Table of one part of a file by `dqrun bench scale --json`: the columns that `dqrun bench scale` prints."""
     from dqrun.bench.scale_cli import LINES
 
     results = document["results"]
@@ -195,7 +195,7 @@ def scale_table(document: dict[str, Any]) -> str:
 
 
 def store_table(document: dict[str, Any]) -> str:
-    """Of what `benchmarks/feature_store.py --json` writes: bytes, time and accuracy of each store."""
+    """Table of a file by `benchmarks/feature_store.py --json`: bytes, time and accuracy of each store."""
     lines = document["results"]
     found = {(line["dataset"], line["store"]): line["test"] for line in lines if "test" in line}
     names = list(dict.fromkeys(name for name, _ in found))
@@ -211,7 +211,7 @@ def store_table(document: dict[str, Any]) -> str:
 
 
 def processes_table(document: dict[str, Any]) -> str:
-    """Of what `benchmarks/processes.py --json` writes: differences of the first epoch's loss, and test metrics."""
+    """Table of a file by `benchmarks/processes.py --json`: differences of the first epoch's loss, and test metrics."""
     networks: dict[str, dict[str, dict[str, Any]]] = {}
     for line in document["results"]:
         networks.setdefault(line["network"], {})[line["way"]] = line
@@ -232,7 +232,7 @@ def processes_table(document: dict[str, Any]) -> str:
 
 
 def plain_table(document: dict[str, Any]) -> str:
-    """Of what `benchmarks/plain_loop.py` and `benchmarks/tolokers.py` write: means of pairs, in percent."""
+    """Table of a file by `benchmarks/plain_loop.py` or `benchmarks/tolokers.py`: means of pairs, in percent."""
 
     def interval(values: list[float], sign: str = "") -> str:
         return f"{100 * statistics.fmean(values):{sign}.2f} ± {100 * ci95(values):.2f}"
@@ -245,7 +245,7 @@ def plain_table(document: dict[str, Any]) -> str:
 
 
 def summary_table() -> str:
-    """Of all networks: the time of a Degree-Quant step, and the speed of integer programs, against PyG's fastest."""
+    """Table of all networks: Degree-Quant's step time and integer programs' speed, against the fastest FP32 peer."""
     ratios = {
         **_figures("training", "ratio_to_fastest_fp32_peer"),
         **_figures("inference", "speedup_vs_fastest_fp32_peer"),
@@ -262,7 +262,7 @@ def summary_table() -> str:
 
 
 def _figures(kind: str, field: str) -> dict[tuple[str, str, str], float]:
-    """A field of all documents of a kind, by network (`zinc GIN`), kind and variant."""
+    """The values of a field in all files of a kind, by network (`zinc GIN`), kind and variant."""
     figures = {}
     for path in sorted((HERE / "figures").glob(f"{kind}_*.json")):
         graph, model = path.stem.removeprefix(f"{kind}_").rsplit("_", 1)
@@ -287,7 +287,7 @@ MAKERS = {
     "plain": plain_table,
 }
 FILES = {"parity": "programs", "sizes": "programs", "store": "feature_store"}
-"""Tables whose file has another name than they."""
+"""The names of files that differ from the names of their tables."""
 PAGES = (
     "docs/measurements/speed.md",
     "docs/measurements/integer_programs.md",
@@ -299,7 +299,7 @@ PAGES = (
 
 
 def filled(text: str) -> str:
-    """The page with each table made anew; the first word of its name says of which kind it is."""
+    """The page with all tables made anew; the first word of a table's name is its key in MAKERS."""
 
     def table(match: re.Match[str]) -> str:
         name = match[1]

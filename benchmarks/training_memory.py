@@ -29,15 +29,15 @@ from dqrun.kernels.ops import kept
 
 NETWORKS = {"zinc": "gcn,gat,gin", "reddit_binary": "gcn,gin", "cora": "gcn,gat"}
 VARIANTS = ["method=dq", "quant=int8,int4"]
-MMAP_THRESHOLD, SMALL = -3, 2**16  # of mallopt: larger blocks go back to the system when they are freed
+MMAP_THRESHOLD, SMALL = -3, 2**16  # for mallopt: the system gets larger blocks back when they are freed
 NEVER = 2**62  # elements
 
 
 def resident_rise(step: Step) -> int:
-    """How far resident memory rises during a step, in bytes."""
+    """The rise of resident memory during a step, in bytes (Linux)."""
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)
-    Path("/proc/self/clear_refs").write_text("5")  # the peak is the present again
+    Path("/proc/self/clear_refs").write_text("5")  # resets the peak VmHWM
     before = _status("VmRSS")
     step(0)
     return _status("VmHWM") - before
@@ -49,13 +49,13 @@ def _status(field: str) -> int:
 
 
 def measured(step: Step) -> dict[str, int]:
-    """Both figures of a step that has run before."""
+    """Both figures of a step, after one run without measurement."""
     step(0)
     return {"peak_bytes": peak_bytes(step), "resident_bytes": resident_rise(step)}
 
 
 def lines(words: list[str]) -> Iterator[dict[str, Any]]:
-    """The figures of one network."""
+    """The figures of one network: of PyG's form of least memory, and of each of dqrun's variants."""
     configs = [*load_configs([*words, "quant=fp32"]), *load_configs([*words, *VARIANTS], multirun=True)]
     workload = Workload.prepare(configs[0])
     known, _ = edge_forms([batch.graph for batch in workload.batches])

@@ -39,7 +39,7 @@ Row = Mapping[str, Any]
 
 
 def cells_in(folder: Path) -> list[list[Row]]:
-    """The rows of a published folder, whatever its form, by cell."""
+    """The rows of each cell in a published folder, which is a study or has run folders."""
     cells: dict[str, list[Row]] = {}
     for run in rehash.raw_runs(folder):
         cells.setdefault(run.row["cell_hash"], []).append(rehash.renamed(run.row))
@@ -47,7 +47,7 @@ def cells_in(folder: Path) -> list[list[Row]]:
 
 
 def digest(row: Row) -> str:
-    """Of what a trial is and what came of it, without hashes, times and machine."""
+    """The digest of a trial's settings and results, without hashes, times and machine."""
     names = (*PLACE, "estimator", "observer", "p_min", "p_max", "metric", *RESULT, *INTEGER)
     return hashlib.sha256(json.dumps([row.get(name) for name in names]).encode()).hexdigest()[:12]
 
@@ -58,7 +58,7 @@ def digests(folder: Path) -> list[str]:
 
 
 def lost(lines: Iterable[str], published: Path) -> list[str]:
-    """The lines of which no cell in the folder of their study has all trials now."""
+    """The lines for which no present cell of their study contains all trials."""
     found: dict[str, list[set[str]]] = {}
     missing = []
     for line in lines:
@@ -71,7 +71,7 @@ def lost(lines: Iterable[str], published: Path) -> list[str]:
 
 
 def changes(old: Row, new: Row) -> list[str]:
-    """The columns in which a trial's rows differ and may not."""
+    """The columns in which two rows of a trial must not differ, but do."""
     rerun = old["git_revision"].endswith("+") and not new["git_revision"].endswith("+")
     free = {*NAMED_BY_HASH, *(ROWS_OF_A_RERUN if rerun else ())}
     changed = [name for name in old if name not in free and old[name] != new[name]]
@@ -84,7 +84,7 @@ def changes(old: Row, new: Row) -> list[str]:
 
 
 def compared(old: Path, new: Path) -> tuple[int, list[str]]:
-    """The number of trials of a study that were compared, and what differs."""
+    """The number of compared trials of a study, and the differences as text."""
     now = {identity(row): (number, row) for number, cell in enumerate(cells_in(new)) for row in cell}
     found, count = [], 0
     for cell in cells_in(old):
@@ -100,12 +100,12 @@ def compared(old: Path, new: Path) -> tuple[int, list[str]]:
 
 
 def identity(row: Row) -> tuple[object, ...]:
-    """What finds the row of a trial again: where it stands and its digest."""
+    """The key that identifies a trial's row: its digest, best epoch and number of parameters."""
     return digest(row), *(row.get(name) for name in ("best_epoch", "parameters"))
 
 
 def published_at(revision: str, folder: Path) -> Path:
-    """Unpacks what was published at a revision."""
+    """Unpacks the published results of a revision into `folder`; returns their folder."""
     command = ["git", "-C", str(ROOT), "archive", revision, "results/published"]
     with tarfile.open(fileobj=io.BytesIO(subprocess.run(command, check=True, capture_output=True).stdout)) as archive:
         archive.extractall(folder, filter="data")
@@ -113,7 +113,7 @@ def published_at(revision: str, folder: Path) -> Path:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Says how many trials are unchanged; returns the exit code."""
+    """Prints the differences and the number of compared trials, or writes DIGESTS; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("revision", nargs="?", metavar="REVISION")
     parser.add_argument("--write", action="store_true", help=f"write {DIGESTS.relative_to(ROOT)}")

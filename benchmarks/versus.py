@@ -35,7 +35,7 @@ Times = dict[tuple[str, str, str], float]
 
 
 def measure(checkout: Path, words: Sequence[str], rounds: int, keep: Path | None) -> Times:
-    """Seconds by (bench, network, variant) of one process of a checkout; `keep`: the file that gets all its figures."""
+    """Seconds by (bench, network, variant) of one process of a checkout; `keep`: the file for all its figures."""
     with tempfile.TemporaryDirectory() as place:
         file = keep or Path(place) / "bench.json"
         command = [sys.executable, "-m", "dqrun", "bench", *words, "threads=2", "--rounds", str(rounds)]
@@ -52,7 +52,7 @@ def measure(checkout: Path, words: Sequence[str], rounds: int, keep: Path | None
 def compare(
     old: Path, new: Path, words: Sequence[str], repeats: int, rounds: int, keep: Path | None = None
 ) -> dict[tuple[str, str, str], float]:
-    """new / old of each network and variant that both have; `keep`: the folder of the new checkout's figures."""
+    """The ratio new / old of the medians, by (bench, network, variant) of both; `keep`: folder for the new figures."""
     times: Mapping[Path, list[Times]] = {old: [], new: []}
     for turn in range(repeats):
         for checkout in (old, new) if turn % 2 == 0 else (new, old):
@@ -64,7 +64,7 @@ def compare(
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Prints a line per network and variant and returns the exit code."""
+    """Prints a line per network and variant; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("old", type=Path)
     parser.add_argument("new", type=Path)
