@@ -49,7 +49,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def build_parser() -> VerbParser:
-    """The flags; all other words are overrides, commas give several values."""
+    """The parser; words except flags are overrides, in which commas separate several values."""
     parser = VerbParser(
         prog="dqrun bench",
         description="Times of one training step: PyG and (where it is installed) DGL in FP32 and BF16, our FP32 and "
@@ -79,7 +79,7 @@ def workloads(overrides: Sequence[str]) -> Iterator[list[RunConfig]]:
 
 
 def table(measured: Sequence[Measured], pipeline: Pipeline) -> str:
-    """The lines of one comparison, with the operations that take most of the time below."""
+    """The table of one comparison, followed by the operations that take most of the time."""
     from dqrun.analysis.tables import align
 
     lines: list[dict[str, Any]] = [

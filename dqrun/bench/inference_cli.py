@@ -30,7 +30,7 @@ networks are checked against ours."""
 
 @dataclass(frozen=True)
 class Options:
-    """What the words of the command line choose."""
+    """The graph, the models and the threads of a command line; 0 threads: one per usable core."""
 
     graph: str = "powerlaw"
     models: tuple[str, ...] = ("gcn",)
@@ -73,7 +73,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def build_parser() -> VerbParser:
-    """The words and flags."""
+    """The parser of words and flags."""
     parser = VerbParser(
         prog="dqrun bench inference",
         description=DESCRIPTION,
@@ -94,7 +94,7 @@ def build_parser() -> VerbParser:
 
 
 def parse(words: Sequence[str]) -> Options:
-    """The options; raises ConfigError for an unknown key or value."""
+    """The options in the words; raises ConfigError for an unknown key or value."""
     chosen: dict[str, Any] = {}
     for word in words:
         key, _, value = word.partition("=")
@@ -115,7 +115,7 @@ def parse(words: Sequence[str]) -> Options:
 
 
 def table(measured: Sequence[Measured], notes: dict[str, Any]) -> str:
-    """The variants of one network, and what was noted on the way."""
+    """The table of one network's variants, followed by its notes."""
     from dqrun.analysis.tables import align
 
     lines: list[dict[str, Any]] = [

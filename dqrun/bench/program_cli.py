@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 BATCH, ROUNDS = 128, 20
 OPTIONS = ("dataset", "batch", "profile")
-"""The flags of a measurement of programs alone."""
+"""Flags that only measurements of programs have."""
 
 
 def refuse_options(arguments: Namespace) -> None:
-    """Raises ConfigError for a flag of programs where none is named."""
+    """Raises ConfigError for a flag of programs if no program is named."""
     for name in OPTIONS:
         if getattr(arguments, name):
             raise ConfigError.rule(f"--{name}", "be given with a program's file or a run", getattr(arguments, name))
@@ -59,7 +59,7 @@ def measure(files: list[str], arguments: Namespace, threads: int) -> int:
 
 
 def table(measured: list[Measured], notes: Notes, word: str) -> str:
-    """The variants of one program, its operations where they were measured, and what was noted."""
+    """The table of one program's variants, its operations if they were measured, and its notes."""
     from dqrun.analysis.tables import align
 
     first = measured[0]

@@ -115,7 +115,7 @@ def sampled(config: RunConfig, divisor: int) -> Sampled:
 def _batches_per_second(data: TrialData) -> tuple[float, float, float]:
     """Batches per second, and their mean numbers of nodes and edges."""
     batches = data.train_batches(torch.Generator().manual_seed(0))
-    next(batches)  # excludes compilation
+    next(batches)  # untimed, because it compiles kernels
     started, count, nodes, edges = time.perf_counter(), 0, 0, 0
     for batch in itertools.islice(batches, BATCHES_TIMED):
         count, nodes, edges = count + 1, nodes + batch.graph.num_nodes, edges + batch.graph.csr.num_edges

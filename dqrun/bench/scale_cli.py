@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 PARTS = ("full", "sampled", "growth")
 FORMS = ("edge_index", "adj_t", "EdgeIndex")
-"""As `peers.EDGE_FORMS`, which imports torch."""
+"""The keys of `peers.EDGE_FORMS`, repeated here because that module imports torch."""
 ROUNDS = 5
 SET = ["dataset=ogb", "model=gcn", "model.encoder=none", "method=dq"]
 FULL = ["dataset.name=ogbn-arxiv", "model.layers=3", "model.hidden=256"]
@@ -63,7 +63,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def build_parser() -> VerbParser:
-    """The words and flags."""
+    """The parser of words and flags."""
     parser = VerbParser(
         prog="dqrun bench scale", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -76,12 +76,12 @@ def build_parser() -> VerbParser:
 
 
 def configs_of(part: str, words: Sequence[str]) -> list[RunConfig]:
-    """What a part measures: the words of the command line stand behind its own."""
+    """The configurations of a part: its own words, then those of the command line, which override them."""
     return load_configs([*SET, *(FULL if part == "full" else SAMPLED), QUANT[part], *words], multirun=True)
 
 
 def measure(part: str, configs: Sequence[RunConfig], arguments: argparse.Namespace) -> list[Any]:
-    """The lines of one part."""
+    """Measures one part; returns its lines."""
     from dqrun.bench import scale  # imports torch: only now that the command line is right
 
     rounds, divisor = arguments.rounds, arguments.divide
@@ -93,7 +93,7 @@ def measure(part: str, configs: Sequence[RunConfig], arguments: argparse.Namespa
 
 
 def table(part: str, measured: Sequence[Any]) -> str:
-    """One part as text."""
+    """The table of one part, after its name."""
     from dqrun.analysis.tables import align
 
     return f"{part}\n{align([LINES[part](line) for line in measured])}"

@@ -19,7 +19,7 @@ FLOAT_BYTES = 4
 
 def copy_bandwidth(repeats: int = 5) -> float:
     """Bytes read and written per second by the fastest of `repeats` copies of 256 MiB, with torch's threads."""
-    source = torch.ones(COPIED_BYTES // FLOAT_BYTES)  # not zeros, whose pages may be one page in the cache
+    source = torch.ones(COPIED_BYTES // FLOAT_BYTES)  # pages of zeros may share one page of memory, which a cache holds
     target = torch.empty_like(source)
     target.copy_(source)
     seconds = []
