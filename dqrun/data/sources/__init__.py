@@ -1,1 +1,1 @@
-"""One file for each source of datasets; each has `load(dataset, data) -> GraphDataset`."""
+"""Sources of datasets: the module of each source has `load(dataset, data) -> GraphDataset`."""

@@ -1,4 +1,4 @@
-"""The user's own graphs: a folder with CSV files or one NumPy archive, as docs/reference/folder_format.md describes."""
+"""The user's own graphs: a folder with CSV or Parquet files or one NumPy archive (docs/reference/folder_format.md)."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ NODE_TABLES = ("nodes.csv", "nodes.parquet")
 def load(dataset: DatasetConfig, data: DataConfig) -> GraphDataset:
     """Reads and checks `dataset.path`; the files are read in place, nothing is cached.
 
-    Raises ConfigError when the path is no folder, DataError naming file, line and rule for content that breaks one.
+    Raises ConfigError if the path is no folder, and DataError with file, line and rule for content that breaks a rule.
     """
     if dataset.path is None:
         raise ConfigError.rule("dataset.path", "name a folder for dataset=folder", dataset.path)
     folder = user_path(dataset.path)
-    if not os.path.isdir(folder):  # unlike Path.is_dir it takes names that no system takes
+    if not os.path.isdir(folder):  # unlike Path.is_dir it raises no error for invalid names
         raise ConfigError.rule("dataset.path", "be an existing folder", dataset.path)
     content = _read(folder, dataset.task)
     arrays = content.arrays(is_node_task(dataset.task), edge_warnings(content))
@@ -31,7 +31,7 @@ def load(dataset: DatasetConfig, data: DataConfig) -> GraphDataset:
 
 
 def _read(folder: Path, task: str) -> UserGraphs:
-    """The content in whichever of the two formats is there."""
+    """The content of the archive or of the tables, whichever the folder has."""
     from dqrun.data.sources.folder_csv import read_graphs, read_nodes
     from dqrun.data.sources.folder_npz import read_npz
 
@@ -41,7 +41,7 @@ def _read(folder: Path, task: str) -> UserGraphs:
 
 
 def archive_of(folder: Path) -> Path | None:
-    """The archive of a user's folder, or None for one with tables. Raises DataError for both and for neither."""
+    """The archive of a user's folder, or None if it has tables. Raises DataError if it has both or neither."""
     archive = folder / "data.npz"
     tables = [name for name in NODE_TABLES if (folder / name).is_file()]
     if archive.is_file() and tables:

@@ -1,4 +1,4 @@
-"""The content of a user's folder, whatever its format, and the rules that both formats share."""
+"""The content of a user's folder, independent of its format, and the rules that are common to both formats."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ class Targets(NamedTuple):
 class UserGraphs:
     """Checked content of a folder or file with G graphs, N nodes and E edges."""
 
-    edge_index: NDArray[Any]  # int64 or int32 [2, E] rows of nodes: sources and targets
+    edge_index: NDArray[Any]  # int64 or int32 [2, E] positions of nodes: sources and targets
     node_graph: Ints  # [N] graph of each node, each of 0..G-1 at least once, in any order
     x: Floats | None  # [N, F]; may be mapped from a file
-    node_ids: Ints  # [N] as the user calls the nodes
-    graph_ids: Ints  # [G] as the user calls the graphs
+    node_ids: Ints  # [N] the user's ids of the nodes
+    graph_ids: Ints  # [G] the user's ids of the graphs
     targets: Targets | None = None  # [G] or [N], in the order of the file; None: there are none
     parts: dict[str, Ints] | None = None  # ids of train, val and test: graphs, or nodes for node tasks
     category: Ints | None = None  # [N]
@@ -53,11 +53,11 @@ class UserGraphs:
 
     @property
     def order(self) -> Ints:
-        """Rows of the nodes grouped by graph, in the order of the file within each, int64 [N]."""
+        """Positions of the nodes, sorted by graph and by the order of the file within each graph, int64 [N]."""
         return np.argsort(self.node_graph, kind="stable")
 
     def arrays(self, is_node_task: bool, warnings: tuple[str, ...] = ()) -> GraphArrays:
-        """The graphs one after the other; without labels each has target 0."""
+        """The graphs one after the other; without labels, y is 0."""
         order, counts = self.order, np.bincount(self.node_graph)
         nodes: slice | Ints = _ALL
         edges: slice | Ints = _ALL
@@ -91,9 +91,9 @@ class UserGraphs:
 
 
 def targets(values: NDArray[Any], regression: bool, place: Place) -> tuple[NDArray[Any], int]:
-    """Labels (numbers, one per row) as float32 targets, or int64 classes with their number.
+    """Labels (one number per row): float32 targets and 0 for `regression`, else int64 classes and their number.
 
-    Raises DataError for an empty file, a target that float32 does not hold, a class that is no integer >= 0, and a
+    Raises DataError for an empty file, a target that is not finite in float32, a class that is no integer >= 0, and a
     gap: all of 0..C-1 must occur, C >= 2.
     """
     if values.size == 0:
@@ -117,10 +117,10 @@ def targets(values: NDArray[Any], regression: bool, place: Place) -> tuple[NDArr
 
 
 def edge_warnings(graphs: UserGraphs) -> tuple[str, ...]:
-    """A line each for edges that stand in the file more than once, and for edges without their reverse."""
+    """One line if edges are repeated in the file, and one if edges lack their reverse."""
     source, target, num_nodes = *graphs.edge_index, graphs.node_graph.size
     once = sparse.coo_array((np.ones(source.size, np.int8), (target, source)), (num_nodes, num_nodes)).tocsr()
-    once.data[:] = 1  # repeated edges are one element now
+    once.data[:] = 1  # `tocsr` summed repeated edges into one element
     both_ways = once.multiply(once.T.tocsr()).nnz  # with self-loops
     lines = []
     if repeated := source.size - once.nnz:
@@ -131,7 +131,7 @@ def edge_warnings(graphs: UserGraphs) -> tuple[str, ...]:
 
 
 def first_bad(bad: NDArray[np.bool_], place: Place, rule: str, values: NDArray[Any] | None = None) -> None:
-    """Raises DataError for the first row of `bad` that is true: where, the rule, and what is there instead."""
+    """Raises DataError for the first row for which `bad` is true: the place, the rule, and the wrong value."""
     rows = np.flatnonzero(bad)
     if rows.size:
         row = int(rows[0])

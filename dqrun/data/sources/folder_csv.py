@@ -1,4 +1,4 @@
-"""A user's folder with tables: `edges`, `nodes` and, for graph tasks, `graphs`; see docs/folder_format.md."""
+"""A user's folder with tables: `edges`, `nodes` and, for graph tasks, `graphs`; see docs/reference/folder_format.md."""
 
 from __future__ import annotations
 
@@ -19,18 +19,21 @@ from dqrun.data.splits import PARTS
 from dqrun.errors import DataError
 
 NODE_FORMATS, EDGE_FORMATS = (".csv", ".parquet"), (".csv", ".parquet", ".npy")
-"""Of node tasks; tables of graph tasks, and of node tasks with several graphs, are CSV files."""
+"""Formats of the tables of a node task. Tables of graph tasks, and edges of several graphs, are CSV files."""
 
 
 def read_graphs(folder: Path, task: str) -> UserGraphs:
-    """Many graphs with targets each; graphs and nodes keep the order of `graphs.csv` and `nodes.csv`."""
+    """Many graphs, each with targets; graphs and nodes keep the order of `graphs.csv` and `nodes.csv`.
+
+    Raises DataError with file and line for content that breaks a rule.
+    """
     graphs = graph_table(folder, task)
     targets = read_targets(graphs, task)
     return graph_structure(folder, graphs).labelled(targets, _parts(graphs))
 
 
 def graph_table(folder: Path, task: str, labels: str | None = None) -> Table:
-    """`graphs.csv`; `labels`: the kind of the column `label`, which may then be missing; None: as it is to be."""
+    """`graphs.csv`; `labels`: the kind of the column `label`, which may then be missing; None: `label_kind`."""
     path, kinds, optional = folder / "graphs.csv", {"graph": ID, "split": WORD}, ["split"]
     if kind_of(task) != "multilabel":
         kinds[LABEL] = labels or label_kind(path, task)
@@ -39,10 +42,10 @@ def graph_table(folder: Path, task: str, labels: str | None = None) -> Table:
 
 
 def graph_structure(folder: Path, graphs: Table | None, nodes: Table | None = None) -> UserGraphs:
-    """The graphs that `nodes.csv` and `edges.csv` hold, without labels.
+    """The graphs of `nodes.csv` and `edges.csv`, without labels.
 
-    `graphs`: the table that lists them; None: they are those that `nodes.csv` names, in the order of their first nodes.
-    `nodes`: `nodes.csv`, where it has been read: the table of a node task.
+    `graphs`: the table of graphs; None: the graphs are those of the nodes, in the order of their first nodes. `nodes`:
+    the table of nodes of a node task; None: a graph task, `nodes.csv` is read here.
     """
     of_nodes = nodes is not None
     if nodes is None:
@@ -78,12 +81,12 @@ def graph_structure(folder: Path, graphs: Table | None, nodes: Table | None = No
 
 
 def edge_table(path: Path, ends: dict[str, str]) -> Table:
-    """A table of edges; `ends`: the columns that name them, with their kinds. Others are the weight and features."""
+    """A table of edges; `ends`: kinds of the columns with graph and nodes. Other columns: the weight and features."""
     return Table.read(path, {**ends, WEIGHT: NUMBER}, optional=(WEIGHT,), others=NUMBER)
 
 
 def edge_data(edges: Table) -> dict[str, Any]:
-    """Weights and features of the edges, as `UserGraphs` calls them."""
+    """Weights and features of the edges, as fields of `UserGraphs`."""
     weight = edges.values[WEIGHT] if WEIGHT in edges else None
     if weight is not None:
         first_bad(weight < 0, edges.place, f"{WEIGHT} must be >= 0", weight)
@@ -110,9 +113,9 @@ def node_table(folder: Path, task: str, labels: str | None = None) -> Table:
 
 
 def file_of(folder: Path, name: str, formats: tuple[str, ...]) -> Path:
-    """The file of a table in whichever of the formats is there; in the first one where none is.
+    """The existing file of a table; if there is none, the path in the first format.
 
-    Raises DataError where several are.
+    Raises DataError if there are files in several formats.
     """
     there = [path for suffix in formats if (path := folder / f"{name}{suffix}").is_file()]
     if len(there) > 1:
@@ -121,12 +124,12 @@ def file_of(folder: Path, name: str, formats: tuple[str, ...]) -> Path:
 
 
 def _several_of(table: Table) -> tuple[str, ...]:
-    """The columns of several labels, which are the only ones of words."""
+    """The columns of several labels; a column `label_NAME` of numbers is a feature."""
     return tuple(name for name, values in table.values.items() if name.startswith(PREFIX) and values.dtype == object)
 
 
 def node_structure(folder: Path, nodes: Table) -> UserGraphs:
-    """The graph of a node task, or the graphs where nodes name them, without labels."""
+    """The graph of a node task (the graphs, if nodes have a column `graph`), without labels."""
     if "graph" in nodes:
         return graph_structure(folder, None, nodes)
     _no_repeats(nodes, "node")
@@ -146,7 +149,7 @@ def node_structure(folder: Path, nodes: Table) -> UserGraphs:
 
 
 def _node_features(folder: Path, nodes: Table) -> Floats | None:
-    """The columns of features, or `x.npy`, which stays in the file where it is float32."""
+    """The columns of features, or `x.npy`, which is mapped from the file if it is float32."""
     columns = nodes.features("node", LABEL, "split", *_several_of(nodes))
     path = folder / "x.npy"
     if not path.is_file():
@@ -157,7 +160,7 @@ def _node_features(folder: Path, nodes: Table) -> Floats | None:
 
 
 def _rows_of(table: Table, known: pd.Index, listed: str) -> Ints:
-    """Position of the graph that each row names."""
+    """Position of each row's graph in `known`."""
     values = table.ids("graph")
     rows: Ints = known.get_indexer(pd.Index(values)).astype(np.int64)
     first_bad(rows < 0, table.place, f"graph must be listed in {listed}", values)
@@ -165,7 +168,7 @@ def _rows_of(table: Table, known: pd.Index, listed: str) -> Ints:
 
 
 def _found(edges: Table, keys: pd.Index, ends: pd.Index, column: str) -> Ints:
-    """Row in nodes.csv of one end of each edge."""
+    """Row of one end of each edge in nodes.csv."""
     rows: Ints = keys.get_indexer(ends).astype(np.int64)
     missing = f"{column} must be a node of nodes.csv" + (", in the same graph" if keys.nlevels > 1 else "")
     first_bad(rows < 0, edges.place, missing, edges.values[column])
@@ -173,7 +176,7 @@ def _found(edges: Table, keys: pd.Index, ends: pd.Index, column: str) -> Ints:
 
 
 def _no_repeats(table: Table, column: str) -> None:
-    """Raises DataError for the second row of one id; says so when the two rows put it into different parts."""
+    """Raises DataError if an id is repeated; the error says whether the two rows are in different parts."""
     ids = table.ids(column)
     repeated = np.flatnonzero(pd.Index(ids).duplicated())
     if not repeated.size:

@@ -18,7 +18,7 @@ from dqrun.data.sources.folder_table import ID, NUMBER, Table
 from dqrun.errors import DataError
 
 WEIGHT = "weight"
-"""The column of edges that is no feature."""
+"""The column of edge weights; the other columns of numbers are features."""
 ENDS = ("source", "target")
 ROWS_AT_ONCE = 1 << 20
 
@@ -27,8 +27,8 @@ Chunk = Mapping[str, NDArray[Any]]
 
 @dataclass(frozen=True)
 class EdgeFile:
-    """E edges of which `chunks` gives some at a time, by column: `source` and `target` (integers, the user's ids of
-    nodes) and those of `numbers` (float32).
+    """E edges. `chunks` yields some at a time, by column: `source` and `target` (integers, the user's ids of nodes) and
+    the columns of `numbers` (float32).
     """
 
     num_edges: int
@@ -38,7 +38,7 @@ class EdgeFile:
 
     @classmethod
     def open(cls, path: Path) -> EdgeFile:
-        """Raises DataError for a file that is missing or has other columns than edges have."""
+        """Opens `.csv`, `.parquet` or `.npy`. Raises DataError if the file is missing or has wrong columns."""
         return {".csv": _table, ".parquet": _parquet, ".npy": _array}[path.suffix](path)
 
 
@@ -46,16 +46,16 @@ class EdgeFile:
 class Edges:
     """Edges between rows of the table of nodes."""
 
-    edge_index: NDArray[Any]  # int32, or int64 where there are too many nodes, [2, E]
+    edge_index: NDArray[Any]  # int32, or int64 for 2^31 nodes and more, [2, E]
     edge_weight: Floats | None  # [E]
     edge_attr: Floats | None  # [E, D]
 
     @classmethod
     def read(cls, file: EdgeFile, node_ids: Ints, nodes: str) -> Edges:
-        """Reads all chunks once. `node_ids`: int64 [N], all different; `nodes`: the name of their table, for errors.
+        """Reads all chunks once. `node_ids`: int64 [N], all different; `nodes`: name of the nodes' table, for errors.
 
         Memory: 8 bytes for each edge, 4 for each of its numbers, and one chunk. Raises DataError for an end that is no
-        node, and for a negative weight.
+        node and for a negative weight.
         """
         from tqdm import tqdm
 
@@ -82,7 +82,7 @@ class Edges:
 
 
 def row_lookup(ids: Ints) -> Callable[[NDArray[Any]], NDArray[Any]]:
-    """A function that gives the rows of ids, -1 for an id that is not there."""
+    """A function from ids (>= 0) to their rows; an unknown id gives -1."""
     if np.array_equal(ids, np.arange(ids.size)):
         return lambda values: np.where(values < ids.size, values, -1)
     index = pd.Index(ids)

@@ -1,4 +1,4 @@
-"""`x.npy` of a user's folder: features of nodes that stay in the file."""
+"""`x.npy` of a user's folder: features of nodes, mapped from the file."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ ROWS_AT_ONCE = 1 << 18
 
 
 def read_features(path: Path, num_nodes: int) -> Floats:
-    """Features, float32 [N, F]: mapped from the file where it holds float32, else converted in memory.
+    """Features, float32 [N, F]: mapped from the file if it holds float32, else converted in memory.
 
-    Raises DataError for another shape, and names row and column of a number that is not finite in float32.
+    Raises DataError for another shape, and, with row and column, for a number that is not finite in float32.
     """
     given = map_npy(path)
     if given.ndim != 2 or given.dtype.kind not in "iuf" or not given.shape[1]:

@@ -1,4 +1,4 @@
-"""Targets from a user's tables: classes by number or by name, numbers, or several labels."""
+"""Targets from a user's tables: classes given by number or by name, numbers (regression), or several labels."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from dqrun.errors import DataError
 
 LABEL = "label"
 PREFIX = "label_"
-"""A column of a task with several labels: `label_NAME`, with 0, 1 or nothing where it is not known."""
+"""A column of a task with several labels: `label_NAME`, with 0, 1 or nothing (not known)."""
 
 
 def label_kind(path: Path, task: str) -> str:
-    """The kind of the column `label`: numbers, integers, or words where the first label is no number."""
+    """The kind of the column `label`: NUMBER for regression, WORD if the first label is no number, else ID."""
     if kind_of(task) == "regression":
         return NUMBER
     if path.suffix == ".parquet":
@@ -29,7 +29,7 @@ def label_kind(path: Path, task: str) -> str:
     try:
         text = canonical_text(path.read_bytes()).decode("utf-8", "replace").replace("\r", "\n")
     except OSError:
-        return ID  # reading the table says what is wrong
+        return ID  # `Table.read` reports the error
     rows = csv.reader((line for line in text.split("\n", 2000) if line.strip()), skipinitialspace=True)
     try:
         header, first = [name.strip() for name in next(rows, [])], next(rows, [])
@@ -40,7 +40,8 @@ def label_kind(path: Path, task: str) -> str:
 
 
 def others_of(task: str, otherwise: str) -> Callable[[str], str]:
-    """The kind of a column that no rule names: of several labels words, else `otherwise`."""
+    """A function from the name of any other column to its kind: WORD for `label_NAME` of multilabel tasks, else
+    `otherwise`."""
     several = kind_of(task) == "multilabel"
     return lambda name: WORD if several and name.startswith(PREFIX) else otherwise
 
@@ -77,7 +78,7 @@ def _named(table: Table) -> Targets:
     if not words.size:
         raise DataError(f"{table.place(0)}: no label is there")
     is_number = np.array([_is_number(word) for word in words])
-    if is_number.any() and not is_number.all():  # one of them is a slip of the pen
+    if is_number.any() and not is_number.all():  # some names are probably typing errors
         first_bad(~is_number, table.place, f"{LABEL} must be an integer", words)
     names, y = np.unique(words, return_inverse=True)
     if names.size < 2:

@@ -1,4 +1,4 @@
-"""A user's NumPy archive, `data.npz`: arrays whose types and sizes are what docs/reference/folder_format.md says."""
+"""A user's NumPy archive, `data.npz`; docs/reference/folder_format.md describes the arrays, their types and sizes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ARRAYS = ("edge_index", "y", "x", "batch", *EDGE_ARRAYS, *PARTS)
 
 
 def read_npz(path: Path, task: str) -> UserGraphs:
-    """The content of an archive for training."""
+    """The content of an archive for training. Raises DataError for an array that is missing or breaks a rule."""
     archive = Archive.open(path)
     known = _targets(archive, task)
     members = len(known.y)
@@ -34,7 +34,7 @@ def read_npz(path: Path, task: str) -> UserGraphs:
 
 
 def _targets(archive: Archive, task: str) -> Targets:
-    """The array `y`: [G] or [N], or of several labels [G, L] or [N, L] with 0, 1 and nan."""
+    """The array `y`: [G] or [N]; for multilabel tasks [G, L] or [N, L] with 0, 1 and nan."""
     if kind_of(task) != "multilabel":
         return Targets(*targets(archive.numbers("y", 1), kind_of(task) == "regression", archive.place("y")))
     y = archive.numbers("y", 2).astype(np.float32)
@@ -46,7 +46,7 @@ def _targets(archive: Archive, task: str) -> Targets:
 
 
 def _graph_of_nodes(archive: Archive, num_nodes: int) -> Ints:
-    """The array `batch` of a node task: all of 0..G-1 occur."""
+    """The array `batch` of a node task, int64 [N]; raises DataError unless all of 0..G-1 occur."""
     batch = archive.integers("batch", 1)
     if len(batch) != num_nodes:
         raise DataError(f"{archive.path}: batch must have {num_nodes} elements, one per node, got {len(batch)}")
@@ -58,7 +58,7 @@ def _graph_of_nodes(archive: Archive, num_nodes: int) -> Ints:
 
 @dataclass(frozen=True)
 class Archive:
-    """Arrays of one file, with checks that name the array and the element."""
+    """Arrays of one file; its methods raise DataError that names the array and the element."""
 
     path: Path
     arrays: dict[str, NDArray[Any]]
@@ -90,7 +90,7 @@ class Archive:
         return lambda row: f"{self.path}: {name}[{row}]"
 
     def numbers(self, name: str, dimensions: int) -> NDArray[Any]:
-        """An array of numbers with so many dimensions."""
+        """An array of numbers with `dimensions` dimensions."""
         if name not in self.arrays:
             raise DataError(f"{self.path}: array {name} is missing")
         values = self.arrays[name]
@@ -135,7 +135,7 @@ def npz_structure(archive: Archive, node_graph: Ints, graph_ids: Ints | None = N
 
 
 def _node_graph(archive: Archive, num_graphs: int) -> Ints:
-    """The array `batch`: the graph of each node."""
+    """The array `batch`: the graph of each node, int64 [N]; each graph of `y` must have a node."""
     batch = archive.integers("batch", 1)
     first_bad(batch >= num_graphs, archive.place("batch"), f"must name one of the {num_graphs} graphs of y", batch)
     empty = np.bincount(batch, minlength=num_graphs) == 0

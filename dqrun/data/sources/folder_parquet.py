@@ -20,7 +20,7 @@ TYPES = {ID: "integers", NUMBER: "numbers", WORD: "text"}
 
 @dataclass(frozen=True)
 class ParquetFile:
-    """A table with `num_rows` rows; `kinds`: of its columns, in the order of the file."""
+    """A table with `num_rows` rows; `kinds`: the kind of each column, in the order of the file."""
 
     path: Path
     kinds: Mapping[str, str]
@@ -52,10 +52,9 @@ class ParquetFile:
         return cls(path, found, file.metadata.num_rows, file)
 
     def chunks(self, rows: int) -> Iterator[dict[str, NDArray[Any]]]:
-        """At most `rows` rows at a time: integers, float32, or text as objects (empty where there is none).
+        """Yields at most `rows` rows at a time, by column: int64, float32, or text as objects ("" if it is missing).
 
-        Raises DataError that names row and column for a value that is missing, and for a number that float32 does not
-        hold.
+        Raises DataError with row and column for a missing number, and for a number that is not finite in float32.
         """
         first = 0
         batches = self.file.iter_batches(batch_size=rows)
@@ -64,7 +63,7 @@ class ParquetFile:
             first += batch.num_rows
 
     def table(self) -> Table:
-        """All rows."""
+        """All rows as a `Table`; errors as for `chunks`."""
         parts = list(self.chunks(1 << 20))
         types = {ID: np.int64, NUMBER: np.float32, WORD: object}
         empty = {name: [np.empty(0, types[kind])] for name, kind in self.kinds.items()}
@@ -89,7 +88,7 @@ class ParquetFile:
             first_bad(missing, lambda row: self.place(first + row), f"{name} must be there, got nothing")
         values: NDArray[Any] = column.to_numpy(zero_copy_only=False)
         if kind == ID:
-            return values.astype(np.int64, copy=False)  # of uint64 beyond int64 negative: refused as such
+            return values.astype(np.int64, copy=False)  # uint64 beyond int64 becomes negative: refused later
         with np.errstate(over="ignore"):
             rounded = values.astype(np.float32, copy=False)
         rule = f"{name} must be a finite number in float32"
@@ -98,7 +97,7 @@ class ParquetFile:
 
 
 def text_or_id(path: Path, column: str) -> str:
-    """The kind of a column that may hold text or integers."""
+    """The kind of a column that may hold text or integers: WORD or ID; ID if the column is missing."""
     schema = _open(path).schema_arrow
     return WORD if column in schema.names and _fits(schema.field(column).type, WORD) else ID
 
@@ -109,7 +108,7 @@ def _open(path: Path) -> Any:
         raise DataError(f"{path}: the file is missing")
     try:
         return parquet.ParquetFile(path, memory_map=True)
-    except Exception as error:  # pyarrow has errors of its own
+    except Exception as error:  # pyarrow has its own exception classes
         raise _broken(path, error) from None
 
 

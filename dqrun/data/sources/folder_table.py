@@ -1,7 +1,7 @@
-"""`Table`: one CSV file of a user's folder, each column with the type that is declared for it.
+"""`Table`: one CSV file of a user's folder; each column has a declared kind.
 
-A quick reader (pandas with declared types) takes files without a fault. Whatever it refuses goes to a reader that goes
-line by line: it is slow, names the first fault, and accepts what is right in spite of its looks (quotes, ids as 1.0).
+A fast reader (pandas with declared types) reads files without errors. Files that it refuses are read line by line:
+this is slow, reports the first error, and accepts unusual but valid spellings (quotes, ids as 1.0).
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ class Table:
 
     path: Path
     values: Mapping[str, NDArray[Any]]  # int64, float32 or object (text) [rows], by column
-    lines: Callable[[], Ints]  # line of each row, the header is line 1; worked out when asked for
-    word: str = "line"  # what errors call the place of a row
+    lines: Callable[[], Ints]  # line of each row, the header is line 1; computed when needed
+    word: str = "line"  # word for a row's place in errors
 
     @classmethod
     def read(
@@ -51,11 +51,11 @@ class Table:
         optional: Collection[str] = (),
         others: str | Callable[[str], str] = "",
     ) -> Table:
-        """Reads a file whose header must hold the columns of `kinds`, but for those in `optional`.
+        """Reads a file; its header must hold the columns of `kinds`, except those in `optional`.
 
-        `kinds`: kind of each column. `others`: kind of further columns, or a function that gives it for a name; empty:
-        there must be none. Raises DataError, naming line and column, for a file that is missing or is no table, other
-        columns, and values of another kind.
+        `kinds`: kind of each column. `others`: kind of further columns, or a function from their name to their kind;
+        empty: they are refused. Raises DataError, with line and column, for a file that is missing or is no table,
+        other columns, and values of another kind.
         """
         text = _text(path)
         first, _, body = text.partition(b"\n")
@@ -74,7 +74,7 @@ class Table:
         optional: Collection[str],
         others: str | Callable[[str], str],
     ) -> Table:
-        """Line by line; raises DataError for the first value that breaks a rule."""
+        """Reads line by line; raises DataError for the first value that breaks a rule."""
         rows = _rows(path, text)
         _, names = next(rows, (1, []))
         header = _checked_header(path, names, kinds, optional, others)
@@ -119,13 +119,13 @@ class Table:
         return values
 
     def features(self, *besides: str) -> Floats | None:
-        """The columns but for `besides`, in the order of the file, float32 [rows, columns]; None for none."""
+        """The columns except `besides`, in the order of the file, float32 [rows, columns]; None if there are none."""
         columns = [values for name, values in self.values.items() if name not in besides]
         return np.stack(columns, axis=1) if columns else None
 
 
 def _text(path: Path) -> bytes:
-    """The content of a file, in UTF-8, with LF line ends."""
+    """The content of a file in UTF-8, with LF line ends; raises DataError for other encodings or control characters."""
     try:
         content = path.read_bytes()
     except FileNotFoundError:
@@ -151,7 +151,7 @@ def _checked_header(
     optional: Collection[str],
     others: str | Callable[[str], str],
 ) -> dict[str, str]:
-    """The kind of each column of a header, in its order."""
+    """The kind of each column of a header, in the order of the header."""
     header: dict[str, str] = {}
     required = [name for name in kinds if name not in optional]
     for name in (name.strip() for name in names):
@@ -168,7 +168,7 @@ def _checked_header(
 
 
 def _quickly(body: bytes, header: Mapping[str, str]) -> dict[str, NDArray[Any]] | None:
-    """All columns at once, or None where something is not as it should be. `body`: without quotes."""
+    """All columns at once, or None if a value or a row breaks a rule. `body`: without quotes."""
     if not _is_spelled_well(body, header):
         return None
     found: dict[str, NDArray[Any]] = {}
@@ -186,7 +186,7 @@ def _quickly(body: bytes, header: Mapping[str, str]) -> dict[str, NDArray[Any]] 
 
 
 def _block(body: bytes, header: Mapping[str, str], kind: str, dtype: type) -> NDArray[Any] | None:
-    """The columns of one kind, [rows, columns], or None where pandas meets what it does not take."""
+    """The columns of one kind, [rows, columns], or None if pandas refuses a value."""
     places = [place for place, its_kind in enumerate(header.values()) if its_kind == kind]
     try:
         with warnings.catch_warnings():
@@ -206,7 +206,7 @@ def _block(body: bytes, header: Mapping[str, str], kind: str, dtype: type) -> ND
 def _is_spelled_well(body: bytes, header: Mapping[str, str]) -> bool:
     """Whether numbers are written as numbers, and integers as integers.
 
-    pandas takes True for 1, and reads 9007199254740993.0 and 1e-400 as integers by way of floats.
+    pandas accepts True as 1, and converts 9007199254740993.0 and 1e-400 to integers through floats.
     """
     kinds = set(header.values())
     letters = body.translate(None, b"0123456789+-, \t\n")
@@ -225,7 +225,7 @@ def _is_spelled_well(body: bytes, header: Mapping[str, str]) -> bool:
 
 
 def _rows(path: Path, text: bytes) -> Iterator[tuple[int, list[str]]]:
-    """Line and values of each row that has one; the line of a row is where it ends."""
+    """Line and values of each row that is not blank; the line is the last line of the row."""
     reader = csv.reader(io.StringIO(text.decode(), newline=""), skipinitialspace=True, strict=True)
     try:
         for row in reader:
@@ -236,7 +236,7 @@ def _rows(path: Path, text: bytes) -> Iterator[tuple[int, list[str]]]:
 
 
 def _converted(path: Path, line: int, name: str, kind: str, value: str) -> Any:
-    """One value as the kind of its column."""
+    """One value, converted to the kind of its column; raises DataError if it is of another kind."""
     if kind == WORD:
         return value.strip()
     value = value.strip(" \t")
@@ -251,5 +251,5 @@ def _converted(path: Path, line: int, name: str, kind: str, value: str) -> Any:
 
 
 def _filled_lines(body: bytes) -> Ints:
-    """Line in the file of each line of `body`, which begins with line 2, that is not blank."""
+    """Line numbers of the lines of `body` that are not blank; its first line is line 2 of the file."""
     return np.flatnonzero([bool(line.strip()) for line in body.split(b"\n")]) + 2

@@ -41,7 +41,7 @@ def load(dataset: DatasetConfig, data: DataConfig) -> GraphDataset:
 
 
 def parse(raw: RawContent, file: str) -> GraphArrays:
-    """The graphs of a file that holds three lists of dicts of tensors. Raises DataError naming the graph."""
+    """The graphs of a file with three lists of dicts of tensors. Raises DataError that names the file and the graph."""
     path = raw.path(file)
     try:
         parts = read_torch(raw.content[file])

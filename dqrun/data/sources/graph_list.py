@@ -1,4 +1,4 @@
-"""Joins graphs that a raw file holds one by one, in the parts train, val, test."""
+"""Joins the separate graphs of a raw file, in the parts train, val, test."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from dqrun.data.arrays import GraphArrays
 
 
 def joined(sizes: Sequence[int], edges: Sequence[Tensor], nodes: Sequence[int], **arrays: Any) -> GraphArrays:
-    """The graphs of three parts, one part after the other, with the split that names them.
+    """Joins the graphs of three parts, one part after the other; the parts are the split.
 
-    `sizes`: number of graphs of each part. `edges`: int64 [2, e] of each graph, counted from its first node. `nodes`:
-    number of nodes of each. `arrays`: the other fields of `GraphArrays`.
+    `sizes`: number of graphs of each part. `edges`: int64 [2, e] of each graph, node indices from 0 within the
+    graph. `nodes`: number of nodes of each graph. `arrays`: the other fields of `GraphArrays`.
     """
     ends = list(accumulate(sizes))
     train, val, test = (torch.arange(end - size, end) for size, end in zip(sizes, ends, strict=True))

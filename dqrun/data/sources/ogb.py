@@ -1,7 +1,7 @@
 """Sets of the Open Graph Benchmark (Hu et al., NeurIPS 2020), from its own raw files; its package is not needed.
 
 `<root>/ogb/ogbg_molhiv` is laid out as OGB's archive: `raw/` has the graphs, one after the other (text in gzip, or
-NPZ), `split/NAME/` the official split. What a column holds is declared (`config.ogb`), never guessed from its values.
+NPZ), `split/NAME/` the official split. The kinds of columns are declared in `config.ogb`, not guessed from values.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from dqrun.data.raw_files import RawContent, RawFiles, load_raw, unreadable
 from dqrun.errors import DataError
 
 SPLIT_FILES = ("train", "valid", "test")
-MOST_CATEGORIES = 10_000  # of a column
+MOST_CATEGORIES = 10_000  # per column
 
 
 def load(dataset: DatasetConfig, data: DataConfig) -> GraphDataset:
     """All graphs of one set, with its official split.
 
-    Molecules have columns of categories for atoms [N, 9] and bonds [E, 3]; other sets float features or none. y:
-    classes int64, numbers float32, or labels float32 [., L] with nan where one is unknown. Raises ConfigError for a
-    name or task that does not fit, DataError for files that are missing or broken.
+    Molecules have columns of categories for atoms [N, 9] and bonds [E, 3]; other sets have float features or none. y:
+    classes int64, numbers float32, or labels float32 [., L] with nan for unknown ones. Raises ConfigError for a name
+    or task that does not fit, DataError for files that are missing or broken.
     """
     validate_ogb(dataset.name, dataset.task)
     known, folder = OGB_SETS[dataset.name], f"ogb/{dataset.name.replace('-', '_')}"
@@ -43,7 +43,7 @@ def load(dataset: DatasetConfig, data: DataConfig) -> GraphDataset:
 
 
 def file_names(known: OgbSet) -> tuple[str, ...]:
-    """The files of a set that are read, below its folder."""
+    """The files of a set that dqrun reads, relative to its folder."""
     level = known.task.partition("_")[0]
     if known.binary:
         names = ["data.npz", f"{level}-label.npz"]
@@ -94,13 +94,13 @@ class _Arrays:
 
 
 def _check_sizes(raw: RawContent, read: _Arrays, known: OgbSet) -> None:
-    """Raises DataError for arrays of other lengths than the counts say, and edges to nodes that are not there."""
+    """Raises DataError for arrays whose lengths do not match the counts, and for edges to nodes that do not exist."""
     nodes, edges = read.node_counts, read.edge_counts
     if len(nodes) != len(edges) or not len(nodes) or min(int(nodes.min()), int(edges.min())) < 0:
         raise DataError(f"{raw.folder}: numbers of nodes and of edges must be >= 0, one of each for every graph")
     if is_node_task(known.task) and len(nodes) != 1:
         raise DataError(f"{raw.folder}: must hold one graph, got {len(nodes)}")
-    num_nodes, num_edges = sum(nodes.tolist()), sum(edges.tolist())  # of Python: they can't overflow
+    num_nodes, num_edges = sum(nodes.tolist()), sum(edges.tolist())  # Python's integers can't overflow
     sizes = (
         ("labels", read.label, num_nodes if is_node_task(known.task) else len(nodes)),
         ("node features", read.node_feat, num_nodes),
@@ -142,7 +142,7 @@ def _features(raw: RawContent, what: str, holds: str) -> NDArray[Any] | None:
 
 
 def _table(raw: RawContent, name: str, kind: str, columns: int | None = None) -> NDArray[Any]:
-    """The numbers of a text in gzip."""
+    """The numbers of a gzipped text; `kind` as in `read_numbers`. Raises DataError."""
     try:
         text = canonical_text(gunzip(raw.content[name])) if kind != "l" else gunzip(raw.content[name])
     except ValueError as error:
@@ -180,7 +180,7 @@ def _require(array: NDArray[Any], kinds: str, shaped: bool, rule: str) -> None:
 
 
 def _archive(raw: RawContent, name: str, wanted: tuple[str, ...]) -> dict[str, NDArray[Any]]:
-    """Arrays of an NPZ file."""
+    """The arrays `wanted` of an NPZ file; raises DataError if one is missing or unreadable."""
     try:
         archive = open_archive(raw.content[name])
         return {array: read_npy(member_bytes(archive, f"{array}.npy")) for array in wanted}
@@ -191,7 +191,7 @@ def _archive(raw: RawContent, name: str, wanted: tuple[str, ...]) -> dict[str, N
 def _targets(raw: RawContent, label: NDArray[Any], known: OgbSet, used: Tensor) -> tuple[Tensor, int]:
     """Targets as `GraphArrays.y`, and the number of classes or labels. `used`: ids of all parts of the split.
 
-    A class that is not known (nan) becomes 0, which no node of a part may have.
+    An unknown class (nan) becomes 0; raises DataError if a node of a part has an unknown class.
     """
     kind = kind_of(known.task)
     if kind == "multilabel":

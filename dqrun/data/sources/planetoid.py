@@ -21,14 +21,14 @@ from dqrun.errors import ConfigError, DataError
 
 NAMES = ("Cora", "CiteSeer", "PubMed")
 PICKLES = ("x", "tx", "allx", "y", "ty", "ally", "graph")
-NUM_VAL = 500  # nodes of the validation part, which follow those of training
+NUM_VAL = 500  # nodes of the validation part; they follow the training nodes
 MOST_ELEMENTS = 2**30  # of the feature matrix, which is made dense
 
 
 def load(dataset: DatasetConfig, data: DataConfig) -> GraphDataset:
     """The network as one graph; x: bag of words (PubMed: TF-IDF) float32 [N, F], y: int64 [N].
 
-    Loops and repeated edges are left out, as PyG's `Planetoid` does. Raises ConfigError for another name or task,
+    Loops and repeated edges are removed, as in PyG's `Planetoid`. Raises ConfigError for another name or task,
     DataError for files that are missing or broken.
     """
     if dataset.name not in NAMES:
@@ -45,10 +45,10 @@ def load(dataset: DatasetConfig, data: DataConfig) -> GraphDataset:
 
 
 def parse(raw: RawContent, prefix: str) -> GraphArrays:
-    """The network. Raises DataError naming the first file that cannot be read or does not fit its partner.
+    """The network. Raises DataError that names the first file that cannot be read or does not match the others.
 
-    Rows of `allx` and `ally` are nodes 0, 1, ...; rows of `tx` and `ty` are the nodes that `test.index` names, which
-    follow. Nodes that nobody names (CiteSeer has 15) have no words and class 0. The first rows are training nodes.
+    Rows of `allx` and `ally` are nodes 0, 1, ...; the first of them are the training nodes. Rows of `tx` and `ty` are
+    the later nodes, which `test.index` lists. Nodes that no file lists (CiteSeer has 15) have no words and class 0.
     """
     parts = {part: _matrix(raw, prefix, part) for part in PICKLES if part != "graph"}
     for features, labels in (("x", "y"), ("tx", "ty"), ("allx", "ally")):
@@ -80,7 +80,7 @@ def parse(raw: RawContent, prefix: str) -> GraphArrays:
 def _rows(
     raw: RawContent, prefix: str, parts: dict[str, NDArray[np.float32]], name: str, test: NDArray[np.int64], nodes: int
 ) -> NDArray[np.float32]:
-    """The rows of all nodes, float32 [N, F]."""
+    """The rows of all nodes, float32 [N, F]; 0 for nodes that no file lists."""
     rest, tested = parts[f"all{name}"], parts[f"t{name}"]
     if rest.shape[1] != tested.shape[1]:
         raise DataError(f"{raw.path(f'{prefix}.t{name}')} and .all{name} must hold matrices with equally many columns")
@@ -119,7 +119,7 @@ def _edges(raw: RawContent, prefix: str, num_nodes: int) -> NDArray[np.int64]:
 
 
 def _matrix(raw: RawContent, prefix: str, part: str) -> NDArray[np.float32]:
-    """A pickled matrix, float32 and dense, finite."""
+    """A pickled matrix (dense or CSR) as a dense array of finite float32; raises DataError."""
     path, value = raw.path(f"{prefix}.{part}"), _unpickled(raw, f"{prefix}.{part}")
     try:
         pieces = csr(value)

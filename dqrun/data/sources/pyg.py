@@ -1,7 +1,7 @@
-"""Any dataset class in the manner of PyG: `dataset=pyg dataset.target=torch_geometric.datasets.Airports`.
+"""Any dataset class with PyG's interface: `dataset=pyg dataset.target=torch_geometric.datasets.Airports`.
 
-The class reads its raw files in a folder that is made for it and removed afterwards, so that no processed file of an
-earlier time is loaded; what it gave is cached as dqrun's own tensors. The class itself is code that the user names.
+The class reads its raw files in a temporary folder, so that it loads no processed file of an earlier run; its graphs
+are cached as dqrun's own tensors. The user's choice of the class is a choice of the code that runs.
 """
 
 from __future__ import annotations
@@ -36,13 +36,14 @@ from dqrun.errors import ConfigError, DataError
 
 log = logging.getLogger(__name__)
 SAFE = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
-"""With this variable `torch.load` reads tensors and plain values alone."""
+"""If this environment variable is set, `torch.load` reads only tensors and plain values."""
 
 
 def load(dataset: DatasetConfig, data: DataConfig) -> GraphDataset:
     """Lets the class of `dataset.target` read its raw files: from the mirror, the cache, or the network.
 
-    Raises ConfigError for a path or arguments that name no dataset, DataError for what it can't read or gives.
+    Raises ConfigError for a path that names no class and for wrong arguments, DataError if the class can't read its
+    files or its graphs break a rule.
     """
     config = own_config(dataset)
     assert isinstance(config, PygConfig) and config.target is not None
@@ -59,20 +60,21 @@ def _imported(field: str, path: str) -> Any:
     try:
         with quiet():
             return getattr(import_module(module), name)
-    except Exception as error:  # whatever a module raises when it is imported
+    except Exception as error:  # importing a module can raise any exception
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise ConfigError(f"{field} must name something that can be imported, got {path!r} ({reason})") from None
 
 
 class _RawKnown(Exception):
-    """Ends the construction of a dataset as soon as it is known where it looks for raw files."""
+    """Ends the construction of a dataset once the paths of its raw files are known."""
 
     def __init__(self, dataset: Any) -> None:
         super().__init__()
         self.required, self.folder = [Path(file) for file in dataset.raw_paths], Path(dataset.raw_dir)
 
     def files(self, root: Path) -> list[Path]:
-        """All that lies in the raw folder, as classes read files that they do not name; [] where a named one lacks."""
+        """All files of the raw folder, because classes also read files that `raw_paths` omits; [] if one of
+        `raw_paths` is missing."""
         if not self.required or not all(file.is_file() for file in self.required):
             return []
         others = [] if self.folder == root else [file for file in self.folder.rglob("*") if file.is_file()]
@@ -93,8 +95,8 @@ class _Source:
     name: str
 
     def arrays(self, data: DataConfig) -> GraphArrays:
-        """The dataset, from dqrun's cache where that was made of the same raw files."""
-        if "root" not in self._parameters:  # it generates its graphs
+        """The dataset, from dqrun's cache if the cache was made from the same raw files."""
+        if "root" not in self._parameters:  # the class generates its graphs
             return self._converted(self._parts(None))
         root, files = self._raw(data)
         digests = {file.relative_to(root).as_posix(): _digest(file) for file in files}
@@ -121,12 +123,12 @@ class _Source:
 
     @property
     def _key(self) -> str:
-        """Name of the folder of cached tensors: of all that they depend on besides raw files."""
+        """Name of the folder of cached tensors: a hash of everything except raw files that they depend on."""
         parts = [vars(self.config), self.task, version("torch-geometric")]
         return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
     def _raw(self, data: DataConfig) -> tuple[Path, list[Path]]:
-        """PyG's root and the raw files below it: in the mirror, else in the cache, downloaded where they are not."""
+        """PyG's root and the raw files below it: in the mirror, else in the cache, else downloaded to the cache."""
         own, mirror = data.resolved_root.absolute() / "pyg" / self.made.__name__, data.resolved_mirror
         roots = [] if mirror is None else [mirror.absolute(), mirror.absolute() / self.made.__name__]
         for root in [*roots, own]:
@@ -142,14 +144,17 @@ class _Source:
         return own, known.files(own)
 
     def _known(self, root: Path) -> _RawKnown:
-        """Where the class looks for raw files below a root."""
+        """The paths of the raw files of the class below a root."""
         known = self._stopped(root, "_download", None)
         if known is None:
             raise DataError(f"{self.config.target} is no dataset class of PyG: it looks for no raw files")
         return known
 
     def _stopped(self, root: Path, method: str, end: Exception | None) -> _RawKnown | None:
-        """Constructs the dataset up to `method`, which raises `end`, or what is known of raw files."""
+        """Constructs the dataset up to the call of `method`, which raises `end`, or `_RawKnown` if `end` is None.
+
+        Returns that `_RawKnown`; None after `_Downloaded` or if `method` was not called.
+        """
 
         def stop(dataset: Any) -> None:
             raise end or _RawKnown(dataset)
@@ -165,7 +170,8 @@ class _Source:
 
     @property
     def _splits(self) -> list[dict[str, Any]]:
-        """Arguments that choose parts: train, val and test where the class has them one by one."""
+        """Arguments that choose parts: train, val and test if the class has an argument `split="train"`, which
+        `dataset.args` does not set; else no argument."""
         parameter = inspect.signature(self.made.__init__).parameters.get("split")  # type: ignore[misc]
         if parameter is None or "split" in self.config.args or parameter.default != "train":
             return [{}]
@@ -210,7 +216,7 @@ class _Source:
 
 @contextmanager
 def _tensors_only() -> Iterator[None]:
-    """`torch.load` runs no code of a file within the block."""
+    """Within the block, `torch.load` runs no code of a file."""
     before = os.environ.get(SAFE)
     os.environ[SAFE] = "1"
     try:
@@ -224,7 +230,7 @@ def _tensors_only() -> Iterator[None]:
 
 @contextmanager
 def _seeded(seed: int) -> Iterator[None]:
-    """Random streams of Python, NumPy and torch begin with a seed within the block, and are put back after it."""
+    """Seeds the random streams of Python, NumPy and torch within the block, and restores them after it."""
     python, numpy = random.getstate(), np.random.get_state()
     try:
         with torch.random.fork_rng():

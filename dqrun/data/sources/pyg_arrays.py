@@ -1,4 +1,4 @@
-"""From PyG's `Data` objects to `GraphArrays`: what a dataset class or a plug-in gives."""
+"""Converts PyG's `Data` objects, from a dataset class or a plug-in, to `GraphArrays`."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ MASKS = {"train": "train_mask", "val": "val_mask", "test": "test_mask"}
 
 
 def arrays_of(graphs: Sequence[Any], task: str, name: str, sizes: Sequence[int] = (), column: int = 0) -> GraphArrays:
-    """The graphs, one after the other, with the split that they have.
+    """The graphs, one after the other, with their split.
 
-    `sizes`: number of graphs of the parts train, val and test, where the graphs are in that order; empty: masks of
-    nodes say it, or nothing. `column`: of targets with several columns. Raises DataError for graphs that are not of
-    one kind, for targets that are not those of `task`, and for what `GraphArrays` refuses.
+    `sizes`: number of graphs of the parts train, val and test, if the graphs are in that order; empty: masks of nodes
+    give the split, or there is none. `column`: the column of the target, if targets have several. Raises DataError for
+    graphs with different fields or widths, for targets of another task, and for arrays that `GraphArrays` refuses.
     """
     require(bool(graphs), name, "holds no graphs")
     for graph in graphs:
@@ -88,7 +88,7 @@ def _tensor(value: Any, field: str, name: str) -> Tensor:
 
 
 def _words(graphs: Sequence[Any], name: str) -> list[str] | None:
-    """Targets that are text, one after the other; None where they are numbers."""
+    """Targets that are text, one after the other; None if they are numbers."""
     given: list[Any] = []
     for graph in graphs:
         y = getattr(graph, "y", None)
@@ -103,7 +103,7 @@ def _words(graphs: Sequence[Any], name: str) -> list[str] | None:
 
 
 def _classes_of_words(words: list[str], members: int, task: str, name: str) -> tuple[Tensor, int, tuple[str, ...]]:
-    """Classes by the order of their names, as in folders: targets, their number, their names."""
+    """Classes in alphabetical order, as in folders: targets int64 [members], number of classes, names of classes."""
     rule = f"dataset.task={task} wants numbers, labels that are text are those of a classification"
     require(task.endswith("classification"), name, f"{rule}, got {words[0]!r}")
     require(len(words) == members, name, _count_hint(task, members, [len(words)]))
@@ -119,7 +119,7 @@ def _count_hint(task: str, members: int, shape: list[int]) -> str:
 
 
 def _targets(y: Tensor, members: int, task: str, name: str, column: int) -> tuple[Tensor, int]:
-    """Targets and number of classes as `GraphArrays` has them; unlabelled members (below 0) have class 0."""
+    """Targets and number of classes as in `GraphArrays`; unlabelled members (target < 0) get class 0."""
     require(y.size(0) == members, name, _count_hint(task, members, list(y.shape)))
     if task.endswith("multilabel"):
         return y.reshape(members, -1).float(), y.reshape(members, -1).size(1)
@@ -135,7 +135,7 @@ def _targets(y: Tensor, members: int, task: str, name: str, column: int) -> tupl
 
 
 def _features(x: Tensor | None, name: str) -> tuple[Tensor | None, Tensor | None]:
-    """Float features, or categories where the data has one whole number for each node."""
+    """Features float32 [N, F] and None, or None and categories int64 [N] if the data has one integer per node."""
     if x is None:
         return None, None
     x = x.to_dense() if x.layout != torch.strided else x
@@ -156,7 +156,7 @@ def _edge_features(attr: Tensor | None) -> Tensor | None:
 def _parts(
     graphs: Sequence[Any], nodes: Sequence[int], of_nodes: bool, sizes: Sequence[int], name: str
 ) -> dict[str, Any]:
-    """The split as arguments of `GraphArrays`: of whole graphs, or from masks of nodes; {} for none."""
+    """The split as arguments of `GraphArrays`: of whole graphs, or from masks of nodes; {} if there is none."""
     if sizes:
         counts = torch.tensor(nodes) if of_nodes else torch.ones(len(graphs), dtype=torch.int64)
         part_of = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes)).repeat_interleave(counts)

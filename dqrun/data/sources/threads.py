@@ -2,12 +2,12 @@
 
 A graph is a thread, a node a user, an edge between two users who answered one another. Both classes have hubs with
 up to hundreds of neighbours and mostly nodes with one or two; sizes and hub degrees overlap widely. They differ in
-how the rest of the thread hangs together:
+how the other users are connected:
 
 * question and answer (class 1): a few experts answer many askers. An asker often gets several experts' answers, and
   askers hardly talk to one another.
 * discussion (class 0): one or two long posts collect replies, and replies collect replies of their own, so that the
-  thread grows into a tree of middling hubs with some links across.
+  thread grows into a tree of medium-sized hubs with some cross links.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ Edges = NDArray[np.int64]  # [E, 2], each pair of users once
 class ThreadClass:
     """How threads of one class grow; shares and probabilities are in [0, 1]."""
 
-    hubs: tuple[int, int]  # fewest and most hubs of a thread, drawn evenly
+    hubs: tuple[int, int]  # fewest and most hubs of a thread, drawn uniformly
     hub_share: tuple[float, float]  # range of the share of users whose first link is to a hub, drawn per thread
-    copy: float  # probability that a reply to a user goes to whom that user replied: grows middling hubs
+    copy: float  # probability that a reply to a user goes to that user's parent: makes medium-sized hubs
     second_hub: float  # share of users who are linked to a second hub too
     cross: float  # links between random ordinary users, per user
 
@@ -54,14 +54,17 @@ class ThreadParameters:
 
 
 def load(dataset: DatasetConfig, data: DataConfig) -> GraphDataset:
-    """`dataset.graphs` threads, half of each class, from `dataset.seed`; no features but the degree."""
+    """`dataset.graphs` threads, half of each class, generated from `dataset.seed`; they have no features.
+
+    Raises ConfigError for another task than graph classification.
+    """
     if dataset.task != "graph_classification":
         raise ConfigError.rule("dataset.task", "be graph_classification for threads", dataset.task)
     return generate(dataset.graphs, dataset.seed)
 
 
 def generate(graphs: int, seed: int, parameters: ThreadParameters | None = None) -> GraphDataset:
-    """A dataset of `graphs` threads in random order; y int64 [graphs], the classes equal in number to within one."""
+    """A dataset of `graphs` threads in random order; y int64 [graphs]. Class sizes differ by at most one."""
     parameters = parameters or ThreadParameters()
     rng = np.random.default_rng(seed)
     y = rng.permutation(np.arange(graphs) % 2)
@@ -89,7 +92,7 @@ def _thread(rng: np.random.Generator, parameters: ThreadParameters, label: int) 
     kinds = (parameters.discussion, parameters.question_answer)
     hubs = int(rng.integers(kinds[label].hubs[0], kinds[label].hubs[1] + 1))
     shares = [rng.uniform(*kind.hub_share) for kind in kinds]
-    behaves = np.where(rng.random(nodes) < parameters.mixing, 1 - label, label)  # the class each user acts by
+    behaves = np.where(rng.random(nodes) < parameters.mixing, 1 - label, label)  # class whose rules each user follows
 
     def chance(probabilities: list[float]) -> NDArray[np.bool_]:
         return rng.random(nodes) < np.array(probabilities)[behaves]
@@ -113,10 +116,11 @@ def _parents(
     copies: NDArray[np.bool_],
     position: NDArray[np.float64],
 ) -> NDArray[np.int64]:
-    """To whom each user first replied, int64 [nodes]; hub k > 0 to hub k - 1, hub 0 to itself (no edge).
+    """The parent (receiver of the first reply) of each user, int64 [nodes].
 
-    A user replies to a hub, or to an earlier user drawn evenly (`position`), or to whom that one replied. The last
-    rule is the copying model of preferential attachment (Kumar et al., FOCS 2000): its in-degrees are heavy-tailed.
+    The parent of hub k > 0 is hub k - 1, that of hub 0 is hub 0 (no edge). The parent of another user is a hub, or an
+    earlier user, drawn uniformly (`position`), or that user's parent. The last rule is the copying model of
+    preferential attachment (Kumar et al., FOCS 2000): its in-degrees are heavy-tailed.
     """
     parent = [0, *range(hubs - 1)]
     for user in range(hubs, len(hub_of)):

@@ -20,15 +20,16 @@ from dqrun.data.raw_files import RawContent, RawFiles, load_raw
 from dqrun.errors import ConfigError, DataError
 
 NODE_PARTS = ("node_attributes", "node_labels")
-EDGE_PARTS = ("edge_attributes", "edge_labels")  # a cut edge list is found by them as well
-MOST_LABELS = 10_000  # columns that the labels of nodes or edges may become
+EDGE_PARTS = ("edge_attributes", "edge_labels")  # their lengths also reveal a truncated edge list
+MOST_LABELS = 10_000  # most one-hot columns for the labels of nodes or edges
 
 
 def load(dataset: DatasetConfig, data: DataConfig) -> GraphDataset:
-    """All graphs of one TUDataset; x: node attributes, then one-hot node labels, where there are some.
+    """All graphs of one TUDataset; x: node attributes, then one-hot node labels, if the set has them.
 
-    `edge_attr` is made of the attributes and labels of edges in the same way. Loops and repeated edges are left out
-    (features of repeated ones are added), classes are numbered in the order of their labels, as PyG's `TUDataset` does.
+    `edge_attr` is made of the attributes and labels of edges in the same way. Loops and repeated edges are removed
+    (features of repeated edges are added) and classes are numbered in the order of their labels, as in PyG's
+    `TUDataset`.
     y: int64 [G], or float32 [G] for sets with one graph attribute (regression). Raises ConfigError for a name or
     task that does not fit, DataError for files that are missing or broken.
     """
@@ -97,7 +98,7 @@ class _Tables:
         return read_numbers(self.raw.path(file), self.raw.content[file], kind, columns)
 
     def rows(self, part: str, kind: str, expected: int, whole: str, columns: int | None = None) -> NDArray[Any]:
-        """A file with as many lines as another one says."""
+        """The numbers of a file; raises DataError unless it has `expected` lines, as the file `whole` implies."""
         values = self.read(part, kind, columns)
         if len(values) != expected:
             raise DataError(
@@ -107,7 +108,7 @@ class _Tables:
 
 
 def _owners(table: _Tables, edges: NDArray[np.int64], graph: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Graph of each edge, whose ends must be nodes of one graph."""
+    """Graph of each edge, int64 [E]; raises DataError if an edge's ends are not nodes of one graph."""
     outside = np.flatnonzero(((edges < 1) | (edges > graph.size)).any(axis=1))
     if outside.size:
         rule = f"must name nodes in 1..{graph.size}, the lines of {table.name}_graph_indicator.txt"
@@ -135,7 +136,7 @@ def _targets(table: _Tables, num_graphs: int, task: str) -> tuple[Tensor, int]:
 
 
 def _merged(key: NDArray[np.int64], features: Tensor) -> tuple[NDArray[np.int64], Tensor]:
-    """The keys of edges, ascending and each once, and the sum of the features of its edges."""
+    """The distinct keys of edges in ascending order, and for each the sum of the features of its edges."""
     kept, place = np.unique(key, return_inverse=True)
     return kept, features.new_zeros(kept.size, features.size(1)).index_add_(0, torch.from_numpy(place), features)
 
@@ -143,7 +144,7 @@ def _merged(key: NDArray[np.int64], features: Tensor) -> tuple[NDArray[np.int64]
 def _features(table: _Tables, what: str, rows: int, whole: str) -> Tensor | None:
     """Attributes of nodes or edges, then each column of their labels as one-hot columns, float32 [rows, F].
 
-    `what`: node or edge; `whole`: the file that says how many rows there are. None without either.
+    `what`: node or edge; `whole`: the file that implies the number of rows. None if there are neither.
     """
     parts = []
     if table.has(f"{what}_attributes"):
@@ -162,10 +163,10 @@ def _features(table: _Tables, what: str, rows: int, whole: str) -> Tensor | None
 def _signs_of_a_cut(
     name: str, edges: NDArray[np.int64], owner: NDArray[np.int64], counts: NDArray[np.int64]
 ) -> tuple[str, ...]:
-    """A line for an edge list that may end early, which no number in the files can tell.
+    """One warning if the edge list may be truncated; no file has the number of edges, so this cannot be checked.
 
-    Either the graph of the last edges lacks reverse edges while all before it have theirs, or only graphs after it have
-    no edges at all. Whole sets look the same, if rarely: it is a warning.
+    Signs of it: of all graphs only that of the last edge lacks reverse edges, or only graphs after it have no edges.
+    Complete sets can have these signs too, though rarely; therefore it is a warning.
     """
     num_nodes, num_graphs, last = int(counts.sum()), counts.size, int(owner.max())
     source, target = edges.T - 1

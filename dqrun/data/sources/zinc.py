@@ -39,7 +39,7 @@ def load(dataset: DatasetConfig, data: DataConfig) -> GraphDataset:
 
 
 def parse(raw: RawContent) -> GraphArrays:
-    """The molecules that the three index files name. Raises DataError naming the file and the molecule."""
+    """The molecules that the three index files list. Raises DataError that names the file and the molecule."""
     parts = [[_molecule(raw, part, number, found) for number, found in _chosen(raw, part)] for part in PARTS]
     molecules = [molecule for part in parts for molecule in part]
     return joined(
