@@ -1,7 +1,7 @@
-"""Values of text fields, quoted so that Hydra leaves them as they were typed.
+"""Quotes the values of text fields, so that Hydra does not change them.
 
-Hydra reads a value by its looks: `2024_11_20` is the number 20241120, `0.10` is 0.1, and `#`, `é` or `(` are errors.
-The schema says which fields are text. Their values are quoted before Hydra parses them.
+Hydra guesses the type of a value: `2024_11_20` is the number 20241120, `0.10` is 0.1, and `#`, `é` or `(` are errors.
+Therefore the values of the schema's text fields are quoted before Hydra parses them.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from hydra.core.override_parser.types import Quote, QuotedString
 from dqrun.composition.fields import list_fields, schema_name
 
 WHOLE = ("notes",)
-"""Text fields whose commas are a part of the text: no sweep is over them."""
+"""Text fields whose commas are part of the text: they cannot be swept."""
 
 _WORD = re.compile(r"(?P<key>[+]{0,2}(?P<name>[\w.]+))=(?P<value>.*)", re.DOTALL)
 _CALL = re.compile(r"(?P<name>choice|shuffle|sort)\((?P<inside>.*)\)", re.DOTALL)
@@ -22,10 +22,13 @@ _CLOSING = {"(": ")", "[": "]", "{": "}"}
 
 
 def quoted(word: str) -> str:
-    """An override with its value in quotes where the field is text or a list of texts; any other word as it is."""
+    """An override with its value in quotes if the field is text or a list of texts; any other word unchanged.
+
+    A new key of a field with free keys gets the prefix `++`.
+    """
     match = _WORD.fullmatch(word)
     if match and any(f"{match['name']}.".startswith(f"{name}.") for name in _free_fields()):
-        # Hydra takes new keys of a mapping with plus signs alone
+        # Hydra accepts new keys of a mapping only with plus signs
         return f"++{word.lstrip('+')}"
     kind = _text_fields().get(schema_name(match["name"])) if match else None
     if match is None or kind is None:
@@ -38,7 +41,7 @@ def quoted(word: str) -> str:
 
 
 def split(value: str) -> list[str]:
-    """The parts between the commas of a value that are not inside quotes or brackets."""
+    """The parts of a value, separated by the commas outside quotes and brackets."""
     parts, closing, start, at = [], "", 0, 0
     while at < len(value):
         character = value[at]
@@ -56,14 +59,14 @@ def split(value: str) -> list[str]:
 
 
 def _end_of_quotes(value: str, at: int) -> int | None:
-    """Index of the quote that ends the quoted text that begins at `at`, where an element ends with it; else None."""
+    """Index of the closing quote of the text quoted from `at` on; None unless an element ends with this quote."""
     quote = re.escape(value[at])
     match = re.compile(rf"{quote}(?:\\.|[^\\{quote}])*{quote}(?=\s*(?:[,\])]|$))", re.DOTALL).match(value, at)
     return match.end() - 1 if match else None
 
 
 def _element(text: str, kind: str) -> str:
-    """One value of a field."""
+    """One value of a field, quoted; functions of Hydra's grammar and interpolations stay unquoted."""
     if (call := _CALL.fullmatch(text)) is not None:
         return f"{call['name']}({','.join(_element(part.strip(), kind) for part in split(call['inside']))})"
     if _OTHER_CALL.fullmatch(text) or "${" in text:
@@ -76,17 +79,17 @@ def _element(text: str, kind: str) -> str:
 
 
 def _quote(text: str) -> str:
-    """The text in quotes; unchanged where it has them already."""
+    """The text in quotes; unchanged if it is quoted already."""
     if text[:1] in ("'", '"') and _end_of_quotes(text, 0) == len(text) - 1:
         return text
     return QuotedString(text, Quote.single).with_quotes()
 
 
 def _text_fields() -> dict[str, str]:
-    """What is text in each field that is text or a list of texts, by name."""
+    """`Field.quoting` of each field that is text or a list of texts, by name."""
     return {field.name: field.quoting for field in list_fields().values() if field.quoting}
 
 
 def _free_fields() -> list[str]:
-    """Names of the fields whose keys are the user's."""
+    """Names of the fields with free keys (chosen by the user)."""
     return [field.name for field in list_fields().values() if field.free]

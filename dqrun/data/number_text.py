@@ -1,4 +1,4 @@
-"""Tables of numbers in plain text, as the published raw files have them: one strict reader for all of them."""
+"""A strict reader for tables of numbers in plain text, the format of many published raw files."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ _RULE = {"i": "an integer", "f": "a finite number in float32", "l": "0, 1 or emp
 
 
 def exact_floats() -> dict[str, Any]:
-    """Options that make `pandas.read_csv` round decimal numbers as Python does; from 3.1 on it always does, and says so
-    where it is told."""
+    """Options that make `pandas.read_csv` round decimal numbers as Python does; none from pandas 3.1 on, which always
+    does and warns of the option."""
     import pandas as pd
 
     return {} if tuple(map(int, pd.__version__.split(".")[:2])) >= (3, 1) else {"float_precision": "round_trip"}
 
 
 def canonical_text(content: bytes) -> bytes:
-    """The same text without a byte order mark, with LF line ends and exactly one of them after the last line."""
+    """The text without a byte order mark, with LF line ends (CRLF is converted) and exactly one after the last line."""
     text = content.removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n").rstrip(b"\n\t ")
     return text + b"\n" if text else b""
 
 
 def float32(values: NDArray[np.float64]) -> NDArray[np.float32] | None:
-    """The same numbers rounded to float32, or None where one of them is not finite there."""
+    """The numbers rounded to float32, or None if one of them is not finite then."""
     with np.errstate(over="ignore"):
         rounded = values.astype(np.float32)
     return rounded if bool(np.isfinite(rounded).all()) else None
@@ -44,10 +44,10 @@ def float32(values: NDArray[np.float64]) -> NDArray[np.float32] | None:
 
 def read_numbers(path: Path, text: bytes, kind: str, columns: int | None = None) -> NDArray[Any]:
     """The comma-separated numbers of a canonical text, [lines, columns]: int64 (kind `i`), float32 (kind `f`), or
-    labels (kind `l`), float32 of 0, 1 and nan where a value is empty or `nan`.
+    labels (kind `l`), float32 0, 1 or nan (for an empty value or `nan`).
 
-    Raises DataError that names `path`, the line, the rule and the value: an empty file, a line with another number of
-    values than the first (or than `columns`), a blank line, a value that is no number or none that the type holds.
+    Raises DataError that names `path`, the line, the rule and the value, for an empty file, a line with another number
+    of values than the first (or than `columns`), a blank line, and a value that is no number or too large for the type.
     """
     if not text:
         raise DataError(f"{path}: the file is empty")
@@ -58,8 +58,8 @@ def read_numbers(path: Path, text: bytes, kind: str, columns: int | None = None)
 
 
 def _parsed(text: bytes, kind: str) -> NDArray[Any] | None:
-    """All values at once, or None where one of them breaks a rule."""
-    import pandas as pd  # here, not above: a dataset that is in the cache needs none
+    """All values at once, or None if one of them breaks a rule."""
+    import pandas as pd  # imported here: a cached dataset does not need pandas
 
     try:
         frame = pd.read_csv(
@@ -70,14 +70,14 @@ def _parsed(text: bytes, kind: str) -> NDArray[Any] | None:
         return None
     values: NDArray[Any] = frame.to_numpy()
     if kind == "i":
-        return values.copy()  # pandas' own is read-only
+        return values.copy()  # the array of pandas is read-only
     if kind == "l":
         return values.astype(np.float32) if bool((np.isnan(values) | (values == 0) | (values == 1)).all()) else None
     return float32(values)
 
 
 def _explained(path: Path, text: bytes, kind: str, columns: int | None) -> DataError:
-    """The first line that breaks a rule."""
+    """The error of the first line that breaks a rule."""
     width = columns
     for number, line in enumerate(text.decode("utf-8", "replace").split("\n")[:-1], start=1):
         values = [value.strip(" \t") for value in line.split(",")]

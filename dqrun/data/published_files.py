@@ -1,4 +1,4 @@
-"""SHA-256 of the raw files as their authors published them, for sets whose originals were at hand."""
+"""SHA-256 of the raw files of some sets, as their authors published them."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ log = logging.getLogger(__name__)
 
 
 def compare_with_published(folder: Path, name: str, digests: Mapping[str, str]) -> None:
-    """Warns of raw files of the set `name` that are not the published ones; sets that are not listed pass.
+    """Warns of raw files of the set `name` that differ from the published ones; sets that are not listed are not
+    checked.
 
     `digests`: SHA-256 by file name, of texts in canonical form (`number_text.canonical_text`). Raises DataError for a
-    published file that is not there: features without their labels are other data under the same name.
+    missing published file, because the set without it would be different data under the same name.
     """
     published = PUBLISHED.get(name, {})
     for file in published:
@@ -26,7 +27,7 @@ def compare_with_published(folder: Path, name: str, digests: Mapping[str, str]) 
 
 
 # Cora, CiteSeer: github.com/kimiyoung/planetoid, `data/`. The others: the ZIP files of the TU collection
-# (Morris et al., TUDataset, 2020). Files with labels of edges have no part in what is loaded.
+# (Morris et al., TUDataset, 2020). Files with labels of edges are not listed.
 PUBLISHED: dict[str, dict[str, str]] = {
     "Cora": {
         "ind.cora.allx": "9419ba2f26f5c35243db64aba110e0f35a04851609e0dc5433450676ca6b8543",

@@ -1,4 +1,4 @@
-"""`Split`: which graphs (or nodes) train, choose and judge; and the rules that make splits."""
+"""`Split`: the graphs (or nodes) for training, validation and test; and the rules that make splits."""
 
 from __future__ import annotations
 
@@ -38,10 +38,11 @@ class Split:
 
 
 def split_for(dataset: GraphDataset, protocol: ProtocolConfig, fold: int | None) -> Split:
-    """The split of one trial: the official one where there is one, else a fold, else a random 60/20/20 split.
+    """The split of one trial: with protocol.name=kfold a fold, else the official split or, if there is none, a random
+    60/20/20 split.
 
     It depends on `protocol.split_seed` and the fold, never on the seed of the trial. Raises ConfigError for a
-    protocol or a fold that does not fit the dataset, DataError for a dataset whose parts cannot be filled.
+    protocol or a fold that does not fit the dataset, DataError if the official or random split has an empty part.
     """
     if protocol.name == "kfold":
         return _fold_of(dataset, protocol, fold)
@@ -57,7 +58,7 @@ def split_for(dataset: GraphDataset, protocol: ProtocolConfig, fold: int | None)
 
 
 def _drawn(dataset: GraphDataset, seed: int) -> Split:
-    """A random split: of the members, or of whole graphs where nodes of several graphs are predicted."""
+    """A random split of the members, or of whole graphs if nodes of several graphs are predicted."""
     if not dataset.is_node_task or dataset.num_graphs == 1:
         return random_split(dataset.y, dataset.strata, seed)
     node_counts = dataset.packed.node_ptr.diff()
@@ -79,7 +80,7 @@ def _fold_of(dataset: GraphDataset, protocol: ProtocolConfig, fold: int | None) 
 
 
 def _own_fold(dataset: GraphDataset, protocol: ProtocolConfig, fold: int | None) -> Split:
-    """One of the splits that the data brings along."""
+    """One of the dataset's own splits."""
     count = len(dataset.folds)
     if protocol.num_folds != count:
         rule = f"be {count}, the number of splits that {dataset.name} brings along"
@@ -90,7 +91,10 @@ def _own_fold(dataset: GraphDataset, protocol: ProtocolConfig, fold: int | None)
 
 
 def k_folds(y: Tensor, num_classes: int, num_folds: int, fold: int, seed: int) -> Split:
-    """Fold `fold` of `num_folds`: scikit-learn's KFold where there are no classes, StratifiedKFold where there are."""
+    """Fold `fold` of `num_folds`: with scikit-learn's StratifiedKFold, or KFold if `num_classes` is 0.
+
+    `y`: [n]. Raises ConfigError if there are fewer members, or members of a class, than folds.
+    """
     if num_classes:
         return stratified_folds(y, num_folds, fold, seed)
     if len(y) < num_folds:
@@ -104,9 +108,9 @@ def k_folds(y: Tensor, num_classes: int, num_folds: int, fold: int, seed: int) -
 def stratified_folds(y: Tensor, num_folds: int, fold: int, seed: int) -> Split:
     """One fold of scikit-learn's `StratifiedKFold(num_folds, shuffle=True, random_state=seed)`.
 
-    Test is fold `fold`, validation is the test part of fold - 1 (of the last one for fold 0), training is the rest:
+    Test is fold `fold`, validation is the test part of fold - 1 (of the last fold for fold 0), training is the rest:
     the protocol of the Degree-Quant reference (PyG's kernel benchmark). `y`: int64 [n] classes. Raises ConfigError
-    when a class has fewer members than there are folds.
+    if a class has fewer members than there are folds.
     """
     members = torch.bincount(y)
     smallest = int(torch.where(members > 0, members, y.numel() + 1).argmin())
@@ -120,7 +124,7 @@ def stratified_folds(y: Tensor, num_folds: int, fold: int, seed: int) -> Split:
 
 
 def _rotate(tests: list[np.ndarray], fold: int) -> Split:
-    """The split whose test part is `tests[fold]` and whose validation part is the previous one's."""
+    """The split with the test part `tests[fold]` and the validation part `tests[fold - 1]`."""
     test, val = tests[fold], tests[fold - 1]
     training = np.ones(sum(map(len, tests)), dtype=bool)
     training[test] = training[val] = False
@@ -128,11 +132,11 @@ def _rotate(tests: list[np.ndarray], fold: int) -> Split:
 
 
 def random_split(y: Tensor, num_classes: int, seed: int) -> Split:
-    """A random split into 60 % training, 20 % validation and 20 % test, stratified by class where there are classes.
+    """A random split into 60 % training, 20 % validation and 20 % test, stratified by class if there are classes.
 
-    Every run of five members of a class (after a shuffle) gives three, one and one, so each part has its share of
-    each class to within one member. `y`: [n] or [n, L]; `num_classes`: 0 where there are no classes. Raises DataError
-    below five members.
+    The members are shuffled and sorted by class; of each five consecutive ones three, one and one go to the parts. So
+    each part has its share of each class, to within one member. `y`: [n] or [n, L]; `num_classes`: 0 if there are no
+    classes. Raises DataError for fewer than five members.
     """
     if len(y) < 5:
         raise DataError(f"a split into 60/20/20 % needs at least 5 members, got {len(y)}")

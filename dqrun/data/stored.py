@@ -1,4 +1,4 @@
-"""Datasets that a file names: a run's configuration, which may be somebody else's. No code that it names runs."""
+"""Loads datasets of stored configurations, which may come from other people; code that they name does not run."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ CLASSES, TRANSFORMS = "torch_geometric.datasets", "torch_geometric.transforms"
 
 
 def load_stored(dataset: DatasetConfig, data: DataConfig) -> GraphDataset:
-    """As `load_dataset`, for a dataset that the configuration of a run names; raises ConfigError also where that names
-    code of nobody that the user trusts, see `require_known_code`.
+    """As `load_dataset`, for the dataset of a stored configuration; also raises ConfigError if that names code which
+    the user has not trusted, see `require_known_code`.
     """
     require_known_code(dataset)
     return load_dataset(dataset, data)
 
 
 def require_known_code(dataset: DatasetConfig) -> None:
-    """Raises ConfigError where `dataset=pyg` names another class or transform than PyG's own.
+    """Raises ConfigError if `dataset=pyg` names a class or transform that is neither PyG's nor of DQRUN_PLUGINS.
 
     A dotted path of a stored configuration could name any class of any installed package, with any arguments. On a
-    command line the user names it; in a file it must be PyG's, or lie in a module that DQRUN_PLUGINS names.
+    command line, the user chooses the path; in a file, its module must be PyG's or be listed in DQRUN_PLUGINS.
     """
     config = own_config(dataset) if dataset.source == "pyg" else None
     if isinstance(config, PygConfig):

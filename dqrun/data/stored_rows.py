@@ -1,4 +1,4 @@
-"""Features that are held as codes of 8 or 4 bits, and made float32 a batch at a time."""
+"""Features stored as codes of 8 or 4 bits; each batch is converted to float32."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from dqrun.data.features import Features, GivenFeatures
 from dqrun.errors import DataError
 
 BITS = {"int8": 8, "int4": 4, "int8_column": 8, "int4_column": 4}
-ROWS_AT_ONCE = 65_536  # that are converted: features may lie in a file that is larger than memory
+ROWS_AT_ONCE = 65_536  # converted together: features may be in a file that is larger than memory
 
 
 @dataclass(frozen=True)
 class StoredRows:
-    """Codes c of N rows, which stand for lowest + c * step: `data.features.Features`.
+    """Codes c of N rows; their values are lowest + c * step. It implements `data.features.Features`.
 
     codes: uint8 [N, F], or [N, ceil(F / 2)] with two codes of 4 bits in a byte, the first one in its low half. lowest,
-    step: float32, [N, 1] with a range for each row, or [1, F] with one for each column. A row takes F (F / 2) bytes in
-    place of 4 F, and 8 for a range of its own.
+    step: float32, [N, 1] with a range for each row, or [1, F] with one for each column. A row takes F bytes (4 bits:
+    F / 2) instead of 4 F, plus 8 if each row has a range.
     """
 
     codes: Tensor
@@ -34,7 +34,7 @@ class StoredRows:
     @classmethod
     def of(cls, x: Tensor, bits: int, by_column: bool = False) -> StoredRows:
         """Rounds x, float32 [N, F], to the nearest of 2^bits values from the smallest to the largest of its row or its
-        column. Raises DataError for a range, not the values, that float32 does not hold.
+        column. Raises DataError for a range (largest minus smallest value) that is not finite in float32.
         """
         lowest, highest = _column_range(x) if by_column else _row_range(x)
         step = (highest.double() - lowest.double()).div(2**bits - 1).float()
@@ -48,7 +48,7 @@ class StoredRows:
         return cls(codes, lowest, step, x.size(1), bits)
 
     def gather(self, node_index: Tensor) -> Tensor:
-        """float32 [n, F]."""
+        """Values of the rows `node_index`, int64 [n]: float32 [n, F]."""
         from dqrun.kernels.cpu import stored
 
         found = torch.empty(len(node_index), self.in_channels)
@@ -63,7 +63,8 @@ class StoredRows:
 
 
 def stored(features: Features, store: str) -> Features:
-    """The same features, held as `loader.feature_store` says; those that the data does not give stay as they are."""
+    """The features in the form `store` (`loader.feature_store`); features that are not given by the data are
+    unchanged."""
     if store == "float32" or not isinstance(features, GivenFeatures) or features.in_channels == 0:
         return features
     return StoredRows.of(features.x, BITS[store], store.endswith("_column"))
@@ -82,7 +83,7 @@ def _row_range(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _column_range(x: Tensor) -> tuple[Tensor, Tensor]:
-    """The same of each column, float32 [1, F]."""
+    """The smallest and the largest value of each column, float32 [1, F]."""
     ranges = [(x[part].amin(0, keepdim=True), x[part].amax(0, keepdim=True)) for part in _parts(x)]
     lowest, highest = zip(*ranges, strict=True)
     return torch.cat(lowest).amin(0, keepdim=True), torch.cat(highest).amax(0, keepdim=True)

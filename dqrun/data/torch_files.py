@@ -1,7 +1,7 @@
-"""Reads what `torch.save` wrote as plain data: tensors in dicts, lists and PyG's `Data`; no code of the file runs.
+"""Reads files of `torch.save` as plain data: tensors in dicts, lists and PyG's `Data`; no code of the file runs.
 
-`torch.load(weights_only=True)` builds objects of the classes that it is told to trust and takes sizes from the file.
-Here PyG's classes are dictionaries, and a tensor is made from bytes that are there.
+`torch.load(weights_only=True)` makes objects of trusted classes and relies on the sizes that the file states. Here
+PyG's classes become dictionaries, and the size of a tensor is checked against the bytes in the file.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from dqrun.data.archives import member_bytes, open_archive
 from dqrun.data.pickled_arrays import PLAIN
 from dqrun.data.unpickling import Constant, Names, State, unpickle
 
-_MAGIC = 0x1950A86A20F9469CFC6C  # begins files from before torch 1.6, and storages that are pickled on their own
+_MAGIC = 0x1950A86A20F9469CFC6C  # first in files from before torch 1.6, and in separately pickled storages
 _PROTOCOL = 1001
 
 _DTYPES = {
@@ -33,9 +33,10 @@ _DTYPES = {
 
 
 def read_torch(content: bytes) -> Any:
-    """What a file of `torch.save` holds: containers, numbers, text, `LazyTensor`s, and `PyGObject`s for PyG's `Data`.
+    """The content of a file of `torch.save`: containers, numbers, text, `LazyTensor`s, `SparseTensor`s, and
+    `PyGObject`s for PyG's `Data`.
 
-    Raises ValueError, with the reason in a line, for anything else.
+    Raises ValueError, with the reason in one line, for anything else.
     """
     if content[:4] == b"PK\x03\x04":
         return _read_zip(content)
@@ -44,7 +45,7 @@ def read_torch(content: bytes) -> Any:
 
 @dataclass(frozen=True)
 class Storage:
-    """`size` elements of `dtype`, which `content` reads."""
+    """`size` elements of `dtype`; `content` reads their bytes."""
 
     dtype: torch.dtype
     size: int
@@ -53,7 +54,7 @@ class Storage:
 
 @dataclass(frozen=True)
 class LazyTensor:
-    """A tensor whose elements are read when `tensor` is called: of a big file often a part is wanted."""
+    """A tensor whose elements are read when `tensor` is called: often only a part of a big file is needed."""
 
     storage: Any
     offset: Any
@@ -61,7 +62,7 @@ class LazyTensor:
     stride: Any
 
     def tensor(self) -> Tensor:
-        """The tensor, with memory of its own. Raises ValueError where the file does not hold its elements."""
+        """The tensor, contiguous, in its own memory. Raises ValueError if it is malformed or elements are missing."""
         storage = self.storage() if callable(self.storage) else self.storage
         if not isinstance(storage, Storage) or not isinstance(self.shape, tuple) or not isinstance(self.stride, tuple):
             raise ValueError("a tensor is malformed")
@@ -82,11 +83,11 @@ class LazyTensor:
 
 
 class SparseTensor:
-    """Stands for a sparse tensor, which no reader here takes."""
+    """Replaces a sparse tensor; `as_tensor` refuses it."""
 
 
 def as_tensor(value: Any) -> Tensor:
-    """The tensor that a value of `read_torch` stands for; raises ValueError for anything else."""
+    """The tensor of a `LazyTensor`; raises ValueError for any other value."""
     if isinstance(value, SparseTensor):
         raise ValueError("a tensor is sparse: store it with .to_dense()")
     if not isinstance(value, LazyTensor):
@@ -108,7 +109,7 @@ class PyGObject(State):
 
 
 class _BatchMaker(State):
-    """PyG's `DynamicInheritanceGetter`, which a pickled `Batch` calls for its class."""
+    """Replaces PyG's `DynamicInheritanceGetter`, which a pickled `Batch` calls to get its class."""
 
     def __call__(self, *bases: Any) -> PyGObject:
         return PyGObject()
@@ -167,7 +168,7 @@ def _rebuild_tensor(storage: Any, offset: Any, shape: Any, stride: Any, *_: Any)
 
 
 def _storage_from_bytes(content: Any) -> Callable[[], Any]:
-    """A storage that was pickled on its own, read when a tensor asks for it."""
+    """A separately pickled storage; it is read when its tensor is."""
     return partial(_read_legacy, content)
 
 

@@ -25,7 +25,7 @@ from dqrun.ranks.alone import WHOLE, Share
 
 @dataclass(frozen=True)
 class _Structure:
-    """A batch without features; `node_index`: where each of its nodes lies in the dataset."""
+    """A batch without features; `node_index`: position of each of its nodes in the dataset, int64 [n]."""
 
     graph: Graph
     node_index: Tensor
@@ -35,12 +35,12 @@ class _Structure:
 
 @dataclass(frozen=True)
 class TrialData:
-    """A dataset, split and turned into features, that serves batches.
+    """The split and the features of a dataset; its methods make the batches.
 
-    Graph tasks: a batch holds `batch_size` graphs and all its rows count. Node tasks: `Batch.index` names the nodes of
-    the part. With one graph it is the one batch. With several a batch holds `batch_size` of the graphs in which the
-    part has nodes; where parts are whole graphs, training never sees the others (inductive). `loader`: how the one
-    graph is cut for training (`Pieces`) and evaluation.
+    Graph tasks: a batch holds `batch_size` graphs, and all its rows are members of the part. Node tasks: `Batch.index`
+    lists the nodes of the part. A single graph is the only batch. With several graphs, a batch holds `batch_size` of
+    those in which the part has nodes; if parts are whole graphs, training never reads the others (inductive).
+    `loader`: how a single graph is cut for training (`Pieces`) and evaluation.
     """
 
     rule: FeatureRule
@@ -70,10 +70,10 @@ class TrialData:
     ) -> TrialData:
         """Moves the dataset to `device` and resolves its features for this split.
 
-        `self_loops`: whether layers want exactly one self-loop per node (GCN, GAT) or the raw edges (GIN).
-        `edge_weights`, `edge_features`: whether layers read them. `loader`: how the one graph of a node task is cut;
-        None: not at all. Raises ConfigError for features that the dataset does not have, and for several graphs with a
-        loader that wants one.
+        `self_loops`: whether layers need exactly one self-loop per node (GCN, GAT) or the raw edges (GIN).
+        `edge_weights`, `edge_features`: whether layers read them. `loader`: how the single graph of a node task is
+        cut; None: not at all. Raises ConfigError for features that the dataset does not have, and for several graphs
+        with a loader that cuts a single graph.
         """
         loader = loader or LoaderConfig()
         if (loader.name != "full" or loader.block) and dataset.num_graphs > 1:
@@ -94,30 +94,30 @@ class TrialData:
         return cls(rule, features, packed, moved.y, parts, batch_size, *kind, loader, self_loops)
 
     def require_shared_batches(self, processes: int) -> None:
-        """Raises ConfigError where processes have no batches to share: the one graph is the one batch."""
+        """Raises ConfigError if several processes have no batches to share: a single graph is the only batch."""
         if processes > 1 and self._is_one_graph and self.loader.name == "full":
             rule = "be 1 for one graph that is one batch (loader=neighbor or cluster shares it)"
             raise ConfigError.rule("processes", rule, processes)
 
     @property
     def in_channels(self) -> int:
-        """Width of float features; 0 when features are categories."""
+        """Width of float features; 0 if features are categories."""
         return self.features.in_channels
 
     @property
     def num_categories(self) -> int:
-        """Number of categories; 0 when features are floats."""
+        """Number of categories; 0 if features are floats."""
         return self.features.num_categories
 
     @property
     def shapes(self) -> dict[str, Any]:
-        """Sizes of the data on which a network depends, by the names of `build_model`'s arguments."""
+        """Sizes of the data that determine a network, by the names of `build_model`'s arguments."""
         names = "in_channels", "num_categories", "out_channels", "edge_channels", "edge_categories", "num_nodes"
         return {name: getattr(self, name) for name in names}
 
     @property
     def num_nodes(self) -> int:
-        """Of the one graph of a node task that is one batch; 0 where there are several graphs, or parts of one."""
+        """Number of nodes of a node task's single graph that is one batch; 0 for several graphs or a graph in parts."""
         at_once = self.loader.name == "full" and not self.loader.block
         return self.packed.num_nodes if self._is_one_graph and at_once else 0
 
@@ -141,9 +141,9 @@ class TrialData:
         return self.y[self.split.part(part)]
 
     def head(self) -> TrialData:
-        """The same data with at most one batch in each part; one graph has no more anyway, unless it is cut.
+        """The same data with at most one batch in each part; a single graph is only shortened with loader=neighbor.
 
-        Where evaluation passes a graph in blocks and training cuts it, a training batch stands for each part.
+        With blocks and a loader that cuts the graph, `judged` then gives a training batch instead of each part.
         """
         if self._is_one_graph and self.loader.name == "neighbor":
             split = replace(self.split, train=self.split.train[: self.loader.batch_size])
@@ -171,19 +171,19 @@ class TrialData:
         return self.is_node_task and self.packed.num_graphs == 1
 
     def _graph_of(self, nodes: Tensor) -> Tensor:
-        """The graph of each of these nodes, int64 [n]."""
+        """The graph of each node, int64 [n]."""
         return torch.searchsorted(self.packed.node_ptr, nodes, right=True) - 1
 
     def _graphs(self, part: str) -> Tensor:
-        """The graphs in which a part has members."""
+        """The graphs in which a part has members, int64 [g]."""
         ids = self.split.part(part)
         return torch.unique(self._graph_of(ids)) if self.is_node_task else ids
 
     def train_batches(self, generator: torch.Generator, share: Share = WHOLE) -> Iterator[Batch]:
-        """The training part once, in an order drawn from `generator` (a CPU generator); of each batch the graphs of
-        `share`, or of a sampled graph the nodes or clusters.
+        """Yields the training part once, in an order drawn from `generator` (a CPU generator). `share`: the process's
+        part of the graphs of each batch; if a single graph is cut, of the nodes or clusters.
 
-        A last batch of a single graph joins the batch before it: batch norm needs two rows.
+        If the last batch would have one graph, this graph is added to the batch before it: batch norm needs two rows.
         """
         if self._is_one_graph:
             yield from self.batches("train") if self._pieces is None else self._pieces.epoch(generator, share)
@@ -194,20 +194,20 @@ class TrialData:
             yield self._batch(self._gather(share.of(chunk), "train"))
 
     def calibration_batches(self) -> Iterator[Batch]:
-        """The training part once, in a fixed order, as training sees it: in samples where it is sampled."""
+        """The training part once, in a fixed order; cut into pieces if training cuts the graph."""
         if not self._is_one_graph or self._pieces is None:
             return self.batches("train")
         return self._pieces.epoch(torch.Generator().manual_seed(0))
 
     def piece(self, i: int, count: int) -> Batch:
-        """The sample around at most `count` training nodes that seed i gives, with `loader=neighbor`; made at once."""
+        """A sample around at most `count` training nodes, drawn with seed `i`; only with `loader=neighbor`."""
         assert self._pieces is not None
         return self._pieces.around(count, i)
 
     def sample(self, count: int, generator: torch.Generator) -> Batch:
-        """One batch of `count` training graphs (all, where there are no more), drawn by a CPU generator.
+        """One batch of at most `count` training graphs, drawn by a CPU generator.
 
-        Of one graph it is all of it, or the first training batch where no batch may hold the whole graph.
+        A single graph is returned whole, or, if it is cut and evaluated in blocks, as the first training batch.
         """
         if self._is_one_graph:
             if self.loader.block and self._pieces is not None:  # no batch may hold the whole graph
@@ -219,7 +219,7 @@ class TrialData:
         return self._batch(self._gather(ids[drawn.to(ids.device)], "train"))
 
     def judged(self, part: str) -> Iterator[Batch]:
-        """The part for evaluation, as `batches`; the one graph to be passed in blocks where the loader says so."""
+        """The part for evaluation, as `batches`; with `loader.block` a single batch that is evaluated in blocks."""
         if not self.loader.block:
             return self.batches(part)
         if self.is_head and self._pieces is not None:
@@ -258,11 +258,11 @@ class TrialData:
 
     @cached_property
     def _val(self) -> list[_Structure]:
-        """The validation batches, kept because every epoch asks for them; without features, which may be wide."""
+        """The validation batches, kept because every epoch needs them; without features, which may be wide."""
         return list(self._structures("val"))
 
     def _gather(self, graph_ids: Tensor, part: str) -> _Structure:
-        """Some graphs of a part."""
+        """The graphs `graph_ids` of a part, as a batch without features."""
         graph, node_index = self.packed.gather(graph_ids)
         if not self.is_node_task:
             return _Structure(graph, node_index, self.y[graph_ids], None)
@@ -271,7 +271,7 @@ class TrialData:
 
     @cached_property
     def _members(self) -> dict[str, Tensor]:
-        """Which nodes are in each part, bool [N]."""
+        """Masks of the nodes of each part, bool [N]."""
         found = {}
         for part in PARTS:
             found[part] = torch.zeros(self.packed.num_nodes, dtype=torch.bool, device=self.y.device)
@@ -279,7 +279,7 @@ class TrialData:
         return found
 
     def _chunks(self, ids: Tensor) -> list[Tensor]:
-        """Runs of `batch_size` ids; a single leftover joins the run before it, unless runs are single anyway."""
+        """Splits ids into chunks of `batch_size`; a last chunk of one id joins the chunk before, if batch_size > 1."""
         starts = list(range(0, ids.numel(), self.batch_size))
         if len(starts) > 1 and ids.numel() - starts[-1] == 1 < self.batch_size:
             starts.pop()

@@ -21,12 +21,12 @@ SUFFIXES = (*TENSORS, *TABLES, ".npz")
 
 @dataclass(frozen=True)
 class Unlabelled:
-    """Graphs to predict, with the names that the user has for them; G graphs with N nodes in all.
+    """Graphs to predict, with the user's ids; G graphs with N nodes in all.
 
-    `dataset`: what `FeatureRule.apply` and `PackedGraphs.gather` read; its `y` is empty. `node_ids`: int64 [N], in
+    `dataset`: input of `FeatureRule.apply` and `PackedGraphs.gather`; its `y` is empty. `node_ids`: int64 [N], in
     the order of the dataset's nodes (by graph, and in the order of the file within each). `graph_ids`: int64 [G].
     `graph_of_node`: int64 [N], position of each node's graph. `labels`: of each graph, or of each node for node tasks,
-    as the user wrote it, empty where there is none, several labels parted by `;`; None: there are no labels at all.
+    as text; empty if it is missing; several labels are separated by `;`. None: there are no labels at all.
     """
 
     dataset: GraphDataset
@@ -40,27 +40,28 @@ class Unlabelled:
 
 
 def is_graph_file(word: str) -> bool:
-    """Whether a word of the command line names a file that `load_unlabelled` may read, there or not."""
+    """Whether a word of the command line has a suffix of the files that `load_unlabelled` reads; the file need not
+    exist."""
     return Path(word).suffix.lower() in SUFFIXES
 
 
 def load_unlabelled(paths: Sequence[Path], task: str) -> Unlabelled:
-    """Reads what is to be predicted; `task` (as `dataset.task`) says whether graphs or nodes are.
+    """Reads the graphs to predict; `task` (as `dataset.task`): whether graphs or nodes are predicted.
 
     `paths` is one of:
 
     * a folder in dqrun's format. `label` and `split` (`y`, `train`, `val`, `test` of an archive) may be missing,
       partial or unknown; `graphs.csv` may be missing too. Ids are those of `nodes.csv` and `graphs.csv`.
-    * an archive `.npz` with the arrays of `data.npz`. Nodes are called by their row, graphs by their number in
+    * an archive `.npz` with the arrays of `data.npz`. The ids of nodes are their rows, those of graphs the numbers in
       `batch` (any integers >= 0; without `batch` there is one graph, 0).
-    * a file of tensors, `.safetensors` or `.pt`: `edge_index` [2, E], `x` ([N, F], or integers [N] as categories; may
-      be missing), `batch` [N] (any integers), `y`. A `.pt` may also hold PyG's `Data` or `Batch`, or a list of `Data`,
-      in which graphs are called by their position. Nothing in it is run.
-    * two files of one graph: edges as CSV with `source,target`, then features as CSV with a header or as NPY, a row
+    * a file of tensors, `.safetensors`, `.pt` or `.pth`: `edge_index` [2, E], `x` ([N, F], or integers [N] as
+      categories; may be missing), `batch` [N] (any integers), `y`, `edge_weight`, `edge_attr`. A `.pt` may also hold
+      PyG's `Data` or `Batch`, or a list of `Data`, whose positions are the ids of graphs. No code in it is run.
+    * two files of one graph: edges as CSV with `source,target`, then features as CSV with a header or as NPY, one row
       per node.
 
     Raises DataError, in one line, that names the file and the rule: no such file, another format, objects that would
-    run code, sparse tensors, edges to nodes that are not there, features that float32 does not hold.
+    run code, sparse tensors, edges to nodes that do not exist, features that are not finite in float32.
     """
     for path in paths:
         if not os.path.exists(path):

@@ -1,4 +1,7 @@
-"""The formats of graphs to predict: each reader gives the graphs and, where there are some, labels as text."""
+"""The formats of graphs to predict. Readers return the graphs and, if the files have labels, the labels as text.
+
+Readers raise DataError, in one line, that names the file and the rule.
+"""
 
 from __future__ import annotations
 
@@ -28,11 +31,11 @@ from dqrun.errors import DataError
 
 Labels = list[str] | None
 USED = ("x", "edge_index", "batch", "y", "num_nodes", *EDGE_ARRAYS)
-MOST_NODES_PER_EDGE = 100  # where nothing but edges says how many nodes there are
+MOST_NODES_PER_EDGE = 100  # if only the edges imply the number of nodes
 
 
 def read_folder(folder: Path, task: str) -> tuple[UserGraphs, Labels]:
-    """A folder in dqrun's format."""
+    """A folder in dqrun's format, with tables or with `data.npz`; labels may be missing."""
     archive = archive_of(folder)
     if archive is not None:
         return read_archive(archive, is_node_task(task))
@@ -65,7 +68,7 @@ def read_archive(path: Path, of_nodes: bool) -> tuple[UserGraphs, Labels]:
 
 
 def _num_nodes_of(archive: Archive, of_nodes: bool) -> int:
-    """Nodes of an archive with one graph."""
+    """Number of nodes of an archive with one graph: from `x`, else `y` of a node task, else `edge_index`."""
     if "x" in archive.arrays:
         return len(archive.numbers("x", 2))
     if of_nodes and "y" in archive.arrays:
@@ -74,7 +77,7 @@ def _num_nodes_of(archive: Archive, of_nodes: bool) -> int:
 
 
 def _nodes_of_edges(path: Path, edges: NDArray[Any]) -> int:
-    """The highest node that an edge names, and those below."""
+    """Number of nodes if the last one is the highest end of an edge; raises DataError if that is implausibly high."""
     number = int(edges.max()) + 1 if edges.size else 0
     if number > MOST_NODES_PER_EDGE * edges.shape[1]:
         raise DataError(f"{path}: x or batch must say how many nodes there are: edges name node {number - 1}")
@@ -82,21 +85,21 @@ def _nodes_of_edges(path: Path, edges: NDArray[Any]) -> int:
 
 
 def _labels_of(y: NDArray[Any], members: int | Ints) -> list[str]:
-    """Labels of nodes 0..n-1, or of the graphs that `members` names, as text."""
+    """Labels as text: of nodes 0..members-1, or of the graphs with the ids `members`; empty beyond the end of y."""
     texts = [_text(value) for value in y.tolist()]
     places = range(members) if isinstance(members, int) else members.tolist()
     return [texts[place] if place < len(texts) else "" for place in places]
 
 
 def _text(value: Any) -> str:
-    """A target as text: several labels as 0, 1 or nothing, parted by `;`."""
+    """A target as text: several labels as 0, 1 or nothing, separated by `;`."""
     if not isinstance(value, list):
         return str(value)
     return ";".join("" if each != each else f"{each:g}" for each in value)
 
 
 def read_edges_and_features(edges: Path, features: Path) -> UserGraphs:
-    """One graph as two tables."""
+    """One graph: a CSV file of edges, and a CSV or NPY file of features."""
     table = edge_table(edges, {"source": ID, "target": ID})
     x = _feature_table(features)
     graphs = _graphs(features, np.stack([table.ids("source"), table.ids("target")]), x, np.zeros(len(x), np.int64))
@@ -127,7 +130,7 @@ def read_tensors(path: Path, of_nodes: bool) -> tuple[UserGraphs, Labels]:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from None
     except ValueError as error:
         raise DataError(f"{path}: must hold tensors and nothing else: {error}") from None
-    except Exception:  # safetensors has an error of its own
+    except Exception:  # safetensors has its own exception class
         raise DataError(f"{path}: must hold tensors and nothing else: it is truncated or malformed") from None
     named = _joined(path, found) if isinstance(found, list) else found
     edges = _array(path, "edge_index", named, "iu", 2)
@@ -145,7 +148,7 @@ def read_tensors(path: Path, of_nodes: bool) -> tuple[UserGraphs, Labels]:
 
 
 def _unpacked(found: Any) -> Any:
-    """Named tensors, or a list of them: one for each graph."""
+    """A dict of named tensors, or a list with one dict for each graph; raises ValueError for anything else."""
     if isinstance(found, list | tuple) and found and all(isinstance(each, PyGObject | dict) for each in found):
         return [_unpacked(each) for each in found]
     found = found.mapping if isinstance(found, PyGObject) else found
@@ -159,7 +162,7 @@ def _unpacked(found: Any) -> Any:
 
 
 def _joined(path: Path, graphs: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Graphs given one by one, as one set of tensors with `batch`; `y` is there where each graph has one value."""
+    """Joins separate graphs to one set of tensors with `batch`; with `y` if each graph has a tensor or number `y`."""
     numbers: list[int] = []
     edges, features, labels = [], [], []
     edge_values: dict[str, list[Any]] = {name: [] for name in EDGE_ARRAYS}
@@ -198,7 +201,7 @@ def _joined(path: Path, graphs: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _array(where: Path | str, name: str, named: dict[str, Any], kinds: str, dimensions: int) -> NDArray[Any]:
-    """A tensor as an array: of one of these kinds, and with so many dimensions (0: any)."""
+    """A tensor as an array; raises DataError unless its dtype is of `kinds` and it has `dimensions` (0: any)."""
     value = named.get(name)
     if not isinstance(value, Tensor):
         raise DataError(f"{where}: must hold a tensor {name!r}, got {', '.join(named) or 'none'}")
@@ -211,7 +214,7 @@ def _array(where: Path | str, name: str, named: dict[str, Any], kinds: str, dime
 
 
 def _number(where: Path | str, named: dict[str, Any], x: NDArray[Any] | None, edges: NDArray[Any]) -> int:
-    """Number of nodes of one graph."""
+    """Number of nodes of one graph: from `x`, else a plausible `num_nodes`, else the edges."""
     if x is not None and x.ndim:
         return len(x)
     given = named.get("num_nodes")
@@ -229,7 +232,7 @@ def _check_edges(where: Path | str, edges: NDArray[Any], number: int) -> None:
 def _graphs(
     path: Path, edges: Ints, x: NDArray[Any] | None, node_graph: Ints, graph_ids: Ints | None = None
 ) -> UserGraphs:
-    """Checks that edges and features fit the nodes; integers with one column are categories as well."""
+    """Checks that edges and features fit the nodes; a single column of integers >= 0 is also stored as categories."""
     number = node_graph.size
     if not number:
         raise DataError(f"{path}: must hold a node")
@@ -249,7 +252,7 @@ def _graphs(
 
 
 def _features(path: Path, x: NDArray[Any], number: int) -> tuple[Floats, Ints | None]:
-    """Features float32 [N, F], and categories [N] where x is one integer >= 0 per node."""
+    """Features float32 [N, F], and categories int64 [N] if x is one integer >= 0 per node, else None."""
     columns = x.reshape(len(x), -1) if x.ndim == 1 and x.dtype.kind in "biu" else x
     if columns.ndim != 2 or len(columns) != number:
         rule = f"x must be [{number}, F], a row per node, or integers [{number}]"
@@ -265,7 +268,7 @@ def _features(path: Path, x: NDArray[Any], number: int) -> tuple[Floats, Ints | 
 
 
 def _tensor_labels(y: Any, graphs: UserGraphs, of_nodes: bool) -> Labels:
-    """Labels as text, where there is one for each graph, or for each node."""
+    """Labels as text; None unless y has one element per graph (node tasks: per node)."""
     if not isinstance(y, Tensor) or y.dtype in (torch.bfloat16, torch.float16):
         return None
     values = y.flatten().tolist()

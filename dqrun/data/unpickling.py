@@ -1,7 +1,7 @@
-"""`unpickle`: what a pickle of plain data holds, without running anything that the pickle names.
+"""`unpickle` reads a pickle of plain data and runs no function that the pickle names.
 
-Python's own reader calls whatever function a pickle asks for. This one knows containers, numbers, text, bytes, and the
-few names that it is given, each of which stands for a function of ours that checks its arguments.
+Python's own reader calls any function that a pickle names. This reader accepts containers, numbers, text, bytes, and a
+few given names; each name is replaced by a function of dqrun that checks its arguments.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _KEYS = (str, bytes, int, float, bool, type(None))
 
 @dataclass(frozen=True)
 class Constant:
-    """What a name of a pickle stands for, where it is passed on and never called."""
+    """The value that replaces a name of a pickle, if the name is only passed on, never called."""
 
     value: Any
 
@@ -33,11 +33,11 @@ _FORBIDDEN = (
 
 
 def unpickle(content: bytes | io.BytesIO, names: Names, persistent: Callable[[Any], Any] | None = None) -> Any:
-    """The object that a pickle describes: dicts, lists, tuples, numbers, text, bytes, and what `names` stand for.
+    """The object of a pickle: dicts, lists, tuples, numbers, text, bytes, and the objects that replace `names`.
 
-    `names`: the classes and functions that it may name, and what takes the place of each. `persistent`: gives the
-    object of a persistent id (torch's storages); without it there are none. Of a stream one pickle is read. Raises
-    ValueError, with the reason in a line, for a name that is not allowed and for a malformed pickle.
+    `names`: the classes and functions that the pickle may name, and the replacement of each. `persistent`: a function
+    from a persistent id to its object (torch's storages); None: such ids are errors. From a stream, one pickle is read.
+    Raises ValueError, with the reason in one line, for a name that is not allowed and for a malformed pickle.
     """
     stream = io.BytesIO(content) if isinstance(content, bytes) else content
     try:
@@ -49,7 +49,7 @@ def unpickle(content: bytes | io.BytesIO, names: Names, persistent: Callable[[An
 
 
 class Stub:
-    """What a name of a pickle gives: a call of `build`, and nothing that a pickle may set or change."""
+    """The replacement of a name: a call calls `build`, and the pickle cannot set its attributes."""
 
     __slots__ = ("_build",)
 
@@ -64,7 +64,7 @@ class Stub:
 
 
 class _Reader(pickle._Unpickler):
-    """Python's reader that is written in Python, since it lets opcodes be taken away and replaced."""
+    """The pure-Python reader of the standard library; its opcodes can be removed and replaced."""
 
     stack: list[Any]
     append: Callable[[Any], None]
@@ -92,14 +92,14 @@ class _Reader(pickle._Unpickler):
         return self._persistent(pid)
 
     def load_newobj(self) -> None:
-        """`cls.__new__(cls, *arguments)`, which only stand-ins of ours have."""
+        """`cls.__new__(cls, *arguments)`: only for classes of `names`, and without arguments."""
         arguments, cls = self.stack.pop(), self.stack.pop()
         if not isinstance(cls, type) or arguments:
             raise pickle.UnpicklingError("it makes an object that plain data does not need")
         self.append(cls())
 
     def load_bytearray8(self) -> None:
-        """As bytes; Python's own reader reserves as much memory as the file claims."""
+        """Reads bytes; Python's own method would allocate the size that the file claims."""
         (size,) = struct.unpack("<Q", self.read(8))
         self.append(self.read(size))
 
@@ -116,7 +116,7 @@ class _Reader(pickle._Unpickler):
         self._set_items(items)
 
     def _set_items(self, items: list[Any]) -> None:
-        """Keys are text and numbers: the hash of a tuple that nests deeply enough ends the process."""
+        """Allows only text, bytes, numbers and None as keys: the hash of a deeply nested tuple can end the process."""
         target = self.stack[-1]
         if type(target) is not dict or any(type(key) not in _KEYS for key in items[::2]):
             raise pickle.UnpicklingError("it holds a dictionary whose keys are neither text nor numbers")
@@ -126,7 +126,7 @@ class _Reader(pickle._Unpickler):
         self.append(self.persistent_load(self.stack.pop()))
 
     def load_build(self) -> None:
-        """`object.__setstate__(state)` of classes of ours alone: no attribute of anything else is set."""
+        """Calls `__setstate__(state)` of subclasses of `State` only; other objects get no attributes."""
         state, instance = self.stack.pop(), self.stack[-1]
         if not isinstance(instance, State):
             raise pickle.UnpicklingError(f"it sets attributes of a {type(instance).__name__}")
@@ -142,7 +142,7 @@ class _Reader(pickle._Unpickler):
 
 
 class State:
-    """Base of the classes of ours whose state a pickle may give, once."""
+    """Base of those classes of dqrun whose state a pickle may set."""
 
     def __setstate__(self, state: Any) -> None:
         raise NotImplementedError
