@@ -1,7 +1,7 @@
-"""The inner loops of `aggregate`, written in LLVM's own language: as loops over `kernels.cpu.vector` they are slower.
+"""Builds the inner loops of `aggregate` directly in LLVM IR: loops over `kernels.cpu.vector` would be slower.
 
-Each is a numba intrinsic made for fixed sizes: its sums stay in vector registers through the whole loop. LLVM turns
-vectors of any width into what the CPU has.
+Each loop is a numba intrinsic for fixed sizes: its sums stay in vector registers through the whole loop. LLVM maps
+vectors of any width to the registers of the CPU.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-AHEAD = 128  # edges between the request of a row and its use: the cache misses that run at once (16: twice the time)
+AHEAD = 128  # edges between the prefetch of a row and its use, for many parallel cache misses (16: twice the time)
 LINE = 64  # bytes of a cache line
 
 I8, I16, I32, I64 = (ir.IntType(bits) for bits in (8, 16, 32, 64))
@@ -23,7 +23,7 @@ Values = list[Any]  # of LLVM
 
 
 class Builder:
-    """The few operations that the loops are made of, on top of llvmlite's builder."""
+    """The operations of the loops, on top of llvmlite's builder."""
 
     def __init__(self, context: Any, builder: Any, kinds: Any, args: Any) -> None:
         self.ir, self.context, self.kinds = builder, context, kinds
@@ -31,13 +31,13 @@ class Builder:
         self.args = [self._argument(kind, value) for kind, value in zip(kinds, values, strict=True)]
 
     def _argument(self, kind: Any, value: Any) -> Any:
-        """A pointer as it is, other values as int64 or float64."""
+        """A pointer unchanged, other values converted to int64 or float64."""
         if isinstance(kind, types.CPointer):
             return value
         return self.context.cast(self.ir, value, kind, types.float64 if isinstance(kind, types.Float) else types.int64)
 
     def call(self, name: str, result: Any, args: Values) -> Any:
-        """A function of LLVM's."""
+        """Calls a function of LLVM."""
         kind = ir.FunctionType(result, [arg.type for arg in args])
         return self.ir.call(cgutils.get_or_insert_function(self.ir.module, kind, name), args)
 
@@ -58,7 +58,7 @@ class Builder:
         return self.ir.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(I32, lanes), [0] * lanes))
 
     def loop(self, count: Any, values: Values, body: Callable[[Any, Values], Values]) -> Values:
-        """The values after body(index, values) -> values for each index below count."""
+        """The values after a loop that applies body(index, values) -> values for each index below count."""
         before, head = self.ir.block, self.ir.append_basic_block("head")
         done = self.ir.append_basic_block("done")
         self.ir.cbranch(self.ir.icmp_signed(">", count, I64(0)), head, done)
@@ -78,7 +78,7 @@ class Builder:
         return finals
 
     def row(self, col: Any, edge: Any, stride: Any, offset: Any) -> Any:
-        """Where the row of an edge's source begins, plus an offset."""
+        """Position of the first byte of the row of an edge's source, plus an offset."""
         return self.ir.add(self.ir.mul(self.source(col, edge), stride), offset)
 
     def source(self, col: Any, edge: Any) -> Any:
@@ -86,7 +86,7 @@ class Builder:
         return self.ir.sext(self.ir.load(self.ir.gep(col, [edge])), I64)
 
     def planes(self, row: Any, planes: int) -> Values:
-        """The codes of bytes, so many in each: those in the lowest bits first."""
+        """The codes of a vector of bytes with `planes` codes each: a vector per plane, the lowest bits first."""
         size, kind = 8 // planes, row.type
         mask = ir.Constant(kind, [(1 << size) - 1] * kind.count)
         parts = [self.ir.lshr(row, ir.Constant(kind, [size * i] * kind.count)) for i in range(planes)]
@@ -98,7 +98,7 @@ class Builder:
         return self.ir.shuffle_vector(value, ir.Constant(value.type, ir.Undefined), chosen)
 
     def bits(self, row: Any, beside: int) -> Values:
-        """The bits of bytes as bytes, 0 or 1: the lowest ones first, those of so many planes in a vector."""
+        """The bits of a vector of bytes as bytes, 0 or 1: the lowest bits first, `beside` planes in each vector."""
         count = row.type.count
         spread = self.lanes(row, list(range(count)) * beside)
         masks = [[1 << (plane + lane // count) for lane in range(count * beside)] for plane in range(0, 8, beside)]
@@ -106,13 +106,13 @@ class Builder:
         return [self.ir.zext(self.ir.icmp_unsigned("!=", v, ir.Constant(v.type, None)), v.type) for v in there]
 
     def prefetch(self, x: Any, start: Any, num_bytes: int) -> None:
-        """Asks for the cache lines of a row that will be read soon."""
+        """Prefetches the cache lines of a row."""
         for place in sorted({*range(0, num_bytes, LINE), num_bytes - 1}):
             address = self.at(x, self.ir.add(start, I64(place)), I8)
             self.call("llvm.prefetch.p0", ir.VoidType(), [address, I32(0), I32(3), I32(1)])
 
     def request(self, col: Any, edge: Any, limit: Any, stride: Any, offset: Any, x: Any, num_bytes: int) -> None:
-        """Prefetches the row of the edge AHEAD of this one, or of the last edge."""
+        """Prefetches the row of the source of the edge `edge` + AHEAD, at most of edge `limit` - 1."""
         later = self.ir.add(edge, I64(AHEAD))
         later = self.ir.select(self.ir.icmp_signed("<", later, limit), later, self.ir.sub(limit, I64(1)))
         self.prefetch(x, self.row(col, later, stride, offset), num_bytes)
@@ -123,9 +123,9 @@ def zeros(kind: Any, lanes: int) -> Any:
 
 
 def make(emit: Callable[..., None], *sizes: Any) -> Any:
-    """An intrinsic without result, of one argument: a tuple of pointers and numbers.
+    """An intrinsic without result, with one argument: a tuple of pointers and numbers.
 
-    emit(builder, *sizes) writes its loop.
+    emit(builder, *sizes) generates its loop.
     """
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Rows with grids of their own: a row's extremes, its scale and offset, and its codes, in float32 as in training.
+"""Encodes rows that have their own grids: a row's extremes, its scale and offset, its codes, in float32 as in training.
 
 The operations are those of `grid_of_range.Grid`, one by one, for LANES rows at a time.
 """
@@ -47,7 +47,7 @@ from dqrun.kernels.integer.cpu.rows_of_codes import (
 )
 from dqrun.kernels.integer.row_grid import LARGEST_VALUE, RowGrid
 
-MOST_ROWS = 32  # that are encoded together
+MOST_ROWS = 32  # most rows that are encoded together
 ENDS = 3 * MOST_ROWS  # float32 of scratch
 LEAST, MOST, AWAY = np.float32(SMALLEST_SCALE), np.float32(LARGEST_VALUE), np.float32(MOST_RANGES_AWAY)
 ZERO, ONE, TWO = np.float32(0), np.float32(1), np.float32(2)
@@ -65,7 +65,7 @@ RULE = Structure(
 
 
 def rule_of(grid: Grid | None) -> Packed:
-    """How numbers and codes follow from a row's extremes."""
+    """The rule by which scale, offset and codes follow from a row's extremes, packed for the kernels."""
     if not isinstance(grid, RowGrid):
         return RULE.pack(kind=NO_ROWS, power_of_two=0, factor=1, top=0, half=0, share=0)
     half = grid.top // 2 * grid.spare
@@ -78,7 +78,7 @@ def rule_of(grid: Grid | None) -> Packed:
 def encode_rows(
     x: Any, start: int, stride: int, count: int, rows: int, rule: Any, ends: Any, numbers: Any, codes: Any, planes: int
 ) -> None:
-    """Scales and offsets to numbers, codes to rows of codes, `planes` in a byte, of rows r of x, up to MOST_ROWS.
+    """Writes scales and offsets to `numbers` and codes to `codes`, `planes` in a byte; `rows` is at most MOST_ROWS.
 
     Row r is x[start + r * stride..], `count` >= 1 float32; nothing behind it is read. ends: scratch, float32 [ENDS].
     """
@@ -93,7 +93,7 @@ def encode_rows(
 
 @inner
 def _find_ends(x: Any, start: int, stride: int, count: int, rows: int, ends: Any) -> None:
-    """ends[r] and ends[MOST_ROWS + r]: least and largest of row r."""
+    """Sets ends[r] and ends[MOST_ROWS + r] to the least and the largest value of row r."""
     left = count % LANES
     for r in range(rows):
         begin = start + r * stride
@@ -110,7 +110,10 @@ def _find_ends(x: Any, start: int, stride: int, count: int, rows: int, ends: Any
 
 @inner
 def _find_numbers(rule: Any, ends: Any, place: int, numbers: Any, rows: int) -> None:
-    """Of LANES rows from `place` on, `rows` of which there are; ends become what `_find_codes` reads."""
+    """Writes scale and offset of the rows from `place` on, at most LANES, of `rows` that are left.
+
+    `ends` then holds the shift, the inverse scale and the code of 0 of each row, as `encode_row` reads them.
+    """
     low = minimum(maximum(load(F32x16, ends, place), -MOST), MOST)
     high = minimum(maximum(load(F32x16, ends, place + MOST_ROWS), -MOST), MOST)
     if rule.share > 0.0:
@@ -120,7 +123,7 @@ def _find_numbers(rule: Any, ends: Any, place: int, numbers: Any, rows: int) -> 
         low, high = minimum(low, ZERO), maximum(high, ZERO)
     low, high = low * np.float32(rule.factor), high * np.float32(rule.factor)
     scale = _scale(rule, low, high)
-    if rule.power_of_two:  # the least one that is not below: scales are normal numbers
+    if rule.power_of_two:  # rounded up to the next power: scales are normal numbers
         scale = cast_bits(F32x16, (cast_bits(I32x16, scale) + MANTISSA) & EXPONENT)
     inverse = ONE / scale
     shift, code = _offset(rule, low, scale, inverse)
@@ -149,7 +152,7 @@ def _scale(rule: Any, low: Any, high: Any) -> Any:
 
 @inner
 def _offset(rule: Any, low: Any, scale: Any, inverse: Any) -> tuple[Any, Any]:
-    """What is taken from numbers before they are divided by the scale, and the code of 0."""
+    """The shift, which is subtracted from values before the division by the scale, and the code of 0."""
     none = splat(F32x16, ZERO)
     if rule.kind == REAL_OFFSET:
         return low, none
@@ -162,7 +165,7 @@ def _offset(rule: Any, low: Any, scale: Any, inverse: Any) -> tuple[Any, Any]:
 
 @inner
 def encode_row(x: Any, start: int, count: int, factors: Any, codes: Any, at: int, planes: int) -> None:
-    """The codes of x[start..start + count], `planes` in a byte, to codes[at..].
+    """Writes the codes of x[start..start + count], `planes` in a byte, to codes[at..].
 
     clamp(rint((x - shift) * inverse) + zero, 0, top); factors: shift, inverse, zero, top, all float32.
     """

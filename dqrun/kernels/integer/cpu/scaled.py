@@ -1,4 +1,4 @@
-"""Sums of gathered rows that have grids of their own: codes times the scale of their row, in float64."""
+"""Sums of gathered rows that have their own grids: codes times the scale of their row, in float64."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from llvmlite import ir
 from dqrun.kernels.integer.cpu.builder import F32, F64, I8, I32, I64, Builder, Values, zeros
 from dqrun.kernels.integer.cpu.rows_of_codes import LANES, REAL_OFFSET
 
-MOST_VECTORS = 8  # of sums, each two registers of 8 float64
+MOST_VECTORS = 8  # of sums; each takes two registers of 8 float64
 
 
 def emit_scaled_sums(b: Builder, num_bytes: int, planes: int) -> None:
     """acc[r, c] = the sum over row r's edges of scale * code, plus that of their rows' lowest numbers, c < num_bytes.
 
-    Both sums are taken in the order of edges. A product of a float32 scale and a code is exact. Arguments and places
+    Both sums are computed in the order of edges. A product of a float32 scale and a code is exact. Arguments and places
     are those of `rows._emit_sums`.
     """
     size = num_bytes
@@ -68,7 +68,7 @@ class _Block:
         return [b.ir.fadd(olds[0], lowest), *sums]
 
     def _codes(self, row: Any) -> Values:
-        """The codes of a row as float64, LANES in each vector; of each plane after the other."""
+        """The codes of a row as float64, LANES in each vector, plane by plane."""
         b, lanes, words = self.b, ir.VectorType(I8, LANES), ir.VectorType(I32, LANES)
         read = [b.load(self.x, b.ir.add(row, I64(LANES * v)), lanes) for v in range(self.size // LANES)]
         if self.planes > 1:

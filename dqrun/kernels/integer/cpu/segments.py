@@ -1,4 +1,4 @@
-"""`segment_reduce`: readout over codes. Sums and means are `aggregate`'s sums, over rows in their own order."""
+"""`segment_reduce`: readout over codes. Sums and means use the sums of `aggregate`, over rows in their own order."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ MAX = Structure(
 
 @inner
 def _raise_to(a: Any, row: int, acc: Any, scratch: Any) -> None:
-    """acc = max(acc, the numbers of a row)."""
+    """acc = max(acc, the values of a row)."""
     step, lowest = step_and_lowest(a.x, row, 1.0)
     codes = opened(a.x, row, scratch)
     for place in range(0, a.x.channels, LANES):
@@ -41,7 +41,7 @@ def _raise_to(a: Any, row: int, acc: Any, scratch: Any) -> None:
 
 @task(MAX)
 def _max(part: int, num_parts: int, a: Any) -> None:
-    """Each part takes the segments that start in its share of the rows."""
+    """Each part computes the segments that start in its share of the rows."""
     first, last = share(part, num_parts, a.ptr[a.segments])
     begin = first_place(a.ptr, a.segments, first)
     end = first_place(a.ptr, a.segments, last) if part < num_parts - 1 else a.segments
