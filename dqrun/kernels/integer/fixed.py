@@ -1,8 +1,8 @@
-"""The rule of requantisation in fixed point: the computation of `Epilogue` with integers alone.
+"""The requantisation rule in fixed point: the computation of `Epilogue` with integers only.
 
 A real factor is a mantissa of 31 bits and a right shift that rounds (Jacob et al. 2018, section 2.2, eq. 6). Values are
-whole numbers of 2^-fraction steps of the result's grid. All is int64 here; products of two numbers of 32 bits fit. The
-C export does these operations and no others, so that both give the same codes.
+integer multiples of 2^-fraction steps of the result's grid. All tensors here are int64; a product of two 32-bit numbers
+fits. The C export does exactly these operations, so that both give the same codes.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from dqrun.kernels.integer.fixed_numbers import LOG2_FRACTION, ROW_FRACTION, exp
 from dqrun.kernels.integer.row_grid import RowGrid
 
 MOST_FRACTION = 20
-"""Bits behind the point of a value in steps: rounding to codes then errs by 2^-21 of a step for each product."""
+"""Most fractional bits of a value in steps: the error of each rounded product is then at most 2^-21 of a step."""
 MANTISSA_BITS = 31
 LARGEST_SHIFT = 62
 LARGEST = 2**31 - 1
 ELU_REACH = 32
-"""exp(-x) counts as 0 from here on; values in steps must reach as far before they saturate."""
+"""exp(-x) is treated as 0 from this x on; the number format of values in steps must cover it."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Factor:
 
     @classmethod
     def of(cls, value: Tensor) -> Factor:
-        """The nearest factor of float64 numbers below 2^30 in absolute value; 0 for those that give 0 for any int32."""
+        """The nearest factors of float64 numbers, absolute values below 2^30; 0 if the product with any int32 is 0."""
         part, exponent = torch.frexp(value)
         mantissa = torch.round(part * 2.0**MANTISSA_BITS).long()
         over = mantissa.abs() == 1 << MANTISSA_BITS
@@ -51,7 +51,7 @@ class Factor:
         return cls(torch.where(tiny, 0, mantissa), torch.where(tiny, 1, shift))
 
     def times(self, x: Tensor, rows: RowFactor | None = None) -> Tensor:
-        """The product with whole numbers [N, C] within int32, rounded; with a factor of each row besides."""
+        """The rounded product with integers x [N, C] in the range of int32, and with a factor of each row if given."""
         if rows is None:
             return round_shift(x * self.mantissa, self.shift)
         mantissa = round_shift(self.mantissa * rows.mantissa.unsqueeze(1), torch.tensor(ROW_FRACTION))
@@ -104,7 +104,7 @@ class Elu:
 
 @dataclass(frozen=True)
 class FixedEpilogue:
-    """From the exact sums of row i and channel c, two at most, to the result; each product is rounded once:
+    """Computes the result from one or two exact sums of row i and channel c; each product is rounded once:
 
         v = acc * factor[c]                                      both with the row's factor, if there is one
         v = v + second_acc * second[c]                           if given (GIN's own row, GraphSAGE's second product)
@@ -115,10 +115,10 @@ class FixedEpilogue:
         v = v + (residual[i, c] - its zero point) * shortcut     if given
         code = clamp(v / 2^fraction rounded + zero point, 0, top)
 
-    Rounding takes the nearest, and halves away from zero. v is in 2^-fraction steps of the grid. Without a grid the
-    result is v, int32 that saturates, and one unit is worth 2^-fraction.
+    Rounding is to nearest, halves away from zero. v is in 2^-fraction steps of the grid. Without a grid the result is
+    v, saturated to int32, and one unit is 2^-fraction.
 
-    `bias`, `offset`: int64 [C] or [1]. `falling`: bool [C], where the gain behind the ReLU is negative.
+    `bias`, `offset`: int64 [C] or [1]. `falling`: bool [C], true where the gain after the ReLU is negative.
     """
 
     fraction: int
@@ -144,21 +144,21 @@ class FixedEpilogue:
     ) -> FixedEpilogue:
         """The rule for the numbers of `epilogue`.
 
-        unit: what one unit of acc is worth in its steps. ratio: what one of the second sum is worth in those of the
-        first, float64 [1] or [C]. residual: the grid of the value that is added. reach: the largest |acc|, for the
-        unit of logits. Raises ConfigError for numbers that no int32 holds.
+        unit: value of one unit of acc in the steps of its epilogue. ratio: value of one unit of the second sum in the
+        same steps, float64 [1] or [C]. residual: the grid of the residual. reach: the largest |acc|, for the unit of
+        logits. Raises ConfigError for numbers that do not fit int32.
         """
         return _Making(epilogue, unit, ratio, residual, reach).made()
 
     @property
     def scale(self) -> float:
-        """What one unit of a result without a grid is worth."""
+        """The value of one unit of a result without a grid."""
         return float(2.0**-self.fraction)
 
     def finish(
         self, acc: Tensor, second: Tensor | None = None, rows: RowFactor | None = None, residual: Codes | None = None
     ) -> Codes | Tensor:
-        """The result for sums int64 [N, C] within int32: Codes, or int32 [N, C] without a grid."""
+        """The result for sums int64 [N, C] in the range of int32: Codes, or int32 [N, C] without a grid."""
         v = self.factor.times(acc, rows)
         if self.second is not None and second is not None:
             v = v + self.second.times(second, rows)
@@ -182,7 +182,7 @@ class FixedEpilogue:
 
 @dataclass(frozen=True)
 class _Making:
-    """The numbers of an epilogue in float64, in units of its sums and steps of its result, and how finely they fit."""
+    """The numbers of an epilogue in float64, from units of its sums to steps of its result, and their fraction."""
 
     epilogue: Epilogue
     unit: float
@@ -192,7 +192,7 @@ class _Making:
 
     @property
     def grid(self) -> CodeGrid | None:
-        """The grid of the result; of rows, which have grids of their own, there is no fixed-point form."""
+        """The grid of the result; rows with their own grids have no fixed-point form."""
         assert not isinstance(self.epilogue.grid, RowGrid)
         return self.epilogue.grid
 
@@ -217,7 +217,7 @@ class _Making:
 
     @cached_property
     def parts(self) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]:
-        """Factors of both sums, what is added before the first ReLU, and behind it, in steps (real, for logits)."""
+        """Factors of both sums and the terms added before and after the first ReLU, in steps (logits: real units)."""
         e, inverse = self.epilogue, 1.0 if self.grid is None else 1 / self.grid.scale
         factor, bias, offset = e.multiplier, e.bias, None
         if e.gain is not None and e.offset is not None:
@@ -233,14 +233,14 @@ class _Making:
 
     @cached_property
     def shortcut(self) -> Tensor | None:
-        """What a step of the residual is worth in steps of the result."""
+        """One step of the residual in steps of the result."""
         if self.residual is None or self.grid is None:
             return None
         return torch.tensor([self.residual.scale / self.grid.scale], dtype=torch.float64)
 
     @property
     def fraction(self) -> int:
-        """The most bits behind the point with which all numbers fit int32, at most MOST_FRACTION for codes."""
+        """The most fractional bits with which all numbers fit int32, at most MOST_FRACTION for codes."""
         factor, second, bias, offset = self.parts
         factors = [_largest(part) for part in (factor, second, self.shortcut) if part is not None]
         terms = [_largest(part) for part in (bias, offset) if part is not None]
@@ -273,5 +273,5 @@ def _largest(numbers: Tensor) -> float:
 
 
 def _bits(limit: int, largest: float) -> int:
-    """The most bits behind the point with which `largest` stays below 2^limit."""
+    """The most fractional bits with which `largest` stays below 2^limit."""
     return 60 if largest == 0 else limit - math.frexp(largest)[1]

@@ -14,7 +14,7 @@ from dqrun.kernels.integer.codes import Codes
 from dqrun.kernels.integer.fixed_numbers import LOG2_FRACTION, ROW_FRACTION, exp2_negative, round_shift
 
 MEAN_FRACTION = 22
-"""Bits behind the point of a weighted mean of codes: 255 * 2^22 < 2^30."""
+"""Fractional bits of a weighted mean of codes: 255 * 2^22 < 2^30."""
 LARGEST_LOGIT = 2**30 - 1
 MOST_GUARD = 10
 DIVISOR_BITS = 31
@@ -24,19 +24,19 @@ QUOTIENT_SHIFT = 2 * DIVISOR_BITS - 1 - DIVIDEND_SHIFT - MEAN_FRACTION
 
 @dataclass(frozen=True)
 class FixedAttention:
-    """Sums over edges, weighted by a softmax, of codes less their zero point, in steps of 2^-22 of a code.
+    """Sums over edges of (code - zero point), weighted by a softmax, in steps of 2^-22 of a code.
 
-    With scores s of sources and t of targets in 2^-20, to the base two, each clamped to +-(2^30 - 1):
+    With scores s of sources and t of targets in units of 2^-20, to the base two, each clamped to +-(2^30 - 1):
 
         s[j, h] = sum over c of vectors[0, h, c] * (q[j, h, c] - zero point), shifted right by `guard`
-        e       = s[j, h] + t[i, h], times `slope` / 2^30 where negative
+        e       = s[j, h] + t[i, h], times `slope` / 2^30 if negative
         w       = 2^-(largest e of i and h - e), by `exp2_negative`
         acc     = (sum of w * (q[j, h, c] - zero point)) / (sum of w)
 
     The quotient: both sums are shifted right until the divisor has 31 bits; r = floor((2^61 + floor(divisor / 2)) /
     divisor); acc = (the dividend, shifted right by 8 more) * r, shifted right by 31. Without `concat` the sum over
-    heads is shifted right by ceil(log2 H), and `unit` is larger by 2^that / H. All shifts round; a node without edges
-    has 0. vectors: int64 [2, H, C] within int32.
+    heads is shifted right by k = ceil(log2 H), and `unit` is larger by the factor 2^k / H. All shifts round; a node
+    without edges has 0. vectors: int64 [2, H, C] in the range of int32.
     """
 
     vectors: Tensor
@@ -46,7 +46,7 @@ class FixedAttention:
 
     @classmethod
     def of(cls, attention: Tensor, scale: float, negative_slope: float, concat: bool) -> FixedAttention:
-        """The attention of vectors float32 [2, H, C] over codes of a scale; raises ConfigError for too large ones."""
+        """The attention of vectors float32 [2, H, C] over codes with a scale; raises ConfigError if too large."""
         real = attention.double() * (scale * math.log2(math.e) * 2.0**LOG2_FRACTION)
         guard = min(MOST_GUARD, 31 - math.frexp(float(real.abs().max()))[1])
         if guard < 0:
@@ -56,12 +56,12 @@ class FixedAttention:
 
     @property
     def head_bits(self) -> int:
-        """What the sum over heads is shifted by."""
+        """Right shift of the sum over heads."""
         return 0 if self.concat else (self.vectors.size(1) - 1).bit_length()
 
     @property
     def unit(self) -> float:
-        """What one unit of the result is worth in steps of the codes."""
+        """The value of one unit of the result in steps of the codes."""
         heads = 1 if self.concat else self.vectors.size(1)
         return float(2.0 ** (self.head_bits - MEAN_FRACTION) / heads)
 
@@ -84,7 +84,7 @@ class FixedAttention:
 
 
 def weighted_mean(sums: Tensor, total: Tensor) -> Tensor:
-    """sums / total in 2^-22, int64; 0 where total is 0. total is 0 or at least 2^30, |sums| at most 255 * total."""
+    """sums / total in 2^-22, int64; 0 if total is 0. total must be 0 or at least 2^30, |sums| at most 255 * total."""
     shift = (torch.frexp(total.double()).exponent.long() - DIVISOR_BITS).clamp(min=0)
     divisor = round_shift(total, shift).clamp(min=1)
     reciprocal = torch.div((1 << (2 * DIVISOR_BITS - 1)) + divisor // 2, divisor, rounding_mode="floor")

@@ -1,4 +1,4 @@
-"""Arithmetic of whole numbers that the fixed-point rule is made of: a rounding shift and a power of two."""
+"""Integer arithmetic of the fixed-point rule: a rounding shift and a power of two."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import torch
 from torch import Tensor
 
 ROW_FRACTION = 30
-"""Bits behind the point of row factors, powers and coefficients of attention."""
+"""Fractional bits of row factors, of powers and of the slope of attention."""
 LOG2_FRACTION = 20
-"""Bits behind the point of exponents of two."""
+"""Fractional bits of exponents of two."""
 POWER = (1073741824, -744257900, 257895614, -59385867, 9895604, -1018363)
-"""2^-f for f in [0, 1), in 2^-30: coefficients of f^0..f^5, nearly of least error; exact at 0 and 1."""
+"""2^-f for f in [0, 1), in units of 2^-30: coefficients of f^0..f^5, of nearly minimal error; exact at 0 and 1."""
 
 
 def round_shift(x: Tensor, shift: Tensor) -> Tensor:
-    """x / 2^shift, int64, to the nearest whole number, halves away from zero; 0 for shifts above 62. shift >= 0."""
+    """x / 2^shift, int64, rounded to nearest, halves away from zero; 0 for shifts above 62. shift >= 0."""
     kept = shift.clamp(max=62)
     half = torch.bitwise_left_shift(torch.ones_like(kept), kept) >> 1
     found = torch.bitwise_right_shift(x.abs() + half, kept) * x.sign()
@@ -22,9 +22,9 @@ def round_shift(x: Tensor, shift: Tensor) -> Tensor:
 
 
 def exp2_negative(x: Tensor) -> Tensor:
-    """2^-x in 2^-30 for x >= 0 in 2^-20, int64, to an absolute error of 2^-23.
+    """2^-x in units of 2^-30 for x >= 0 in units of 2^-20, int64, with an absolute error of at most 2^-23.
 
-    An integer exponential as in I-BERT (Kim et al. 2021, algorithm 2), of base two and with a polynomial of degree 5.
+    An integer exponential as in I-BERT (Kim et al. 2021, algorithm 2), to base two and with a polynomial of degree 5.
     """
     whole, part = x >> LOG2_FRACTION, x & ((1 << LOG2_FRACTION) - 1)
     power = torch.full_like(x, POWER[-1])

@@ -1,4 +1,4 @@
-"""`RowGrid`: codes whose scale and offset are those of their row, taken from the row itself when it is made."""
+"""`RowGrid`: codes with a scale and an offset per row, computed from the row when it is encoded."""
 
 from __future__ import annotations
 
@@ -21,10 +21,11 @@ MOST_SHARE = 64
 class RowGrid(Stored):
     """The codes 0..top of a row that has its own float32 scale s and offset o.
 
-    `offset` "real": code q stands for s q + o, o the least number of the row. Else it stands for s (q + o), o a whole
-    number: "inside", zero has a code; "integer", it need have none; "symmetric", o is that of all rows, -top / 2 with a
-    spare code (a signed grid) and 0 without. `power_of_two`: s is a power of two, so that a product with it is a shift.
-    `headroom`: see `QuantSpec`. `share`: of each row's range, about its middle, that the codes cover; None: all of it.
+    `offset` "real": code q means s q + o, and o is the lower end of the row's range. Else it means s (q + o), and o is
+    an integer: "inside": 0 has a code; "integer": 0 may have none; "symmetric": o is the same for all rows, -top / 2
+    with a spare code (a signed grid) and 0 without. `power_of_two`: s is a power of two, so that a product with it is a
+    shift. `headroom`: see `QuantSpec`. `share`: width of the range that the codes cover, about the middle of each
+    row's range, in units of its width; None: the row's range.
     """
 
     bits: int
@@ -35,7 +36,7 @@ class RowGrid(Stored):
     spare: int = 0
 
     zero_point = 0
-    """Codes count from 0; what 0 stands for is in the numbers of the row."""
+    """Codes count from 0; the offset of the row gives the value of code 0."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.bits <= 8:
@@ -51,7 +52,7 @@ class RowGrid(Stored):
 
     @property
     def real_offset(self) -> bool:
-        """Whether offsets are real numbers, else whole numbers of steps."""
+        """Whether offsets are real numbers; else they are integer numbers of steps."""
         return self.offset == "real"
 
     number_bytes = 8
@@ -75,7 +76,7 @@ class RowGrid(Stored):
 
     @property
     def _grid(self) -> Grid:
-        """The same as training has it."""
+        """The same grid as in training."""
         symmetric, half = self.offset == "symmetric", self.top // 2 * self.spare
         offset = "inside" if symmetric else self.offset
         return Grid(-half, self.top - half, symmetric, self.headroom, offset, self.power_of_two)

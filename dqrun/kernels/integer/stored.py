@@ -1,7 +1,7 @@
-"""How codes lie in memory: of 1 to 8 bits each, in 1, 2, 4 or 8 bits of a byte.
+"""Layout of codes in memory: codes of 1 to 8 bits, each in 1, 2, 4 or 8 bits of a byte.
 
-This is the one rule; grids, files, kernels, C and ONNX follow it. A width is stored in its class, the least of 1, 2, 4
-and 8 bits that holds it, so that a byte has `planes` = 8, 4, 2 or 1 codes. A row of C codes has w = ceil(C / planes)
+Grids, files, kernels and C use this one rule. A code is stored in its class, the smallest of 1, 2, 4 and 8 bits that
+holds it, so that a byte has `planes` = 8, 4, 2 or 1 codes. A row of C codes has w = ceil(C / planes)
 bytes: byte j has channel j in its lowest bits, channel j + w in the next ones, and so on. Shifting and masking a vector
 of bytes therefore gives consecutive channels. Bits that belong to no channel are 0.
 """
@@ -33,7 +33,7 @@ def row_bytes(channels: int, bits: int) -> int:
 
 
 class Stored:
-    """What follows from the `bits` of a grid, of whose codes the last `spare` are not used."""
+    """Sizes that follow from the `bits` of a grid; the last `spare` codes are not used."""
 
     bits: int
     spare: int
@@ -59,7 +59,7 @@ class Stored:
 
 
 def pack_codes(codes: Tensor, bits: int) -> Tensor:
-    """Codes of a byte each, uint8 [N, C], below 2^bits, as they are stored: uint8 [N, row_bytes(C, bits)]."""
+    """Packs codes below 2^bits, uint8 [N, C], one per byte, to uint8 [N, row_bytes(C, bits)]."""
     size, width = storage_bits(bits), row_bytes(codes.size(1), bits)
     packed = codes[:, :width].clone(memory_format=torch.contiguous_format)
     for plane in range(1, codes_per_byte(bits)):
@@ -76,6 +76,6 @@ def unpack_codes(data: Tensor, channels: int, bits: int) -> Tensor:
 
 
 def bits_behind(data: Tensor, channels: int, bits: int) -> int:
-    """The largest code in rows, uint8 [N, row_bytes(channels, bits)], that belongs to no channel; 0 as it must be."""
+    """The largest code in the padding of rows, uint8 [N, row_bytes(channels, bits)]; it must be 0."""
     behind = unpack_codes(data, data.size(1) * codes_per_byte(bits), bits)[:, channels:]
     return int(behind.max()) if behind.numel() else 0

@@ -1,4 +1,4 @@
-"""`Weight`: the codes of a weight, how they are stored, and the order in which the compiled product reads them."""
+"""`Weight`: the codes of a weight, their stored form, and the order in which the compiled product reads them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LANES = 16
 
 
 def shift_of(bits: int) -> int:
-    """What is added to the codes of a weight of 2 to 4 bits where they are stored: 2 for 2 bits, else 8."""
+    """The number that is added to stored codes of a weight of 2 to 4 bits: 2 for 2 bits, else 8."""
     return 1 << (storage_bits(bits) - 1)
 
 
@@ -32,9 +32,10 @@ class Weight:
             raise ConfigError.rule("weight.codes", "be int8 [M, K]", f"{self.codes.dtype} {list(self.codes.shape)}")
 
     def packed(self, bits: int) -> Tensor:
-        """The codes as a file and C hold them: int8 [M, K] above 4 bits, else as `stored` says, uint8 [M, row bytes].
+        """The codes in the form of files and C: int8 [M, K] above 4 bits, else packed as in `stored`, uint8 [M, row
+        bytes].
 
-        What is stored of a code w is w + 2^(b - 1), b the bits of storage; of the signs of 1 bit, 1 for +1.
+        Packed is w + 2^(b - 1) for a code w and b bits of storage; for 1 bit, 1 for the code +1 and 0 for -1.
         """
         if bits > 4:
             return self.codes
@@ -50,7 +51,7 @@ class Weight:
 
     @cached_property
     def row_sums(self) -> Tensor:
-        """Sum of each output's codes, int32 [M]: times x's zero point, what that adds to every product."""
+        """Sum of each output's codes, int32 [M]; its product with x's zero point is subtracted from the output."""
         return self.codes.sum(1, dtype=torch.int32)
 
     @cached_property
@@ -60,10 +61,10 @@ class Weight:
 
     @cached_property
     def signs(self) -> tuple[Tensor, Tensor]:
-        """The signs as a product of codes of 1 bit reads them, and the bits that there are.
+        """The signs as the product of 1-bit codes reads them, and a mask of the bits that belong to inputs.
 
-        int32 [outputs / 16, words, 16], flat, the outputs padded with -1 to a multiple of 16; and int32 [words]. A word
-        has 32 bits of a row as `stored` says, the first byte lowest; bits of no input are 0.
+        Signs: int32 [outputs / 16, words, 16], flat, the outputs padded with -1 to a multiple of 16. Mask: int32
+        [words]. A word has 32 bits of a row as in `stored`, the first byte lowest; bits of no input are 0.
         """
         padded = F.pad(self.codes, (0, 0, 0, -self.codes.size(0) % LANES), value=-1)
         rows = torch.cat([Weight(padded).packed(1), pack_codes(torch.ones_like(self.codes[:1]).byte(), 1)])
@@ -75,8 +76,8 @@ class Weight:
     def blocked(self) -> Tensor:
         """The codes as the compiled product reads them, int8, flat.
 
-        Inputs padded with zeros to a multiple of 4, outputs to one of 16; blocks of up to 64 outputs one after the
-        other, each [K / 4, outputs, 4]: an instruction multiplies 4 consecutive inputs by those of 16 outputs.
+        Inputs are padded with zeros to a multiple of 4, outputs to a multiple of 16. Blocks of up to 64 outputs follow
+        each other, each [K / 4, outputs, 4]: an instruction multiplies 4 consecutive inputs by the codes of 16 outputs.
         """
         outputs, inputs = self.codes.shape
         padded = F.pad(self.codes, (0, -inputs % 4, 0, -outputs % LANES))
