@@ -1,7 +1,7 @@
 """A vector type for kernels: a fixed number of lanes of one type, held in registers of the processor.
 
-Kernels are ordinary Python loops over such values; numba compiles them, LLVM turns a vector of any width into what the
-processor has (one register, several, or single numbers). A kind, `F32x16`, is 16 lanes of float32:
+Kernels are ordinary Python loops over such values. numba compiles them, and LLVM maps a vector of any width to the
+processor's registers (one, several, or scalar ones). The kind `F32x16` has 16 lanes of float32:
 
     @inner
     def scale(x, y, count, factor):  # pointers to float32; count >= 0
@@ -9,10 +9,10 @@ processor has (one register, several, or single numbers). A kind, `F32x16`, is 1
             v = load_first(F32x16, x, place, count - place)
             store_first(y, place, maximum(v * factor, 0.0), count - place)
 
-Operators: + - * / & | ^ ~ << >> and comparisons, which give a mask (`B16`). A number beside a vector stands for a
-vector of it, converted to the type of the lanes. >> fills with the sign of signed lanes. Each operation rounds once;
-`fma` alone may round a product and a sum together. Vectors live in local variables, arguments and results of `inner`
-functions, and in `registers`: an array of them with constant places, for blocks of sums in unrolled loops.
+Operators: + - * / & | ^ ~ << >> and comparisons, which return a mask (`B16`). A number in an operation with a vector is
+converted to the type of the lanes and used in each lane. >> of signed lanes is arithmetic. Each operation rounds once;
+only `fma` may round a product and a sum together. Vectors can be local variables, arguments and results of `inner`
+functions, and elements of `registers`: an array with constant indices, for blocks of sums in unrolled loops.
 
     memory      load, load_first, repeat, store, store_first, gather, prefetch, registers
     conversion  splat, convert, cast_bits, nearest (float64 to int32, half to even)
@@ -21,7 +21,7 @@ functions, and in `registers`: an array of them with constant places, for blocks
     lanes       count_lanes, lanes_below, join, low_half, high_half, interleave, permute, word, from_word,
                 lowest_lane, highest_lane, sum_lanes; of words count_bits, lowest_bit
 
-`minimum(v, w)` is v where v < w and else w; `maximum` likewise: of a NaN in v they take w.
+`minimum(v, w)` is v where v < w, else w; `maximum` likewise. So if v or w is NaN, the result is w.
 """
 
 from dqrun.kernels.cpu.vector.arithmetic import add_dots, count_ones, fma, maximum, minimum, nearest, rint, where

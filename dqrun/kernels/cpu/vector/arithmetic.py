@@ -1,4 +1,4 @@
-"""Arithmetic of vectors beyond operators. A number beside a vector stands for a vector of it."""
+"""Arithmetic functions of vectors. A number among vectors is converted to a vector with the number in each lane."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dqrun.kernels.cpu.vector.kinds import F64x16, I8x64, I32x8, I32x16, U8x64, 
 from dqrun.kernels.cpu.vector.llvm import I8, I32, call, shuffled, spread
 
 LOWEST = -(2.0**31)
-AS_SET = 4  # round as the processor is set, which is half to even
+AS_SET = 4  # the processor's current rounding mode: half to even
 
 
 def common(args: Any) -> tuple[Vector, list[Any]]:
@@ -22,7 +22,7 @@ def common(args: Any) -> tuple[Vector, list[Any]]:
 
 
 def vectors(builder: Any, values: Any, wanted: Any) -> list[Any]:
-    """Numbers among the values as vectors."""
+    """The values, with numbers converted to vectors."""
     lanes = next(kind.lanes for kind in wanted if isinstance(kind, Vector))
     return [
         value if isinstance(kind, Vector) else spread(builder, value, lanes)
@@ -31,7 +31,7 @@ def vectors(builder: Any, values: Any, wanted: Any) -> list[Any]:
 
 
 def compare(builder: Any, kind: Vector, operator: str, v: Any, w: Any) -> Any:
-    """The mask of an ordered comparison (of a NaN only != holds)."""
+    """The mask of a comparison; with a NaN only != is true."""
     if kind.is_float:
         return (builder.fcmp_unordered if operator == "!=" else builder.fcmp_ordered)(operator, v, w)
     return (builder.icmp_signed if kind.is_signed else builder.icmp_unsigned)(operator, v, w)
@@ -60,7 +60,7 @@ maximum: Any = intrinsic(_choice(">"))
 
 @intrinsic
 def where(_context: Any, mask: Any, v: Any, w: Any) -> Any:
-    """v in the lanes of the mask, w in the others. The mask: of lanes, or one boolean for all."""
+    """v in the lanes where the mask is true, w in the others. `mask`: a mask of lanes, or one boolean for all."""
     kind, wanted = common((v, w))
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -71,7 +71,7 @@ def where(_context: Any, mask: Any, v: Any, w: Any) -> Any:
 
 @intrinsic
 def fma(_context: Any, v: Any, w: Any, term: Any) -> Any:
-    """v * w + term, rounded once where the processor can, else twice."""
+    """v * w + term, rounded once if the processor supports it, else twice."""
     kind, wanted = common((v, w, term))
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -82,7 +82,7 @@ def fma(_context: Any, v: Any, w: Any, term: Any) -> Any:
 
 @intrinsic
 def count_ones(_context: Any, v: Any) -> Any:
-    """How many bits of each lane, an integer, are set."""
+    """The number of set bits of each lane, an integer."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return call(builder, f"llvm.ctpop.{v.suffix}", v.llvm, args)
@@ -92,7 +92,7 @@ def count_ones(_context: Any, v: Any) -> Any:
 
 @intrinsic
 def rint(_context: Any, v: Any) -> Any:
-    """The nearest whole numbers, half to even, of float lanes (or of one float)."""
+    """Float lanes (or one float) rounded to integers, half to even; the type stays float."""
     suffix = v.suffix if isinstance(v, Vector) else f"f{v.bitwidth}"
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -103,7 +103,7 @@ def rint(_context: Any, v: Any) -> Any:
 
 @intrinsic
 def nearest(_context: Any, v: Any) -> Any:
-    """F64x16 below 2^31 - 1/2 as the nearest I32x16, half to even; what is below -2^31 gives -2^31."""
+    """F64x16 rounded to I32x16, half to even; values must be below 2^31 - 1/2, those below -2^31 give -2^31."""
     assert v == F64x16, f"nearest takes {F64x16}, got {v}"
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Lanes: their numbers, their order, parts of vectors, and what is found over all lanes of one."""
+"""Indices and order of lanes, parts of vectors, masks as words of bits, and reductions over the lanes of a vector."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def lanes_below(_context: Any, kind: Any, count: Any) -> Any:
 
 
 def _arrangement(places: Callable[[int], list[int]], given: int) -> Any:
-    """A function of `given` vectors of a kind: their lanes with the numbers places(lanes)."""
+    """A function of `given` vectors of one kind; it returns the lanes with the indices places(lanes)."""
 
     def one(_context: Any, v: Any) -> Any:
         chosen = places(v.lanes)
@@ -68,14 +68,14 @@ low_half = _arrangement(lambda lanes: list(range(lanes // 2)), 1)
 high_half = _arrangement(lambda lanes: list(range(lanes // 2, lanes)), 1)
 """The second half of the lanes."""
 join = _arrangement(lambda lanes: list(range(2 * lanes)), 2)
-"""The lanes of v and, behind them, those of w."""
+"""The lanes of v, followed by those of w."""
 interleave = _arrangement(lambda lanes: [place for i in range(lanes) for place in (i, lanes + i)], 2)
 """v[0], w[0], v[1], w[1], ...; twice as many lanes."""
 
 
 @intrinsic
 def permute(_context: Any, v: Any, places: Any) -> Any:
-    """v[places[i]] in lane i: F32x16 and I32x16, whose numbers are below 16."""
+    """v[places[i]] in lane i; v: F32x16, places: I32x16 with values in 0..15."""
     assert (v, places) == (F32x16, I32x16), f"permute takes {F32x16}, {I32x16}, got {v}, {places}"
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -92,7 +92,7 @@ def permute(_context: Any, v: Any, places: Any) -> Any:
 
 @intrinsic
 def word(_context: Any, mask: Any) -> Any:
-    """A mask as the bits of an unsigned integer, the first lane lowest."""
+    """A mask as the bits of an unsigned integer; the first lane is the lowest bit."""
     result = WORDS[mask.lanes]
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -103,7 +103,7 @@ def word(_context: Any, mask: Any) -> Any:
 
 @intrinsic
 def from_word(_context: Any, kind: Any, bits: Any) -> Any:
-    """The mask of a kind from the bits of an integer, the lowest for the first lane."""
+    """A mask of the kind `kind` from the bits of an integer; the lowest bit is the first lane."""
     mask = kind.instance_type
     source = WORDS[mask.lanes]
 
@@ -115,7 +115,7 @@ def from_word(_context: Any, kind: Any, bits: Any) -> Any:
 
 @intrinsic
 def lowest_bit(_context: Any, bits: Any) -> Any:
-    """The place of the lowest bit of a word that is set, int64; the word must not be 0."""
+    """The index of the lowest set bit of a word, uint32, as int64; the word must not be 0."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return builder.zext(builder.cttz(args[0], ir.Constant(I1, 1)), I64)
@@ -125,7 +125,7 @@ def lowest_bit(_context: Any, bits: Any) -> Any:
 
 @intrinsic
 def count_bits(_context: Any, bits: Any) -> Any:
-    """How many bits of a word are set, int64."""
+    """The number of set bits of a word, uint32, as int64."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return builder.zext(builder.ctpop(args[0]), I64)
@@ -134,7 +134,7 @@ def count_bits(_context: Any, bits: Any) -> Any:
 
 
 def _over_lanes(choose: Callable[[Any, Vector, Any, Any], Any]) -> Any:
-    """A function of a vector: its halves joined by choose(builder, kind, low, high), until one lane is left."""
+    """A function of a vector: choose(builder, kind, low, high) combines its halves until one lane is left."""
 
     def over(_context: Any, v: Any) -> Any:
         def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -161,4 +161,4 @@ def _chosen(operator: str) -> Callable[[Any, Vector, Any, Any], Any]:
 sum_lanes = _over_lanes(_added)
 """The sum of all lanes: the second half is added to the first one until one lane is left."""
 lowest_lane, highest_lane = _over_lanes(_chosen("<")), _over_lanes(_chosen(">"))
-"""The least and the largest number of all lanes."""
+"""The smallest and the largest value of all lanes."""

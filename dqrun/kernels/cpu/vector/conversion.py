@@ -1,4 +1,4 @@
-"""Vectors of one kind from numbers, and from vectors of another kind."""
+"""Conversions of numbers to vectors, and of vectors to another kind."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dqrun.kernels.cpu.vector.llvm import spread
 
 @intrinsic
 def splat(_context: Any, kind: Any, value: Any) -> Any:
-    """The number in each lane of a kind, converted to its type."""
+    """A vector of a kind with the number, converted to the type of the lanes, in each lane."""
     vector = kind.instance_type
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -22,10 +22,10 @@ def splat(_context: Any, kind: Any, value: Any) -> Any:
 
 @intrinsic
 def convert(_context: Any, kind: Any, value: Any) -> Any:
-    """The numbers of a vector as another type.
+    """Converts the lanes of a vector to another type.
 
-    To wider integers by the sign of the lanes; to narrower ones modulo 2^bits; from float to integer towards zero, for
-    numbers that fit; to a narrower float half to even.
+    Wider integers are sign-extended if the given lanes are signed, else zero-extended; narrower ones are taken modulo
+    2^bits. Floats are rounded to integers towards zero, and must be in range; to narrower floats half to even.
     """
     vector = kind.instance_type
     assert vector.lanes == value.lanes, f"{vector} has not the lanes of {value}"
@@ -51,7 +51,7 @@ def _converted(builder: Any, v: Any, have: Vector, want: Vector) -> Any:
 
 @intrinsic
 def cast_bits(_context: Any, kind: Any, value: Any) -> Any:
-    """The bits of a vector as one of another kind of the same size, the first lanes lowest."""
+    """The bits of a vector, read as a kind of the same size; the first lanes are the lowest bits."""
     vector = kind.instance_type
     assert vector.lanes * vector.bits == value.lanes * value.bits, f"{vector} has not the size of {value}"
 

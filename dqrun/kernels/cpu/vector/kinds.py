@@ -1,4 +1,4 @@
-"""The kinds of vectors, as types of numba."""
+"""The kinds of vectors, as numba types."""
 
 from __future__ import annotations
 
@@ -34,27 +34,27 @@ class Vector(_Type):  # type: ignore[misc]
 
     @property
     def bits(self) -> int:
-        """Of a lane."""
+        """Bits of a lane."""
         return 1 if self.dtype == types.boolean else int(self.dtype.bitwidth)
 
     @property
     def llvm(self) -> Any:
-        """The type of LLVM."""
+        """The LLVM type."""
         if self.is_float:
             return ir.VectorType(ir.FloatType() if self.bits == 32 else ir.DoubleType(), self.lanes)
         return ir.VectorType(ir.IntType(self.bits), self.lanes)
 
     @property
     def suffix(self) -> str:
-        """As LLVM's intrinsic functions name it."""
+        """The name of the kind in names of LLVM's intrinsic functions."""
         return f"v{self.lanes}{SHORT.get(str(self.dtype), f'i{self.bits}')}"
 
     def of(self, dtype: Any) -> Vector:
-        """The kind with as many lanes of another type."""
+        """The kind with the same number of lanes of another type."""
         return Vector(dtype, self.lanes)
 
     def constant(self, value: Any) -> Any:
-        """A constant of LLVM with the value, or the list of values, in the lanes."""
+        """An LLVM constant with the value in each lane, or with a list of values."""
         return ir.Constant(self.llvm, value if isinstance(value, list) else [value] * self.lanes)
 
 
@@ -66,7 +66,7 @@ class _Model(_PrimitiveModel):  # type: ignore[misc]
 
 @typeof_impl.register(Vector)
 def _type_of_kind(kind: Vector, _context: Any) -> Any:
-    """A kind that a kernel names is a constant."""
+    """In a kernel, a kind is a constant."""
     return types.TypeRef(kind)
 
 

@@ -12,7 +12,7 @@ I1, I8, I32, I64 = (ir.IntType(bits) for bits in (1, 8, 32, 64))
 
 
 def call(builder: Any, name: str, result: Any, args: Any) -> Any:
-    """A call of an intrinsic function of LLVM, of vectors and numbers."""
+    """Calls an LLVM intrinsic function with vectors and numbers."""
     kind = ir.FunctionType(result, [arg.type for arg in args])
     return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), args)
 
@@ -25,17 +25,17 @@ def spread(builder: Any, value: Any, lanes: int) -> Any:
 
 
 def shuffled(builder: Any, v: Any, w: Any, places: list[int]) -> Any:
-    """The lanes with these numbers of v and, behind them, w."""
+    """The lanes with the indices `places` of v followed by w."""
     return builder.shuffle_vector(v, w, ir.Constant(ir.VectorType(I32, len(places)), places))
 
 
 def number(context: Any, builder: Any, value: Any, kind: Any, wanted: Any) -> Any:
-    """A number of one type as another one; booleans as one bit."""
+    """A number, converted from the type `kind` to `wanted`; booleans have one bit."""
     return context.cast(builder, value, kind, wanted)
 
 
 def address(context: Any, builder: Any, signature: Any, args: Any, which: int) -> Any:
-    """The address of args[which][args[which + 1]], of an array or a pointer."""
+    """The address of the element args[which + 1] of args[which], an array or a pointer."""
     kind, place = signature.args[which], args[which + 1]
     is_pointer = isinstance(kind, types.CPointer)
     data = args[which] if is_pointer else context.make_array(kind)(context, builder, args[which]).data

@@ -1,4 +1,4 @@
-"""Vectors in memory: of pointers, or flat arrays, to elements of any type; places count these elements."""
+"""Loads and stores of vectors, through pointers or flat arrays; a place is an index of their elements, of any type."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def load(_context: Any, kind: Any, source: Any, place: Any) -> Any:
 
 @intrinsic
 def store(_context: Any, target: Any, place: Any, value: Any) -> Any:
-    """The lanes of the value to target[place], target[place + 1], ..."""
+    """Stores the lanes of the value at target[place] and after it; any alignment."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         builder.store(args[2], _vector_at(context, builder, signature, args, 0, value), align=1)
@@ -48,7 +48,7 @@ def store(_context: Any, target: Any, place: Any, value: Any) -> Any:
 
 @intrinsic(prefer_literal=True)
 def repeat(_context: Any, kind: Any, source: Any, place: Any, count: Any) -> Any:
-    """source[place..place + count], again and again, in the lanes of a kind; count: a constant, 1, 2, 4 or 8."""
+    """source[place..place + count], repeated to fill the lanes of a kind; count: a constant, 1, 2, 4 or 8."""
     vector = kind.instance_type
     if not isinstance(count, types.IntegerLiteral):
         return None
@@ -64,7 +64,7 @@ def repeat(_context: Any, kind: Any, source: Any, place: Any, count: Any) -> Any
 
 @intrinsic
 def load_first(_context: Any, kind: Any, source: Any, place: Any, count: Any) -> Any:
-    """As `load`, of the first `count` >= 1 lanes, reading nothing behind; zeros in the others."""
+    """As `load`, but only the first `count` >= 1 lanes are read; the others are 0."""
     vector = kind.instance_type
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -83,7 +83,7 @@ def load_first(_context: Any, kind: Any, source: Any, place: Any, count: Any) ->
 
 @intrinsic
 def store_first(_context: Any, target: Any, place: Any, value: Any, count: Any) -> Any:
-    """As `store`, of the first `count` >= 1 lanes, touching nothing behind them."""
+    """As `store`, but only the first `count` >= 1 lanes are written."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         at = _vector_at(context, builder, signature, args, 0, value)
@@ -100,7 +100,7 @@ def store_first(_context: Any, target: Any, place: Any, value: Any, count: Any) 
 
 @intrinsic
 def gather(_context: Any, kind: Any, source: Any, places: Any) -> Any:
-    """The vector of source[places[i]]; `places`: a vector of integers, as many as the kind has lanes."""
+    """The vector of source[places[i]]; `places`: a vector of integers, read as signed, with as many lanes."""
     vector = kind.instance_type
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -120,7 +120,7 @@ def gather(_context: Any, kind: Any, source: Any, places: Any) -> Any:
 
 @intrinsic
 def prefetch(_context: Any, source: Any, place: Any) -> Any:
-    """Asks for the cache line of source[place], which may lie outside what can be read."""
+    """Prefetches the cache line of source[place]; the address may be invalid."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         at = builder.bitcast(address(context, builder, signature, args, 0), I8.as_pointer())
@@ -132,10 +132,10 @@ def prefetch(_context: Any, source: Any, place: Any) -> Any:
 
 @intrinsic(prefer_literal=True)
 def registers(_context: Any, kind: Any, count: Any) -> Any:
-    """A pointer to `count` vectors, a constant, with any content.
+    """A pointer to `count` (a constant) uninitialised vectors.
 
-    Where all places are known when loops are unrolled, that is where each loop over them has a constant number of
-    rounds, they become registers.
+    They become registers if all indices are known after loops are unrolled: each loop over them must have a constant
+    number of iterations.
     """
     vector = kind.instance_type
     if not isinstance(count, types.IntegerLiteral):

@@ -1,4 +1,4 @@
-"""Operators of Python on vectors, and on a vector and a number, which stands for a vector of it."""
+"""Python's operators for two vectors, and for a vector and a number, which is used in each lane."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ COMPARISONS = {
 
 
 def _register_binary(function: Any, emit: Emit, is_comparison: bool) -> None:
-    """Teaches numba the types and the code of an operator."""
+    """Registers the types and the code of an operator with numba."""
 
     class OfVectors(_Template):  # type: ignore[misc]
         def generic(self, args: Any, kws: Any) -> Any:
@@ -116,7 +116,7 @@ def _compared(sign: str, builder: Any, kind: Vector, v: Any, w: Any) -> Any:
 
 
 def register_operators() -> None:
-    """Called once, when the package is imported."""
+    """Registers all operators with numba; called once, when the package is imported."""
     for function, emit in BINARY.items():
         _register_binary(function, emit, is_comparison=False)
     for function, plain in IN_PLACE.items():
