@@ -24,7 +24,7 @@ TRACE = ctypes.CFUNCTYPE(None, ctypes.c_char_p, ctypes.c_void_p, ctypes.c_int32,
 
 
 def find_compiler() -> str | None:
-    """The C compiler of the environment variable CC, else cc, gcc or clang; None where there is none."""
+    """The C compiler of the environment variable CC, else cc, gcc or clang; None if none is found."""
     words = (os.environ.get("CC", ""), "cc", "gcc", "clang")
     return next((found for word in words if word and (found := shutil.which(word))), None)
 
@@ -77,7 +77,8 @@ class Compiled:
         return self.prepared(x, edge_index)()
 
     def trace(self, x: Tensor, edge_index: Tensor) -> dict[str, Tensor]:
-        """The result of each operation by its site: stored codes uint8 [rows, row bytes], and logits int32."""
+        """Runs one graph as `run`; the result of each operation by its site: stored codes uint8 [rows, row bytes], and
+        logits int32."""
         found: dict[str, Tensor] = {}
 
         def keep(site: bytes, codes: int, rows: int, row_bytes: int) -> None:

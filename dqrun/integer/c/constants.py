@@ -15,7 +15,7 @@ BYTES = {"int8_t": 1, "uint8_t": 1, "uint16_t": 2, "int32_t": 4, "int64_t": 8}
 
 @dataclass(frozen=True)
 class Array:
-    """A constant array; `shape` has one or two sizes. `what`: a comment."""
+    """A constant array; `shape` has one or two sizes. `what`: its comment in C."""
 
     name: str
     type: str
@@ -63,7 +63,7 @@ class Constants:
         return self.macros[-1].name
 
     def numbers(self, name: str, type: str, values: Tensor, what: str) -> str:
-        """Adds a number for each channel c, or one for all; returns the C expression that reads it."""
+        """Adds one number per channel c, or one for all channels; returns the C expression that reads it."""
         if values.numel() == 1:
             return self.macro(name, int(values), what)
         return f"{self.array(name, type, values, what)}[c]"
@@ -87,11 +87,11 @@ RESERVED = frozenset(
         *("codes", "categories", "source", "target", "num_nodes", "num_edges", "status", "scale", "root", "elu"),
     )
 )
-"""Words of C, and names that the library itself gives."""
+"""Keywords of C, and names that the library defines."""
 
 
 def identifiers(sites: Iterable[str]) -> dict[str, str]:
-    """A valid C identifier for each site, all different."""
+    """A valid C identifier for each site; all differ, also without regard to case."""
     found: dict[str, str] = {}
     for site in sites:
         name = re.sub(r"\W", "_", site)

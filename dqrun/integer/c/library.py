@@ -10,7 +10,7 @@ from dqrun.integer.c.constants import Constants
 from dqrun.kernels.integer import CodeGrid
 
 MOST_DEGREE = 1024
-"""Degrees up to which the table of d^-1/2 goes, where no other number is asked for: 4 bytes each."""
+"""Default of the largest degree in the table of d^-1/2, which has 4 bytes per degree."""
 MOST = 2**24
 """The most nodes and edges: larger graphs need too much static memory, and positions beyond int32."""
 
@@ -39,7 +39,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Buffer:
-    """A value of codes, a row for each node or one for the graph. `offset`: its first byte in the library's memory;
+    """A value of codes, with one row per node or one for the graph. `offset`: its first byte in the library's memory;
     None for the caller's input."""
 
     site: str
@@ -118,7 +118,7 @@ class Step:
 
     @property
     def sizes(self) -> str:
-        """The name of the number of its channels."""
+        """The C name of its number of channels."""
         return f"{self.out.macro}_CHANNELS" if self.out is not None else f"{self.name.upper()}_CHANNELS"
 
 
@@ -126,8 +126,8 @@ class Step:
 class Needs:
     """Which helper functions the steps call.
 
-    `dots`: pairs of bits of storage, of codes and of weights. `get_packed`, `put_packed`: bits of storage below 8 of
-    codes that are read, or written, one by one.
+    `dots`: the pairs (bits of storage of codes, of weights) of products. `get_packed`, `put_packed`: bits of storage,
+    below 8, of codes that are read, or written, one by one.
     """
 
     dots: tuple[tuple[int, int], ...]
@@ -162,7 +162,7 @@ class Needs:
 
 
 def narrow_forms(buffers: Iterable[Buffer]) -> tuple[int, ...]:
-    """Bits of storage of these values, each once, where several codes share a byte."""
+    """The distinct bits of storage below 8 of values, ascending: several codes share a byte."""
     return tuple(sorted({buffer.form for buffer in buffers} - {8}))
 
 

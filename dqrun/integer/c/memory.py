@@ -1,4 +1,4 @@
-"""Where the values of a program lie in one static array of bytes."""
+"""Places the values of a program in one static array of bytes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Lifetime:
-    """A value of `size` bytes that operation `first` writes and operation `last` is the last to read."""
+    """The lifetime of a value of `size` bytes: operation `first` writes it, and no operation after `last` reads it."""
 
     size: int
     first: int

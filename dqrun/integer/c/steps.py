@@ -1,4 +1,4 @@
-"""From the operations of a fixed-point program to the steps of a C library."""
+"""Converts the operations of a fixed-point program to the steps of a C library."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Place:
         return self.buffers.get(self.fixed.operation.target)
 
     def step(self, kind: str, what: str, products: tuple[Product, ...] = (), **numbers: object) -> Step:
-        """The step, with its epilogue; `numbers` are for its template."""
+        """The step of the operation, with its epilogue; `numbers`: further values for its template."""
         operation = self.fixed.operation
         if self.out is None:
             self.constants.macro("channels", result_channels(operation), "outputs")
@@ -111,7 +111,7 @@ class Place:
         return *exponent, *self.factor("power", e.elu.steps, "exp(x) - 1, in steps")
 
     def product(self, source: str, weight: Weight, bits: int, name: str = "") -> Product:
-        """A weight as constants; sums begin with -zero_point times the sum of an output's weights."""
+        """Adds a weight to the constants; sums begin with -zero_point times the sum of an output's weights."""
         x, form = self.buffers[source], storage_bits(bits)
         kept = self.constants.array(
             f"{name}weight",

@@ -39,10 +39,10 @@ FILES = {"library.h.j2": "{}.h", "library.c.j2": "{}.c", "main.c.j2": "main.c", 
 
 @dataclass(frozen=True)
 class Library:
-    """A fixed-point program as C for graphs up to `limits`; all its C names begin with `name`.
+    """A fixed-point program as C for graphs up to `limits`; its public C names begin with `name`.
 
-    Raises ConfigError, in one line, for a program without C form, a `name` that is no C identifier, and limits beyond
-    those of the program's int32 sums.
+    Raises ConfigError, in one line, for a program without C form, a `name` that is not of lower-case letters, digits
+    and _ with a letter first, and limits beyond those of the program's int32 sums.
     """
 
     program: Program
@@ -65,7 +65,7 @@ class Library:
 
     @cached_property
     def buffers(self) -> dict[str, Buffer]:
-        """All values of codes by site; the input of a program of float features is the caller's."""
+        """All values of codes by site; the caller provides the input of a program of float features, as codes."""
         offsets, _ = self._placed
         names = identifiers(operation.target for operation in self.program.operations)
         found, per_graph = {}, False
@@ -85,7 +85,7 @@ class Library:
 
     @cached_property
     def _placed(self) -> tuple[dict[str, int], int]:
-        """Offsets of the values that lie in the library's memory, and its bytes."""
+        """Offsets of the values in the library's memory, and the size of this memory in bytes."""
         operations = self.program.operations
         last = {name: i for i, operation in enumerate(operations) for name in inputs(operation)}
         sites, lives, rows = [], [], self.limits.nodes
@@ -101,7 +101,7 @@ class Library:
 
     @property
     def memory_bytes(self) -> int:
-        """Bytes of the values."""
+        """Bytes of the library's memory for values of codes."""
         return max(self._placed[1], 1)
 
     @property
@@ -113,7 +113,7 @@ class Library:
 
     @property
     def needs_root(self) -> bool:
-        """Whether rows are scaled by d^-1/2; the library then has a table of these, and degrees have a limit."""
+        """Whether rows are scaled by d^-1/2; the library then has a table of d^-1/2, and a largest degree."""
         scaled = (op for op in self.program.operations if isinstance(op, Linear | Aggregate))
         return any(operation.degree_scale for operation in scaled)
 
@@ -128,7 +128,7 @@ class Library:
 
     @property
     def index_type(self) -> str:
-        """The type of a node's number in memory."""
+        """The C type of node indices in memory."""
         return "uint16_t" if self.limits.nodes <= 1 << 16 else "int32_t"
 
     @cached_property
@@ -145,7 +145,7 @@ class Library:
 
     @property
     def averages_heads(self) -> bool:
-        """Whether an attention takes the mean of its heads."""
+        """Whether an attention computes the mean of its heads."""
         return any(not attention.concat for attention in self.attentions)
 
     @property
@@ -176,12 +176,12 @@ class Library:
 
     @property
     def needs(self) -> Needs:
-        """Functions that the functions of this library call."""
+        """The helper functions of this library."""
         return Needs.of(self.steps)
 
     @property
     def checks_codes(self) -> bool:
-        """Whether bytes of the caller may hold codes beyond the grid, so that the library must check them."""
+        """Whether the caller's bytes can hold codes above the grid's top, so that the library must check them."""
         first = self.program.operations[0]
         return isinstance(first, Quantize) and first.grid.top < (1 << first.grid.storage_bits) - 1
 
@@ -224,7 +224,7 @@ class Library:
 
 
 def write_library(library: Library, folder: Path) -> list[Path]:
-    """Writes the files of a library into a folder, which is made; raises OSError."""
+    """Writes the files of a library into a folder and returns their paths; creates the folder. Raises OSError."""
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     for file, text in library.render().items():
