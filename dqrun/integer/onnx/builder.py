@@ -1,4 +1,4 @@
-"""`Builder`: the nodes and constants of an ONNX graph, as functions that take and give names of values."""
+"""`Builder` adds nodes and constants to an ONNX graph; its methods take and return names of values."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, DTypeLike
 from dqrun.extras import require
 
 OPSET, IR_VERSION = 21, 10
-"""Opset 21 has INT4; it came with version 10 of the file format."""
+"""Opset 21 has the type INT4; it needs version 10 of the file format."""
 
 NARROW = {"int4": "INT4", "uint4": "UINT4"}
 """Types that numpy lacks."""
@@ -20,7 +20,7 @@ NARROW = {"int4": "INT4", "uint4": "UINT4"}
 class Builder:
     """Collects nodes in the order of the calls. `scope` is the first part of generated names.
 
-    Raises ConfigError where the extra [onnx] is not installed.
+    Raises ConfigError if the extra [onnx] is not installed.
     """
 
     def __init__(self) -> None:
@@ -35,16 +35,16 @@ class Builder:
         return self.op_several(kind, inputs, [name or self._new_name(kind)], **attributes)[0]
 
     def op_several(self, kind: str, inputs: Sequence[str], outputs: Sequence[str], **attributes: Any) -> list[str]:
-        """As `op` for a node with several outputs, whose names are given."""
+        """As `op`, for a node with several outputs with the given names."""
         self.nodes.append(self.onnx.helper.make_node(kind, inputs, outputs, name=f"{outputs[0]}/{kind}", **attributes))
         return list(outputs)
 
     def cast(self, value: str, dtype: DTypeLike, name: str = "") -> str:
-        """A value in another type of numpy's."""
+        """A value, converted to a numpy type."""
         return self.op("Cast", value, name=name, to=self.type_of(dtype))
 
     def constant(self, values: ArrayLike, dtype: DTypeLike) -> str:
-        """A constant of a type of numpy's; equal constants are stored once."""
+        """A constant of a numpy type; equal constants are stored once."""
         array = np.ascontiguousarray(np.asarray(values, dtype=dtype)).reshape(np.shape(values))
         key = (array.dtype.str, array.shape, array.tobytes())
         if key not in self._known:
@@ -64,7 +64,7 @@ class Builder:
         return self.op("ConstantOfShape", shape, value=number)
 
     def type_of(self, dtype: DTypeLike) -> int:
-        """ONNX's number for a type of numpy's."""
+        """ONNX's number of a numpy type."""
         return int(self.onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype)))
 
     def _add(self, tensor: Any) -> str:

@@ -44,13 +44,13 @@ def finish(values: Values, acc: str, operation: Summing, row_scale: str = "") ->
     grid = code_grid(operation.target, epilogue.grid)
     if not epilogue.in_steps:
         v = build.op("Mul", v, build.constant(1 / grid.scale, np.float64))
-    # rounded before the cast to float32, which could move a value across the middle of two codes
+    # rounded before the cast to float32, which could move a value across the midpoint of two codes
     steps = build.cast(build.op("Round", v), np.float32)
     values.quantized(steps, Coded(operation.target, grid, result_channels(operation)))
 
 
 def _affine(build: Builder, v: str, epilogue: Epilogue) -> str:
-    """Factor, bias, ReLU, gain and offset."""
+    """Applies factor, bias, ReLU, gain and offset."""
 
     def numbers(parameter: Tensor) -> str:
         return build.constant(parameter.numpy(), np.float64)

@@ -22,7 +22,7 @@ def to_onnx(program: Program) -> Any:
     with a row of logits per graph `batch`, int64 [num_nodes], ascending from 0 without gaps. Output: `logits`, float32.
     The file's properties state the program's origin (`dqrun.origin`) and the grid of each site (`dqrun.grids`).
 
-    Raises ConfigError for operations without an ONNX form, and where the extra [onnx] is missing.
+    Raises ConfigError for operations without an ONNX form, and if the extra [onnx] is missing.
     """
     features = program.origin.get("features")
     if isinstance(features, dict) and features.get("edge_weights"):
@@ -48,7 +48,7 @@ def to_onnx(program: Program) -> Any:
 
 
 def write_onnx(program: Program, path: Path) -> Any:
-    """Writes `to_onnx(program)` to a file and returns it; raises OSError where the file cannot be written."""
+    """Writes `to_onnx(program)` to a file and returns it; raises OSError if the file cannot be written."""
     model = to_onnx(program)
     path.write_bytes(model.SerializeToString())
     return model

@@ -27,19 +27,20 @@ from dqrun.integer.operations import (
 from dqrun.kernels.integer import CodeGrid, Weight
 
 EXACT = 2**24
-"""Up to here float32 holds all whole numbers."""
+"""float32 represents all integers up to this one exactly."""
 
 
 @singledispatch
 def emit(operation: Operation, values: Values, structure: Structure) -> None:
-    """Adds the nodes of an operation; its result joins `values`. Raises ConfigError for one without an ONNX form."""
+    """Adds the nodes of an operation; stores its result of codes in `values`. Raises ConfigError for operations without
+    an ONNX form."""
     raise ConfigError.rule(operation.target, "be an operation with a form in ONNX", type(operation).__name__)
 
 
 @emit.register
 def _(operation: Quantize, values: Values, structure: Structure) -> None:
     build, grid = values.build, code_grid(operation.target, operation.grid)
-    inverse = 1 / torch.tensor(grid.scale, dtype=torch.float32)  # the rule of training is a product, not a quotient
+    inverse = 1 / torch.tensor(grid.scale, dtype=torch.float32)  # training multiplies by 1 / scale, it does not divide
     steps = build.op("Mul", operation.source, build.constant(inverse.item(), np.float32))
     values.quantized(steps, Coded(operation.target, grid, operation.channels))
 
@@ -114,8 +115,8 @@ def _(operation: Readout, values: Values, structure: Structure) -> None:
 def product(values: Values, source: str, weight: Weight, bits: int) -> str:
     """Sums over inputs of (code - zero point) * weight code, exact, float64 [R, M].
 
-    A float32 product if all partial sums are whole numbers that float32 represents exactly: ONNX Runtime turns it into
-    an integer product. Else a float64 product.
+    A float32 product if all partial sums are integers that float32 represents exactly: ONNX Runtime converts it to an
+    integer product. Else a float64 product.
     """
     build, codes = values.build, weight.codes.t().numpy()
     stored = build.cast(build.narrow_constant(codes, "int4"), np.int8) if bits <= 4 else build.constant(codes, np.int8)
@@ -126,7 +127,7 @@ def product(values: Values, source: str, weight: Weight, bits: int) -> str:
 
 
 def largest_part(codes: Tensor, grid: CodeGrid) -> int:
-    """A bound of all partial sums in any order: the larger of the sums of positive and of negative products."""
+    """A bound of |partial sums| in any order: the larger of the sums of positive and of negative products."""
     ends = torch.stack([codes.long() * (grid.top - grid.zero_point), codes.long() * -grid.zero_point])
     positive, negative = ends.amax(0).clamp(min=0).sum(1), ends.amin(0).clamp(max=0).sum(1)
     return int(torch.maximum(positive, -negative).max())

@@ -17,10 +17,10 @@ EXACT_PRODUCTS = "session.x64quantprecision"
 
 
 class Session:
-    """Runs a model on the CPU; takes and gives torch's tensors.
+    """Runs a model on the CPU; its inputs and logits are torch tensors.
 
-    `model`: a program, or a file that `write_onnx` wrote. `threads`: 0 for ONNX Runtime's own choice. Raises
-    ConfigError where the extra [onnx] is missing.
+    `model`: a program, or a file of `write_onnx`. `threads`: 0 for ONNX Runtime's default. Raises ConfigError if the
+    extra [onnx] is missing.
     """
 
     def __init__(self, model: Program | Path, threads: int = 0) -> None:
@@ -34,7 +34,7 @@ class Session:
         self._names = [each.name for each in self._session.get_inputs()]
 
     def __call__(self, x: Tensor, edge_index: Tensor, batch: Tensor | None = None) -> Tensor:
-        """Logits, float32, as `Program.__call__`; `batch`: for programs of graph tasks, None for one graph."""
+        """Logits, float32, as `Program.__call__`. `batch`: only read by programs of graph tasks; None: one graph."""
         given = {"x": x, "edge_index": edge_index}
         if "batch" in self._names:
             given["batch"] = edge_index.new_zeros(x.size(0)) if batch is None else batch

@@ -1,8 +1,8 @@
-"""The structure of a batch in an ONNX graph: edges in order of their targets, degrees, the nodes of each graph.
+"""The structure of a batch in an ONNX graph: edges sorted by target, degrees, the nodes of each graph.
 
-Sums over edges are differences of running sums over edges in order of their targets. ONNX has two alternatives. The
-order of additions in ScatterND is undefined, and threads of ONNX Runtime lose additions to the same row. There
-ScatterElements takes about ten times as long.
+Sums over edges are differences of running sums over the sorted edges. ONNX has two alternatives. The order of additions
+in ScatterND is undefined, and threads of ONNX Runtime lose additions to the same row. In ONNX Runtime ScatterElements
+takes about ten times as long.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Segments:
 
     @classmethod
     def of(cls, build: Builder, index: str, size: str) -> Segments:
-        """Those of rows whose segment is `index`, int64 ascending; `size`: their number, int64 [1]."""
+        """Segments of rows. `index`: segment of each row, int64 ascending; `size`: number of segments, int64 [1]."""
         ones = build.filled(build.op("Shape", index), 1, np.int64)
         empty = build.filled(size, 0, np.int64)
         count = build.op("ScatterElements", empty, index, ones, axis=0, reduction="add")
@@ -44,12 +44,12 @@ class Structure:
 
     @cached_property
     def num_nodes(self) -> str:
-        """int64 [1]."""
+        """Number of nodes, int64 [1]."""
         return self.build.op("Shape", "x", start=0, end=1)
 
     @cached_property
     def nodes(self) -> str:
-        """0..N-1."""
+        """The indices 0..N-1 of nodes, int64 [N]."""
         zero, one = (self.build.constant(value, np.int64) for value in (0, 1))
         return self.build.op("Range", zero, self.build.op("Squeeze", self.num_nodes), one)
 
@@ -76,7 +76,7 @@ class Structure:
 
     @cached_property
     def gathered(self) -> str:
-        """The sources of all edges behind the first node, where there is one: see `segment_sum`."""
+        """Node 0, if there is a node, followed by the sources of all edges: indices of the rows for `segment_sum`."""
         zero, one = (self.build.constant([value], np.int64) for value in (0, 1))
         first = self.build.op("Slice", self.nodes, zero, one)
         return self.build.op("Concat", first, self.edges[0], axis=0)
@@ -93,7 +93,7 @@ class Structure:
 
     @cached_property
     def num_graphs(self) -> str:
-        """int64 [1]."""
+        """Number of graphs, int64 [1]."""
         build = self.build
         ids = build.op("Concat", "batch", build.constant([-1], np.int64), axis=0)
         largest = build.op("ReduceMax", ids, build.constant([0], np.int64))
@@ -105,7 +105,7 @@ class Structure:
         return Segments.of(self.build, "batch", self.num_graphs)
 
     def column(self, values: str) -> str:
-        """[R] as [R, 1]."""
+        """Reshapes [R] to [R, 1]."""
         return self.build.op("Unsqueeze", values, self.build.constant([1], np.int64))
 
     def at_least_one(self, count: str) -> str:

@@ -1,8 +1,9 @@
 """Values of codes in an ONNX graph: reading and writing.
 
-A value is stored in the graph as the codes of its site, uint8, under the site's name: the output of a QuantizeLinear. A
-DequantizeLinear before each use gives code - zero point. The scale of both is 1: numbers are in steps of a grid, which
-float32 represents exactly, and the scale of the grid is a part of the next multiplier, as in the program.
+The graph stores a value as the codes of its site, uint8, under the site's name: the output of a QuantizeLinear or, for
+categories, of a Gather. A DequantizeLinear, one for all uses, computes code - zero point. The scale of both is 1:
+numbers are in steps of a grid, which float32 represents exactly, and the grid's scale is part of the next multiplier,
+as in the program.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ UINT8_TOP = 255
 
 
 def code_grid(name: str, grid: Grid) -> CodeGrid:
-    """The grid of a value; raises ConfigError for a grid for each row, which ONNX models do not support."""
+    """The grid of a value; raises ConfigError for a grid per row, which ONNX models do not support."""
     if isinstance(grid, RowGrid):
         rule = "have one range for all rows in an ONNX form: train with quant.activation_granularity=tensor"
         raise ConfigError.rule(name, rule, "ranges of rows")
@@ -52,11 +53,11 @@ class Values:
         return self._forms[key]
 
     def whole(self, name: str) -> str:
-        """The same as int32."""
+        """code - zero point, int32 [R, C]."""
         return self._cast(name, np.int32)
 
     def real(self, name: str) -> str:
-        """The same as float64."""
+        """code - zero point, float64 [R, C]."""
         return self._cast(name, np.float64)
 
     def quantized(self, steps: str, value: Coded) -> None:
