@@ -73,8 +73,8 @@ class _RawKnown(Exception):
         self.required, self.folder = [Path(file) for file in dataset.raw_paths], Path(dataset.raw_dir)
 
     def files(self, root: Path) -> list[Path]:
-        """All files of the raw folder, because classes also read files that `raw_paths` omits; [] if one of
-        `raw_paths` is missing."""
+        """All files of the raw folder, because classes also read files that `raw_paths` omits; if that folder is
+        `root`, only `raw_paths`. [] if one of `raw_paths` is missing."""
         if not self.required or not all(file.is_file() for file in self.required):
             return []
         others = [] if self.folder == root else [file for file in self.folder.rglob("*") if file.is_file()]
@@ -123,7 +123,7 @@ class _Source:
 
     @property
     def _key(self) -> str:
-        """Name of the folder of cached tensors: a hash of everything except raw files that they depend on."""
+        """Name of the folder of cached tensors: a hash of the dataset's fields, the task and PyG's version."""
         parts = [vars(self.config), self.task, version("torch-geometric")]
         return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
 

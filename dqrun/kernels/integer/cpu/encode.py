@@ -60,7 +60,7 @@ RULE = Structure(
     factor=REAL,  # 1 + headroom
     top=REAL,  # the largest code
     half=REAL,  # the code of 0 on a symmetric grid
-    share=REAL,  # of the range; 0: all of it, as it is
+    share=REAL,  # of the range; 0: the range unchanged
 )
 
 
