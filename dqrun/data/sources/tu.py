@@ -163,7 +163,7 @@ def _features(table: _Tables, what: str, rows: int, whole: str) -> Tensor | None
 def _signs_of_a_cut(
     name: str, edges: NDArray[np.int64], owner: NDArray[np.int64], counts: NDArray[np.int64]
 ) -> tuple[str, ...]:
-    """One warning if the edge list may be truncated; no file has the number of edges, so this cannot be checked.
+    """One warning if the edge list may be truncated: without labels or attributes of edges no file has their number.
 
     Signs of it: of all graphs only that of the last edge lacks reverse edges, or only graphs after it have no edges.
     Complete sets can have these signs too, though rarely; therefore it is a warning.
