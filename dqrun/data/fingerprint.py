@@ -5,10 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dqrun.config import DatasetConfig
+from dqrun.config.parts import own_config
+from dqrun.config.pyg import PygConfig
 from dqrun.config.tasks import is_node_task
 from dqrun.paths import user_path
 
@@ -22,12 +25,15 @@ ELEMENTS_AT_ONCE = 1 << 24
 
 
 def fingerprint(dataset: DatasetConfig) -> str:
-    """Digest of the files that a `folder` dataset is read from, by name and content; the part of a trial's identity
-    that says which data it was trained on.
+    """Digest of the files that a dataset is made from and that its configuration does not identify: the part of a
+    trial's identity that says which data it was trained on.
 
-    It does not depend on the folder's path or on other files in it. Empty for other sources, whose content is
-    identified by the name. Each file is read once per process as long as it does not change.
+    For a `folder` dataset these are its files, by name and content; the folder's path and other files in it do not
+    count. For a `pyg` dataset they are the files that define a class or transforms outside PyG. Empty for all others.
+    Each file is read once per process as long as it does not change.
     """
+    if dataset.source == "pyg":
+        return _code_digest(dataset)
     if dataset.source != "folder" or dataset.path is None:
         return ""
     folder, digest = user_path(dataset.path), hashlib.sha256()
@@ -36,6 +42,26 @@ def fingerprint(dataset: DatasetConfig) -> str:
         if state is not None:
             digest.update(f"{name}\0{_file_digest(str((folder / name).resolve()), state)}\0".encode())
     return digest.hexdigest()[:LENGTH]
+
+
+def _code_digest(dataset: DatasetConfig) -> str:
+    own, digest = own_config(dataset), hashlib.sha256()
+    assert isinstance(own, PygConfig)
+    modules = {path.rpartition(".")[0] for path in (own.target or "", *own.transforms)}
+    found = {name: _file_of(name) for name in sorted(modules) if name.partition(".")[0] not in ("", "torch_geometric")}
+    for name, file in found.items():
+        if file is not None and (state := _state(file)) is not None:
+            digest.update(f"{name}\0{_file_digest(str(file), state)}\0".encode())
+    return digest.hexdigest()[:LENGTH] if found else ""
+
+
+def _file_of(module: str) -> Path | None:
+    """The file of a module; None if there is none, for which loading later raises an error."""
+    try:
+        spec = find_spec(module)
+    except Exception:  # it imports the packages above the module, which can raise any exception
+        return None
+    return None if spec is None or spec.origin is None else Path(spec.origin)
 
 
 def folder_files(task: str) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from dqrun.composition.compose import load_configs
 from dqrun.config import DataConfig, DatasetConfig
 from dqrun.data.dataset import GraphDataset, load_dataset
 from dqrun.data.fingerprint import data_fingerprint, fingerprint
@@ -65,6 +66,23 @@ def test_a_name_that_stands_for_its_content_needs_no_files(dataset_config: MakeC
 
 def loaded(folder: Path, make: MakeConfig) -> GraphDataset:
     return load_dataset(make(name=folder.name, source="folder", path=str(folder)), DataConfig())
+
+
+def test_code_of_the_user_counts_and_that_of_pyg_does_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def mark(target: str, transforms: str = "") -> str:
+        (found,) = load_configs(["dataset=pyg", f"dataset.target={target}", f"dataset.transforms=[{transforms}]"])
+        return fingerprint(found.dataset)
+
+    airports, code = "torch_geometric.datasets.Airports", tmp_path / "marked_code.py"
+    monkeypatch.syspath_prepend(tmp_path)
+    assert mark(airports) == mark(airports, "torch_geometric.transforms.ToUndirected") == ""
+    code.write_text("first = 1\n")
+    first = mark(airports, "marked_code.shifted"), mark("marked_code.Airports")
+    assert all(first) and first == (mark(airports, "marked_code.shifted"), mark("marked_code.Airports"))
+    code.write_text("first = 2\n")
+    second = mark(airports, "marked_code.shifted"), mark("marked_code.Airports")
+    assert first[0] != second[0] and first[1] != second[1]
+    assert mark("no_such_module.Airports") != "", "loading it raises the error"
 
 
 def test_the_fingerprint_of_loaded_data_ignores_format_and_place(folder: Path, dataset_config: MakeConfig) -> None:

@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import random
+import sys
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -123,9 +124,19 @@ class _Source:
 
     @property
     def _key(self) -> str:
-        """Name of the folder of cached tensors: a hash of the dataset's fields, the task and PyG's version."""
-        parts = [vars(self.config), self.task, version("torch-geometric")]
+        """Name of the folder of cached tensors: a hash of the dataset's fields, the task, PyG's version and the files
+        that define the class, its bases and the transforms. Other modules that these files import do not count."""
+        modules = {
+            getattr(each, "__module__", type(each).__module__) for each in (*self.made.__mro__, *self._transforms)
+        }
+        files = {name: getattr(sys.modules.get(name), "__file__", None) for name in sorted(modules)}
+        code = {name: _digest(Path(file)) for name, file in files.items() if file is not None}
+        parts = [vars(self.config), self.task, version("torch-geometric"), code]
         return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+    @property
+    def _transforms(self) -> list[Any]:
+        return [_imported("dataset.transforms", path) for path in self.config.transforms]
 
     def _raw(self, data: DataConfig) -> tuple[Path, list[Path]]:
         """PyG's root and the raw files below it: in the mirror, else in the cache, else downloaded to the cache."""
@@ -179,8 +190,7 @@ class _Source:
 
     def _parts(self, root: str | None) -> list[list[Any]]:
         """The graphs of each part, transformed."""
-        found = [_imported("dataset.transforms", path) for path in self.config.transforms]
-        transforms = [each() if inspect.isclass(each) else each for each in found]
+        transforms = [each() if inspect.isclass(each) else each for each in self._transforms]
         parts = []
         for split in self._splits:
             made = self._constructed(self.made, root, split)

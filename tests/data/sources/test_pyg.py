@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +110,35 @@ def test_transforms_by_path(mirror: Path, tmp_path: Path) -> None:
     assert changed.num_edges == 2 * plain.num_edges
     with pytest.raises(ConfigError, match=r"dataset.transforms must name something that can be imported"):
         load(mirror, tmp_path / "cache", *AIRPORTS, "dataset.transforms=[torch_geometric.transforms.Nothing]")
+
+
+@pytest.mark.parametrize("changed", ["class", "transform"])
+def test_other_code_of_the_user_makes_other_data(
+    mirror: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changed: str
+) -> None:
+    code = tmp_path / "airport_code.py"
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr("sys.dont_write_bytecode", True)
+
+    def nodes(in_class: int, in_transform: int) -> float:
+        """The first feature of data made by these versions of the two."""
+        code.write_text(
+            "from torch_geometric.datasets import Airports as Theirs\n"
+            "class Airports(Theirs):\n"
+            "    def get(self, i):\n"
+            f"        data = super().get(i).clone(); data.x = data.x + {in_class}; return data\n"
+            f"def shifted(data): data.x = data.x + {in_transform}; return data\n"
+        )
+        sys.modules.pop("airport_code", None)
+        words = ("dataset.target=airport_code.Airports", "dataset.args={name: USA}")
+        made = load(mirror, tmp_path / "cache", *words, "dataset.transforms=[airport_code.shifted]")
+        assert isinstance(made.x, torch.Tensor)
+        return float(made.x[0, 0])
+
+    first = nodes(0, 0)
+    assert nodes(0, 0) == first
+    assert nodes(*((20, 0) if changed == "class" else (0, 20))) == first + 20
+    monkeypatch.delitem(sys.modules, "airport_code")
 
 
 def test_a_class_without_files(mirror: Path, tmp_path: Path) -> None:
