@@ -82,7 +82,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for words in (each for each in BENCHES if all(any(word in one for one in each) for word in arguments.only)):
         found = compare(old, new, words, arguments.repeats, arguments.rounds, keep)
         for (bench, network, variant), ratio in found.items():
-            relative, own = ratio / found[bench, network, PEER], not variant.startswith("pyg")
+            relative, own = ratio / found[bench, network, PEER], not variant.startswith(("pyg", "dgl"))
             print(f"{bench:9}  {network:24} {variant:20} {ratio:.3f}  {relative:.3f}", flush=True)
             lines.append(
                 {"bench": bench, "network": network, "variant": variant, "own": own, "ratio": ratio}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -106,8 +107,8 @@ def parse(words: Sequence[str]) -> Options:
                 _one_of(key, name, register.layer.names())
             chosen["models"] = tuple(value.split(","))
         elif key == "threads":
-            if not value.isdecimal():
-                raise ConfigError.rule(key, "be an integer >= 0", value)
+            if not re.fullmatch("[0-9]{1,6}", value):
+                raise ConfigError.rule(key, "be an integer in 0..999999", value)
             chosen["threads"] = int(value)
         else:
             raise ConfigError.rule("dqrun bench inference", "get graph=, model= or threads=", word)

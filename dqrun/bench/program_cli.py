@@ -22,8 +22,9 @@ OPTIONS = ("dataset", "batch", "profile")
 def refuse_options(arguments: Namespace) -> None:
     """Raises ConfigError for a flag of programs if no program is named."""
     for name in OPTIONS:
-        if getattr(arguments, name):
-            raise ConfigError.rule(f"--{name}", "be given with a program's file or a run", getattr(arguments, name))
+        value = getattr(arguments, name)
+        if value is not None and value is not False:
+            raise ConfigError.rule(f"--{name}", "be given with a program's file or a run", value)
 
 
 def measure(files: list[str], arguments: Namespace, threads: int) -> int:

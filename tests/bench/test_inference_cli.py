@@ -23,7 +23,9 @@ def test_words() -> None:
     [
         ("graph=cora", "graph must be one of powerlaw, zinc, reddit_binary, got 'cora'"),
         ("model=gcn,mlp", f"model must be one of {', '.join(register.layer.names())}, got 'mlp'"),
-        ("threads=-1", "threads must be an integer >= 0, got '-1'"),
+        ("threads=-1", "threads must be an integer in 0..999999, got '-1'"),
+        ("threads=\u0663", "threads must be an integer in 0..999999, got '\u0663'"),
+        (f"threads={'9' * 5000}", "threads must be an integer in 0..999999, got '9999"),
         ("quant=int8", "must get graph=, model= or threads=, got 'quant=int8'"),
     ],
 )

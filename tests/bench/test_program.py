@@ -119,7 +119,7 @@ def test_the_model_of_a_file(file: Path) -> None:
         (["--dataset", "threads", "--batch", "0"], "--batch must be >= 1, got 0"),
         (["model=gcn", "--dataset", "threads"], "must get threads= alone beside files and flags, got 'model=gcn'"),
         (["--dataset", "threads", "--rounds", "0"], "--rounds must be >= 1, got 0"),
-        (["threads=-1", "--dataset", "threads"], "threads must be an integer >= 0, got '-1'"),
+        (["threads=-1", "--dataset", "threads"], "threads must be an integer in 0..999999, got '-1'"),
         (["--dataset", "nowhere"], "--dataset must name a folder or file that is there"),
     ],
 )
@@ -131,6 +131,8 @@ def test_mistakes(file: Path, words: list[str], message: str) -> None:
 def test_other_mistakes(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="--batch must be given with a program's file or a run, got 8"):
         main(["graph=zinc", "--batch", "8"])
+    with pytest.raises(ConfigError, match="--batch must be given with a program's file or a run, got 0"):
+        main(["graph=zinc", "--batch", "0"])
     with pytest.raises(DqrunError, match=r"a program's file ends in \.dqp"):
         main(["nothing", "--dataset", "threads"])
     with pytest.raises(DataError):
