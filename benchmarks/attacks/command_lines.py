@@ -301,7 +301,7 @@ def _child(words: list[str], folder: Path, out: Path, err: Path) -> NoReturn:
     for number, path in ((1, out), (2, err)):
         os.dup2(os.open(path, os.O_WRONLY), number)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)  # noqa: SIM115
+    sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)  # noqa: SIM115 - open until exit
     os.chdir(folder)
     if words[0].startswith(COMP_LINE):
         os.environb[COMP_LINE[:-1].encode()] = os.fsencode(words[0].removeprefix(COMP_LINE))
@@ -333,9 +333,9 @@ def _interrupt_training() -> None:
     def interrupted(*arguments: object, **named: object) -> NoReturn:
         raise KeyboardInterrupt
 
-    dqrun.sweep.worker.run_trial = interrupted  # type: ignore[assignment]
-    dqrun.bench.training.compare = interrupted  # type: ignore[assignment]
-    dqrun.bench.inference.compare = interrupted  # type: ignore[assignment]
+    dqrun.sweep.worker.run_trial = interrupted  # type: ignore[assignment] - a replacement
+    dqrun.bench.training.compare = interrupted  # type: ignore[assignment] - a replacement
+    dqrun.bench.inference.compare = interrupted  # type: ignore[assignment] - a replacement
 
 
 def _dqrun(*words: str) -> None:

@@ -88,7 +88,7 @@ class Disk:
 
         for name, call in kept.items():
             setattr(os, name, {"fsync": fsync, "open": low}.get(name, before(call)))
-        io.open = builtins.open = high  # type: ignore[assignment]
+        io.open = builtins.open = high  # type: ignore[assignment] - narrower than open's overloads
         try:
             yield
         finally:
@@ -203,11 +203,11 @@ def tried(name: str, at: int, error: int, root: Path) -> tuple[str, int]:
         disk.lose_what_was_not_synced(root)
     except (DqrunError, OSError):
         pass
-    except Exception as other:
+    except Exception as other:  # any other exception of dqrun is a finding
         fault = f"traceback {type(other).__name__}: {other}"
     try:
         fault = fault or scene.judge(root)
-    except Exception as other:
+    except Exception as other:  # as above
         fault = f"the next process: {type(other).__name__}: {other}"
     shutil.rmtree(root)
     return fault, disk.calls

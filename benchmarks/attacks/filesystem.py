@@ -61,7 +61,7 @@ class Faults:
         for name in CALLS:
             setattr(os, name, self._counting(getattr(os, name)))
         torch.save = self._saving(torch.save)
-        builtins.open = io.open = self._opening(io.open)  # type: ignore[assignment]
+        builtins.open = io.open = self._opening(io.open)  # type: ignore[assignment] - narrower than open's overloads
 
     def _counting(self, real: Callable[..., Any]) -> Callable[..., Any]:
         def function(path: Any = ".", *arguments: Any, **named: Any) -> Any:

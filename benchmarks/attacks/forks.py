@@ -49,7 +49,7 @@ def preload() -> None:
     from dqrun.sweep.launchers import plain, pool, processes
 
     locks.STALE = STALE
-    locks.Heartbeat.__init__.__defaults__ = (HEARTBEAT,)  # type: ignore[misc]
+    locks.Heartbeat.__init__.__defaults__ = (HEARTBEAT,)  # type: ignore[misc] - shorter, for the attack
     plain.POLL = pool.POLL = POLL
     shortened = _IN_WORKERS.format(stale=STALE, beat=HEARTBEAT)
     processes._SERVE = processes._SERVE.replace("from dqrun.sweep.launchers.serve", shortened)

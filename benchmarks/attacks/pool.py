@@ -50,7 +50,7 @@ def verdict(judge: Callable[[Path], str], path: Path) -> str:
         return judge(path)
     except MemoryError:
         return "memory"
-    except Exception as error:
+    except Exception as error:  # an exception that dqrun did not turn into one line is a finding
         place = traceback.extract_tb(error.__traceback__)[-1]
         return f"traceback {type(error).__name__} in {Path(place.filename).name}:{place.lineno}: {error}".split("\n")[0]
 

@@ -241,7 +241,7 @@ def attack(root: Path, rows: list[Row], chance: random.Random) -> tuple[str, str
     signal.alarm(PATIENCE)
     try:
         return way, faults(root, good, victim.run_id, way)
-    except Exception as error:
+    except Exception as error:  # an exception that dqrun did not turn into one line is a finding
         place = traceback.extract_tb(error.__traceback__)[-1]
         return (
             way,
