@@ -119,6 +119,21 @@ def test_codes_take_the_place_of_a_tensor_and_give_its_gradients(
 
 
 @pytest.mark.usefixtures("num_threads")
+@pytest.mark.parametrize("rounded", [False, True])
+@pytest.mark.parametrize("heads", [1, 3])
+def test_scores_of_heads_have_the_bits_of_einsum(heads: int, rounded: bool) -> None:
+    def run(scores: Callable[..., Tensor]) -> list[Tensor]:
+        leaf, vectors = normal(N, heads, 7).requires_grad_(), normal(2, heads, 7, seed=1).requires_grad_()
+        h = kernels.fake_quantize(leaf, *GRID[4]) if rounded else leaf * 1.0
+        y = scores(h, vectors)
+        return [y.detach(), *torch.autograd.grad(y, [leaf, vectors], normal(*y.shape, seed=2))]
+
+    expected = run(lambda h, vectors: torch.einsum("nhc,shc->snh", h, vectors))
+    for a, b in zip(run(kernels.head_scores), expected, strict=True):
+        assert torch.equal(a, b)
+
+
+@pytest.mark.usefixtures("num_threads")
 @settings(max_examples=30)
 @given(
     st.integers(1, 700), st.integers(1, 12), st.sampled_from([1, 2, 4, 8]), st.booleans(), st.booleans(),

@@ -21,7 +21,7 @@ _Tuple: Any = types.BaseTuple  # untyped in numba
 
 @intrinsic
 def each_part(typing: Any, function: Any, runner: Any, num_parts: Any, values: Any) -> Any:
-    """function(part, num_parts, *values) for each part; runner: the address of `run_parts`.
+    """function(part, num_parts, *values) for each part; runner: the address of `run_parts` or `run_in_turn`.
 
     Raises MemoryError if a part raises: only its allocations can fail. The caller owns the arrays among the values, so
     that numba does not count references to them while the parts run.

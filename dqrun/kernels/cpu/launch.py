@@ -28,7 +28,7 @@ from torch import Tensor
 from dqrun.kernels.cpu.cache import MendingCache
 from dqrun.kernels.cpu.each_part import each_part
 from dqrun.kernels.cpu.linked import Uncollected, linked, linked_loop
-from dqrun.kernels.cpu.routine import run_parts
+from dqrun.kernels.cpu.routine import runner
 
 F = TypeVar("F", bound=Callable[..., Any])
 Array = NDArray[Any]
@@ -87,7 +87,7 @@ def kernel(function: Callable[..., None]) -> Callable[..., None]:
 
     @wraps(function)
     def start(num_parts: int, *args: Any) -> None:
-        run(run_parts.address, num_parts, *args)
+        run(runner(num_parts), num_parts, *args)
 
     return start
 
@@ -109,10 +109,13 @@ def _started(compiled_from: Callable[..., Any], function: Callable[..., Any]) ->
 def parts(work: int) -> int:
     """Number of parts for `work` elements, at most torch's number of threads (when the first kernel ran, or now).
 
-    Small work is one part: it must not wait for a thread that the system has descheduled.
+    Small work is one part: it must not wait for a thread that the system has descheduled. numba's number of threads
+    matters for several parts only: `routine.runner` chooses a loop without threads for one.
     """
     threads: int = min(torch.get_num_threads(), _settings.NUMBA_NUM_THREADS)
-    count = max(1, min(threads, work // WORK_PER_PART))
+    count = min(threads, work // WORK_PER_PART)
+    if count <= 1:
+        return 1
     numba.set_num_threads(count)
     return count
 

@@ -69,8 +69,17 @@ def call(_context: Any, address: Any, values: Any) -> Any:
 @routine(types.int64, types.int64, types.int64, parallel=True)
 def run_parts(address: int, num_parts: int, arguments: int) -> None:
     """Calls the routine at an address with (part, number of parts, address of arguments), each part on a thread."""
-    if num_parts == 1:
-        call(address, (0, num_parts, arguments))
-    else:
-        for part in prange(num_parts):
-            call(address, (part, num_parts, arguments))
+    for part in prange(num_parts):
+        call(address, (part, num_parts, arguments))
+
+
+@routine(types.int64, types.int64, types.int64)
+def run_in_turn(address: int, num_parts: int, arguments: int) -> None:
+    """As `run_parts`, one part after the other, without numba's threads."""
+    for part in range(num_parts):
+        call(address, (part, num_parts, arguments))
+
+
+def runner(num_parts: int) -> int:
+    """The address of the loop over the parts of a kernel whose work has `num_parts`: without threads for one."""
+    return run_in_turn.address if num_parts == 1 else run_parts.address

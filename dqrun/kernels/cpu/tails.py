@@ -17,7 +17,7 @@ from dqrun.kernels.cpu import bits
 from dqrun.kernels.cpu.elements import Elements
 from dqrun.kernels.cpu.launch import Array, driver, inner, parts
 from dqrun.kernels.cpu.pointers import hold
-from dqrun.kernels.cpu.routine import call, run_parts
+from dqrun.kernels.cpu.routine import call, runner
 from dqrun.kernels.cpu.selection import HISTOGRAM
 from dqrun.kernels.cpu.structure import filled
 from dqrun.kernels.cpu.tail_passes import (
@@ -36,7 +36,7 @@ from dqrun.kernels.cpu.tail_passes import (
 SMALLEST_SAMPLE, LARGEST_SAMPLE = 1024, 8192  # limits of a sample of 1/128 of the elements
 INFINITY = np.float32(np.inf)
 
-Passes = tuple[int, int, int, int, int]  # addresses of run_parts, sample, collect, count_equal, select_side
+Passes = tuple[int, int, int, int, int]  # addresses of the loop over parts, sample, collect, count_equal, select_side
 
 
 @inner
@@ -58,7 +58,7 @@ def _select_sides(
 ) -> None:
     """Selects the elements of the wanted ranks among those below and those above, into ends, for non-empty sides.
 
-    passes: the addresses of run_parts and select_side.
+    passes: the addresses of the loop over parts and of select_side.
     """
     histograms = np.empty(2 * HISTOGRAM, np.int64)
     below = filled(SIDE, (values[0], values[0].size, counts[0], ranks[0]))
@@ -80,7 +80,7 @@ def _guess(
     """Thresholds with more than the wanted tails outside, estimated from a sample; returns the intended share outside.
 
     Into guesses [2]: the lower one, and the upper one with its sign changed. multiset: how many elements count, or 0
-    where no row counts more than once. passes: the addresses of run_parts, sample and select_side.
+    where no row counts more than once. passes: the addresses of the loop over parts, sample and select_side.
     """
     wanted = max(SMALLEST_SAMPLE, min(LARGEST_SAMPLE, num_elements // 128))
     values, taken, once = np.empty((2, wanted), np.float32), np.empty(1, np.int64), np.empty(0, np.int64)
@@ -139,7 +139,7 @@ def _search(
     It calls each function in one place only, because every call is inlined.
     """
     source = filled(SOURCE, _source(elements, num_elements))
-    runner, sample_at, collect_at, count_at, select_at = passes
+    loop, sample_at, collect_at, count_at, select_at = passes
     found, equal = np.empty((num_parts, 4), np.int64), np.empty((num_parts, 2), np.int64)
     is_seen = ends[0] <= -ends[1]
     widening, guessing = 1.0, num_elements > LARGEST_SAMPLE
@@ -151,13 +151,13 @@ def _search(
     while True:
         if guessing and not is_seen:
             multiset = total if repeated else 0
-            share_outside = _guess(source, num_elements, multiset, tail, widening, ends, (runner, sample_at, select_at))
+            share_outside = _guess(source, num_elements, multiset, tail, widening, ends, (loop, sample_at, select_at))
             capacity = np.int64(num_elements / num_parts * min(1.0, 1.5 * share_outside)) + SMALLEST_SAMPLE
         low, high = ends[0], -ends[1]
         values = np.empty((num_parts, 2, capacity), np.float32)
         counts = np.empty((num_parts, 2, capacity if repeated else 0), np.int64)
         outside = filled(OUTSIDE, (source, low, high, values, counts, repeated, capacity, found))
-        call(runner, (collect_at, num_parts, outside))
+        call(loop, (collect_at, num_parts, outside))
         largest, below, above = _totals(found)
         if is_seen:
             if largest < capacity:
@@ -168,7 +168,7 @@ def _search(
         enough = below > ranks[0] and above > ranks[1]
         if not enough:  # many elements may equal a threshold, such as zeros after a ReLU
             missing = ranks[0] + 1 - below, ranks[1] + 1 - above
-            call(runner, (count_at, num_parts, filled(EQUAL, (source, low, high, *missing, equal))))
+            call(loop, (count_at, num_parts, filled(EQUAL, (source, low, high, *missing, equal))))
             at_low, at_high = 0, 0
             for part in range(num_parts):
                 at_low, at_high = at_low + equal[part, 0], at_high + equal[part, 1]
@@ -184,7 +184,7 @@ def _search(
     if wanted[0] or wanted[1]:
         joined = _joined(values, found, 0, wanted[0]), _joined(values, found, 1, wanted[1])
         times = _joined(counts, found, 0, wanted[0]), _joined(counts, found, 1, wanted[1])
-        _select_sides(joined, times, ranks, repeated, ends, (runner, select_at))
+        _select_sides(joined, times, ranks, repeated, ends, (loop, select_at))
     hold((values, counts, found, equal))
 
 
@@ -205,6 +205,7 @@ def tails(
     if elements[0].size < bits.WORD:  # else a word would reach beyond the memory
         elements = (np.resize(elements[0], bits.WORD), *elements[1:])
     ends = np.array((seen[0], -seen[1]), np.float32)
-    passes = (run_parts.address, sample.address, collect.address, count_equal.address, select_side.address)
-    _search(elements, num_elements, total, tail, ranks, repeated, parts(num_elements), ends, passes)
+    num_parts = parts(num_elements)
+    passes = (runner(num_parts), sample.address, collect.address, count_equal.address, select_side.address)
+    _search(elements, num_elements, total, tail, ranks, repeated, num_parts, ends, passes)
     return ends

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from dqrun.kernels.cpu.launch import driver
 from dqrun.kernels.cpu.linked import intrinsic
-from dqrun.kernels.cpu.routine import Routine, call, run_parts
+from dqrun.kernels.cpu.routine import Routine, call, runner
 from dqrun.kernels.cpu.structure import Packed, Structure
 
 LINE = 64  # bytes of a cache line
@@ -27,7 +27,7 @@ class Task(Routine):
 
     def run(self, num_parts: int, arguments: Packed) -> None:
         """Runs all parts, each on a thread of its own."""
-        _run(run_parts.address, self.address, num_parts, arguments.address)
+        _run(runner(num_parts), self.address, num_parts, arguments.address)
 
 
 def task(arguments: Structure) -> Callable[[Callable[[int, int, Any], None]], Task]:
@@ -57,8 +57,8 @@ def view(_context: Any, kind: Any, pointer: Any) -> Any:
 
 
 @driver
-def _run(runner: int, address: int, num_parts: int, arguments: int) -> None:
-    call(runner, (address, num_parts, arguments))
+def _run(loop: int, address: int, num_parts: int, arguments: int) -> None:
+    call(loop, (address, num_parts, arguments))
 
 
 def scratch_bytes(num_parts: int, size: int) -> tuple[Tensor, int]:

@@ -3,6 +3,7 @@ bits of torch's."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, cast
 
 import torch
@@ -47,7 +48,7 @@ class _BatchNorm(torch.autograd.Function):
 
 
 class _HeadScores(torch.autograd.Function):
-    """The backward pass computes the scores again, of which torch derives the gradients."""
+    """`_scores` and the gradients that torch derives from it."""
 
     @staticmethod
     def forward(ctx: Any, h: Tensor, vectors: Tensor) -> Tensor:
@@ -57,17 +58,32 @@ class _HeadScores(torch.autograd.Function):
     @staticmethod
     @backward_pass
     def backward(ctx: Any, grad: Tensor) -> Gradients:
-        found = kept(ctx)
-        with torch.enable_grad():
-            leaves = [x.detach().requires_grad_(wanted) for x, wanted in zip(found, ctx.needs_input_grad, strict=True)]
-            scores = _scores(*leaves)
-        wanted = [leaf for leaf in leaves if leaf.requires_grad]
-        gradients = iter(torch.autograd.grad(scores, wanted, grad))
-        return tuple(next(gradients) if leaf.requires_grad else None for leaf in leaves)
+        h, vectors = kept(ctx)
+        if h.size(1) == 1:
+            grad_h, grad_vectors = _gradients(h, vectors, grad.permute(2, 1, 0), ctx.needs_input_grad)
+        else:
+            wanted = ctx.needs_input_grad[::-1]
+            grad_vectors, grad_h = _gradients(vectors, h, grad.permute(2, 0, 1), wanted)
+        return grad_h, grad_vectors
 
 
 def _scores(h: Tensor, vectors: Tensor) -> Tensor:
-    return torch.einsum("nhc,shc->snh", h, vectors)
+    """torch.einsum("nhc,shc->snh") without its analysis of the string: the same products, in its order of factors."""
+    if h.size(1) == 1:
+        return _products(h, vectors).permute(2, 1, 0)
+    return _products(vectors, h).permute(1, 2, 0)
+
+
+def _products(a: Tensor, b: Tensor) -> Tensor:
+    """a [A, H, C] times b [B, H, C], summed over C: [H, A, B]."""
+    return a.transpose(0, 1).bmm(b.permute(1, 2, 0))
+
+
+def _gradients(a: Tensor, b: Tensor, grad: Tensor, wanted: Sequence[bool]) -> Gradients:
+    """The gradients of `_products`, grad [H, A, B]; None for one that is not wanted."""
+    grad_a = grad.bmm(b.transpose(0, 1)).transpose(0, 1) if wanted[0] else None
+    grad_b = a.permute(1, 2, 0).bmm(grad).permute(2, 0, 1) if wanted[1] else None
+    return grad_a, grad_b
 
 
 def add_scaled(a: Tensor, factor: Tensor, x: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from dqrun.kernels.cpu.launch import driver, share
-from dqrun.kernels.cpu.routine import call, routine, run_parts
+from dqrun.kernels.cpu.routine import call, routine, runner
 from dqrun.kernels.cpu.structure import BYTES, DOUBLES, FLOATS, INTEGER, REAL, Structure, filled
 from dqrun.kernels.cpu.task import advance, scratch_bytes, task, view
 from dqrun.kernels.cpu.vector import F32x16
@@ -88,18 +88,18 @@ def multiplied(part: int, num_parts: int, a: Any) -> None:
 
 
 @driver
-def multiply_twice(runner: int, address: int, num_parts: int, x: Any) -> None:
+def multiply_twice(loop: int, address: int, num_parts: int, x: Any) -> None:
     for factor in (2.0, 5.0):
-        call(runner, (address, num_parts, filled(POINT, (x, x.size, factor))))
+        call(loop, (address, num_parts, filled(POINT, (x, x.size, factor))))
 
 
 @pytest.mark.parametrize("num_parts", [1, 3])
 def test_kernels_run_tasks_with_structures_that_they_fill(num_parts: int) -> None:
     x = np.arange(100.0)
-    multiply_twice(run_parts.address, multiplied.address, num_parts, x)
+    multiply_twice(runner(num_parts), multiplied.address, num_parts, x)
     assert np.array_equal(x, 10 * np.arange(100.0))
 
 
 def test_structures_that_kernels_fill_take_fields_of_their_types() -> None:
     with pytest.raises(AssertionError, match=r"Point_.* takes"):
-        multiply_twice(run_parts.address, multiplied.address, 1, np.zeros(3, np.float32))
+        multiply_twice(runner(1), multiplied.address, 1, np.zeros(3, np.float32))
