@@ -233,7 +233,7 @@ def test_the_lock_is_held_while_files_are_read(load: Load, cache: Path, monkeypa
     held: list[bool] = []
 
     def observed(*arguments: object) -> GraphArrays:
-        other = FileLock(cache / ".TOY.lock", blocking=False, thread_local=False)
+        other = FileLock(cache / ".TOY.lock", timeout=0, thread_local=False)
         try:
             other.acquire()
             other.release()
@@ -252,7 +252,7 @@ def test_waiting_for_another_process_is_told_and_ends(
     monkeypatch.setattr(raw_files, "SILENT", 0.01)
     monkeypatch.setattr(raw_files, "LONGEST", 0.01)
     cache.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(cache / ".TOY.lock", is_singleton=False)
+    lock = FileLock(cache / ".TOY.lock")
     with lock, pytest.raises(DataError) as error:
         load()
     assert "TOY: another process has held" in one_line(error) and ".TOY.lock" in one_line(error)

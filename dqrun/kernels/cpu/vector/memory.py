@@ -111,8 +111,8 @@ def gather(_context: Any, kind: Any, source: Any, places: Any) -> Any:
         first = spread(builder, builder.ptrtoint(start, I64), vector.lanes)
         sizes = ir.Constant(wide.type, [context.get_abi_sizeof(start.type.pointee)] * vector.lanes)
         addresses = builder.add(first, builder.mul(wide, sizes))
-        pointers = builder.inttoptr(addresses, ir.VectorType(ir.PointerType(), vector.lanes))
-        name = f"llvm.masked.gather.{vector.suffix}.v{vector.lanes}p0"
+        pointers = builder.inttoptr(addresses, ir.VectorType(start.type, vector.lanes))
+        name = f"llvm.masked.gather.{vector.suffix}.v{vector.lanes}p0{vector.suffix}"
         return call(builder, name, vector.llvm, [pointers, I32(1), everywhere, result])
 
     return vector(kind, source, places), generate
