@@ -14,7 +14,8 @@ FILE = pages.ROOT / "docs" / "images" / "table.svg"
 COMMAND = "dqrun compare results/published/citation dataset=Cora quant=fp32,int4 --rows model"
 WIDTH, HEIGHT, MARGIN = 7.83, 19, 16
 """Width of a character at 13 px, height of a line, and margin of the text, in pixels."""
-STYLE = 'font-family="ui-monospace, Menlo, Consolas, DejaVu Sans Mono, monospace" font-size="13" xml:space="preserve"'
+NO_BREAK = "\u00a0"  # browsers draw several spaces as one
+STYLE = 'font-family="ui-monospace, Menlo, Consolas, DejaVu Sans Mono, monospace" font-size="13"'
 
 
 def drawn(command: str = COMMAND) -> str:
@@ -23,7 +24,7 @@ def drawn(command: str = COMMAND) -> str:
     width, height = max(map(len, lines)) * WIDTH + 2 * MARGIN, len(lines) * HEIGHT + 2 * MARGIN
     texts = [
         f'<text x="{MARGIN}" y="{MARGIN + HEIGHT * place + 13}" textLength="{len(line) * WIDTH:.0f}" '
-        f'fill="{"#57606a" if place == 0 else "#1f2328"}">{escape(line)}</text>'
+        f'fill="{"#57606a" if place == 0 else "#1f2328"}">{escape(line).replace(" ", NO_BREAK)}</text>'
         for place, line in enumerate(lines)
         if line
     ]

@@ -72,7 +72,10 @@ def _is_plain_part(field: Field) -> bool:
 
 
 def _show_default(field: Field) -> str:
-    return "from the option" if field.default is REQUIRED else f"`{shown(field.default)}`"
+    if field.default is REQUIRED:
+        return "from the option"
+    text = shown(field.default)
+    return f"`{text}`" if text else "no text"
 
 
 def _option_table(folder: Path, title: str) -> str:
