@@ -1,10 +1,13 @@
 """Exported C libraries under sanitizers: `python benchmarks/attacks/c_libraries.py [--count N] [--seed S]`.
 
-Small networks (GCN, GIN, SAGE, GAT; INT8 and INT4; of nodes and of graphs) are exported for small graphs, compiled with
-the address and undefined-behaviour sanitizers, and run on N random graphs in all: empty ones, single nodes, multigraphs
-with self-loops, hubs at the largest degree; and on bad ones: too many nodes or edges, negative numbers, edges to nodes
-that are not there, a degree above the limit, codes beyond their grid. A failure is a report of a sanitizer, a signal,
-another status than expected, or a logit that is not the judge's. Exit code 1 with a failure.
+The script exports small networks (GCN, GIN, GraphSAGE, GAT; 8, 4 and 3 bits; node and graph tasks) as C libraries for
+small graphs. It compiles them with the address and undefined-behaviour sanitizers and runs at least N random graphs in
+all. Valid graphs include empty graphs, single nodes, multigraphs with self-loops, and nodes with the largest permitted
+degree. Invalid graphs have too many nodes or edges, negative numbers of nodes or edges, edges to nodes that do not
+exist, a degree above the limit, or an input (a code or category) outside its range.
+
+A failure is a report of a sanitizer, a signal, a wrong status, or logits that differ from those of the Python program.
+The exit code is 1 after a failure. Without gcc and clang the script runs nothing and exits with 0.
 """
 
 from __future__ import annotations
@@ -52,7 +55,11 @@ NETWORKS: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Case:
-    """A graph, or what is no graph. `nodes`, `edges`: what the library is told. `given`: codes or categories."""
+    """A valid or invalid graph and the expected result.
+
+    `nodes`, `edges`: the numbers that the library gets. `given`: the input, codes or categories. `edge_index`: int64
+    [2, E]. `status`: the expected status. `logits`: the expected logits; for an invalid graph only their number counts.
+    """
 
     nodes: int
     edges: int
@@ -63,14 +70,14 @@ class Case:
 
 
 def make_library(name: str, limits: Limits = LIMITS) -> Library:
-    """A network with random weights, whose quantisers have seen random graphs, as a library."""
+    """Builds a network with random weights, calibrates its quantisers on random graphs, and returns its library."""
     (config,) = load_configs([*NETWORKS[name], *SMALL])
     categories = CATEGORIES if "dataset=zinc" in NETWORKS[name] else 0
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = build_model(config, 0 if categories else CHANNELS, categories, CLASSES)
         for parameter in model.parameters():
-            if parameter.dim() == 1:  # biases that differ keep every state alive
+            if parameter.dim() == 1:  # random biases keep hidden states from being always zero
                 torch.nn.init.normal_(parameter, 0.0, 0.5)
         for _ in range(3):
             x = torch.randint(categories, (60,)) if categories else torch.randn(60, CHANNELS)
@@ -80,7 +87,10 @@ def make_library(name: str, limits: Limits = LIMITS) -> Library:
 
 
 def cases(library: Library, count: int, seed: int) -> Iterator[Case]:
-    """Random graphs, one in four of them bad; the same for the same seed."""
+    """Yields `count` cases, at least three: an empty graph, a single node, a hub, then random graphs.
+
+    On average, one random graph in four is invalid. The same seed gives the same cases.
+    """
     draw = random.Random(f"{library.name} {seed}")
     yield good(library, draw, 0, [])
     yield good(library, draw, 1, [])
@@ -99,13 +109,13 @@ def graph(library: Library, draw: random.Random) -> Case:
 
 
 def hub(library: Library, draw: random.Random) -> Case:
-    """As many edges into one node as it may have."""
+    """Returns a graph in which node 0 has the largest permitted number of incoming edges."""
     most = min(library.max_degree - library.program.self_loops, library.limits.edges)
     return good(library, draw, library.limits.nodes, [(1 + i % (library.limits.nodes - 1), 0) for i in range(most)])
 
 
 def good(library: Library, draw: random.Random, nodes: int, edges: Sequence[tuple[int, int]]) -> Case:
-    """A graph with the logits of the judge."""
+    """Returns a valid graph with random input and the logits of the Python program."""
     program, index = library.program, torch.tensor(edges, dtype=torch.int64).view(-1, 2).T
     first = program.operations[0]
     generator = torch.Generator().manual_seed(draw.randrange(2**31))
@@ -119,7 +129,7 @@ def good(library: Library, draw: random.Random, nodes: int, edges: Sequence[tupl
 
 
 def bad(library: Library, draw: random.Random) -> Case:
-    """What the library must refuse; nothing of the memory that it is given may be read beyond its end."""
+    """Returns a case that the library must refuse without reading past the end of the memory that it gets."""
     limits, case = library.limits, graph(library, draw)
     kinds = [TOO_MANY_NODES, TOO_MANY_EDGES, EDGE_OUT_OF_RANGE]
     kinds += [DEGREE_TOO_LARGE] if library.needs_root else []
@@ -142,7 +152,7 @@ def bad(library: Library, draw: random.Random) -> Case:
 
 
 def written(case: Case) -> bytes:
-    """A case as the driver reads it."""
+    """Returns the bytes of a case in the format that `c_driver.c` reads."""
     given = case.given.numpy()
     content = given.astype(np.int32).tobytes() if given.dtype == np.int64 else given.tobytes()
     edges, count = case.edge_index.numpy().astype(np.int32), case.logits.numel()
@@ -152,7 +162,10 @@ def written(case: Case) -> bytes:
 
 
 def build(library: Library, folder: Path, command: Sequence[str]) -> Path:
-    """Compiles library and driver by a command of compiler and flags; raises CalledProcessError with its words."""
+    """Compiles the library and the driver into one program and returns the path of that program.
+
+    `command`: the compiler and its flags. Raises CalledProcessError, which holds the compiler's output.
+    """
     write_library(library, folder)
     program, header = folder / "driver", folder / f"{library.name}.h"
     words = ["-include", str(header), f"-DPREFIX={library.name}", "-o", str(program)]
@@ -162,7 +175,7 @@ def build(library: Library, folder: Path, command: Sequence[str]) -> Path:
 
 
 def failures(command: Sequence[str], tried: Sequence[Case]) -> list[str]:
-    """Runs the driver on cases; returns a line for each that is not as expected."""
+    """Runs the driver on cases and returns one line per unexpected result; only one line if the driver itself fails."""
     done = subprocess.run(command, input=b"".join(map(written, tried)), capture_output=True, timeout=600)
     if done.returncode:
         lines = done.stderr.decode(errors="replace").splitlines()
@@ -180,7 +193,7 @@ def failures(command: Sequence[str], tried: Sequence[Case]) -> list[str]:
 
 
 def main(count: int, seed: int) -> int:
-    """Runs `count` graphs in all; returns the exit code."""
+    """Runs at least `count` graphs in all and returns the exit code."""
     compiler = shutil.which("gcc") or shutil.which("clang")
     if compiler is None:
         print("there is no gcc or clang: nothing was run")

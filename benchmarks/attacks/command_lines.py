@@ -1,16 +1,21 @@
 """Attacks the command line: odd words for training and for every verb.
 
-Each line runs in a process of its own, forked from one that has imported everything, in a fresh copy of a folder with a
-run, a program, graphs, and files that are empty, damaged, pipes, folders or missing. A training that would begin is
-interrupted at once. A failure is: a traceback, an end by a signal, an exit code other than 0, 2 and 130, an error that
-is not told in one last line `dqrun: ...`, a control character in the output, or no answer within ten seconds of a
-processor's time, or two minutes of waiting.
+Each command line runs in its own process, forked from a process that has imported everything. It runs in a fresh copy
+of a folder that holds a run, a program, graphs, folders, pipes, and empty and damaged files; some words name files that
+do not exist. Trainings are interrupted when they begin, and so are the measurements of `dqrun bench`, except those of
+program files.
 
-Shell completion is asked too: the words that a shell would put into COMP_LINE begin with `COMP_LINE=`.
+Failures: a traceback, an end by a signal, an exit code other than 0, 2 and 130, an error without a last line
+`dqrun: ...`, other lines of error output when the exit code is 2, more than 4,000 characters of error output, a
+character in the output that is not printable, and no end within ten seconds of processor time or two minutes of
+waiting.
+
+The script also tests shell completion. A first word that begins with `COMP_LINE=` sets the environment variable
+COMP_LINE, as a shell would.
 
     python benchmarks/attacks/command_lines.py [--count 500] [--seed 0]
 
-Prints one line with counts, each failure above it; exit code 1 when there is one.
+Prints each failure, then one line with counts. The exit code is 1 after a failure.
 """
 
 from __future__ import annotations
@@ -37,7 +42,7 @@ from typing import NoReturn
 from tqdm import tqdm
 
 SECONDS, WAITING = 10, 120.0
-LONGEST = 4000  # characters of an error
+LONGEST = 4000  # most characters of error output
 COMP_LINE = "COMP_LINE="
 ENDS = (0, 2, 130)
 TINY = ["dataset.graphs=10", "model.hidden=4", "train.epochs=1", "protocol.trials=1", "threads=1"]
@@ -133,14 +138,14 @@ FIELDS = [
 
 @dataclass(frozen=True)
 class Ended:
-    """How a command line ended; `code` None: not within the limit."""
+    """The result of a command line. `code`: its exit code, negative for a signal, None if it did not end in time."""
 
     code: int | None
     out: str
     err: str
 
     def fault(self) -> str:
-        """What is wrong with it, or nothing."""
+        """Describes the fault of the command line; "" if there is none."""
         if self.code in (None, -signal.SIGXCPU):
             return "no answer"
         if self.code < 0:
@@ -162,7 +167,7 @@ class Ended:
 
 
 def main() -> int:
-    """Runs the attack."""
+    """Runs the attack and returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=500)
     parser.add_argument("--seed", type=int, default=0)
@@ -175,7 +180,7 @@ def main() -> int:
 
 
 def attack(folder: Path, count: int, seed: int) -> tuple[Counter[int | None], list[tuple[list[str], Ended]]]:
-    """Runs `count` command lines in `folder`; counts of their exit codes, and the lines that failed."""
+    """Runs `count` command lines in `folder`; returns the counts of exit codes, and the failed lines with results."""
     template = folder / "template"
     prepare(template)
     counts: Counter[int | None] = Counter()
@@ -193,7 +198,7 @@ def attack(folder: Path, count: int, seed: int) -> tuple[Counter[int | None], li
 
 
 def lines(draw: random.Random, count: int) -> Iterator[list[str]]:
-    """Command lines: a verb or none, then flags, places, fields and odd words."""
+    """Yields `count` command lines: a verb or a small training, then flags, paths, fields and odd words."""
     from dqrun.cli import build_parser
     from dqrun.cli.verbs import VERBS
 
@@ -211,7 +216,7 @@ def lines(draw: random.Random, count: int) -> Iterator[list[str]]:
 
 
 def completion(draw: random.Random, words: list[str]) -> list[str]:
-    """What a shell asks where these words are typed, the last of them not to its end; or an odd request."""
+    """Returns the request of a shell that completes these words, cut at a random character; or an odd request."""
     if draw.random() < 0.2:
         return ["-sc", draw.choice(["install", "uninstall", "query", ""]) + "=" + draw.choice(["bash", "zsh", *ODD])]
     typed = " ".join(["dqrun", *words])
@@ -234,7 +239,10 @@ def _some(draw: random.Random, flags: list[str]) -> list[str]:
 
 
 def prepare(folder: Path) -> None:
-    """The files that the lines meet, one trained run and its program among them; imports what the lines need."""
+    """Creates `folder` with the files for all command lines, such as a trained run and its program.
+
+    Also imports the modules that the command lines need, and makes `folder` the current folder.
+    """
     for name in (
         "matplotlib.figure",
         "matplotlib.backends.backend_agg",
@@ -248,7 +256,7 @@ def prepare(folder: Path) -> None:
     _dqrun(*TINY, "model=gin", "quant=int8", "plan=integer")
     (run_folder,) = (folder / "results" / "runs").iterdir()
     _dqrun("export", str(run_folder), "-o", "program.dqp")
-    _dqrun("report", "-o", "report.html")  # compiles its kernels, for 8 s of a new cache: lines have SECONDS
+    _dqrun("report", "-o", "report.html")  # fills the kernel cache in about 8 s; lines have SECONDS
     (folder / "graphs").mkdir()
     (folder / "graphs" / "graphs.csv").write_text("graph,label\n0,0\n1,1\n")
     (folder / "graphs" / "nodes.csv").write_text("graph,node\n0,0\n0,1\n1,0\n")
@@ -263,14 +271,14 @@ def prepare(folder: Path) -> None:
 
 
 def copy(template: Path, folder: Path) -> None:
-    """A copy of the folder, with the pipes that nobody writes to."""
+    """Copies `template` to `folder` and adds pipes to which no process writes."""
     shutil.copytree(template, folder, symlinks=True)
     for name in ("pipe", "pipe.dqp", "pipe.npz"):
         os.mkfifo(folder / name)
 
 
 def run(words: list[str], folder: Path) -> Ended:
-    """Runs one line in a forked process; the word RUN stands for the name of the run."""
+    """Runs one command line in a forked process and returns its result; the word RUN is replaced by the run's name."""
     name = next((folder / "results" / "runs").iterdir()).name
     out, err = folder.with_name("out"), folder.with_name("err")
     for path in (out, err):
@@ -284,7 +292,7 @@ def run(words: list[str], folder: Path) -> Ended:
 
 
 def _wait(pid: int) -> int | None:
-    """The exit code, negative for a signal; None after the limit, when the process is killed."""
+    """Waits for a process and returns its exit code, negative for a signal; kills it after WAITING and returns None."""
     end = time.monotonic() + WAITING
     while time.monotonic() < end:
         done, status = os.waitpid(pid, os.WNOHANG)
@@ -297,7 +305,10 @@ def _wait(pid: int) -> int | None:
 
 
 def _child(words: list[str], folder: Path, out: Path, err: Path) -> NoReturn:
-    """Becomes the command; a training that begins is interrupted, as by Ctrl-C."""
+    """Runs a command line in the forked process and exits with its code.
+
+    A training or measurement that begins is interrupted, as by Ctrl-C; see `_interrupt_training`.
+    """
     for number, path in ((1, out), (2, err)):
         os.dup2(os.open(path, os.O_WRONLY), number)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
@@ -339,7 +350,10 @@ def _interrupt_training() -> None:
 
 
 def _dqrun(*words: str) -> None:
-    """Runs a command in a new process: numba ends forked processes whose parent has used its threads."""
+    """Runs a command in a new process, not a fork: numba ends a forked process whose parent has used numba's threads.
+
+    Raises CalledProcessError if the command fails.
+    """
     subprocess.run([sys.executable, "-m", "dqrun", *words], check=True, capture_output=True)
 
 

@@ -1,12 +1,13 @@
 """Crafted data files: `python benchmarks/attacks/data.py [--count N] [--seed S]`.
 
-Small datasets of every source and format (raw files of Planetoid, TU, ZINC, superpixels and OGB, caches, folders with
-CSV or NPZ, tensors for `dqrun predict`) are damaged: text by odd values, lines and line ends, in gzip as well, binary
-files by bits, cuts and insertions, archives by absurd headers and bombs, pickles by calls of functions.
+The script damages one file of a small dataset at a time. The datasets are raw files of Planetoid, TU, ZINC, superpixels
+and OGB, caches, folders with CSV or NPZ, and tensors for `dqrun predict`. Text, also in gzip, gets odd values, lines
+and line ends. Binary files get changed bits, cuts and insertions. Archives get absurd headers. Archives and gzip files
+get content that expands to more than a gigabyte. Pickles get function calls.
 
-A failure is: a planted call that ran, a signal, a hang, memory beyond the bound, an error that is no single printable
-line of dqrun's own, and data that were taken although a second, slow reader (`data_reference.py`) reads something else.
-Exit code 1 with a failure.
+Failures: a planted call that ran, a signal, a hang, memory beyond the bound, an error that is not one printable line of
+dqrun's own, an error because of a damaged cache, and accepted data that differ from the data that a second, slow reader
+(`data_reference.py`) reads. The exit code is 1 after a failure.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ WORDS = (
 
 
 class Planted:
-    """Sets a mark where it is unpickled."""
+    """An object whose unpickling sets the attribute MARK of `builtins`."""
 
     def __reduce__(self) -> tuple[Any, tuple[str]]:
         return exec, (f"import builtins; builtins.{MARK} = True",)
@@ -73,7 +74,7 @@ class Planted:
 
 @cache
 def cases() -> list[tuple[str, Files]]:
-    """Kind and files of each whole dataset."""
+    """Returns (kind, files) of each undamaged dataset, caches included."""
     found = [(kind, getattr(samples, kind)()) for kind in SOURCES]
     found += [("archive", samples.archive(compressed=True))]
     found += [("tensors", files) for files in samples.tensors()]
@@ -88,7 +89,7 @@ def cases() -> list[tuple[str, Files]]:
 
 
 def crafted(count: int, seed: int) -> Iterator[bytes]:
-    """Damaged datasets, each as one file for `judge`."""
+    """Yields `count` datasets with one damaged file each; every dataset is one JSON file for `judge`."""
     random_ = random.Random(seed)
     for number in range(count):
         kind, files = cases()[number % len(cases())]
@@ -101,7 +102,7 @@ def crafted(count: int, seed: int) -> Iterator[bytes]:
 
 
 def damaged(name: str, content: bytes, random_: random.Random) -> bytes:
-    """The content of a file, damaged as its format allows."""
+    """Returns the content of a file with random damage that suits the file's format."""
     if name.endswith((".txt", ".csv", ".index")):
         return damage_text(content, random_)
     if name.endswith(".gz") and random_.random() < 0.8:
@@ -134,7 +135,7 @@ def damage_text(content: bytes, random_: random.Random) -> bytes:
 
 
 def flipped(content: bytes, random_: random.Random) -> bytes:
-    """The same with a few bits changed."""
+    """Returns the content after 1, 2 or 8 flips of random bits."""
     changed = bytearray(content)
     for _ in range(random_.choice((1, 1, 2, 8))):
         changed[random_.randrange(len(changed))] ^= 1 << random_.randrange(8)
@@ -166,13 +167,13 @@ def damage_binary(name: str, content: bytes, random_: random.Random) -> bytes:
 
 @cache
 def gzip_bomb() -> bytes:
-    """A megabyte that becomes more than a gigabyte."""
+    """Returns about a megabyte of gzip that expands to more than a gigabyte."""
     part = gzip.compress(bytes(2**26), mtime=0)
     return part * 17
 
 
 def absurd_archive(content: bytes, random_: random.Random) -> bytes:
-    """An archive whose arrays are not what their headers say, of other types or shapes, or objects."""
+    """Returns an NPZ archive in which one array has an odd type, shape or value, a false header, or Python objects."""
     with np.load(io.BytesIO(content)) as file:
         arrays = dict(file)
     name = random_.choice(list(arrays))
@@ -195,7 +196,7 @@ def absurd_archive(content: bytes, random_: random.Random) -> bytes:
 
 
 def odd_array(array: np.ndarray, random_: random.Random) -> np.ndarray:
-    """The array with another type, shape, length or value."""
+    """Returns the array with another type, shape, length or value."""
     if not array.size:
         return np.zeros((3, 0), array.dtype)
     flat = array.astype(random_.choice((array.dtype, np.float64, np.int64))).reshape(-1).copy()
@@ -212,7 +213,7 @@ def odd_array(array: np.ndarray, random_: random.Random) -> np.ndarray:
 
 
 def hostile_pickle(random_: random.Random) -> bytes:
-    """Opcodes that make Python's own reader or NumPy run, reserve or overrun."""
+    """Returns a hostile pickle: function calls, huge reservations of memory, deep nesting, or a false data type."""
     nested = b"\x80\x02" + b"(" * 3000 + b"t" * 3000 + b"."
     return random_.choice(
         (
@@ -231,7 +232,7 @@ def hostile_pickle(random_: random.Random) -> bytes:
 
 
 def rezipped(content: bytes, random_: random.Random) -> bytes:
-    """The same members with right checksums, one of them changed."""
+    """Returns a ZIP archive with the same members, one of them changed; all checksums are right."""
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         members = {name: archive.read(name) for name in archive.namelist()}
     used = [name for name in members if name.endswith((".npy", "data.pkl", "byteorder")) or "/data/" in name]
@@ -258,7 +259,7 @@ def load_source(kind: str, root: Path) -> GraphDataset:
 
 
 def said(dataset: GraphDataset) -> reference.Facts:
-    """A dataset in the form of the reference."""
+    """Converts a dataset that dqrun has read to the form of the reference."""
     packed = dataset.packed
     kept = packed.edges
     carried = [part.view(len(part), -1).T for part in (packed.edge_weight, packed.edge_attr) if part is not None]
@@ -279,7 +280,7 @@ def said(dataset: GraphDataset) -> reference.Facts:
 
 
 def judge(path: Path) -> str:
-    """What comes of a crafted dataset: "refused" or "ran", else what is wrong."""
+    """Loads a crafted dataset; returns "refused", "ran", or a description of the failure."""
     case = json.loads(path.read_bytes())
     kind, files = case["kind"], {name: base64.b64decode(data) for name, data in case["files"].items()}
     dataset: GraphDataset | DqrunError
@@ -300,7 +301,7 @@ def judge(path: Path) -> str:
         return "refused" if str(dataset).isprintable() else f"lines {dataset!r}"
     try:
         expected = slowly(kind, files)
-    except Exception:  # another part of the file is damaged, which dqrun has no use for
+    except Exception:  # the damage is in a part that dqrun does not use: expect the undamaged data
         expected = slowly(*cases()[case["whole"]])
     found = said(dataset)
     differ = [name for name in expected if found[name] != expected[name]]
@@ -308,13 +309,16 @@ def judge(path: Path) -> str:
 
 
 def slowly(kind: str, files: Files) -> reference.Facts:
-    """What the reference reads."""
+    """Returns the facts that the reference reads from raw files; it ignores caches."""
     raw = {name: data for name, data in files.items() if not name.endswith("dqrun-data.safetensors")}
     return (reference.tensors if kind == "tensors" else SOURCES[kind.removeprefix("cache of ")][1])(raw)
 
 
 def prepare(path: Path) -> None:
-    """Imports all that is needed before memory is bounded; a damaged cache is told in the log, which nobody reads."""
+    """Judges all undamaged datasets; this imports every needed module before memory is bounded.
+
+    Also disables logging: dqrun reports damaged caches in the log, and nobody reads that log here.
+    """
     logging.disable()
     for number, (kind, files) in enumerate(cases()):
         packed = {name: base64.b64encode(data).decode() for name, data in files.items()}

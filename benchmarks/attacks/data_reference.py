@@ -1,4 +1,4 @@
-"""A second, slow reader of each format, which shares no code with dqrun: what accepted files must have said."""
+"""A second, slow reader of each format, without code of dqrun; `data.py` compares its results with dqrun's."""
 
 from __future__ import annotations
 
@@ -18,13 +18,19 @@ from torch_geometric.data.data import DataEdgeAttr, DataTensorAttr
 from torch_geometric.data.storage import GlobalStorage
 
 Facts = dict[str, Any]
-"""sizes, edges of each graph (sorted tuples: the two ends, then what the edge carries), y (None: not known), x (float32
-as Python numbers) or None, and, of OGB, the parts of the split.
+"""The content of a dataset, as Python numbers; all but node numbers, sizes and parts is rounded to float32.
+
+`sizes`: nodes per graph. `edges`: per graph, sorted tuples of source, target, and the edge's weight and features. `y`:
+the labels, None for an unknown one. `x`: rows of node features, or None. `parts`, for OGB only: the parts of the split.
 """
 
 
 def facts(node_graph: Sequence[int], edges: Sequence[tuple[Any, ...]], y: Sequence[Any], x: Any) -> Facts:
-    """`node_graph`: graph of each node; `edges`: between nodes, as numbered there, and what they carry."""
+    """Builds the facts of a dataset.
+
+    `node_graph`: the graph of each node. `edges`: (source, target, weight and features), with positions in `node_graph`
+    as source and target. `y`: the labels. `x`: the features of each node, or None.
+    """
     graphs = max(node_graph) + 1
     order = sorted(range(len(node_graph)), key=lambda node: (node_graph[node], node))
     first = {graph: order.index(next(n for n in order if node_graph[n] == graph)) for graph in set(node_graph)}
@@ -64,7 +70,7 @@ def tu(files: dict[str, bytes]) -> Facts:
 
 
 def features(part: dict[str, bytes], what: str, count: int) -> list[list[float]]:
-    """Attributes, then labels as zeros and ones, of nodes or edges; a row for each."""
+    """Returns one row per node or edge (`what`): its attributes, then its labels in one-hot form."""
     rows: list[list[float]] = [[] for _ in range(count)]
     if f"{what}_attributes" in part:
         rows = [row + values for row, values in zip(rows, numbers(part[f"{what}_attributes"], float), strict=True)]
@@ -79,7 +85,7 @@ def features(part: dict[str, bytes], what: str, count: int) -> list[list[float]]
 
 
 class Honest(pickle.Unpickler):
-    """Python's own reader, for the classes that the samples hold."""
+    """Python's own unpickler, limited to the modules that the samples need; of `builtins`, only `list`."""
 
     def find_class(self, module: str, name: str) -> Any:
         if module.split(".")[0] not in ("numpy", "scipy", "torch", "collections", "__builtin__", "builtins", "_codecs"):
@@ -103,7 +109,7 @@ def planetoid(files: dict[str, bytes]) -> Facts:
 
 
 def joined(graphs: Sequence[tuple[int, Any, float, Any]]) -> Facts:
-    """Graphs as (nodes, edges, y, x rows)."""
+    """Returns the facts of several graphs; each graph is (number of nodes, edges, y, rows of x)."""
     node_graph, edges, x = [], [], []
     for number, (nodes, pairs, _, rows) in enumerate(graphs):
         edges += [(a + len(node_graph), b + len(node_graph), *carried) for a, b, *carried in pairs]
@@ -176,21 +182,24 @@ def archive(files: dict[str, bytes]) -> Facts:
 
 
 def cells(content: bytes) -> list[list[str]]:
-    """The words of each line of a text in gzip."""
+    """Returns the comma-separated words of each line of a gzip text; removes only one line end at the text's end."""
     text = gzip.decompress(content).decode("utf-8-sig").replace("\r\n", "\n").rstrip(" \t")
     lines = text.removesuffix("\n").split("\n")
     return [[word.strip(" \t") for word in line.split(",")] for line in lines]
 
 
 def ogb_text(files: dict[str, bytes]) -> Facts:
-    """Text of OGB: molecules (one direction of each edge, labels with gaps or numbers) and one graph of classes."""
+    """Reads a text dataset of OGB: molecules, or one graph with classes of nodes.
+
+    Molecules store each bond in one direction; their labels are numbers, and some may be unknown.
+    """
     part = {path.split("/")[-1].removesuffix(".csv.gz"): content for path, content in files.items()}
     number = {name: [int(row[0]) for row in solid(part[name])] for name in ("num-node-list", "num-edge-list")}
     of_nodes, x = "node-label" in part, [[float(word) for word in row] for row in solid(part["node-feat"])]
     ends = [[int(word) for word in row] for row in solid(part["edge"])]
     carried = [[int(word) for word in row] for row in solid(part["edge-feat"])] if "edge-feat" in part else None
     label = part["node-label" if of_nodes else "graph-label"]
-    labels = solid(label) if len(solid(label)[0]) == 1 else cells(label)  # an empty line is no label that is not known
+    labels = solid(label) if len(solid(label)[0]) == 1 else cells(label)  # empty lines at the end are no labels
     y = [None if word in ("", "nan") else float(word) for row in labels for word in row]
     pairs = [(*pair, *(carried[place] if carried else ())) for place, pair in enumerate(ends)]
     assert carried is None or len(carried) == len(ends)
@@ -199,7 +208,7 @@ def ogb_text(files: dict[str, bytes]) -> Facts:
 
 
 def solid(content: bytes) -> list[list[str]]:
-    """The words of each line of a text in gzip that ends with its last line that is not empty."""
+    """Returns the comma-separated words of each line of a gzip text, up to the last line that is not empty."""
     return [[word.strip(" \t") for word in line.split(",")] for line in _stripped(content).split("\n")]
 
 
@@ -208,7 +217,11 @@ def _stripped(content: bytes) -> str:
 
 
 def of_runs(nodes: list[int], edges: list[int], pairs: list[Any], y: list[Any], x: Any, both: bool) -> Facts:
-    """Graphs one after the other, their edges counted from the first node of each; `both`: edges of both directions."""
+    """Returns the facts of graphs that are stored one after another.
+
+    `nodes`, `edges`: numbers per graph. `pairs`: edges as (source, target, features), relative to the first node of
+    their graph. `both`: adds the reverse of each edge.
+    """
     assert sum(nodes) == len(x) and sum(edges) == len(pairs) and min(nodes) >= 0 and min(edges) >= 0
     node_graph = [graph for graph, size in enumerate(nodes) for _ in range(size)]
     edge_graph = [graph for graph, size in enumerate(edges) for _ in range(size)]
@@ -223,7 +236,7 @@ def of_runs(nodes: list[int], edges: list[int], pairs: list[Any], y: list[Any], 
 
 
 def ogb_arrays(files: dict[str, bytes]) -> Facts:
-    """NPZ of OGB: one graph; a class that is not known counts as 0."""
+    """Reads an NPZ dataset of OGB with one graph; an unknown class becomes 0."""
     part = {path.split("/")[-1]: content for path, content in files.items()}
     with np.load(io.BytesIO(part["data.npz"]), allow_pickle=False) as data:
         edges = list(zip(*data["edge_index"].tolist(), strict=True))

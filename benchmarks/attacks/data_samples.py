@@ -1,4 +1,4 @@
-"""Small whole datasets, one for each source and format: file contents by path, which `data.py` then damages."""
+"""Small undamaged datasets in several formats, as file contents by path; `data.py` damages them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Files = dict[str, bytes]
 
 
 def tu() -> Files:
-    """TOY: paths of 3..8 nodes with attributes and labels, of edges too."""
+    """Six paths of 3..8 nodes in the format of TU, named TOY; nodes and edges have attributes and labels."""
     edges, owner, labels, attributes, first = "", "", "", "", 1
     for graph in range(6):
         size = 3 + graph
@@ -36,7 +36,7 @@ def tu() -> Files:
 
 
 def planetoid() -> Files:
-    """A ring of 517 nodes in the format of Cora."""
+    """A ring of 517 nodes with self-loops, in the format of Cora."""
 
     def words(rows: int, first: int) -> csr_matrix:
         columns = (first + np.arange(rows)) % 4
@@ -63,7 +63,7 @@ def molecule(atoms: int) -> dict[str, torch.Tensor]:
 
 
 def zinc() -> Files:
-    """Chains of atoms, all of which are named: what no index names is not looked at."""
+    """Chains of 3..7 atoms. The index files list every molecule, because dqrun ignores unlisted molecules."""
     files = {}
     for part, size in (("train", 5), ("val", 2), ("test", 3)):
         files[f"ZINC/raw/{part}.pickle"] = pickle.dumps([molecule(3 + number) for number in range(size)])
@@ -72,17 +72,17 @@ def zinc() -> Files:
 
 
 def zipped(name: str, texts: dict[str, str]) -> Files:
-    """The files of a set of OGB that has its arrays as text."""
+    """Compresses `texts` and returns them under the paths of the OGB dataset `name`."""
     return {f"ogb/{name}/{path}.csv.gz": gzip.compress(text.encode(), mtime=0) for path, text in texts.items()}
 
 
 def parts(split: str, train: str, valid: str, test: str) -> dict[str, str]:
-    """The files of a split of OGB, without their suffix."""
+    """Returns the texts of an OGB split by path without suffix."""
     return {f"split/{split}/{name}": ids for name, ids in (("train", train), ("valid", valid), ("test", test))}
 
 
 def ogb_molecules() -> Files:
-    """Chains of 2..4 atoms, one direction of each bond, in the format of ogbg-molclintox; one label is not known."""
+    """Chains of 2..4 atoms, with one direction of each bond, in the format of ogbg-molclintox; one label is unknown."""
     sizes = (2, 3, 4, 3, 2, 4)
     nodes = [(graph, atom) for graph, size in enumerate(sizes) for atom in range(size)]
     bonds = [(graph, atom) for graph, atom in nodes if atom + 1 < sizes[graph]]
@@ -98,7 +98,7 @@ def ogb_molecules() -> Files:
 
 
 def ogb_numbers() -> Files:
-    """Single atoms and pairs of them, in the format of ogbg-molesol."""
+    """Single atoms and pairs of atoms, in the format of ogbg-molesol."""
     texts = {
         "raw/num-node-list": "1\n2\n1\n2\n",
         "raw/num-edge-list": "0\n1\n0\n1\n",
@@ -123,7 +123,7 @@ def ogb_nodes() -> Files:
 
 
 def ogb_arrays() -> Files:
-    """A ring of 5 nodes in the format of ogbn-papers100M; one class is not known."""
+    """A ring of 5 nodes in the format of ogbn-papers100M; one class is unknown."""
     ids = np.arange(5)
     data = {
         "edge_index": np.stack([ids, (ids + 1) % 5]),
@@ -152,13 +152,13 @@ def ring(nodes: int) -> dict[str, torch.Tensor]:
 
 
 def gnn_benchmark() -> Files:
-    """Rings in the format of MNIST."""
+    """Rings of 4..6 nodes in the format of MNIST superpixels."""
     parts = [[ring(4 + number % 3) for number in range(size)] for size in (6, 3, 4)]
     return {"MNIST/raw/MNIST_v2.pt": saved(parts)}
 
 
 def saved(content: object, zipped: bool = True) -> bytes:
-    """What `torch.save` writes."""
+    """Returns the bytes that `torch.save` writes, as a ZIP archive or in the older format."""
     stream = io.BytesIO()
     torch.save(content, stream, _use_new_zipfile_serialization=zipped)
     return stream.getvalue()
@@ -187,7 +187,7 @@ def arrays() -> dict[str, np.ndarray]:
 
 
 def archived(content: dict[str, np.ndarray], compressed: bool = False) -> bytes:
-    """An NPZ file."""
+    """Returns the bytes of an NPZ file."""
     stream = io.BytesIO()
     (np.savez_compressed if compressed else np.savez)(stream, **content)
     return stream.getvalue()
@@ -198,13 +198,13 @@ def archive(compressed: bool = False) -> Files:
 
 
 def weighted_archive() -> Files:
-    """The same with weights and features of edges."""
+    """The dataset of `archive` with weights and features of edges."""
     edges = {"edge_weight": np.array([0.5, 1, 0, 2, 3]), "edge_attr": np.arange(10).reshape(5, 2) / 4}
     return {"mine/data.npz": archived(arrays() | edges)}
 
 
 def tensors() -> list[Files]:
-    """Files for prediction: named tensors in both formats, and PyG's objects."""
+    """Files for prediction, one per item: named tensors and PyG's objects in both formats of torch, and safetensors."""
     named = {"x": torch.randn(5, 3, generator=torch.Generator().manual_seed(0))}
     named |= {"edge_index": torch.from_numpy(arrays()["edge_index"]), "batch": torch.from_numpy(arrays()["batch"])}
     graphs = [Data(**{key: ring(size)[key] for key in ("x", "edge_index", "y")}) for size in (3, 5)]

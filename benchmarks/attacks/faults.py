@@ -1,12 +1,14 @@
 """File-system faults: `python benchmarks/attacks/faults.py [--count N] [--seed S]`.
 
-Final files are written (a run, a run again, a run whose checkpoint is dropped afterwards, tables, a single file), and
-each call that changes the file system is counted: opening to write, fsync, rename, mkdir, unlink, rmdir. Each call in
-turn fails, with each of five errors; or the power fails before it, whereupon nothing runs any more and every file whose
-content has not reached the disk is empty, whatever its name is by then. Then the next process clears up and reads.
+The script writes final files: a run, a run again, a run whose checkpoint is then removed, tables, and a single file. It
+counts each call that changes the file system: opening to write, fsync, rename, replace, mkdir, unlink, rmdir. Each of
+these calls fails in turn, with each of five errors and with a power failure before the call; --count limits the attack
+to N random faults of these. After a power failure no further call runs, and every file whose content has not reached
+the disk becomes empty, even after a rename. Then the next process cleans up and reads.
 
-A failure is: neither the old nor the new content, a run that is lost with its checkpoint, a row that is read but not
-whole, or an error of another kind than those that dqrun tells in one line. Exit code 1 with a failure.
+Failures: content that is neither old nor new, a run that is lost together with its checkpoint, a row that is readable
+but whose run is not whole, a leftover folder, an exception of a command other than DqrunError and OSError, and any
+exception of the next process. The exit code is 1 after a failure.
 """
 
 from __future__ import annotations
@@ -38,17 +40,20 @@ NAME = "r-01234567"
 
 
 class PowerFailed(BaseException):
-    """The machine is off: nothing runs any more."""
+    """Raised by every counted call once the power has failed."""
 
 
 @dataclass
 class Disk:
-    """Counts the calls that change the file system, and fails the `at`th, by `error` or by POWER."""
+    """Counts the calls that change the file system and makes call number `at` fail; 0: no call fails.
+
+    `error`: an errno, or POWER, after which all later calls fail too.
+    """
 
     at: int = 0
     error: int = POWER
     calls: int = 0
-    synced: dict[int, int] = field(default_factory=dict)  # inode -> size that has reached the disk
+    synced: dict[int, int] = field(default_factory=dict)  # inode -> size in bytes that has reached the disk
 
     def step(self) -> None:
         self.calls += 1
@@ -60,7 +65,7 @@ class Disk:
 
     @contextlib.contextmanager
     def watched(self) -> Iterator[None]:
-        """Puts itself before the functions of `os` and `open` while the block runs."""
+        """Replaces functions of `os` and `open` by counting ones while the block runs."""
         kept = {name: getattr(os, name) for name in ("fsync", "rename", "replace", "mkdir", "unlink", "rmdir", "open")}
         opened = io.open
 
@@ -97,10 +102,10 @@ class Disk:
                 setattr(os, name, call)
 
     def lose_what_was_not_synced(self, root: Path) -> None:
-        """Empties the files whose present content has not reached the disk."""
+        """Empties each file whose size differs from its size at the last fsync."""
         for path in root.rglob("*"):
             status = path.lstat()
-            if path.is_file() and self.synced.get(status.st_ino) != status.st_size and not path.name.endswith(".kept"):
+            if path.is_file() and self.synced.get(status.st_ino) != status.st_size:
                 path.write_bytes(b"")
 
 
@@ -112,7 +117,7 @@ def make_row(value: float) -> Row:
 
 
 def write_run(root: Path, value: float) -> None:
-    """A run folder as `record` writes it."""
+    """Writes a run folder, as `dqrun.runs.outcome.record` does; `value` is its test metric and its files' content."""
     with Results(root).writing(NAME) as folder:
         for name in ("config.yaml", "history.csv", "model.safetensors"):
             (folder / name).write_text(f"{value}")
@@ -120,14 +125,17 @@ def write_run(root: Path, value: float) -> None:
 
 
 def write_run_and_drop(root: Path, value: float) -> None:
-    """As a worker ends a trial: the run, then the checkpoint goes, then the tables."""
+    """Writes the run, removes its checkpoint and rebuilds the tables, as a worker does at the end of a trial."""
     write_run(root, value)
     Results(root).checkpoint_path(NAME).unlink(missing_ok=True)
     Results(root).rebuild_tables()
 
 
 def run_is(root: Path, *, lost: bool) -> str:
-    """What is wrong with the run after the next process has cleared up, or ""."""
+    """Describes the fault of the run after the next process has cleaned up; "" if there is none.
+
+    `lost`: whether the run may be missing.
+    """
     results = Results(root)
     results.clear_leftovers(NAME)
     results.rebuild_tables()
@@ -154,7 +162,7 @@ def tables_are(root: Path) -> str:
 
 @dataclass(frozen=True)
 class Scene:
-    """What is there, what is done, and what must hold afterwards."""
+    """One test. `prepare` creates the first state, `act` is attacked, `judge` describes the fault, or returns ""."""
 
     prepare: Callable[[Path], object]
     act: Callable[[Path], object]
@@ -189,7 +197,7 @@ SCENES = {
 
 
 def tried(name: str, at: int, error: int, root: Path) -> tuple[str, int]:
-    """What is wrong after a fault at a call, or ""; and the number of calls."""
+    """Runs a scene with a fault at call `at`; returns a description of the failure, or "", and the number of calls."""
     scene, disk = SCENES[name], Disk(at, error)
     root.mkdir()
     with Disk().watched():
@@ -203,7 +211,7 @@ def tried(name: str, at: int, error: int, root: Path) -> tuple[str, int]:
         disk.lose_what_was_not_synced(root)
     except (DqrunError, OSError):
         pass
-    except Exception as other:  # any other exception of dqrun is a finding
+    except Exception as other:  # any other exception of dqrun is a failure
         fault = f"traceback {type(other).__name__}: {other}"
     try:
         fault = fault or scene.judge(root)
@@ -214,7 +222,7 @@ def tried(name: str, at: int, error: int, root: Path) -> tuple[str, int]:
 
 
 def main(count: int | None, seed: int) -> int:
-    """Tries all faults, or `count` drawn from them, and returns the number of failures."""
+    """Tries all faults, or `count` random ones of them, and returns the number of failures."""
     failures = 0
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder) / "results"

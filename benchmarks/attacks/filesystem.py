@@ -1,14 +1,15 @@
-"""Lets the file system fail at random calls, and looks at what commands say and lose.
+"""Makes file-system calls fail at random and checks what commands report and lose.
 
     python benchmarks/attacks/filesystem.py [--count 200] [--seed 0] [--only sweep|tune]
 
-In the process of a command the k-th call that opens, writes, renames, links, syncs, lists or removes something in its
-folder fails, once or from then on: with no space left, an input/output error, or no permission. Then the same command
-runs again on a sound file system.
+A command runs, and its k-th call that opens, writes, renames, links, syncs, lists, removes or otherwise changes
+something in its folder fails. In some attacks, all later calls fail too. The error is no space left, an input/output
+error, or no permission. Then the same command runs again without faults.
 
-Failures: a traceback, an exit code other than 0, 1 and 2, an error that names no file, and after the
-second command a row, history, weight, round or preset that is lost or differs from an undisturbed one, or a file that
-is left over. Exits with 1 when there was one.
+Failures of the first command: a traceback, an exit code other than 0, 1 and 2, an error that names no file of the
+results, and no end. Failures after the second command: an error of that command; a row, history, weight, round or
+preset that is lost, additional, or different from an undisturbed command's; and a leftover file. The exit code is 1
+after a failure.
 """
 
 from __future__ import annotations
@@ -40,13 +41,13 @@ CALLS = ("open", "replace", "rename", "link", "unlink", "mkdir", "rmdir", "utime
 
 
 class Faults:
-    """Counts calls that concern the folder of a command, and lets those from `first` to `last` fail with `number`."""
+    """Counts the calls on the folder `home` of a command; calls `first` to `last` fail with the errno `number`."""
 
     def __init__(self, home: Path, first: float, last: float, number: int) -> None:
         self.home, self.first, self.last, self.number, self.count = str(home), first, last, number, 0
 
     def call(self, path: Any) -> None:
-        """One call on a path or an open file; raises OSError when it is to fail."""
+        """Counts one call on a path or an open file; raises OSError if this call must fail."""
         if isinstance(path, (str, os.PathLike)) and not os.path.abspath(os.fspath(path)).startswith(self.home):
             return
         self.count += 1
@@ -55,7 +56,7 @@ class Faults:
             raise OSError(self.number, os.strerror(self.number), name)
 
     def install(self) -> None:
-        """Puts the counting forms in the place of the real functions, in this process."""
+        """Replaces the real functions by counting ones in this process."""
         import torch
 
         for name in CALLS:
@@ -115,7 +116,7 @@ class _Writing:
 
 @contextmanager
 def folder(base: Path, kind: str) -> Iterator[Path]:
-    """A folder for the commands of one fault."""
+    """Yields a new folder for the commands of one fault, and removes it after the block."""
     home = Path(tempfile.mkdtemp(prefix=f"{kind}-", dir=base)).resolve()
     yield home
     shutil.rmtree(home)
@@ -126,7 +127,10 @@ def results_of(home: Path, kind: str) -> Path:
 
 
 def learn(base: Path, kind: str) -> tuple[dict[str, Any], int]:
-    """What an undisturbed command gives, and how many calls it makes."""
+    """Runs an undisturbed command; returns the contents of its results and its number of calls.
+
+    Raises SystemExit if the command fails.
+    """
     with folder(base, kind) as home:
         faults = Faults(home, float("inf"), float("inf"), 0)
         command = Command(home, "a", KINDS[kind], faults.install, lambda: print("calls:", faults.count, flush=True))
@@ -136,7 +140,7 @@ def learn(base: Path, kind: str) -> tuple[dict[str, Any], int]:
 
 
 def strike(home: Path, kind: str, truth: dict[str, Any], faults: Faults) -> list[str]:
-    """One fault, and the same command again; returns a line for each failure."""
+    """Runs a command with a fault, then the same command without a fault; returns one line per failure."""
     hurt = Command(home, "a", KINDS[kind], faults.install)
     wrong = []
     if not hurt.wait(PATIENCE):

@@ -1,7 +1,7 @@
-"""Commands of dqrun for attacks: each runs in a child of this process, which has imported everything beforehand.
+"""Runs commands of dqrun for attacks; each runs in a child of this process, which has imported everything before.
 
-A child starts in milliseconds, so that hundreds of commands can be killed. This process runs no kernel itself: a
-child of one that did could not (OpenMP).
+A child starts in milliseconds, so an attack can kill hundreds of commands. This process must not run a kernel itself:
+after that, its children could not run kernels (OpenMP).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import NoReturn
 
 STALE, HEARTBEAT, POLL = 2.0, 0.2, 0.2
-"""Seconds in place of those of `dqrun.sweep.locks` and `dqrun.sweep.launchers.plain`: attacks wait no minutes."""
+"""Seconds that replace the longer times of `dqrun.sweep.locks` and of the launchers, to make attacks short."""
 
 SMALL = [
     *("dataset=threads", "dataset.graphs=20", "model=gin", "model.hidden=8", "model.layers=2", "train.epochs=3"),
@@ -40,7 +40,7 @@ _IN_WORKERS = (
 
 
 def preload() -> None:
-    """Imports what commands need, and shortens their waits."""
+    """Imports the modules that commands need, and shortens waiting times."""
     for name in _HEAVY:
         if find_spec(name.partition(".")[0]) is not None:  # only the attack on searches needs optuna
             importlib.import_module(name)
@@ -54,13 +54,13 @@ def preload() -> None:
     shortened = _IN_WORKERS.format(stale=STALE, beat=HEARTBEAT)
     processes._SERVE = processes._SERVE.replace("from dqrun.sweep.launchers.serve", shortened)
     load_configs(SMALL)
-    gc.freeze()  # what is here by now is no child's garbage
+    gc.freeze()  # children need not collect objects that exist now
 
 
 class Command:
-    """`dqrun WORDS` in the folder `home`, in a process group of its own, its output in `NAME.log` there.
+    """A command `dqrun WORDS` that runs in the folder `home`, in its own process group, and writes to `NAME.log` there.
 
-    The child calls `before` and `after` around it.
+    The child calls `before` first, and calls `after` when the command has returned.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class Command:
             time.sleep(0.001)
 
     def _run(self, home: Path, words: Sequence[str], before: Callable[[], None], after: Callable[[], None]) -> NoReturn:
-        """In the child, which does not return."""
+        """Runs the command in the child and exits with its code, or with 70 after an exception."""
         code = 70
         try:
             os.chdir(home)
@@ -103,11 +103,11 @@ class Command:
             os._exit(code)
 
     def said(self) -> str:
-        """What this command has printed."""
+        """Returns the output of this command so far."""
         return self.log.read_bytes()[self._before :].decode(errors="replace")
 
     def ended(self) -> bool:
-        """Whether the process has ended; its exit code, minus the signal if one ended it, is in `code` then."""
+        """Returns whether the process has ended. If so, `code` is its exit code, or minus the signal that ended it."""
         if self.code is None:
             pid, status = os.waitpid(self.pid, os.WNOHANG)
             if pid:
@@ -115,7 +115,7 @@ class Command:
         return self.code is not None
 
     def wait(self, seconds: float) -> bool:
-        """Waits for the end, at most so long; returns whether it came."""
+        """Waits for the end, at most `seconds`; returns whether the process has ended."""
         until = time.monotonic() + seconds
         while not self.ended():
             if time.monotonic() > until:
@@ -124,26 +124,26 @@ class Command:
         return True
 
     def signal(self, number: int, group: bool = False) -> None:
-        """Sends a signal to the process, or to its workers too."""
+        """Sends a signal to the process if it has not ended; `group`: to its workers too."""
         if not self.ended():
             (os.killpg if group else os.kill)(self.pid, number)
 
     def left(self, seconds: float = 10.0) -> list[int]:
-        """Processes of the group that have not ended this long after the command."""
+        """Waits at most `seconds` for the end of all processes of the group; returns the ids of those still alive."""
         until = time.monotonic() + seconds
         while (alive := in_group(self.pid)) and time.monotonic() < until:
             time.sleep(0.02)
         return alive
 
     def end(self) -> None:
-        """Ends all that is left."""
+        """Kills all processes of the group that are still alive."""
         for pid in in_group(self.pid):
             os.kill(pid, signal.SIGKILL)
         self.wait(10.0)
 
 
 def in_group(group: int) -> list[int]:
-    """The living processes of a process group."""
+    """Returns the ids of the processes of a process group that have not ended."""
     alive = []
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:

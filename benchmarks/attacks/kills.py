@@ -1,14 +1,16 @@
-"""Kills and stops commands at random moments and compares what comes of them with commands that were left alone.
+"""Kills and stops commands at random moments and compares their results with those of undisturbed commands.
 
     python benchmarks/attacks/kills.py [--count 300] [--seed 0] [--only plain|parallel|tune|rerun] [--keep DIR]
 
-Attacked are a plain sweep, a parallel one, a search and a sweep with rerun=true. At a random moment the command gets
-SIGKILL, SIGTERM, or SIGSTOP, and in that case a second command begins on its folder and takes over what it has locked;
-then the first gets SIGCONT, and both must end well. A killed command is started again. When a command ends by itself,
-its folder is compared with the undisturbed one, and a new folder begins.
+The script attacks a plain sweep, a parallel sweep, a search and a sweep with rerun=true. At a random moment the command
+gets SIGKILL, SIGTERM or SIGSTOP. After SIGKILL or SIGTERM the script starts the command again in the same folder. After
+SIGSTOP it starts a second command in the same folder, which can take over the locks of the first; later the first gets
+SIGCONT, and both must end well. After that, or when a command has ended by itself, the command runs once more without a
+signal. Then the script compares the folder with that of an undisturbed command and begins a new folder.
 
-Failures: a row, history, weight, round or preset that is lost or differs, a trial that is recorded twice, a file or
-process that is left over, an exit code that is not the expected one, a traceback. Exits with 1 when there was one.
+Failures: a row, history, weight, round or preset that is lost, additional or different, a trial that a plain or
+parallel sweep records twice, a run that is not in the table or the reverse, a leftover file or process, a command that
+does not end, an unexpected exit code, and a traceback. The exit code is 1 after a failure.
 """
 
 from __future__ import annotations
@@ -39,14 +41,17 @@ KINDS: dict[str, list[str]] = {
 SHARES = {"plain": 0.34, "rerun": 0.22, "tune": 0.28, "parallel": 0.16}
 SIGNALS = {"SIGKILL": 0.5, "SIGTERM": 0.25, "SIGSTOP": 0.25}
 PATIENCE = 300.0
-"""Seconds after which a command counts as one that never ends."""
+"""Seconds after which a command counts as one that does not end."""
 VARYING = {"seconds", "seconds_per_epoch", "setup_seconds", "peak_bytes", "finished_utc", "git_revision"}
 FILES = {"config.yaml", "history.csv", "model.safetensors", "row.json"}
 TOP = {"runs", "summary.csv", "trials.csv", "studies", "configs"}
 
 
 def contents(results: Path) -> dict[str, Any]:
-    """What must be equal in all folders: of each run its row, history, weights; of a search its rounds and presets."""
+    """Returns the content that must be equal in all folders, by name, without times and other values that vary.
+
+    For each run: its row, its history and the last 1,000 bytes of its weights. For a search: its rounds and presets.
+    """
     found: dict[str, Any] = {}
     for folder in sorted((results / "runs").glob("*/")):
         row = json.loads((folder / "row.json").read_text(encoding="utf-8"))
@@ -61,7 +66,7 @@ def contents(results: Path) -> dict[str, Any]:
 
 
 def strays(results: Path) -> list[str]:
-    """Files and folders that no finished command has."""
+    """Returns the paths, relative to `results`, of files and folders that a finished command does not leave."""
     found = [path for path in results.iterdir() if path.name not in TOP]
     for folder in (results / "runs").iterdir():
         if folder.name.startswith(".") or {path.name for path in folder.iterdir()} != FILES:
@@ -71,33 +76,36 @@ def strays(results: Path) -> list[str]:
 
 
 def twice(home: Path) -> list[str]:
-    """Trials that more than one process says to have run to their end."""
+    """Returns the names of trials that the logs in `home` report more than once as run to the end."""
     lines = [line for log in home.glob("*.log") for line in log.read_text(errors="replace").splitlines()]
     ran = [line.partition(":")[0] for line in lines if ": test " in line and "by another sweep" not in line]
     return [name for name, times in collections.Counter(ran).items() if times > 1]
 
 
 def tabled(results: Path) -> set[str]:
-    """Names of the trials in trials.csv."""
+    """Returns the names of the trials in trials.csv."""
     lines = (results / "trials.csv").read_text(encoding="utf-8").splitlines()[1:]
     return {line.partition(",")[0] for line in lines}
 
 
 @dataclass
 class Attack:
-    """Attacks on one kind of command; `wrong` has a line for each failure."""
+    """The attacks on one kind of command. `truth`: the contents of an undisturbed folder. `wrong`: a line per failure.
+
+    `counts`: the number of sent signals by name, and of compared folders.
+    """
 
     kind: str
     base: Path
     chance: random.Random
     truth: dict[str, Any] = field(default_factory=dict)
     longest: float = 0.0
-    """Seconds that the command takes when it is left alone."""
+    """Seconds that the undisturbed command takes."""
     wrong: list[str] = field(default_factory=list)
     counts: collections.Counter[str] = field(default_factory=collections.Counter)
 
     def results(self, home: Path) -> Path:
-        """The folder with the rows of this kind."""
+        """Returns the results folder of this kind of command."""
         return home / "results" / "tune" if self.kind == "tune" else home / "results"
 
     def fail(self, *lines: str) -> None:
@@ -107,7 +115,7 @@ class Attack:
             print(f"{self.kind}: {line}", flush=True)
 
     def learn(self) -> None:
-        """Runs the command undisturbed."""
+        """Runs the command undisturbed and sets `truth` and `longest`; raises SystemExit if the command fails."""
         home = self.new_home()
         started = time.monotonic()
         command = self.start(home)
@@ -117,7 +125,7 @@ class Attack:
         self.truth = contents(self.results(home))
 
     def new_home(self) -> Path:
-        """A folder for the next commands; a rerun needs rows to begin with."""
+        """Creates a folder for the next commands; for a rerun, a plain sweep writes the first rows into it."""
         home = Path(tempfile.mkdtemp(prefix=f"{self.kind}-", dir=self.base))
         if self.kind == "rerun":
             command = Command(home, "first", KINDS["plain"])
@@ -129,7 +137,7 @@ class Attack:
         return Command(home, name, KINDS[self.kind])
 
     def run(self, count: int) -> None:
-        """Attacks `count` times, in as many folders as that takes."""
+        """Sends `count` signals and begins as many folders as needed."""
         while self.struck < count:
             home = self.new_home()
             while self.struck < count and not self.strike(home):
@@ -139,11 +147,14 @@ class Attack:
 
     @property
     def struck(self) -> int:
-        """Signals sent so far."""
+        """The number of signals sent so far, without SIGCONT."""
         return sum(self.counts[name] for name in SIGNALS)
 
     def strike(self, home: Path) -> bool:
-        """Attacks the command once, unless it ends before; returns whether it has run to its end."""
+        """Starts the command and attacks it once, unless it ends before the random moment.
+
+        Returns whether the command has run to its end: True without a signal and after SIGSTOP, else False.
+        """
         command = self.start(home)
         if command.wait(self.chance.uniform(0, self.longest)):
             self.check_end(command, 0)
@@ -162,7 +173,10 @@ class Attack:
         return False
 
     def stop_and_go_on(self, home: Path, command: Command) -> None:
-        """Stops the command and its workers while another begins, and lets it go on while that runs or has ended."""
+        """Stops the command and its workers, starts a second command, lets the first continue and waits for both.
+
+        The first continues after a random time; the second may still run at this moment.
+        """
         command.signal(signal.SIGSTOP, group=True)
         other = self.start(home, "b")
         other.wait(STALE + self.chance.uniform(0, 2 * self.longest))
@@ -173,7 +187,7 @@ class Attack:
             self.check_end(process, 0)
 
     def check_end(self, command: Command, code: int | None) -> None:
-        """Looks at what each command must do however it ends."""
+        """Checks a command: exit code `code`, no traceback, no processes left. Then kills processes that are left."""
         said = command.said()
         if command.code != code:
             self.fail(f"exit code {command.code}: {said[-500:]}")
@@ -184,7 +198,7 @@ class Attack:
         command.end()
 
     def finish(self, home: Path) -> None:
-        """Lets the command run to its end and compares."""
+        """Runs the command to its end and compares the folder with the undisturbed one; removes it if they agree."""
         command = self.start(home)
         if not command.wait(PATIENCE):
             self.fail("the command does not end")

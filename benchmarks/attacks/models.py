@@ -1,12 +1,14 @@
 """Damaged model files: `python benchmarks/attacks/models.py [--count N] [--seed S]`.
 
-Files of small trained networks (GIN, GCN, GAT; FP32, INT8, INT4, learned steps) are changed: byte by byte, in their
-metadata (fields removed, exchanged, of other types, of extreme values), and in their tensors (shapes, types, names,
-numbers that are not finite). Each is opened by what opens model files: the loader, the warm start, `dqrun robustness`
-and the lowering of `dqrun export`.
+The script changes the files of small networks with random weights and calibrated quantisers (GIN, GCN, GAT; FP32, INT8,
+INT4, learned steps). It changes bytes; metadata (fields removed, exchanged, of other types, of extreme values); and
+tensors (removed, other names, shapes and types, extreme numbers and numbers that are not finite). Each file is opened
+by the loader and the warm start. A network that loads goes through `dqrun robustness` and the lowering of `dqrun
+export`, and the resulting program is run.
 
-A failure is: a signal, a hang, an error that is no single line of dqrun's own, memory beyond the bound, or a network or
-program with numbers that are not finite. Exit code 1 with a failure.
+Failures: a signal, a hang, an error that is not a single line of dqrun's own, memory beyond the bound, a network or
+program with numbers that are not finite, and a metric of `dqrun robustness` outside 0..100. The exit code is 1 after a
+failure.
 """
 
 from __future__ import annotations
@@ -56,7 +58,7 @@ NETWORKS = (
 
 @cache
 def whole_files() -> tuple[bytes, ...]:
-    """The model files that are damaged."""
+    """Returns the undamaged model files."""
     found = []
     torch.manual_seed(0)
     for words in NETWORKS:
@@ -73,7 +75,7 @@ def whole_files() -> tuple[bytes, ...]:
 
 
 def mutants(count: int, seed: int) -> Iterator[bytes]:
-    """Damaged files, always the same for a seed."""
+    """Yields `count` damaged files; the same seed gives the same files."""
     random_ = random.Random(seed)
     for _ in range(count):
         whole = random_.choice(whole_files())
@@ -81,7 +83,7 @@ def mutants(count: int, seed: int) -> Iterator[bytes]:
 
 
 def rewritten(data: bytes, random_: random.Random) -> bytes:
-    """Metadata and tensors changed in one to three places, as a whole safetensors file."""
+    """Returns a valid safetensors file with one to three random changes of metadata or tensors."""
     tensors = load(data)
     with tempfile.NamedTemporaryFile() as file:
         Path(file.name).write_bytes(data)
@@ -96,7 +98,7 @@ def rewritten(data: bytes, random_: random.Random) -> bytes:
 
 
 def change_metadata(metadata: dict[str, str], random_: random.Random) -> None:
-    """An entry removed or made no JSON, or one value in it removed, exchanged or extreme."""
+    """Removes an entry, replaces its text, or removes, exchanges or replaces one value in it; changes `metadata`."""
     name = random_.choice(sorted(metadata) or ["format"])
     way = random_.random()
     if way < 0.1:
@@ -121,7 +123,7 @@ def change_metadata(metadata: dict[str, str], random_: random.Random) -> None:
 
 
 def change_tensors(tensors: dict[str, torch.Tensor], random_: random.Random) -> None:
-    """A tensor removed, renamed, of another shape or type, or with other numbers."""
+    """Removes or renames a tensor, or changes its shape, its type or one number; changes `tensors`."""
     name = random_.choice(sorted(tensors))
     tensor, way = tensors[name], random_.random()
     if way < 0.15:
@@ -144,7 +146,7 @@ def change_tensors(tensors: dict[str, torch.Tensor], random_: random.Random) -> 
 
 
 def judge(path: Path) -> str:
-    """What comes of a model file: "refused" or "ran", else what is wrong."""
+    """Opens and runs a model file; returns "refused", "ran", or a description of the failure."""
     try:
         model, config = load_model(path)
         load_features(path)
@@ -166,7 +168,7 @@ def judge(path: Path) -> str:
 
 
 def exposed(path: Path) -> str:
-    """What is wrong with `dqrun robustness` of a model file, or ""."""
+    """Describes the fault of `dqrun robustness` on a model file; "" if there is none."""
     folder = path.with_name("run")
     folder.mkdir(exist_ok=True)
     shutil.copy(path, folder / MODEL)
@@ -181,7 +183,7 @@ def exposed(path: Path) -> str:
 
 
 def prepare(path: Path) -> None:
-    """Compiles all kernels before memory is bounded."""
+    """Judges all undamaged files; this compiles every needed kernel before memory is bounded."""
     pool.judges_whole_files(judge, whole_files(), path)
 
 

@@ -1,8 +1,8 @@
-"""A worker process that judges damaged files one after another, and is started again when one of them ends it.
+"""Judges damaged files in a worker process, and starts a new worker when a file has ended the previous one.
 
-An attack is a module with `judge(path) -> str`, which says what came of one file; the words in HARMLESS are fine. The
-worker has a bound of memory, and fills memory that it frees or gets with bytes that change, so that what is read
-outside of an array differs from run to run.
+An attack is a module with `judge(path) -> str`, which describes the result for one file; the words in HARMLESS are no
+failures. The memory of the worker is bounded. An attack may call `fill_memory` with changing bytes: a read outside an
+array then gives results that vary.
 """
 
 from __future__ import annotations
@@ -25,40 +25,40 @@ from pathlib import Path
 import torch
 
 HARMLESS = ("refused", "ran")
-PREPARING, PATIENCE = 600, 60  # seconds of the processor for the first imports and compilations, and for one file
-WAITING = 3600  # seconds of the clock: for a process that waits for ever
-MEMORY = 3 * 2**30  # bytes of address space beyond what the worker has when it begins
+PREPARING, PATIENCE = 600, 60  # seconds of processor time for the first imports and compilations, and for one file
+WAITING = 3600  # seconds of real time, for a process that waits without computing
+MEMORY = 3 * 2**30  # bytes of address space that the worker may add after its preparation
 M_PERTURB = -6
 
 
 def fill_memory(byte: int) -> None:
-    """Makes the C library fill memory that is taken or freed from now on (glibc; elsewhere nothing happens)."""
+    """Makes glibc fill memory with bytes derived from `byte` when it is allocated or freed; only on Linux."""
     if sys.platform == "linux":
         ctypes.CDLL(None).mallopt(M_PERTURB, byte)
 
 
 def bound_memory(extra: int = MEMORY) -> None:
-    """Lets this process take `extra` bytes of address space more than it has."""
+    """Limits the address space of this process to its present size and `extra` bytes more."""
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
     limit = pages * resource.getpagesize() + extra
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 
 
 def verdict(judge: Callable[[Path], str], path: Path) -> str:
-    """What came of a file, in one line."""
+    """Judges a file and returns the result in one line; an exception of `judge` becomes a failure."""
     try:
         return judge(path)
     except MemoryError:
         return "memory"
-    except Exception as error:  # an exception that dqrun did not turn into one line is a finding
+    except Exception as error:  # dqrun must turn every error into one line
         place = traceback.extract_tb(error.__traceback__)[-1]
         return f"traceback {type(error).__name__} in {Path(place.filename).name}:{place.lineno}: {error}".split("\n")[0]
 
 
 def serve(judge: Callable[[Path], str]) -> None:
-    """Answers each line of standard input, the path of a file, with a line of standard output, a JSON text."""
+    """Reads one path per line from standard input and writes one result per line, as JSON, to standard output."""
     answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # whatever prints, prints to standard error
+    os.dup2(2, 1)  # other output goes to standard error
     print(json.dumps("ready"), file=answers, flush=True)
     bound_memory()
     for line in sys.stdin:
@@ -66,14 +66,17 @@ def serve(judge: Callable[[Path], str]) -> None:
 
 
 class Worker:
-    """The process `python SCRIPT --serve`."""
+    """Controls the worker process `python SCRIPT --serve`."""
 
     def __init__(self, script: str) -> None:
         self.script = script
         self.process: subprocess.Popen[bytes] | None = None
 
     def ask(self, path: Path) -> str:
-        """The verdict on a file; a signal or a timeout of the process is one too."""
+        """Returns the worker's result for a file, or a description of its signal, exit code or timeout.
+
+        Starts the worker if none is running.
+        """
         if self.process is None:
             self.process = subprocess.Popen(
                 [sys.executable, self.script, "--serve"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
@@ -100,7 +103,7 @@ class Worker:
         return f"signal {-code}" if code < 0 else f"exit {code}"
 
     def _processor_time(self) -> float:
-        """Seconds that the process has computed."""
+        """Returns the seconds of processor time that the worker has used."""
         assert self.process is not None
         fields = Path(f"/proc/{self.process.pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
@@ -121,10 +124,11 @@ def main(
     judge: Callable[[Path], str],
     prepare: Callable[[Path], None],
 ) -> int:
-    """The command line of an attack, `SCRIPT [--count N] [--seed S]`; returns the exit code.
+    """Runs the command line of an attack, `SCRIPT [--count N] [--seed S]`; returns the exit code.
 
-    `damaged(count, seed)` makes the files, `count` of them by default. `prepare(path)` runs in each new worker before
-    its memory is bounded: it imports and compiles what `judge` needs, and may write to `path`.
+    `about`: the help text. `name`: the word for the files in messages. `count`: the default of N. `damaged(N, S)`
+    returns the contents of the damaged files. `prepare(path)` runs in each new worker before its memory is bounded: it
+    imports and compiles everything that `judge` needs, and may write to `path`.
     """
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=count)
@@ -141,14 +145,14 @@ def main(
 
 
 def judges_whole_files(judge: Callable[[Path], str], files: Iterable[bytes], path: Path) -> None:
-    """Undamaged files must run."""
+    """Asserts that `judge` returns "ran" for each of these undamaged files; writes them to `path`."""
     for data in files:
         path.write_bytes(data)
         assert judge(path) == "ran", judge(path)
 
 
 def attack(script: str, name: str, files: Iterable[bytes]) -> int:
-    """Judges all files, prints what failed and a line of counts; returns the exit code."""
+    """Judges all files, prints each failure and a line of counts; returns the exit code, 1 after a failure."""
     counts: Counter[str] = Counter()
     worker = Worker(script)
     with tempfile.TemporaryDirectory() as folder:

@@ -1,15 +1,24 @@
 """Damaged program files: `python benchmarks/attacks/programs.py [--count N] [--seed S]`.
 
-Small programs (of all layers, of nodes and of graphs; INT8, INT4, INT2, one bit, weights of three values, ranges
-of rows with scales of both kinds, embeddings) are changed: one in five byte by byte, the others in their structure,
-shapes and numbers, with checksums made anew. Each is loaded and, where it loads, run on a small batch, at once and in
-blocks of nodes, written as an ONNX model and as C, and read by `dqrun bench inference`; some models are run by ONNX
-Runtime, some libraries compiled, some programs measured beside their network in FP32.
+The script changes small programs: GIN, GCN, GAT, GATv2 and GraphSAGE; node and graph tasks; INT8, INT4, INT2, one bit
+and ternary weights; row ranges with real and power-of-two steps; embeddings. On average, one program in five gets
+changed bytes. The others get changes of structure, shapes or numbers, and new checksums. Each program is loaded. If
+that succeeds, the program is run on a small batch (a program of nodes also in blocks of nodes), written as an ONNX
+model and as C, and read by `dqrun bench inference`. ONNX Runtime runs some models, a C compiler compiles some
+libraries, and some programs are measured beside their FP32 network.
 
-A failure is: a signal, a hang, an error that is no single line of dqrun's own, memory beyond the bound, a result that
-changes with what lies in unused memory, a compiled kernel that gives other codes than its definition in plain torch, an
-attention whose codes leave their grid, blocks that give other bits than the whole, C that gives other logits than the
-program with the fixed-point rule, and a model whose logits are more than half a step away. Exit code 1 with a failure.
+Failures:
+
+- a signal, a hang, memory beyond the bound, or an error that is not a single line of dqrun's own;
+- a program that loads and then refuses its input, or gives logits of a wrong shape or that are not finite;
+- a result that depends on the content of unused memory;
+- a compiled kernel whose codes differ from those of its definition in plain torch; for attention, codes outside the
+  grid or a wrong shape;
+- blocks whose bits differ from those of the whole graph;
+- C whose logits differ from those of the program with the fixed-point rule;
+- an ONNX model without attention whose logits differ from the program's by more than half a step.
+
+The exit code is 1 after a failure.
 """
 
 from __future__ import annotations
@@ -54,7 +63,7 @@ from dqrun.nn.build import build_model, uses_self_loops
 
 NODES, EDGES, CHANNELS, CATEGORIES = 23, 70, 5, 6
 SOME = 25
-"""Of so many programs one is compiled as C, and one is run by ONNX Runtime."""
+"""On average, one program in SOME is compiled as C, one is run by ONNX Runtime, and one is measured."""
 ROWS = "quant.activation_granularity=row", "quant.row_scale=power_of_two"
 WIDTH = {"i1": 1, "u1": 1, "f4": 4, "f8": 8}
 EXTREMES: tuple[Any, ...] = (
@@ -64,7 +73,7 @@ EXTREMES: tuple[Any, ...] = (
 
 
 def networks() -> Iterator[tuple[str, ...]]:
-    """The words of each program that is damaged."""
+    """Yields the configuration words of each network whose program is damaged."""
     for model in ("gin", "gcn", "gat"):
         yield f"model={model}", "quant=int8", "dataset=reddit_binary", "model.norm=batch", "model.residual=true"
         yield f"model={model}", "quant=int4", "dataset=cora", "model.norm=none", "quant.weight_granularity=channel"
@@ -83,7 +92,7 @@ def networks() -> Iterator[tuple[str, ...]]:
 
 @cache
 def whole_files() -> tuple[bytes, ...]:
-    """The programs that are damaged."""
+    """Returns the undamaged program files."""
     found = []
     torch.manual_seed(0)
     for words in networks():
@@ -106,13 +115,13 @@ def whole_files() -> tuple[bytes, ...]:
 
 
 def structure() -> tuple[torch.Tensor, int, torch.Tensor]:
-    """Edges, number of nodes and batch vector of three graphs."""
+    """Returns edges (int64 [2, EDGES]), number of nodes and batch vector (int64 [NODES]) of a batch of three graphs."""
     generator = torch.Generator().manual_seed(1)
     return torch.randint(NODES, (2, EDGES), generator=generator), NODES, torch.arange(NODES) * 3 // NODES
 
 
 def mutants(count: int, seed: int) -> Iterator[bytes]:
-    """Damaged files, always the same for a seed."""
+    """Yields `count` damaged files; the same seed gives the same files."""
     random_ = random.Random(seed)
     for _ in range(count):
         whole = random_.choice(whole_files())
@@ -120,7 +129,7 @@ def mutants(count: int, seed: int) -> Iterator[bytes]:
 
 
 def bytewise(data: bytes, random_: random.Random) -> bytes:
-    """Bytes changed, cut off, removed or repeated; checksums are those of before."""
+    """Returns the file with bytes changed, cut off, removed or repeated; checksums stay as they were."""
     start, length = random_.randrange(len(data)), random_.choice((1, 1, 2, 8, 100))
     piece = data[start : start + length]
     other = bytes(byte ^ random_.randrange(256) for byte in piece)
@@ -130,7 +139,7 @@ def bytewise(data: bytes, random_: random.Random) -> bytes:
 
 
 def renewed(data: bytes, random_: random.Random) -> bytes:
-    """Structure, shapes and numbers changed in one to three places; the container is as a writer would make it."""
+    """Returns the file with one to three changes of structure, shapes or numbers, in a newly written container."""
     stored = load(data)
     header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
     tree = json.loads(zlib.decompress(base64.b85decode(header["__metadata__"][FORMAT])))
@@ -151,20 +160,20 @@ def renewed(data: bytes, random_: random.Random) -> bytes:
 
 
 def change_numbers(stream: bytearray, random_: random.Random) -> None:
-    """Some bytes of all weights or numbers: random ones, or all bits (NaN, the largest code)."""
+    """Sets 1, 4 or 64 random bytes of a stream to extreme or random values, in place."""
     for _ in range(random_.choice((1, 4, 64))):
         if stream:
             stream[random_.randrange(len(stream))] = random_.choice((0, 127, 128, 255, random_.randrange(256)))
 
 
 def places(tree: Any) -> list[tuple[Any, Any]]:
-    """Each list or object of a tree with one of its keys."""
+    """Returns (container, key) for every value in a tree of lists and dicts, at all depths."""
     keys = range(len(tree)) if isinstance(tree, list) else list(tree) if isinstance(tree, dict) else ()
     return [(tree, key) for key in keys] + [place for key in keys for place in places(tree[key])]
 
 
 def changed_tree(tree: Any, random_: random.Random) -> Any:
-    """One value of a structure replaced, removed, repeated or exchanged for another of the same structure."""
+    """Replaces, removes or repeats one value of a structure, or copies another value to its place; returns the tree."""
     found = places(tree)
     if not found:
         return random_.choice(EXTREMES)
@@ -189,7 +198,10 @@ def changed_tree(tree: Any, random_: random.Random) -> Any:
 
 
 def resize(tree: dict[str, Any], streams: dict[str, bytearray], random_: random.Random) -> None:
-    """Declares and fills the streams as the changed shapes need them, where these are of a reasonable size."""
+    """Gives the streams the sizes that the changed shapes need, unless they need more than a mebibyte.
+
+    Changes `tree` and `streams`; new bytes are random.
+    """
     sizes = {1: 0, 4: 0}
     for owner, key in places(tree):
         spec = owner[key]
@@ -208,7 +220,7 @@ def resize(tree: dict[str, Any], streams: dict[str, bytearray], random_: random.
 
 
 def judge(path: Path) -> str:
-    """What comes of a program file: "refused" or "ran", else what is wrong."""
+    """Loads and runs a program file; returns "refused", "ran", or a description of the failure."""
     pool.fill_memory(random.randrange(1, 256))
     try:
         program = load_program(path)
@@ -232,14 +244,14 @@ def judge(path: Path) -> str:
 
 
 def in_blocks(program: Program, x: torch.Tensor, graph: Graph, logits: torch.Tensor) -> str:
-    """What is wrong with a program of nodes that runs block by block, or ""."""
+    """Describes the fault of a node program that runs block by block; "" if there is none, or for a graph program."""
     if program.signature.graph_level:
         return ""
     return "" if same(program.stream(x, graph, 7), logits) else "wrong logits of blocks"
 
 
 def as_c(program: Program, x: torch.Tensor, luck: int) -> str:
-    """What is wrong with the C library of a program, or "": one in SOME is compiled and compared."""
+    """Describes the fault of a program's C library; "" if there is none. Compiles and compares one library in SOME."""
     edges, nodes, _ = structure()
     try:
         judge_ = program.with_epilogue("fixed")
@@ -259,7 +271,7 @@ def as_c(program: Program, x: torch.Tensor, luck: int) -> str:
 
 
 def as_onnx(program: Program, x: torch.Tensor, logits: torch.Tensor, luck: int) -> str:
-    """What is wrong with the ONNX model of a program, or "": one in SOME is run and compared."""
+    """Describes the fault of a program's ONNX model; "" if there is none. Runs and compares one model in SOME."""
     edges, _, batch = structure()
     try:
         to_onnx(program)
@@ -274,7 +286,7 @@ def as_onnx(program: Program, x: torch.Tensor, logits: torch.Tensor, luck: int) 
 
 
 def measured(path: Path, x: torch.Tensor, luck: int) -> str:
-    """What is wrong with `dqrun bench inference` of a program, or "": one in SOME is measured."""
+    """Describes the fault of `dqrun bench inference` on a program; "" if there is none. Measures one in SOME."""
     edges, _, batch = structure()
     try:
         subject = Subject.load(str(path), path.parent)
@@ -289,7 +301,7 @@ def measured(path: Path, x: torch.Tensor, luck: int) -> str:
 
 
 def features(program: Program) -> torch.Tensor:
-    """Features of the small batch, as the program takes them."""
+    """Returns features of the small batch in the program's form: categories int64 [N] or float32 [N, C]."""
     generator = torch.Generator().manual_seed(2)
     if program.signature.num_categories:
         return torch.randint(program.signature.num_categories, (NODES,), generator=generator)
@@ -297,7 +309,10 @@ def features(program: Program) -> torch.Tensor:
 
 
 def agree(program: Program, x: torch.Tensor, graph: Graph) -> str:
-    """Runs each operation by its definition, and compiled twice on the same input with other bytes in free memory."""
+    """Compares each compiled operation with its definition; returns "ran" or a description of the first failure.
+
+    Each compiled operation runs twice on the same input, with different bytes in free memory.
+    """
     values: dict[str, Value] = {INPUT: x}
     for operation in program.operations:
         found = []
@@ -313,7 +328,7 @@ def agree(program: Program, x: torch.Tensor, graph: Graph) -> str:
 
 
 def difference(operation: Operation, expected: Value, first: torch.Tensor, second: torch.Tensor) -> str:
-    """What is wrong with the results of a compiled operation, or ""."""
+    """Describes the fault of the two results of a compiled operation; "" if there is none."""
     if not same(first, second):
         return "result that changes with free memory"
     if not isinstance(operation, Attention | DynamicAttention):
@@ -324,19 +339,19 @@ def difference(operation: Operation, expected: Value, first: torch.Tensor, secon
 
 
 def same(first: torch.Tensor, second: torch.Tensor) -> bool:
-    """Whether two results are equal, NaN included."""
+    """Returns whether two results have the same shape and numbers; NaN equals NaN."""
     return first.shape == second.shape and torch.equal(first.nan_to_num(7.25), second.nan_to_num(7.25))
 
 
 def raw(value: Value) -> torch.Tensor:
-    """The codes, one in a byte (of rows with own grids: the numbers that they stand for), or the logits."""
+    """Returns codes, one per byte, or logits; for rows with their own grids, the real numbers of the codes."""
     if not isinstance(value, Codes):
         return value
     return value.unpack() if isinstance(value.grid, CodeGrid) else value.real()
 
 
 def prepare(path: Path) -> None:
-    """Compiles all kernels before memory is bounded."""
+    """Judges all undamaged files; this compiles every needed kernel before memory is bounded."""
     pool.judges_whole_files(judge, whole_files(), path)
 
 

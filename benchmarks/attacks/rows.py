@@ -1,14 +1,15 @@
 """Damaged results folders: `python benchmarks/attacks/rows.py [--count N] [--seed S]`.
 
-In a results folder of four good runs a fifth is damaged: its row.json byte by byte, by fields that are missing,
-unknown, twice, of other types or of extreme values, or by something that is no file; its config.yaml and history.csv;
-or a foreign folder with an odd name is put beside it. Then the tables are rebuilt, `dqrun compare`, `leaderboard`, `ls`
-and `show` run, and `dqrun rm` removes the damaged run, first by a condition on its row, then by its name.
+A results folder holds four good runs and a fifth run, which the script damages. It changes bytes of row.json, or its
+fields: missing, unknown, twice, of other types or of extreme values. It changes config.yaml or history.csv. It removes
+one of these files or replaces it by something else, such as a folder. Or it adds a folder or file with an odd name
+beside the run. Then the tables are rebuilt, `dqrun compare`, `leaderboard` and `ls` run, `show` runs if config.yaml or
+history.csv was changed, and `dqrun rm` removes the damaged run, first by conditions on its row, then by its name.
 
-A failure is: an error that is no single line of dqrun's own, a command that fails because of the damaged run, output
-that UTF-8 can't hold, a good run that is missing or changed in trials.csv or in `compare`, a second command that sees
-another table, an `rm` that changes a good run or anything outside the results folder, or more than 60 seconds for one
-folder. Exit code 1 with a failure.
+Failures: an exception, a complaint of more than one line, a `compare`, `leaderboard` or `ls` that fails or prints
+nothing, output that UTF-8 cannot encode, a good run that is missing or changed in trials.csv, a second rebuild that
+gives another trials.csv, an `rm` that ends with a code other than 0 and 2, changes a good run, or adds or removes
+something beside the results folder, and more than 60 seconds for one folder. The exit code is 1 after a failure.
 """
 
 from __future__ import annotations
@@ -78,7 +79,7 @@ TREES = (
 
 
 def make_folder(root: Path) -> list[Row]:
-    """A results folder with GOOD runs and a victim, the last; returns all rows."""
+    """Creates a results folder with GOOD runs and the run to be damaged; returns all rows, that run's row last."""
     (config,) = load_configs([f"protocol.trials={GOOD + 1}", "dataset.graphs=20", "train.epochs=2"])
     known = {name: "0" for name in ("git_revision", "dqrun_version", "torch_version", "pyg_version")}
     rows = []
@@ -101,7 +102,7 @@ def make_folder(root: Path) -> list[Row]:
 
 
 def bytewise(data: bytes, chance: random.Random) -> bytes:
-    """A few bytes changed, removed, doubled or cut off."""
+    """Returns the data with a few bytes changed, added, removed, doubled or cut off."""
     changed = bytearray(data)
     for _ in range(chance.choice((1, 1, 3, 20))):
         at, length = chance.randrange(len(changed) + 1), chance.choice((1, 1, 5, 60))
@@ -111,7 +112,7 @@ def bytewise(data: bytes, chance: random.Random) -> bytes:
 
 
 def structurally(data: bytes, chance: random.Random) -> bytes:
-    """Fields exchanged, removed, added, doubled, of other types or extreme values."""
+    """Returns the JSON of a row with fields removed, added, doubled, or of other types or extreme values."""
     row = json.loads(data)
     name = chance.choice(list(row))
     kind = chance.randrange(7)
@@ -133,7 +134,7 @@ def structurally(data: bytes, chance: random.Random) -> bytes:
 
 
 def no_file(path: Path, chance: random.Random) -> None:
-    """Something else where a file should be."""
+    """Removes a file or replaces it by a folder, a pipe, a symbolic link or foreign content."""
     path.unlink()
     kind = chance.randrange(6)
     if kind == 0:
@@ -149,7 +150,7 @@ def no_file(path: Path, chance: random.Random) -> None:
 
 
 def beside(folder: Path, chance: random.Random) -> None:
-    """The victim's folder under an odd name, whole or damaged, or a file where a run should be."""
+    """Adds an entry with an odd name beside the run: a copy of its folder, whole or damaged, or a file."""
     other = folder.with_name(chance.choice(NAMES))
     if chance.random() < 0.2:
         other.write_bytes(b"not a folder")
@@ -162,7 +163,7 @@ def beside(folder: Path, chance: random.Random) -> None:
 
 
 def damage(folder: Path, chance: random.Random) -> str:
-    """Damages the victim in one way and says which."""
+    """Damages the run in one random way, or adds an odd entry beside it; returns the name of the way."""
     row, config, history = (folder / name for name in ("row.json", "config.yaml", "history.csv"))
     ways: dict[str, Callable[[], object]] = {
         "bytes": lambda: row.write_bytes(bytewise(row.read_bytes(), chance)),
@@ -179,7 +180,10 @@ def damage(folder: Path, chance: random.Random) -> str:
 
 
 def called(*words: str) -> tuple[int, str, str]:
-    """Exit code, output and errors of a command line; raises whatever leaves it."""
+    """Runs a command line; returns its exit code, output and error output. Does not catch its exceptions.
+
+    Raises UnicodeEncodeError if UTF-8 cannot encode the output.
+    """
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         code = dqrun(list(words))
@@ -188,7 +192,7 @@ def called(*words: str) -> tuple[int, str, str]:
 
 
 def faults(root: Path, good: list[Row], victim: str, way: str) -> str:
-    """What is wrong with how a damaged folder is read, or ""."""
+    """Reads a damaged folder with dqrun's commands and describes the fault; "" if there is none. `way`: the damage."""
     for complaint in Results(root).rebuild_tables():
         if len(complaint.splitlines()) != 1:
             return f"a complaint of several lines: {complaint!r}"
@@ -217,7 +221,7 @@ def faults(root: Path, good: list[Row], victim: str, way: str) -> str:
 
 
 def removed(root: Path, good: list[Row], victim: str) -> str:
-    """What is wrong after `dqrun rm` of the damaged run, which may end with an error, or ""."""
+    """Describes the fault of `dqrun rm` on the damaged run; "" if there is none. `dqrun rm` may end with code 2."""
     before = files_beside(root, good)
     for words in (f"seed={GOOD}", "status!=done", victim):
         if called("rm", words, "-y", "--results", str(root))[0] not in (0, 2):
@@ -228,20 +232,20 @@ def removed(root: Path, good: list[Row], victim: str) -> str:
 
 
 def files_beside(root: Path, good: list[Row]) -> dict[str, bytes]:
-    """The files of good runs, and what lies beside the results folder."""
+    """Returns the contents of the good runs' files by path; paths beside the results folder have empty contents."""
     folders = [root / "runs" / row.run_id for row in good]
     found = {str(path): path.read_bytes() for folder in folders for path in folder.iterdir()}
     return found | {str(path): b"" for path in root.parent.iterdir()}
 
 
 def attack(root: Path, rows: list[Row], chance: random.Random) -> tuple[str, str]:
-    """Damages a folder that `make_folder` made; returns the way, and what is wrong with how it is read, or ""."""
+    """Damages a copy of `make_folder`'s folder; returns the kind of damage and the description of a failure, or ""."""
     *good, victim = rows
     way = damage(root / "runs" / victim.run_id, chance)
     signal.alarm(PATIENCE)
     try:
         return way, faults(root, good, victim.run_id, way)
-    except Exception as error:  # an exception that dqrun did not turn into one line is a finding
+    except Exception as error:  # dqrun must turn every error into one line
         place = traceback.extract_tb(error.__traceback__)[-1]
         return (
             way,
@@ -252,7 +256,7 @@ def attack(root: Path, rows: list[Row], chance: random.Random) -> tuple[str, str
 
 
 def main(count: int, seed: int) -> int:
-    """Attacks `count` folders and returns the number of failures."""
+    """Attacks `count` folders; returns the number of failures."""
     failures = 0
     ways: dict[str, int] = {}
     with tempfile.TemporaryDirectory() as folder:
