@@ -35,7 +35,12 @@ BENCHES = {"inference": inference_parser, "scale": scale_parser}
 BLOCK = re.compile(r"^```(?:bash|sh)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 SMALL = ["protocol.trials=1", "protocol.folds=[0]", "train.epochs=3", "threads=1", "model.hidden=8"]
 RUN = "$(dqrun ls --names 'quant!=fp32' | tail -1)"
-TRAINED = "dqrun dataset=tu dataset.name=MUTAG model=gin quant=int8 plan=integer protocol=seeds"
+TRAINED = (
+    "dqrun dataset=tu dataset.name=MUTAG model=gin quant=fp32 protocol=seeds",
+    "dqrun -m dataset=tu dataset.name=MUTAG model=gin quant=int4,int8 method=naive,dq plan=integer protocol=seeds "
+    "evaluate.engine=integer",
+)
+"""Trainings whose rows a page reads; the last row is RUN."""
 OTHER_DATA = r"--dataset (zinc|cora|my_graphs/)(?!\S)"
 """Datasets that `as_run` replaces by MUTAG, the data of `prepare`, unless the page trains on them."""
 PLACEHOLDERS = {
@@ -196,16 +201,17 @@ def prepare(folder: Path, lines: Sequence[Command]) -> None:
     shutil.copy(ROOT / "examples/kure_method.py", folder)
     subprocess.run([sys.executable, "make_shapes.py"], cwd=folder, check=True)
     text = "\n".join(command.line for command in lines)
-    trained = f"{TRAINED} {' '.join(word for word in SMALL if 'folds' not in word)}"
+    small = " ".join(word for word in SMALL if "folds" not in word)
+    trained = [f"{line} {small}" for line in TRAINED]
     trainings = [as_run(command) for command in lines if trains(command) and not command.reason_not_to_run]
     for name in ("commands.sh", "run.sh"):
-        (folder / name).write_text("\n".join([trained, *trainings, ""]))
+        (folder / name).write_text("\n".join([*trained, *trainings, ""]))
     if not lines[0].page.startswith("docs/tutorials") and re.search(
         r"RUN|1234abcd|dqp|compare|plot|report|publish", text
     ):
         export = f"dqrun export {RUN} -o gin.dqp"
         bench = "dqrun bench inference gin.dqp --dataset MUTAG --json gin.json --rounds 3"
-        steps = [trained, export, *([bench] if "gin.json" in text else [])]
+        steps = [*trained, export, *([bench] if "gin.json" in text else [])]
         subprocess.run(["bash", "-ec", "\n".join(steps)], cwd=folder, check=True, capture_output=True)
 
 
