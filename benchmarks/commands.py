@@ -33,6 +33,7 @@ ROOT = Path(__file__).resolve().parents[1]
 RECORD = ROOT / "benchmarks" / "figures" / "commands.json"
 BENCHES = {"inference": inference_parser, "scale": scale_parser}
 BLOCK = re.compile(r"^```(?:bash|sh)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+PYTHON = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 SMALL = ["protocol.trials=1", "protocol.folds=[0]", "train.epochs=3", "threads=1", "model.hidden=8"]
 RUN = "$(dqrun ls --names 'quant!=fp32' | tail -1)"
 TRAINED = (
@@ -53,7 +54,13 @@ PLACEHOLDERS = {
     r"dqrun bench scale\b": "dqrun bench scale --divide 64",
 }
 """Replacements for words that readers replace by their own names, and for numbers that only make a command slow."""
+GENERATED = {
+    "python benchmarks/parquet_graph.py hundred": f"python {ROOT}/benchmarks/parquet_graph.py hundred --nodes 20000 "
+    "--edges 200000",
+}
+"""Commands that generate data, and their lines for less data."""
 NOT_RUN = {
+    "dqrun dataset=pyg dataset.target=torch_geometric.datasets.PPI": "it downloads data",
     "pip install": "installations are tested by .ci/run and tests/test_packaging.py",
     "python -m venv": "installations are tested by .ci/run and tests/test_packaging.py",
     "git clone": "it needs a network",
@@ -80,6 +87,8 @@ class Command:
     @property
     def reason_not_to_run(self) -> str:
         """The reason why the script does not run it, or ""."""
+        if self.line in GENERATED:
+            return ""
         return next((reason for start, reason in NOT_RUN.items() if self.line.startswith(start)), "")
 
     @property
@@ -133,7 +142,7 @@ def trains_on_these(command: Command) -> bool:
 
 def as_run(command: Command) -> str:
     """The line with placeholders replaced and, if it trains or tunes, with words of SMALL."""
-    line = re.sub(r"\s+#.*$", "", command.line)
+    line = GENERATED.get(command.line, re.sub(r"\s+#.*$", "", command.line))
     for pattern, value in PLACEHOLDERS.items():
         line = re.sub(pattern, value.replace("\\", "\\\\"), line)
     if not trains_on_these(command):
@@ -197,8 +206,7 @@ def prepare(folder: Path, lines: Sequence[Command]) -> None:
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).symlink_to(ROOT / name)
     shutil.copy(ROOT / "docs/tutorials/make_shapes.py", folder)
-    shutil.copy(ROOT / "examples/sage_model.py", folder / "mine.py")
-    shutil.copy(ROOT / "examples/kure_method.py", folder)
+    write_plugins(folder)
     subprocess.run([sys.executable, "make_shapes.py"], cwd=folder, check=True)
     text = "\n".join(command.line for command in lines)
     small = " ".join(word for word in SMALL if "folds" not in word)
@@ -213,6 +221,14 @@ def prepare(folder: Path, lines: Sequence[Command]) -> None:
         bench = "dqrun bench inference gin.dqp --dataset MUTAG --json gin.json --rounds 3"
         steps = [*trained, export, *([bench] if "gin.json" in text else [])]
         subprocess.run(["bash", "-ec", "\n".join(steps)], cwd=folder, check=True, capture_output=True)
+
+
+def write_plugins(folder: Path) -> None:
+    """Writes the plug-ins that pages name: `mine.py`, a block of the page on plug-ins, and `kure_method.py`."""
+    page = (ROOT / "docs/howto/plugins.md").read_text(encoding="utf-8")
+    (mine,) = (block for block in PYTHON.findall(page) if 'register.model("mine"' in block)
+    (folder / "mine.py").write_text(mine, encoding="utf-8")
+    shutil.copy(ROOT / "examples/kure_method.py", folder)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -39,9 +39,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """A folder with the files that pages name."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "examples").symlink_to(ROOT / "examples")
-    for name, example in (("mine", "sage_model"), ("kure_method", "kure_method")):
-        text = (ROOT / "examples" / f"{example}.py").read_text(encoding="utf-8")
-        (tmp_path / f"{name}.py").write_text(text.replace('"mean_sage"', '"mine"'), encoding="utf-8")
+    commands.write_plugins(tmp_path)
     yield tmp_path
     for name in [name for name in sys.modules if name.startswith("dqrun_plugin_")]:
         forget(name)
