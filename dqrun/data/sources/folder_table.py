@@ -179,6 +179,8 @@ def _quickly(body: bytes, header: Mapping[str, str]) -> dict[str, NDArray[Any]] 
             block
         ):  # pandas fills short rows, cuts long ones
             return None
+        if kind == ID and (block < 0).any():  # pandas 2 also reads 2^63 and more as a negative integer
+            return None
         if kind == NUMBER and (block := float32(block)) is None:
             return None
         found |= zip(names, np.ascontiguousarray(block.T), strict=True)

@@ -68,7 +68,7 @@ class _HeadScores(torch.autograd.Function):
 
 
 def _scores(h: Tensor, vectors: Tensor) -> Tensor:
-    """torch.einsum("nhc,shc->snh") without its analysis of the string: the same products, in its order of factors."""
+    """torch.einsum("nhc,shc->snh") without its analysis of the string; the factors are in its order (torch 2.13)."""
     if h.size(1) == 1:
         return _products(h, vectors).permute(2, 1, 0)
     return _products(vectors, h).permute(1, 2, 0)
