@@ -50,7 +50,7 @@ PLACEHOLDERS = {
     r"/mnt/other/results|machine2/results": "results",
     r"dataset\.path=DIR": "dataset.path=shapes",
     r"experiment=threads_gin_int4_dq_\w+": "experiment=$(ls results/tune/configs/experiment | tail -1 | sed s/.yaml//)",
-    r"--trials 20": "--trials 2",
+    r"--trials \d+": "--trials 2",
     r"dqrun bench scale\b": "dqrun bench scale --divide 64",
 }
 """Replacements for words that readers replace by their own names, and for numbers that only make a command slow."""
