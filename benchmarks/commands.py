@@ -142,6 +142,8 @@ def trains_on_these(command: Command) -> bool:
 
 def as_run(command: Command) -> str:
     """The line with placeholders replaced and, if it trains or tunes, with words of SMALL."""
+    if written := re.fullmatch(r"echo '(dqrun .*)' > (\S+)", command.line):
+        return f"echo '{as_run(Command(command.page, written[1]))}' > {written[2]}"
     line = GENERATED.get(command.line, re.sub(r"\s+#.*$", "", command.line))
     for pattern, value in PLACEHOLDERS.items():
         line = re.sub(pattern, value.replace("\\", "\\\\"), line)
