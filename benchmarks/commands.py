@@ -37,9 +37,9 @@ PYTHON = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 SMALL = ["protocol.trials=1", "protocol.folds=[0]", "train.epochs=3", "threads=1", "model.hidden=8"]
 RUN = "$(dqrun ls --names 'quant!=fp32' | tail -1)"
 TRAINED = (
-    "dqrun dataset=tu dataset.name=MUTAG model=gin quant=fp32 protocol=seeds",
+    "dqrun dataset=tu dataset.name=MUTAG model=gin quant=fp32 protocol=seeds train.lr=0.01",
     "dqrun -m dataset=tu dataset.name=MUTAG model=gin quant=int4,int8 method=naive,dq plan=integer protocol=seeds "
-    "evaluate.engine=integer",
+    "evaluate.engine=integer train.lr=0.01",
 )
 """Trainings whose rows a page reads; the last row is RUN."""
 OTHER_DATA = r"--dataset (zinc|cora|my_graphs/)(?!\S)"
