@@ -197,7 +197,12 @@ def run_page(page: str, lines: Sequence[Command]) -> Iterator[dict[str, object]]
             outcome = "done" if done.returncode == 0 else f"exit code {done.returncode}"
             if done.returncode:
                 print(done.stdout[-300:], done.stderr[-700:], file=sys.stderr)
-            yield {**record, "run_as": line.replace(f"{ROOT}/", ""), "seconds": round(time.perf_counter() - begin, 1), "outcome": outcome}
+            yield {
+                **record,
+                "run_as": line.replace(f"{ROOT}/", ""),
+                "seconds": round(time.perf_counter() - begin, 1),
+                "outcome": outcome,
+            }
             if re.match(r"\w+=", line):
                 assigned += f"{line}\n"
 
