@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -72,7 +73,8 @@ def test_processes_that_torchrun_started(sweeps: Any, tmp_path: Path) -> None:
     ]
     said = [process.communicate(timeout=300) for process in ranks]
     assert [process.returncode for process in ranks] == [0, 0], said
-    assert "int8" in said[0][0] and said[1] == ("", "")
+    out, errors = (re.sub(r"^\[Gloo\].*\n", "", text, flags=re.MULTILINE) for text in said[1])  # of torch 2.8
+    assert "int8" in said[0][0] and (out, errors) == ("", "")
     assert len(list((tmp_path / "results" / "runs").iterdir())) == 1
 
 
