@@ -129,8 +129,10 @@ def test_scores_of_heads_are_those_of_einsum(heads: int, rounded: bool) -> None:
         return [y.detach(), *torch.autograd.grad(y, [leaf, vectors], normal(*y.shape, seed=2))]
 
     expected = run(lambda h, vectors: torch.einsum("nhc,shc->snh", h, vectors))
+    orders_factors_alike = tuple(map(int, torch.__version__.split(".")[:2])) >= (2, 13)
     for a, b in zip(run(kernels.head_scores), expected, strict=True):
         torch.testing.assert_close(a, b)
+        assert torch.equal(a, b) or not orders_factors_alike
 
 
 @pytest.mark.usefixtures("num_threads")
