@@ -1,11 +1,15 @@
 """Two checkouts side by side: `python benchmarks/versus.py OLD NEW [--repeats 5] [--rounds 9] [--json FILE]`.
 
-Runs `dqrun bench training` and `dqrun bench inference` of both checkouts in turn, in the order old, new, new, old, ...,
-each in a process of its own with the packages of this environment, and prints for each network and variant the ratio of
-the medians, new / old. PyG's variant, the same code in both and measured in the same processes, says how the machine
-changed: the second ratio is divided by its ratio. Exits with 1 where the second ratio of one of dqrun's own variants is
-more than `--most`. `--only WORD...`: the benches that have all these words: `--only inference gin`. `--keep FOLDER`
-keeps the files of the new checkout's runs, of which `repeated.py` chooses the one that becomes a table.
+Runs `dqrun bench training` and `dqrun bench inference` of both checkouts, each in a process of its own with this
+environment's packages, and prints the ratio new / old for each network and variant. The two processes take turns of a
+second: one runs while the other is stopped (SIGSTOP), so that a machine whose speed changes in minutes is as fast for
+both. A measurement during which the turn changes is far too long; it is one of `--rounds`, and the bench's
+median ignores it. The speed of a process also depends on chance (places in memory): the ratio is the median over
+`--repeats` pairs of processes.
+PyG's variant, the same code in both and measured in the same processes, says how the machine changed: the second ratio
+is divided by its ratio. Exits with 1 where the second ratio of one of dqrun's own variants is more than `--most`.
+`--only WORD...`: the benches that have all these words: `--only inference gin`. `--keep FOLDER` keeps the files of the
+new checkout's runs, of which `repeated.py` chooses the one that becomes a table.
 """
 
 from __future__ import annotations
@@ -13,12 +17,15 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 BENCHES = (
     ("training", "dataset=cora", "model=gcn"),
@@ -31,36 +38,68 @@ BENCHES = (
     ("inference", "graph=zinc", "model=gin"),
 )
 PEER = "pyg_fp32_edge_index"
+TURN_SECONDS = 1.0
 Times = dict[tuple[str, str, str], float]
 
 
-def measure(checkout: Path, words: Sequence[str], rounds: int, keep: Path | None) -> Times:
-    """Seconds by (bench, network, variant) of one process of a checkout; `keep`: the file for all its figures."""
+def measure(checkouts: Sequence[Path], words: Sequence[str], rounds: int, files: Sequence[Path]) -> list[Times]:
+    """Seconds by (bench, network, variant) of one process of each checkout; `files`: for all their figures."""
+    command = [sys.executable, "-m", "dqrun", "bench", *words, "threads=2", "--rounds", str(rounds), "--json"]
     with tempfile.TemporaryDirectory() as place:
-        file = keep or Path(place) / "bench.json"
-        command = [sys.executable, "-m", "dqrun", "bench", *words, "threads=2", "--rounds", str(rounds)]
-        environment = {**os.environ, "PYTHONPATH": str(checkout)}
-        subprocess.run(
-            [*command, "--json", str(file)], check=True, env=environment, cwd=place, stdout=subprocess.DEVNULL
-        )
-        results = json.loads(file.read_text(encoding="utf-8"))["results"]
-    seconds = "step_seconds" if words[0] == "training" else "run_seconds"
-    data = "dataset" if words[0] == "training" else "graph"
-    return {(words[0], f"{line[data]} {line['model']}", line["variant"]): line[seconds] for line in results}
+        processes = [
+            subprocess.Popen(
+                [*command, str(file.resolve())],
+                env={**os.environ, "PYTHONPATH": str(checkout)},
+                cwd=place,
+                stdout=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+            for checkout, file in zip(checkouts, files, strict=True)
+        ]
+        try:
+            take_turns(processes)
+        finally:
+            for process in processes:
+                if process.poll() is None:
+                    os.killpg(process.pid, signal.SIGKILL)
+    for process in processes:
+        if process.returncode:
+            raise subprocess.CalledProcessError(process.returncode, process.args)
+    return [times(words[0], json.loads(file.read_text(encoding="utf-8"))["results"]) for file in files]
+
+
+def take_turns(processes: Sequence[subprocess.Popen[bytes]]) -> None:
+    """Lets one process group run at a time, each for a second, until all have ended."""
+    for process in processes:
+        os.killpg(process.pid, signal.SIGSTOP)
+    while waiting := [process for process in processes if process.poll() is None]:
+        for process in waiting:
+            os.killpg(process.pid, signal.SIGCONT)
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(TURN_SECONDS)
+                continue
+            os.killpg(process.pid, signal.SIGSTOP)
+
+
+def times(bench: str, results: Sequence[Mapping[str, Any]]) -> Times:
+    """Seconds by (bench, network, variant) of a bench's results."""
+    seconds = "step_seconds" if bench == "training" else "run_seconds"
+    data = "dataset" if bench == "training" else "graph"
+    return {(bench, f"{line[data]} {line['model']}", line["variant"]): line[seconds] for line in results}
 
 
 def compare(
     old: Path, new: Path, words: Sequence[str], repeats: int, rounds: int, keep: Path | None = None
 ) -> dict[tuple[str, str, str], float]:
-    """The ratio new / old of the medians, by (bench, network, variant) of both; `keep`: folder for the new figures."""
-    times: Mapping[Path, list[Times]] = {old: [], new: []}
+    """The median ratio new / old by (bench, network, variant) of both; `keep`: folder for the new figures."""
+    ratios: list[Times] = []
     for turn in range(repeats):
-        for checkout in (old, new) if turn % 2 == 0 else (new, old):
-            name = "_".join(word.rpartition("=")[2] for word in words)
-            file = keep / f"{name}_{turn}.json" if keep and checkout == new else None
-            times[checkout].append(measure(checkout, words, rounds, file))
-    names = [name for name in times[old][0] if all(name in one for one in times[new])]
-    return {name: median(one[name] for one in times[new]) / median(one[name] for one in times[old]) for name in names}
+        name = "_".join(word.rpartition("=")[2] for word in words)
+        with tempfile.TemporaryDirectory() as place:
+            files = Path(place) / "old.json", (keep or Path(place)) / f"{name}_{turn}.json"
+            before, after = measure((old, new), words, rounds, files)
+        ratios.append({name: seconds / before[name] for name, seconds in after.items() if name in before})
+    return {name: median(pair[name] for pair in ratios) for name in ratios[0]}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
