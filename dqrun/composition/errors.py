@@ -49,7 +49,7 @@ def one_line_errors(groups: Groups) -> Iterator[None]:
 
 def explain(error: Exception, groups: Groups) -> ConfigError:
     """The ConfigError for `error`: its preset file, field, what the field wants, the nearest name."""
-    chain: list[Any] = list(_chain(error))
+    chain: list[Any] = _chain(error)
     where = re.match(r"In '([^']*)'", str(error))
     prefix = f"in {where[1]}.yaml: " if where and where[1] not in ("run", PACKAGED_MAIN) else ""
     for link in chain:
@@ -68,11 +68,18 @@ def explain(error: Exception, groups: Groups) -> ConfigError:
     return ConfigError(f"{prefix}{_squeeze(error)}")
 
 
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """The error and the chain of its causes; Hydra wraps errors with and without `from`."""
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
+def _chain(error: BaseException) -> list[BaseException]:
+    """The error and all errors that led to it, each once, the nearest first; Hydra wraps with and without `from`.
+
+    The links may form a circle: under a debugger, or with OC_CAUSE=1, OmegaConf makes an error the cause of another one
+    in whose context it stands.
+    """
+    chain = [error]
+    for link in chain:
+        for cause in (link.__cause__, link.__context__):
+            if cause is not None and cause not in chain:
+                chain.append(cause)
+    return chain
 
 
 def _explain_field(error: OmegaConfBaseException) -> str:

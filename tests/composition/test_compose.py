@@ -154,6 +154,7 @@ def test_repeated_jobs_are_one_job() -> None:
     assert len(sweep("model.hidden=8,8,16")) == 2
 
 
+@pytest.mark.parametrize("causes", ["0", "1"], ids=["", "debugger"])
 @pytest.mark.parametrize(
     ("override", "message"),
     [
@@ -206,7 +207,8 @@ def test_repeated_jobs_are_one_job() -> None:
         ("hydra/launcher=joblib", "hydra/launcher has no effect in dqrun: ..."),
     ],
 )
-def test_a_mistake_is_one_line(override: str, message: str) -> None:
+def test_a_mistake_is_one_line(override: str, message: str, causes: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OC_CAUSE", causes)  # with "1" OmegaConf links errors to their causes, as under a debugger
     _check_message([override], message)
 
 
