@@ -15,7 +15,6 @@ from torch import Tensor
 from dqrun.graphs import CSR
 from dqrun.kernels import reference
 from dqrun.kernels.noise import Noise
-from dqrun.kernels.packing import pack_codes, width_of_codes
 from dqrun.kernels.reference import gradient_codes, of_rows
 
 WORD = 32  # bits of a word of a mask
@@ -36,27 +35,6 @@ def cachemask(
     y = reference.fake_quantize(x, scale, zero_point, qmin, qmax, protected, estimator, relu, noise)
     let_pass = passes(x, scale, zero_point, qmin, qmax, protected, estimator, noise)
     return y, pack(let_pass & ~(y <= 0) if relu else let_pass)
-
-
-def coded(
-    x: Tensor,
-    scale: Tensor,
-    zero_point: Tensor,
-    qmin: int,
-    qmax: int,
-    protected: Tensor | None,
-    estimator: str,
-    relu: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """`cachemask` (without a mask, int32 [0], where every gradient passes) and the codes of all rows less qmin.
-
-    The codes are laid out as `pack_codes` does. Rows that stay exact have codes without meaning, those of NaN are 0.
-    """
-    y, mask = cachemask(x, scale, zero_point, qmin, qmax, protected, estimator, relu, None)
-    codes = (torch.round(x * (1 / scale)) + zero_point).nan_to_num(qmin).clamp(qmin, qmax) - qmin
-    if protected is not None:
-        codes = codes.where(~of_rows(protected, x), 0)
-    return y, mask if relu or estimator != "ste" else mask[:0], pack_codes(codes.int(), width_of_codes(qmin, qmax))
 
 
 def pack(flags: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ from dqrun.kernels.cpu.channels import (
     fake_quantize_broadcast_backward,
     fake_quantize_broadcast_scale_backward,
 )
-from dqrun.kernels.cpu.codes import decode
+from dqrun.kernels.cpu.codes import decode, encode
 from dqrun.kernels.cpu.dense import linear, linear_weight_backward
 from dqrun.kernels.cpu.noise import dropout
 from dqrun.kernels.cpu.ranges import message_range, tail_range
@@ -28,7 +28,6 @@ from dqrun.kernels.cpu.rounding import (
     fake_quantize,
     fake_quantize_cachemask,
     fake_quantize_cachemask_backward,
-    fake_quantize_coded,
 )
 from dqrun.kernels.cpu.rows import fake_quantize_rows, fake_quantize_rows_cachemask, fake_quantize_sparse_rows
 from dqrun.kernels.cpu.segments import (
@@ -51,13 +50,13 @@ __all__ = [
     "edge_add_backward",
     "edge_softmax",
     "edge_softmax_backward",
+    "encode",
     "fake_quantize",
     "fake_quantize_broadcast",
     "fake_quantize_broadcast_backward",
     "fake_quantize_broadcast_scale_backward",
     "fake_quantize_cachemask",
     "fake_quantize_cachemask_backward",
-    "fake_quantize_coded",
     "fake_quantize_rows",
     "fake_quantize_rows_cachemask",
     "fake_quantize_scale_backward",

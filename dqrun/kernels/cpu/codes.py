@@ -8,16 +8,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dqrun.kernels.cpu.grids import INFINITY
+from dqrun.kernels.cpu.grids import INFINITY, grid_values
 from dqrun.kernels.cpu.launch import NO_FLAGS, NO_FLOATS, Array, array, inner, kernel, optional, parts, share
-from dqrun.kernels.cpu.pointers import pointers
-from dqrun.kernels.packing import BLOCK, width_of_codes
-
-NO_CODES = np.empty(0, np.uint8)
+from dqrun.kernels.cpu.pointers import hold, pointers
+from dqrun.kernels.packing import BLOCK, packed_size, width_of_codes
 
 
 @inner
-def pack_block(marks: Any, packed: Any, first: int, width: int) -> None:
+def _pack(marks: Any, packed: Any, first: int, width: int) -> None:
     """Writes the packed codes of a block, marks uint8 [BLOCK], to packed[first:]."""
     size = BLOCK * width // 8
     if width == 8:
@@ -33,6 +31,36 @@ def pack_block(marks: Any, packed: Any, first: int, width: int) -> None:
             shift = np.uint8(plane * width)
             for i in range(size):
                 packed[first + i] |= np.uint8(marks[plane * size + i] << shift)
+
+
+@kernel
+def _encode(part: int, num_parts: int, x: Array, packed: Array, width: int, grid: Any) -> None:
+    """packed = the codes of x, of `width` bits; grid: 1 / scale, the zero point less the lowest code, and the largest
+    number of a code."""
+    size, (inverse, shift, largest) = x.size, grid
+    start, stop = share(part, num_parts, (size + BLOCK - 1) // BLOCK)
+    marks = np.empty(BLOCK, np.uint8)
+    x_at, packed_at, marks_at = pointers((x, packed, marks))
+    for block in range(start, stop):
+        first, count = block * BLOCK, min(BLOCK, size - block * BLOCK)
+        for i in range(count):
+            number = np.rint(x_at[first + i] * inverse) + shift
+            number = number if number >= np.float32(0) else np.float32(0)  # as well of NaN
+            marks_at[i] = np.uint8(np.int32(largest if number > largest else number))
+        for i in range(count, BLOCK):
+            marks_at[i] = np.uint8(0)
+        _pack(marks_at, packed_at, block * (BLOCK * width // 8), width)
+    hold((marks,))
+
+
+def encode(x: Tensor, scale: Tensor, zero_point: Tensor, qmin: int, qmax: int) -> Tensor:
+    width = width_of_codes(qmin, qmax)
+    packed = torch.empty(packed_size(x.numel(), width), dtype=torch.uint8)
+    if x.numel():
+        inverse = grid_values(scale, zero_point, qmin, qmax, "ste")[0]
+        grid = inverse, np.float32(zero_point.item() - qmin), np.float32(qmax - qmin)
+        _encode(parts(x.numel()), array(x), array(packed), width, grid)
+    return packed
 
 
 @inner

@@ -9,15 +9,13 @@ import torch
 from torch import Tensor
 
 from dqrun.kernels.cpu.bits import WORD, pack, where_set
-from dqrun.kernels.cpu.codes import NO_CODES, pack_block
 from dqrun.kernels.cpu.grids import INFINITY, SMALLEST, GridValues, grid_values, passes, round_to_grid, width_of
-from dqrun.kernels.cpu.launch import NO_FLAGS, Array, array, inner, kernel, optional, parts, share
+from dqrun.kernels.cpu.launch import NO_FLAGS, Array, array, empty_like, inner, kernel, optional, parts, share
 from dqrun.kernels.cpu.noise import NoiseValues, chosen, noise_values
 from dqrun.kernels.cpu.pointers import hold, pointers
-from dqrun.kernels.noise import NO_NOISE
-from dqrun.kernels.packing import BLOCK, packed_size, width_of_codes
 
 NO_WORDS = np.empty(0, np.uint32)
+BLOCK = 64 * WORD  # elements whose gradient bits are packed together
 
 
 @inner
@@ -37,27 +35,6 @@ def _round_flagged(
     for i in range(first, last):
         rounded = round_to_grid(x[i], grid)
         flags[i - block] = passes(x[i], grid) & (not rounded < least)
-        if rounded < floor:
-            rounded = floor
-        y[i] = rounded
-
-
-@inner
-def _round_coded(
-    x: Any, y: Any, flags: Any, marks: Any, block: int, first: int, last: int, grid: GridValues, floor: Any, least: Any
-) -> None:
-    """As `_round_flagged`; marks[i - block]: the code less qmin, that of NaN 0."""
-    inverse, scale, zero_point, qmin, qmax, low, high = grid
-    for i in range(first, last):
-        value = np.rint(x[i] * inverse) + zero_point
-        code = value
-        if code < qmin:
-            code = qmin
-        if code > qmax:
-            code = qmax
-        rounded = (code - zero_point) * scale
-        flags[i - block] = (not ((value < low) | (value > high))) & (not rounded < least)
-        marks[i - block] = np.uint8(np.int32(code - qmin if code >= qmin else np.float32(0)))
         if rounded < floor:
             rounded = floor
         y[i] = rounded
@@ -105,7 +82,6 @@ def _forward(
     x: Array,
     y: Array,
     bits: Array,
-    codes: Array,
     protected: Array,
     width: int,
     grid: GridValues,
@@ -113,15 +89,11 @@ def _forward(
     floor: Any,
     least: Any,
 ) -> None:
-    """y = x rounded, at least `floor`; bits (empty: none wanted): where the gradient passes, one bit per element.
-
-    codes (empty: none wanted, and none with noise): packed, those of rows that stay exact are 0.
-    """
-    size, kept, wanted, noisy, coded = x.size, protected.size > 0, bits.size > 0, noise[2] > 0, codes.size > 0
-    code_bytes = codes.size // ((size + BLOCK - 1) // BLOCK)  # of a block
+    """y = x rounded, at least `floor`; bits (empty: none wanted): where the gradient passes, one bit per element."""
+    size, kept, wanted, noisy = x.size, protected.size > 0, bits.size > 0, noise[2] > 0
     start, stop = share(part, num_parts, (size + BLOCK - 1) // BLOCK)
-    flags, marks = np.empty(BLOCK, np.uint8), np.empty(BLOCK if coded else 0, np.uint8)
-    x_at, y_at, flags_at, marks_at, codes_at = pointers((x, y, flags, marks, codes))
+    flags = np.empty(BLOCK, np.uint8)
+    x_at, y_at, flags_at = pointers((x, y, flags))
     for block in range(start * BLOCK, min(stop * BLOCK, size), BLOCK):
         first, last = block, min(block + BLOCK, size)
         while first < last:  # a row, or its part in this block; the whole block if no row is protected
@@ -129,10 +101,6 @@ def _forward(
             end = min(last, (row + 1) * width) if kept else last
             if kept and protected[row]:
                 copy_flagged(x_at, y_at, flags_at, block, first, end, floor, least)
-                for i in range(first - block, end - block if coded else 0):
-                    marks_at[i] = np.uint8(0)
-            elif coded:
-                _round_coded(x_at, y_at, flags_at, marks_at, block, first, end, grid, floor, least)
             elif noisy:
                 _round_chosen(x_at, y_at, flags_at, block, first, end, grid, floor, least, noise)
             elif wanted:
@@ -145,11 +113,7 @@ def _forward(
                 flags[i] = 0  # unused bits of the last word
             for word in range(block // WORD, (last + WORD - 1) // WORD):
                 bits[word] = pack(flags, word * WORD - block)
-        if coded:
-            for i in range(last - block, BLOCK):
-                marks_at[i] = np.uint8(0)
-            pack_block(marks_at, codes_at, block // BLOCK * code_bytes, code_bytes * 8 // BLOCK)
-    hold((flags, marks))
+    hold((flags,))
 
 
 @kernel
@@ -172,14 +136,13 @@ def _rounded(
     relu: bool,
     noise: NoiseValues,
     mask: Array = NO_WORDS,
-    codes: Array = NO_CODES,
 ) -> Tensor:
-    """x rounded; mask, codes (empty: none wanted): to be filled with where the gradient passes, and with codes."""
-    y = torch.empty(x.shape)
+    """x rounded; mask (empty: none wanted): to be filled with where the gradient passes."""
+    y = empty_like(x)
     if x.numel():
         floor, least = (np.float32(0), SMALLEST) if relu else (-INFINITY, -INFINITY)
         flags, size = optional(protected, NO_FLAGS), x.numel()
-        _forward(parts(size), array(x), array(y), mask, codes, flags, width_of(x), grid, noise, floor, least)
+        _forward(parts(size), array(x), array(y), mask, flags, width_of(x), grid, noise, floor, least)
     return y
 
 
@@ -228,25 +191,8 @@ def fake_quantize_cachemask(
     return _rounded(x, grid, protected, relu, noise_values(rate, low, high), array(mask).view(np.uint32)), mask
 
 
-def fake_quantize_coded(
-    x: Tensor,
-    scale: Tensor,
-    zero_point: Tensor,
-    qmin: int,
-    qmax: int,
-    protected: Tensor | None,
-    estimator: str,
-    relu: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
-    grid = _masked_grid(scale, zero_point, qmin, qmax, estimator)
-    mask = _mask(x if relu or estimator != "ste" else x[:0])
-    codes = torch.empty(packed_size(x.numel(), width_of_codes(qmin, qmax)), dtype=torch.uint8)
-    words = array(mask).view(np.uint32)
-    return _rounded(x, grid, protected, relu, noise_values(*NO_NOISE), words, array(codes)), mask, codes
-
-
 def fake_quantize_cachemask_backward(grad: Tensor, mask: Tensor) -> Tensor:
-    y = torch.empty(grad.shape)
+    y = empty_like(grad)
     if grad.numel():
         _backward(parts(grad.numel()), array(grad), array(mask).view(np.uint32), array(y))
     return y

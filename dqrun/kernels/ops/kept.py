@@ -1,7 +1,7 @@
 """Saves tensors for backward passes; of a tensor that was rounded to a grid only its codes (`keep`, `kept`).
 
-A rounded tensor has its codes as an attribute (`carry`). A derivative that needs the tensor in its backward pass keeps
-the codes instead, 32 / bits times smaller, and the rows that stayed exact. The tensor decoded from them has the same
+A rounded tensor has its grid as an attribute (`carry`). A derivative that needs the tensor in its backward pass keeps
+its codes instead, 32 / bits times smaller, and the rows that stayed exact. The tensor decoded from them has the same
 bits. Other tensors are kept as they are.
 """
 
@@ -14,68 +14,71 @@ import torch
 from torch import Tensor
 
 from dqrun.kernels.operator import Operator
-from dqrun.kernels.packing import unpack_codes, width_of_codes
+from dqrun.kernels.packing import pack_codes, packed_size, unpack_codes, width_of_codes
 
-SMALLEST = 2**15  # elements below which a tensor is not worth the calls
+SMALLEST = 2**18  # elements below which a tensor is not worth the time: one MiB in floats
 GRID = "Tensor scale, Tensor zero_point, int qmin, int qmax"
-_CARRIED = "dqrun_codes"  # the attribute of a tensor
+_CARRIED = "dqrun_rounded"  # the attribute of a tensor
 _PARTS = 5
 
 
 @dataclass
-class Codes:
-    """The codes of a float32 tensor [N, ...], minus qmin, as `packing.pack_codes` packs them; `relu`: a ReLU followed.
+class Rounded:
+    """How a float32 tensor [N, ...] was rounded to a grid; `relu`: a ReLU followed.
 
     protected: bool [N], rows that stayed exact, or None.
     """
 
-    codes: Tensor
     scale: Tensor
     zero_point: Tensor
     qmin: int
     qmax: int
     protected: Tensor | None
     relu: bool
-    exact: Tensor | None = None  # rows [P, ...], made when a first derivative keeps them
+    _codes: Tensor | None = None  # made, as `_exact`, when a first derivative keeps them: many tensors are kept by none
+    _exact: Tensor | None = None
 
     def parts(self, x: Tensor) -> tuple[Tensor | None, ...]:
-        """The tensors to keep; x: the tensor itself."""
-        if self.protected is not None and self.exact is None:
-            self.exact = x.detach().index_select(0, self.protected.nonzero().squeeze(1))
-        return self.codes, self.scale, self.zero_point, self.protected, self.exact
+        """The tensors to keep, codes and rows that stayed exact among them; x: the rounded tensor."""
+        if self._codes is None:
+            x = x.detach()
+            self._codes = encode(x, self.scale, self.zero_point, self.qmin, self.qmax)
+            if self.protected is not None:
+                self._exact = x.index_select(0, self.protected.nonzero().squeeze(1))
+        return self._codes, self.scale, self.zero_point, self.protected, self._exact
 
 
 def worth_codes(x: Tensor, qmin: int, qmax: int) -> bool:
-    """Whether codes are worth computing for x: it is large enough and not traced, and codes fit a byte."""
+    """Whether to keep codes of x, rounded: it is large enough and not traced, and codes fit a byte."""
     return type(x) is Tensor and x.numel() >= SMALLEST and qmax - qmin < 256
 
 
-def carry(x: Tensor, codes: Codes) -> None:
-    """Attaches codes to a tensor."""
-    setattr(x, _CARRIED, codes)
+def carry(x: Tensor, rounded: Rounded) -> None:
+    """Attaches to a tensor how it was rounded."""
+    setattr(x, _CARRIED, rounded)
 
 
 def same_numbers(x: Tensor, y: Tensor) -> Tensor:
-    """y with the codes of x attached, if x has some; y must have x's numbers in the same order and rows."""
-    if (codes := getattr(x, _CARRIED, None)) is not None:
-        carry(y, codes)
+    """y, rounded as x if x was; y must have x's numbers in the same order and rows."""
+    if (rounded := getattr(x, _CARRIED, None)) is not None:
+        carry(y, rounded)
     return y
 
 
 def carries(x: Tensor) -> bool:
-    """Whether x has codes, which a derivative would keep instead of x."""
+    """Whether a derivative would keep codes instead of x."""
     return hasattr(x, _CARRIED)
 
 
 def keep(ctx: Any, x: Tensor | None, *others: Tensor | None) -> None:
-    """`ctx.save_for_backward`, with the codes of x in place of x if it has some."""
-    codes: Codes | None = None if x is None else getattr(x, _CARRIED, None)
-    if x is None or codes is None:
+    """`ctx.save_for_backward`, with the codes of x in place of x if it was rounded."""
+    rounded: Rounded | None = None if x is None else getattr(x, _CARRIED, None)
+    if x is None or rounded is None:
         ctx.grid = None
         ctx.save_for_backward(x, *others)
     else:
-        ctx.grid = codes.qmin, codes.qmax, codes.relu, x.shape
-        ctx.save_for_backward(*codes.parts(x), *others)
+        ctx.grid = rounded.qmin, rounded.qmax, rounded.relu, x.shape
+        ctx.save_for_backward(*rounded.parts(x), *others)
 
 
 def kept(ctx: Any) -> tuple[Any, ...]:
@@ -106,6 +109,18 @@ def _decoded(
     return x if protected is None or exact is None else x.index_copy(0, protected.nonzero().squeeze(1), exact)
 
 
+def _encoded(x: Tensor, scale: Tensor, zero_point: Tensor, qmin: int, qmax: int) -> Tensor:
+    numbers = torch.round(x * (1 / scale)) + (zero_point - qmin)
+    return pack_codes(numbers.nan_to_num(0.0).clamp(0, qmax - qmin).int(), width_of_codes(qmin, qmax))
+
+
+encode = Operator(
+    f"encode(Tensor x, {GRID}) -> Tensor",
+    _encoded,
+    lambda x, _, __, qmin, qmax: x.new_empty(packed_size(x.numel(), width_of_codes(qmin, qmax)), dtype=torch.uint8),
+)
+"""The codes, minus qmin, of numbers on a grid, packed by `packing.pack_codes`; those of NaN are 0, those of numbers
+outside of the grid are the ends."""
 decode = Operator(
     f"decode({GRID}, Tensor codes, Tensor? protected, Tensor? exact, bool relu, SymInt[] shape) -> Tensor",
     _decoded,
