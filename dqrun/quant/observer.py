@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -44,6 +46,12 @@ class RangeObserver(ScaleProvider):
         self.register_buffer("high", torch.full(shape, -torch.inf))
 
     @property
+    def _range(self) -> kernels.Range:
+        """`low` and `high`. Attributes of modules that are tensors are slow to read, and each step reads them often."""
+        buffers: dict[str, Any] = self._buffers
+        return buffers["low"], buffers["high"]
+
+    @property
     def ready(self) -> bool:
         return bool((self.low <= self.high).all())
 
@@ -57,42 +65,40 @@ class RangeObserver(ScaleProvider):
         """Whether a range contains a value other than zero; reads the device."""
         return bool(((self.low <= self.high) & ((self.low < 0) | (self.high > 0))).any())
 
-    @torch.no_grad()
     def observe(self, tensor: Quantizable[object], phase: Phase) -> bool:
         if not self.training and phase is not Phase.CALIBRATE:
             return False
-        seen: kernels.Range | None = (self.low, self.high) if self.rule == "running_minmax" else None
-        self.update(*self.ranks.range(tensor, tuple(self.low.shape), self.tail, seen, self.percentile))
+        ends = self._range
+        seen = ends if self.rule == "running_minmax" else None
+        low, high = self.ranks.range(tensor, tuple(ends[0].shape), self.tail, seen, self.percentile)
+        if seen is None:
+            low, high = self._joined(*ends, low, high)
+        ends[0].copy_(low)
+        ends[1].copy_(high)
         return True
 
-    def update(self, low: Tensor, high: Tensor) -> None:
-        """Joins a new range (float32, of `shape`) with the old one; an empty range, (+inf, -inf), changes nothing."""
-        if self.rule == "running_minmax":
-            self.low.copy_(torch.minimum(self.low, low))
-            self.high.copy_(torch.maximum(self.high, high))
-            return
-        first = self.low > self.high
-        empty = low > high
+    def _joined(self, old_low: Tensor, old_high: Tensor, low: Tensor, high: Tensor) -> kernels.Range:
+        """A new range joined with the old one, float32 of `shape`; a new one without elements changes nothing."""
+        first, empty = old_low > old_high, low > high
         if self.rule == "ema":
-            low = torch.where(first, low, torch.lerp(self.low, low, self.momentum))
-            high = torch.where(first, high, torch.lerp(self.high, high, self.momentum))
-        self.low.copy_(torch.where(empty, self.low, low))
-        self.high.copy_(torch.where(empty, self.high, high))
+            low = torch.where(first, low, torch.lerp(old_low, low, self.momentum))
+            high = torch.where(first, high, torch.lerp(old_high, high, self.momentum))
+        return torch.where(empty, old_low, low), torch.where(empty, old_high, high)
 
     def forward(self, tensor: Quantizable[object]) -> Scales:
         return self.fixed()
 
     def fixed(self) -> Scales:
-        if not self._keeps_scales():
-            return self.spec.scales(self.low, self.high)
-        ends = self.low.item(), self.high.item()
+        low, high = self._range
+        if not self._keeps_scales(low):
+            return self.spec.scales(low, high)
+        ends = low.item(), high.item()
         if self._scales is None or ends != self._ends:
-            self._ends, self._scales = ends, self.spec.scales(self.low, self.high)
+            self._ends, self._scales = ends, self.spec.scales(low, high)
         return self._scales
 
-    def _keeps_scales(self) -> bool:
+    def _keeps_scales(self, low: Tensor) -> bool:
         """Whether comparing ranges costs less than computing scales: for a single range, on the CPU."""
-        low = self.low
         if torch.compiler.is_compiling() or low.dim() or low.device.type != "cpu":
             return False
         return not (is_watched(low) or torch.is_inference_mode_enabled())

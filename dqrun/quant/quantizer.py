@@ -78,7 +78,8 @@ class Quantizer(nn.Module):
             return tensor.exact()
         entered = self._entering(tensor) if self.rounds_now else tensor
         if self.scales.observe(entered, self.phase):
-            self._if_empty, self._checked = tensor.if_empty, False
+            if self._checked or self._if_empty != tensor.if_empty:  # attributes of modules are slow to set
+                self._if_empty, self._checked = tensor.if_empty, False
         elif self.rounds_now:
             self._require_scales()
         return self._rounded(entered) if self.rounds_now else tensor.exact()

@@ -87,11 +87,12 @@ class Site(nn.Module):
         """See `Quantizer.forward`; without a quantiser the identity, or a ReLU if one follows."""
         if self.extension is not None:
             x = self.extension(x)
-        if self.groups is not None and self.quantizer is not None:
-            return self.groups.join(self.quantizer(self.groups.split(x)))
-        if self.quantizer is not None:
-            return self.quantizer(x, protected, multiplicity, relu)  # type: ignore[no-any-return]
-        return x.relu() if relu else x
+        quantizer = self.quantizer
+        if quantizer is None:
+            return x.relu() if relu else x
+        if self.groups is not None:
+            return self.groups.join(quantizer(self.groups.split(x)))
+        return quantizer(x, protected, multiplicity, relu)  # type: ignore[no-any-return]
 
     # nn.Module.__call__ is typed as returning Any; this gives callers the result type of `forward`
     __call__: Callable[..., Tensor]

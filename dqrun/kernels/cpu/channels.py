@@ -14,7 +14,7 @@ from torch import Tensor
 
 from dqrun.kernels.blocks import as_block
 from dqrun.kernels.cpu.grids import INFINITY, passes, round_to_grid
-from dqrun.kernels.cpu.launch import Array, array, inner, kernel, parts, share
+from dqrun.kernels.cpu.launch import Array, array, empty_like, inner, kernel, parts, share
 from dqrun.kernels.cpu.pointers import pointers
 from dqrun.kernels.cpu.steps import slope_of, sum_slopes
 from dqrun.kernels.reference import gradient_codes
@@ -117,7 +117,7 @@ def _scale_gradients(
 def fake_quantize_broadcast(
     x: Tensor, scale: Tensor, zero_point: Tensor, qmin: int, qmax: int, estimator: str
 ) -> Tensor:
-    y, grid = torch.empty(x.shape), _grids(x, scale, zero_point, qmin, qmax, estimator)
+    y, grid = empty_like(x), _grids(x, scale, zero_point, qmin, qmax, estimator)
     if x.numel():
         _forward(parts(x.numel()), array(x), array(y), *grid)
     return y
@@ -126,7 +126,7 @@ def fake_quantize_broadcast(
 def fake_quantize_broadcast_backward(
     grad: Tensor, x: Tensor, scale: Tensor, zero_point: Tensor, qmin: int, qmax: int, estimator: str
 ) -> Tensor:
-    out, grid = torch.empty(grad.shape), _grids(x, scale, zero_point, qmin, qmax, estimator)
+    out, grid = empty_like(grad), _grids(x, scale, zero_point, qmin, qmax, estimator)
     if grad.numel():
         _backward(parts(grad.numel()), array(grad), array(x), array(out), *grid)
     return out

@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from dqrun.kernels.cpu.edge_terms import PLAIN, Terms, terms_of
 from dqrun.kernels.cpu.grids import GridValues, passes
 from dqrun.kernels.cpu.lanes import dot, dot_passing, sum_of
-from dqrun.kernels.cpu.launch import Array, array, inner, kernel, parts, share
+from dqrun.kernels.cpu.launch import Array, array, empty_like, inner, kernel, parts, share
 from dqrun.kernels.cpu.noise import NoiseValues, chosen
 from dqrun.kernels.cpu.pointers import pointers
 
@@ -72,7 +71,7 @@ def dot_edges(
     mode: int,
 ) -> Tensor:
     """The gradient of the weights, [E] or [E, H]; mode: PLAIN or MASKED."""
-    out = torch.empty(weight.shape)
+    out = empty_like(weight)
     if out.numel():
         terms, channels = terms_of(x, col, None, weight, None, protected, mode), x.size(-1)
         num_parts = parts(out.numel() * channels)

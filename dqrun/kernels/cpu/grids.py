@@ -6,6 +6,7 @@ highest unclamped code at which the gradient passes.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -20,9 +21,13 @@ INFINITY, SMALLEST = np.float32(np.inf), np.float32(2.0**-149)  # SMALLEST: what
 
 def grid_values(scale: Tensor, zero_point: Tensor, qmin: int, qmax: int, estimator: str) -> GridValues:
     """The grid as kernels take it; float32 arithmetic, so that 1 / scale is the reference's."""
-    step = np.float32(scale.item())
-    low, high = gradient_codes(qmin, qmax, estimator)
-    codes = (np.float32(code) for code in (zero_point.item(), qmin, qmax, low, high))
+    return _grid_values(scale.item(), zero_point.item(), qmin, qmax, estimator)
+
+
+@lru_cache(maxsize=4096)  # most steps change few grids
+def _grid_values(scale: float, zero_point: float, qmin: int, qmax: int, estimator: str) -> GridValues:
+    step = np.float32(scale)
+    codes = map(np.float32, (zero_point, qmin, qmax, *gradient_codes(qmin, qmax, estimator)))
     return (np.float32(1) / step, step, *codes)
 
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from dqrun.kernels.cpu.launch import Array, array, inner, kernel, parts, share
+from dqrun.kernels.cpu.launch import Array, array, empty_like, inner, kernel, parts, share
 
 NoiseValues = tuple[Any, Any, Any]  # low, high and the threshold that the hash must reach, uint32
 
@@ -57,7 +56,7 @@ def _threshold(p: float) -> Any:
 
 
 def _scaled_where_chosen(x: Tensor, values: NoiseValues, scale: Any) -> Tensor:
-    y = torch.empty(x.shape)
+    y = empty_like(x)
     if x.numel():
         _drop(parts(x.numel()), array(x), array(y), *values, scale)
     return y

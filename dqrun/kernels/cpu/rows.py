@@ -15,7 +15,7 @@ from torch import Tensor
 
 from dqrun.kernels.cpu.bits import WORD, pack
 from dqrun.kernels.cpu.grids import INFINITY, SMALLEST, width_of
-from dqrun.kernels.cpu.launch import NO_FLAGS, Array, array, inner, kernel, optional, parts, share
+from dqrun.kernels.cpu.launch import NO_FLAGS, Array, array, empty_like, inner, kernel, optional, parts, share
 from dqrun.kernels.cpu.noise import NoiseValues, chosen, noise_values
 from dqrun.kernels.cpu.pointers import hold, pointers
 from dqrun.kernels.cpu.rounding import NO_WORDS, copy_flagged
@@ -223,7 +223,7 @@ def _forward_sparse(
 def _rounded(x: Tensor, mask: Array, size: int, *rest: Any) -> Tensor:
     """x rounded; mask (empty: none wanted): to be filled with where the gradient passes."""
     *fields, protected, estimator, relu, rate, low, high = rest
-    grid, y = Grid(*fields), torch.empty(x.shape)
+    grid, y = Grid(*fields), empty_like(x)
     if x.numel():
         width = width_of(x)
         shape = x.size(0), width, size or width, WORD // math.gcd(width, WORD)
@@ -247,7 +247,7 @@ def fake_quantize_rows_cachemask(x: Tensor, size: int, *rest: Any) -> tuple[Tens
 def fake_quantize_sparse_rows(
     x: Tensor, ptr: Tensor, _row: Tensor, zeros: Tensor, protected: Tensor | None, *fields: Any
 ) -> Tensor:
-    y = torch.empty(x.shape)
+    y = empty_like(x)
     if x.numel():
         where, flags = (array(ptr), array(zeros)), optional(protected, NO_FLAGS)
         rule = rule_values(Grid(*fields).with_zero())

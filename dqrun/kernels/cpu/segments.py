@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from dqrun.kernels.cpu.aggregate import sum_edges
-from dqrun.kernels.cpu.launch import Array, array, first_at_least, inner, kernel, parts, rows, share
+from dqrun.kernels.cpu.launch import Array, array, empty_like, first_at_least, inner, kernel, parts, rows, share
 
 
 @inner
@@ -107,7 +107,7 @@ def edge_add_backward(
 
 
 def edge_softmax(logits: Tensor, rowptr: Tensor, *_: Tensor) -> Tensor:
-    y = torch.empty(logits.shape)
+    y = empty_like(logits)
     if y.numel():
         _subtract_largest(parts(y.numel()), array(rowptr), rows(logits), y.numpy())
         y.exp_()  # torch's is vectorised, numba's is not
@@ -116,7 +116,7 @@ def edge_softmax(logits: Tensor, rowptr: Tensor, *_: Tensor) -> Tensor:
 
 
 def edge_softmax_backward(grad: Tensor, y: Tensor, rowptr: Tensor, *_: Tensor) -> Tensor:
-    out = torch.empty(y.shape)
+    out = empty_like(y)
     if y.numel():
         _softmax_backward(parts(y.numel()), array(rowptr), rows(y), rows(grad), out.numpy())
     return out
