@@ -183,6 +183,21 @@ def test_what_has_no_codes_is_kept_as_it_is() -> None:
         assert not kept.carries(kernels.fake_quantize(leaf, *GRID[4]))
 
 
+def test_a_tensor_that_changed_in_place_is_kept_as_it_is() -> None:
+    """As in a user's network: a layer, `add_` of a residual, a batch norm."""
+    gradients = []
+    for inplace in (False, True):
+        norm, leaf = nn.BatchNorm1d(WIDTH), normal(N, WIDTH).requires_grad_()
+        y = kernels.fake_quantize(leaf, *GRID[4])
+        view = kernels.same_numbers(y, y.view(N, WIDTH))
+        assert kept.carries(y) and kept.carries(view)
+        y = y.add_(normal(N, WIDTH, seed=5)) if inplace else y + normal(N, WIDTH, seed=5)
+        assert not kept.carries(y) and kept.carries(view) != inplace
+        kernels.batch_norm(y, norm).pow(3).sum().backward()
+        gradients.append(leaf.grad)
+    torch.testing.assert_close(*gradients)
+
+
 def test_a_batch_norm_counts_its_batches_and_moves_its_averages() -> None:
     ours, torchs = nn.BatchNorm1d(WIDTH), nn.BatchNorm1d(WIDTH)
     x = kernels.fake_quantize(normal(N, WIDTH).requires_grad_(), *GRID[4])

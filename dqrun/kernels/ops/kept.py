@@ -35,6 +35,7 @@ class Rounded:
     qmax: int
     protected: Tensor | None
     relu: bool
+    version: int  # of the tensor when it was rounded: an operation in place changes it
     _codes: Tensor | None = None  # made, as `_exact`, when a first derivative keeps them: many tensors are kept by none
     _exact: Tensor | None = None
 
@@ -59,20 +60,26 @@ def carry(x: Tensor, rounded: Rounded) -> None:
 
 
 def same_numbers(x: Tensor, y: Tensor) -> Tensor:
-    """y, rounded as x if x was; y must have x's numbers in the same order and rows."""
-    if (rounded := getattr(x, _CARRIED, None)) is not None:
+    """y, rounded as x if x was; y must be a view of x with the same rows."""
+    if (rounded := _carried(x)) is not None:
         carry(y, rounded)
     return y
 
 
 def carries(x: Tensor) -> bool:
     """Whether a derivative would keep codes instead of x."""
-    return hasattr(x, _CARRIED)
+    return _carried(x) is not None
+
+
+def _carried(x: Tensor) -> Rounded | None:
+    """How x was rounded, if it has not changed since."""
+    rounded: Rounded | None = getattr(x, _CARRIED, None)
+    return None if rounded is None or x._version != rounded.version else rounded
 
 
 def keep(ctx: Any, x: Tensor | None, *others: Tensor | None) -> None:
     """`ctx.save_for_backward`, with the codes of x in place of x if it was rounded."""
-    rounded: Rounded | None = None if x is None else getattr(x, _CARRIED, None)
+    rounded = None if x is None else _carried(x)
     if x is None or rounded is None:
         ctx.grid = None
         ctx.save_for_backward(x, *others)

@@ -28,7 +28,7 @@ class _FakeQuantize(torch.autograd.Function):
         masked = (estimator != "ste" or relu) and ctx.needs_input_grad[X]
         y, mask = _cachemask.below(*args) if masked else (fake_quantize.below(*args), None)
         if noise[0] == 1.0 and worth_codes(x, qmin, qmax):
-            carry(y, Rounded(scale.detach(), zero_point, qmin, qmax, protected, relu))
+            carry(y, Rounded(scale.detach(), zero_point, qmin, qmax, protected, relu, y._version))
         learned = ctx.needs_input_grad[SCALE]
         ctx.rest = (qmin, qmax), (relu, *noise)
         grid = (scale, zero_point, protected) if learned else (None,) * 3
