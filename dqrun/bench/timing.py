@@ -156,7 +156,7 @@ def _operation(name: str) -> str:
         .lstrip("_")
     )
     plain = plain.removesuffix("Backward").removesuffix("Backward0")
-    for part in ("_backward", "_weight", "_scale", "_cachemask") if name.startswith("dqrun::") else ():
+    for part in ("_backward", "_weight", "_scale", "_cachemask", "_coded") if name.startswith("dqrun::") else ():
         plain = plain.removesuffix(part)
     return "".join("_" + c.lower() if c.isupper() else c for c in plain).lstrip("_")
 

@@ -65,6 +65,10 @@ def arguments(csr: CSR) -> dict[str, list[tuple[Any, ...]]]:
         "fake_quantize": [(x, *GRID, None, "ste", False, 1.0, 0, 0), rounded],
         "fake_quantize_cachemask": [(x, *GRID, None, "clipped_ends", False, 1.0, 0, 0), rounded],
         "encode": [(x, *GRID), (4 * x, torch.tensor(0.1), torch.tensor(3, dtype=torch.int32), 0, 3)],
+        "linear_coded_weight_backward": [
+            (grad, *GRID, codes, None, None, False, [N, 4]),
+            (grad, *GRID, codes, EXACT, grad[EXACT], True, [N, 4]),
+        ],
         "decode": [
             (*GRID, codes, None, None, False, [N, 4]),
             (torch.tensor(0.1), torch.tensor(3, dtype=torch.int32), 0, 3, pairs, EXACT, grad[EXACT], True, [N, 4]),

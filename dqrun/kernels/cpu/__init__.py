@@ -21,7 +21,7 @@ from dqrun.kernels.cpu.channels import (
     fake_quantize_broadcast_scale_backward,
 )
 from dqrun.kernels.cpu.codes import decode, encode
-from dqrun.kernels.cpu.dense import linear, linear_weight_backward
+from dqrun.kernels.cpu.dense import linear, linear_coded_weight_backward, linear_weight_backward
 from dqrun.kernels.cpu.noise import dropout
 from dqrun.kernels.cpu.ranges import message_range, tail_range
 from dqrun.kernels.cpu.rounding import (
@@ -62,6 +62,7 @@ __all__ = [
     "fake_quantize_scale_backward",
     "fake_quantize_sparse_rows",
     "linear",
+    "linear_coded_weight_backward",
     "linear_weight_backward",
     "message_range",
     "segment_max",

@@ -64,8 +64,9 @@ def encode(x: Tensor, scale: Tensor, zero_point: Tensor, qmin: int, qmax: int) -
 
 
 @inner
-def _unpack(packed: Any, y: Any, first: int, last: int, width: int, grid: Any, floor: Any) -> None:
-    """y[first:last] = the numbers of the elements of a block; grid: qmin less the zero point, and the scale."""
+def unpack(packed: Any, y: Any, y_first: int, first: int, last: int, width: int, grid: Any, floor: Any) -> None:
+    """y = the numbers of the elements first..last of a block, first being its first; y_first: the index of y[0] among
+    all elements; grid: qmin less the zero point, and the scale."""
     block, size, (lowest, scale) = first // BLOCK, BLOCK * width // 8, grid
     mask = np.uint8((1 << width) - 1)
     for plane in range(8 // width):
@@ -73,7 +74,7 @@ def _unpack(packed: Any, y: Any, first: int, last: int, width: int, grid: Any, f
         code = block * size - start
         for i in range(start, min(start + size, last)):
             number = (np.float32(np.uint8(packed[code + i] >> shift) & mask) + lowest) * scale
-            y[i] = floor if number < floor else number
+            y[i - y_first] = floor if number < floor else number
 
 
 @kernel
@@ -94,7 +95,7 @@ def _decode(
     start, stop = share(part, num_parts, (size + BLOCK - 1) // BLOCK)
     packed_at, y_at, protected_at, exact_at = pointers((packed, y, protected, exact))
     for block in range(start * BLOCK, min(stop * BLOCK, size), BLOCK):
-        _unpack(packed_at, y_at, block, min(block + BLOCK, size), width, grid, floor)
+        unpack(packed_at, y_at, 0, block, min(block + BLOCK, size), width, grid, floor)
     if protected.size > 0:
         first, last = start * BLOCK, min(stop * BLOCK, size)
         rank = 0
@@ -121,9 +122,18 @@ def decode(
 ) -> Tensor:
     y = torch.empty(shape)
     if y.numel():
-        grid = np.float32(qmin - zero_point.item()), np.float32(scale.item())
-        rows = optional(protected, NO_FLAGS).view(np.uint8), optional(exact, NO_FLOATS)
-        row_width, floor = y.numel() // y.size(0), np.float32(0) if relu else -INFINITY
-        width = width_of_codes(qmin, qmax)
-        _decode(parts(y.numel()), array(codes), array(y), *rows, row_width, width, grid, floor)
+        how = numbers_of_codes(scale, zero_point, qmin, qmax, relu)
+        row_width = y.numel() // y.size(0)
+        _decode(parts(y.numel()), array(codes), array(y), *exact_rows(protected, exact), row_width, *how)
     return y
+
+
+def numbers_of_codes(scale: Tensor, zero_point: Tensor, qmin: int, qmax: int, relu: bool) -> tuple[int, Any, Any]:
+    """Width, grid and floor as kernels take them."""
+    grid = np.float32(qmin - zero_point.item()), np.float32(scale.item())
+    return width_of_codes(qmin, qmax), grid, np.float32(0) if relu else -INFINITY
+
+
+def exact_rows(protected: Tensor | None, exact: Tensor | None) -> tuple[Array, Array]:
+    """Which rows stayed exact, as bytes, and these rows, as kernels take them."""
+    return optional(protected, NO_FLAGS).view(np.uint8), optional(exact, NO_FLOATS)

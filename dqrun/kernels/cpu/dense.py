@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dqrun.kernels.cpu.outer import sum_outer
+from dqrun.kernels.cpu.codes import decode
+from dqrun.kernels.cpu.outer import sum_outer, sum_outer_coded
 
 SMALLEST_PRODUCT = 2**20  # number of multiplications from which oneDNN is faster despite its longer call
 _backend: Any = torch.backends.mkldnn  # untyped in torch
@@ -37,3 +38,11 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None, relu: bool) -> Tensor
 
 def linear_weight_backward(grad: Tensor, x: Tensor) -> Tensor:
     return sum_outer(grad, x) if grad.numel() * x.size(1) >= SMALLEST_PRODUCT else grad.t() @ x
+
+
+def linear_coded_weight_backward(grad: Tensor, *coded: Any) -> Tensor:
+    """coded: the arguments of `decode`."""
+    width = coded[-1][1]
+    if grad.numel() * width >= SMALLEST_PRODUCT:
+        return sum_outer_coded(grad, width, *coded[:-1])
+    return linear_weight_backward(grad, decode(*coded))

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from dqrun.kernels import reference
 from dqrun.kernels.operator import Operator, backward_pass
-from dqrun.kernels.ops.kept import keep, kept
+from dqrun.kernels.ops.kept import CODED, decoded, keep, kept
 
 
 class _Linear(torch.autograd.Function):
@@ -22,12 +22,16 @@ class _Linear(torch.autograd.Function):
     @staticmethod
     @backward_pass
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight, y = kept(ctx)
+        x, weight, y = kept(ctx, decoded=False)
         if y is not None:
             grad = torch.ops.aten.threshold_backward(grad, y, 0)
         grad_bias = grad.sum(0) if ctx.needs_input_grad[2] else None
         grad_x = linear.below(grad, weight.t(), None, False) if ctx.needs_input_grad[0] else None
-        return grad_x, _weight_backward(grad, x) if x is not None else None, grad_bias, None
+        if isinstance(x, tuple):
+            grad_weight = _coded_weight_backward(grad, *x)
+        else:
+            grad_weight = None if x is None else _weight_backward(grad, x)
+        return grad_x, grad_weight, grad_bias, None
 
 
 class _Dropout(torch.autograd.Function):
@@ -56,6 +60,11 @@ _weight_backward = Operator(
     "linear_weight_backward(Tensor grad, Tensor x) -> Tensor",
     lambda grad, x: grad.t() @ x,
     lambda grad, x: grad.new_empty(grad.size(1), x.size(1)),
+)
+_coded_weight_backward = Operator(
+    f"linear_coded_weight_backward(Tensor grad, {CODED}) -> Tensor",
+    lambda grad, *coded: grad.t() @ decoded(*coded),
+    lambda grad, *coded: grad.new_empty(grad.size(1), coded[-1][1]),
 )
 dropout = Operator(
     "dropout(Tensor x, float p, Tensor seed) -> Tensor",

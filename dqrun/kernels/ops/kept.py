@@ -18,6 +18,7 @@ from dqrun.kernels.packing import pack_codes, packed_size, unpack_codes, width_o
 
 SMALLEST = 2**18  # elements below which a tensor is not worth the time: one MiB in floats
 GRID = "Tensor scale, Tensor zero_point, int qmin, int qmax"
+CODED = f"{GRID}, Tensor codes, Tensor? protected, Tensor? exact, bool relu, SymInt[] shape"
 _CARRIED = "dqrun_rounded"  # the attribute of a tensor
 _PARTS = 5
 
@@ -88,17 +89,19 @@ def keep(ctx: Any, x: Tensor | None, *others: Tensor | None) -> None:
         ctx.save_for_backward(*rounded.parts(x), *others)
 
 
-def kept(ctx: Any) -> tuple[Any, ...]:
-    """The tensors that `keep` has saved: x, decoded if necessary, and the others."""
+def kept(ctx: Any, decoded: bool = True) -> tuple[Any, ...]:
+    """The tensors that `keep` has saved: x and the others. If codes of x were kept, x is decoded, or if not `decoded`
+    the tuple of `decode`'s arguments."""
     saved: tuple[Any, ...] = ctx.saved_tensors
     if ctx.grid is None:
         return saved
     qmin, qmax, relu, shape = ctx.grid
     codes, scale, zero_point, protected, exact = saved[:_PARTS]
-    return (decode(scale, zero_point, qmin, qmax, codes, protected, exact, relu, shape), *saved[_PARTS:])
+    coded = scale, zero_point, qmin, qmax, codes, protected, exact, relu, shape
+    return (decode(*coded) if decoded else coded, *saved[_PARTS:])
 
 
-def _decoded(
+def decoded(
     scale: Tensor,
     zero_point: Tensor,
     qmin: int,
@@ -109,6 +112,7 @@ def _decoded(
     relu: bool,
     shape: list[int],
 ) -> Tensor:
+    """The tensor of `shape` that was kept as codes; the definition of `decode`."""
     elements = torch.Size(shape).numel()
     numbers = unpack_codes(codes, width_of_codes(qmin, qmax), elements) + qmin
     x = ((numbers - zero_point).to(scale.dtype) * scale).view(shape)
@@ -129,7 +133,7 @@ encode = Operator(
 """The codes, minus qmin, of numbers on a grid, packed by `packing.pack_codes`; those of NaN are 0, those of numbers
 outside of the grid are the ends."""
 decode = Operator(
-    f"decode({GRID}, Tensor codes, Tensor? protected, Tensor? exact, bool relu, SymInt[] shape) -> Tensor",
-    _decoded,
+    f"decode({CODED}) -> Tensor",
+    decoded,
     lambda scale, *rest: scale.new_empty(rest[-1]),
 )

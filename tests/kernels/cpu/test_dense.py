@@ -12,9 +12,11 @@ from hypothesis import strategies as st
 from torch import Tensor
 from versions import cpu
 
+from dqrun import kernels
 from dqrun.kernels import reference
 from dqrun.kernels.cpu import dense
-from dqrun.kernels.cpu.outer import sum_outer
+from dqrun.kernels.cpu.codes import decode, encode
+from dqrun.kernels.cpu.outer import sum_outer, sum_outer_coded
 
 
 def run(version, x: Tensor, weight: Tensor, bias: Tensor, relu: bool) -> list[Tensor]:
@@ -55,6 +57,26 @@ def test_sum_outer_of_integers_is_exact(rows: int, height: int, width: int) -> N
     generator = torch.Generator().manual_seed(rows)
     a, b = (torch.randint(-4, 5, (rows, size), generator=generator).float() for size in (height, width))
     assert torch.equal(sum_outer(a, b), a.t() @ b)
+
+
+@pytest.mark.usefixtures("num_threads")
+@settings(max_examples=40)
+@given(
+    st.integers(1, 3000), st.integers(1, 20), st.integers(1, 70), st.sampled_from([1, 2, 4, 8]), st.booleans(),
+    st.booleans(),
+)  # fmt: skip
+def test_a_coded_factor_gives_the_bits_of_the_decoded_one(
+    rows: int, height: int, width: int, bits: int, protects: bool, relu: bool
+) -> None:
+    generator = torch.Generator().manual_seed(rows)
+    grad, x = (torch.randn(rows, size, generator=generator) for size in (height, width))
+    protected = torch.rand(rows, generator=generator) < 0.2 if protects else None
+    qmin, zero_point = -(2 ** (bits - 1)), torch.tensor(2 - 2 ** (bits - 1), dtype=torch.int32)
+    grid = torch.tensor(0.3), zero_point, qmin, -qmin - 1
+    y = kernels.fake_quantize(x, *grid, protected, relu=relu)
+    coded = *grid, encode(y, *grid), protected, None if protected is None else y[protected], relu
+    assert torch.equal(decode(*coded, y.shape), y)
+    assert torch.equal(sum_outer_coded(grad, width, *coded), sum_outer(grad, y))
 
 
 NEW_SHAPES = """
