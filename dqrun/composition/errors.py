@@ -88,6 +88,8 @@ def _explain_field(error: OmegaConfBaseException) -> str:
     reason = str(error.msg or error).splitlines()[0]
     if isinstance(error, MissingMandatoryValue):
         return f"{name} must have a value, got none"
+    if "does not support deletion" in reason:
+        return f"{name} must not be removed, got '~{name}'"
     if isinstance(error, ValidationError):
         rule = f"be {list_fields()[schema_name(name)].kind}"
         if value := re.match(r"Value '(.*)' of type", reason):

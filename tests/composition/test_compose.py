@@ -187,7 +187,7 @@ def test_repeated_jobs_are_one_job() -> None:
         ("quant.bits=9", "quant.bits must be in 1..8 or null, got 9"),
         ("protocol.folds=[a]", "protocol.folds[0] must be a list of integers or null, got 'a'"),
         ("method.observer=3", "method.observer must be a group of fields: ..."),
-        ("~model.hidden", "model.hidden: ..."),
+        ("~model.hidden", "model.hidden must not be removed, got '~model.hidden'"),
         ("+plan.rules={a: {bits: x}}", "plan.rules.a.bits must be an integer or null, got 'x'"),
         ("+plan.rules={a: {bit: 3}}", "there is no field 'plan.rules.a.bit'; did you mean 'plan.rules.*.bits'?"),
         ("plan.rules={a: {bits: 3}}", "plan.rules has no entry 'a': add one with '+', ..."),
