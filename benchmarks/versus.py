@@ -3,9 +3,10 @@
 Runs `dqrun bench training` and `dqrun bench inference` of both checkouts, each in a process of its own with this
 environment's packages, and prints the ratio new / old for each network and variant. The two processes take turns of a
 second: one runs while the other is stopped (SIGSTOP), so that a machine whose speed changes in minutes is as fast for
-both. A measurement during which the turn changes is far too long; it is one of `--rounds`, and the bench's
-median ignores it. The speed of a process also depends on chance (places in memory): the ratio is the median over
-`--repeats` pairs of processes.
+both. A measurement during which the turn changes is far too long; it is one of `--rounds`, and the bench's median
+ignores it. The speed of a process also depends on chance (places in memory): the ratio is the median over `--repeats`
+pairs of processes.
+
 PyG's variant, the same code in both and measured in the same processes, says how the machine changed: the second ratio
 is divided by its ratio. Exits with 1 where the second ratio of one of dqrun's own variants is more than `--most`.
 `--only WORD...`: the benches that have all these words: `--only inference gin`. `--keep FOLDER` keeps the files of the
@@ -26,6 +27,8 @@ from contextlib import suppress
 from pathlib import Path
 from statistics import median
 from typing import Any
+
+from dqrun.process.interrupts import listening
 
 BENCHES = (
     ("training", "dataset=cora", "model=gcn"),
@@ -57,7 +60,8 @@ def measure(checkouts: Sequence[Path], words: Sequence[str], rounds: int, files:
             for checkout, file in zip(checkouts, files, strict=True)
         ]
         try:
-            take_turns(processes)
+            with listening():  # else a process that is stopped would outlive this one
+                take_turns(processes)
         finally:
             for process in processes:
                 if process.poll() is None:

@@ -45,7 +45,7 @@ def _encode(part: int, num_parts: int, x: Array, packed: Array, width: int, grid
         first, count = block * BLOCK, min(BLOCK, size - block * BLOCK)
         for i in range(count):
             number = np.rint(x_at[first + i] * inverse) + shift
-            number = number if number >= np.float32(0) else np.float32(0)  # as well of NaN
+            number = number if number >= np.float32(0) else np.float32(0)  # also for NaN
             marks_at[i] = np.uint8(np.int32(largest if number > largest else number))
         for i in range(count, BLOCK):
             marks_at[i] = np.uint8(0)
@@ -109,7 +109,16 @@ def _decode(
                 rank += 1
 
 
-def decode(
+def decode(*coded: Any) -> Tensor:
+    *kept, shape = coded
+    y = torch.empty(shape)
+    if y.numel():
+        codes, protected, exact, *how = as_kernels_take(*kept)
+        _decode(parts(y.numel()), codes, array(y), protected, exact, y.numel() // y.size(0), *how)
+    return y
+
+
+def as_kernels_take(
     scale: Tensor,
     zero_point: Tensor,
     qmin: int,
@@ -118,22 +127,9 @@ def decode(
     protected: Tensor | None,
     exact: Tensor | None,
     relu: bool,
-    shape: list[int],
-) -> Tensor:
-    y = torch.empty(shape)
-    if y.numel():
-        how = numbers_of_codes(scale, zero_point, qmin, qmax, relu)
-        row_width = y.numel() // y.size(0)
-        _decode(parts(y.numel()), array(codes), array(y), *exact_rows(protected, exact), row_width, *how)
-    return y
-
-
-def numbers_of_codes(scale: Tensor, zero_point: Tensor, qmin: int, qmax: int, relu: bool) -> tuple[int, Any, Any]:
-    """Width, grid and floor as kernels take them."""
+) -> tuple[Array, Array, Array, int, Any, Any]:
+    """Arguments of the operator `decode`, as kernels take them: codes, which rows stayed exact (as bytes), these rows,
+    width, grid and floor (see `unpack`)."""
+    rows = optional(protected, NO_FLAGS).view(np.uint8), optional(exact, NO_FLOATS)
     grid = np.float32(qmin - zero_point.item()), np.float32(scale.item())
-    return width_of_codes(qmin, qmax), grid, np.float32(0) if relu else -INFINITY
-
-
-def exact_rows(protected: Tensor | None, exact: Tensor | None) -> tuple[Array, Array]:
-    """Which rows stayed exact, as bytes, and these rows, as kernels take them."""
-    return optional(protected, NO_FLAGS).view(np.uint8), optional(exact, NO_FLOATS)
+    return array(codes), *rows, width_of_codes(qmin, qmax), grid, np.float32(0) if relu else -INFINITY

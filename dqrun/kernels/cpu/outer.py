@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dqrun.kernels.cpu.codes import exact_rows, numbers_of_codes, unpack
+from dqrun.kernels.cpu.codes import as_kernels_take, unpack
 from dqrun.kernels.cpu.launch import Array, array, inner, kernel, parts, scratch, share
 from dqrun.kernels.cpu.pointers import hold, pointers
 from dqrun.kernels.cpu.vector import F32x16, fma, load, registers, repeat, splat, store
@@ -156,22 +156,11 @@ def sum_outer(a: Tensor, b: Tensor) -> Tensor:
     return result.total()
 
 
-def sum_outer_coded(
-    a: Tensor,
-    width: int,
-    scale: Tensor,
-    zero_point: Tensor,
-    qmin: int,
-    qmax: int,
-    codes: Tensor,
-    protected: Tensor | None,
-    exact: Tensor | None,
-    relu: bool,
-) -> Tensor:
-    """`sum_outer` of a and a tensor [N, width] that was kept as codes (see `codes.decode`), with the same bits."""
-    result, how = _Result(a, width), numbers_of_codes(scale, zero_point, qmin, qmax, relu)
-    rows, coded = exact_rows(protected, exact), array(codes)
-    _sum_outer_coded(
-        result.num_parts, array(a), a.size(1), coded, *rows, *how, width, a.size(0), result.sums, result.padded[1]
-    )
+def sum_outer_coded(a: Tensor, width: int, *coded: Any) -> Tensor:
+    """`sum_outer` of a and a tensor [N, width] that was kept as codes, with the same bits.
+
+    coded: the arguments of the operator `decode`, without the shape.
+    """
+    result, kept = _Result(a, width), as_kernels_take(*coded)
+    _sum_outer_coded(result.num_parts, array(a), a.size(1), *kept, width, a.size(0), result.sums, result.padded[1])
     return result.total()

@@ -163,17 +163,6 @@ def fake_quantize(
     return _rounded(x, grid, protected, relu, noise_values(rate, low, high))
 
 
-def _mask(x: Tensor) -> Tensor:
-    """A bit per element, to be filled."""
-    return torch.empty(-(-x.numel() // WORD), dtype=torch.int32)
-
-
-def _masked_grid(scale: Tensor, zero_point: Tensor, qmin: int, qmax: int, estimator: str) -> GridValues:
-    """The grid of a pass that writes a mask."""
-    grid = grid_values(scale, zero_point, qmin, qmax, estimator)
-    return (*grid[:5], -INFINITY, INFINITY) if estimator == "ste" else grid  # all codes pass
-
-
 def fake_quantize_cachemask(
     x: Tensor,
     scale: Tensor,
@@ -187,7 +176,10 @@ def fake_quantize_cachemask(
     low: int,
     high: int,
 ) -> tuple[Tensor, Tensor]:
-    grid, mask = _masked_grid(scale, zero_point, qmin, qmax, estimator), _mask(x)
+    grid = grid_values(scale, zero_point, qmin, qmax, estimator)
+    if estimator == "ste":
+        grid = (*grid[:5], -INFINITY, INFINITY)  # all codes pass
+    mask = torch.empty(-(-x.numel() // WORD), dtype=torch.int32)
     return _rounded(x, grid, protected, relu, noise_values(rate, low, high), array(mask).view(np.uint32)), mask
 
 
