@@ -64,7 +64,9 @@ class PeakMemory:
     """Peak increase of memory since construction, in bytes: allocated memory on a GPU, else resident memory.
 
     Memory in use at construction (code, data, on the CPU also memory of earlier trials) is not counted. Freed memory is
-    first returned to the system, so that a trial's figure does not depend on earlier trials.
+    first returned to the system, so that a trial's figure does not depend on earlier trials. When the system needs
+    memory, it drops pages of files (libraries, mapped data) that the process does not use at that time; such pages are
+    not subtracted, because they would hide as much memory of the trial.
     """
 
     def __init__(self, device: str) -> None:
@@ -72,30 +74,36 @@ class PeakMemory:
         return_freed_memory()
         if device == "cuda":
             torch.cuda.reset_peak_memory_stats()
-            self._before: int | None = torch.cuda.memory_allocated()
+            self._allocated_before = torch.cuda.memory_allocated()
         else:
-            self._before = _reset_resident_peak()
+            self._resident_before = _reset_resident_peak()
 
     def bytes(self) -> int | None:
         """The peak so far; None if the system cannot reset the peak of a process."""
-        if self._before is None:
+        if self.device == "cuda":
+            return torch.cuda.max_memory_allocated() - self._allocated_before
+        before, now = self._resident_before, _resident_memory()
+        if before is None or now is None:
             return None
-        peak = torch.cuda.max_memory_allocated() if self.device == "cuda" else _resident_peak()
-        return None if peak is None else max(peak - self._before, 0)
+        of_files = min(before["RssFile"], now["RssFile"])
+        return max(now["VmHWM"] - before["VmRSS"] + before["RssFile"] - of_files, 0)
 
 
-def _reset_resident_peak() -> int | None:
-    """Resets the peak of resident memory to the present value and returns it; None if that is not possible."""
+def _reset_resident_peak() -> dict[str, int] | None:
+    """Resets the peak of resident memory to the present value; `_resident_memory`, or None if that is not possible."""
     try:
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     except OSError:  # not Linux, or a container that forbids it
         return None
-    return _resident_peak()
+    return _resident_memory()
 
 
-def _resident_peak() -> int | None:
+def _resident_memory() -> dict[str, int] | None:
+    """Bytes of resident memory: VmRSS now, VmHWM its peak, RssFile pages of files; None if they cannot be read."""
     try:
         lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     except OSError:
         return None
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), None)
+    fields = (line.split() for line in lines)
+    known = {words[0][:-1]: int(words[1]) * 1024 for words in fields if words[0] in ("VmRSS:", "VmHWM:", "RssFile:")}
+    return known if len(known) == 3 else None

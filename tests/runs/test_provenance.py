@@ -36,6 +36,18 @@ def test_peak_memory_is_that_of_a_trial_whatever_ran_before() -> None:
     assert all(figure is not None and 50_000_000 <= figure <= 100_000_000 for figure in figures), figures
 
 
+def test_pages_of_files_that_the_system_drops_do_not_hide_memory(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(bytes(80_000_000))
+    with (tmp_path / "file").open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as pages:
+        assert sum(pages[:: mmap.PAGESIZE]) == 0  # now they are resident
+        memory = PeakMemory("cpu")
+        pages.madvise(mmap.MADV_DONTNEED)
+        work = filled(60)
+        figure = memory.bytes()
+        del work
+    assert figure is not None and 50_000_000 <= figure <= 100_000_000, figure
+
+
 def test_peak_memory_is_empty_where_it_cannot_be_told(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError
