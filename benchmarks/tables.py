@@ -210,6 +210,17 @@ def store_table(document: dict[str, Any]) -> str:
     return markdown(["store", "bytes of a node", "batch, ms", *(f"{name}, %" for name in names)], rows)
 
 
+def parquet_table(document: dict[str, Any]) -> str:
+    """Table of a file by `benchmarks/parquet_program.py --json`: time and memory of each step."""
+    rows = []
+    for line in document["results"]:
+        peak = f"{line['peak_bytes'] / 1e9:.1f} GB"
+        rows.append([line["step"], f"{line['seconds']:.0f} s", f"{line['processor_seconds']:.0f} s", peak])
+        if line["step"] == "the training command":
+            rows.append(["of it, the epoch and the validation part", f"{document['epoch_seconds']:.0f} s", "", ""])
+    return markdown(["step", "time by the clock", "processor time", "resident memory at most"], rows)
+
+
 def processes_table(document: dict[str, Any]) -> str:
     """Table of a file by `benchmarks/processes.py --json`: differences of the first epoch's loss, and test metrics."""
     networks: dict[str, dict[str, dict[str, Any]]] = {}
@@ -283,6 +294,7 @@ MAKERS = {
     "sizes": sizes_table,
     "scale": scale_table,
     "store": store_table,
+    "parquet": parquet_table,
     "processes": processes_table,
     "plain": plain_table,
 }

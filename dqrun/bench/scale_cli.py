@@ -69,7 +69,7 @@ def build_parser() -> VerbParser:
     )
     parser.add_argument("words", nargs="*", metavar="PART|GROUP=OPTION", help=f"{', '.join(PARTS)} (default: all)")
     parser.add_argument("--divide", type=int, default=1, metavar="N", help="graphs of 1/N of these sizes")
-    help_of_forms = "full: the forms of edges that PyG is given; edge_index takes 15 GB (default: all)"
+    help_of_forms = "full: the forms of edges that PyG is given; edge_index needs more than 22 GB (default: all)"
     parser.add_argument("--forms", default=",".join(FORMS), metavar="FORM,...", help=help_of_forms)
     command.add_flags(parser, ROUNDS)
     return parser
