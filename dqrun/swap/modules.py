@@ -43,7 +43,13 @@ class SwappedConv(nn.Module):
         self._pass = forward_pass
 
     def forward(self, x: Tensor, edge_index: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        """float32 [N, in_channels], int64 [2, E] -> [N, out_channels]; raises DataError for invalid input."""
+        """float32 [N, in_channels], int64 [2, E] -> [N, out_channels].
+
+        Raises DataError for invalid input, TypeError for more arguments than PyG's layer has.
+        """
+        if len(args) > len(self.names):
+            most, got = len(self.names) + 2, len(args) + 2
+            raise TypeError(f"a quantised {type(self.layer).__name__} takes at most {most} arguments, got {got}")
         given = {**dict(zip(self.names[: len(args)], args, strict=True)), **kwargs}
         weight, attr = (given.pop(name, None) for name in ("edge_weight", "edge_attr"))
         if extra := [name for name, value in given.items() if value is not None]:

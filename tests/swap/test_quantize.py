@@ -288,6 +288,8 @@ def test_what_a_convolution_does_not_take(batch: Inputs) -> None:
         model((x, x), edges)
     with pytest.raises(dqrun.DataError, match="return_attention_weights must be None"):
         model(x, edges, return_attention_weights=True)
+    with pytest.raises(TypeError, match="a quantised GATLayer takes at most 5 arguments, got 6"):
+        model(x, edges, None, None, None, None)
     with pytest.raises(dqrun.DataError, match="edge_attr must be None"):
         model(x, edges, torch.ones(edges.size(1), 2))
     with pytest.raises(dqrun.DataError, match=r"edge_index must name nodes in 0\.\.9"):
