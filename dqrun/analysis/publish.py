@@ -18,10 +18,12 @@ from dqrun.analysis.study import COMMANDS, flat, is_study, write_study
 from dqrun.analysis.study_page import write_page
 from dqrun.composition.arguments import VerbParser
 from dqrun.composition.compose import load_configs
+from dqrun.config.run import listed_tags
 from dqrun.data.fingerprint import fingerprint
 from dqrun.durable import write_text
 from dqrun.errors import ConfigError, DataError, ResultsError
 from dqrun.runs.protocol import Trial, cell_hash, identity, named_trials, trial_hash, warm_start_of
+from dqrun.runs.row import with_tags
 
 _PATH = re.compile(r"(?:^|[\s'\"])/[\w.+-]+/[\w.+-]+")
 
@@ -37,6 +39,8 @@ def build_parser() -> VerbParser:
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="STUDY", help="its folder, new or extended")
     commands = f"becomes {COMMANDS}: its lines 'dqrun ...' must make every trial of the study (a new study needs it)"
     parser.add_argument("--commands", type=Path, metavar="FILE", help=commands)
+    tags = "tags for all trials of the study, separated by commas: what a reader must know beside each number"
+    parser.add_argument("--tag", metavar="WORDS", help=tags)
     return parser
 
 
@@ -44,9 +48,10 @@ def main(argv: Sequence[str]) -> int:
     """Publishes, and prints how many trials were new, replaced and already there. Returns the exit code."""
     arguments = build_parser().parse_intermixed_args(argv)
     folders, filters = split_words(arguments.words)
+    tags = listed_tags("--tag", arguments.tag)
     runs = choose([run for folder in folders for run in runs_in(Path(folder))], filters)
     try:
-        said = publish(runs, arguments.output, arguments.commands)
+        said = publish(runs, arguments.output, arguments.commands, tags)
         write_page(arguments.output)
     except OSError as error:
         raise ResultsError(f"could not write {error.filename or arguments.output}: {error.strerror}") from None
@@ -54,10 +59,13 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def publish(runs: Iterable[Run], folder: Path, commands: Path | None = None) -> dict[str, int]:
+def publish(
+    runs: Iterable[Run], folder: Path, commands: Path | None = None, tags: Sequence[str] = ()
+) -> dict[str, int]:
     """Merges runs into the study in `folder`; returns how many were new, replaced and already there.
 
-    `commands`: the file that becomes the study's command.sh; None: the study has one. Raises DqrunError, before
+    `commands`: the file that becomes the study's command.sh; None: the study has one. `tags`: what all of its trials
+    get, beside the tags that they have. Raises DqrunError, before
     anything is written, for a row from code with uncommitted changes, a row whose hash does not fit its configuration,
     conflicting results, a path of the machine, and a trial that no line of the commands makes.
     """
@@ -72,7 +80,7 @@ def publish(runs: Iterable[Run], folder: Path, commands: Path | None = None) -> 
             raise ResultsError(f"no trials for {folder}")
         _require_made_by(text, merge.runs, folder / COMMANDS)
         write_text(folder / COMMANDS, text)
-        write_runs(folder, merge.runs)
+        write_runs(folder, [replace(run, row=with_tags(run.row, tags)) for run in merge.runs])
     return {name: merge.counts[name] for name in ("new", "replaced", "there before")}
 
 

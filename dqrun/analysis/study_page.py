@@ -134,9 +134,10 @@ def _machine(runs: Sequence[Run]) -> str:
 
 
 def _layout(cells: Sequence[Cell]) -> list[str]:
-    """The option that separates configurations in the same place of the default table; empty if there are none."""
+    """The option that shows tags and separates configurations in the same place of the default table; empty if there
+    are none of both."""
     rows = compare.DEFAULT_ROWS.split(",")
-    extra: dict[str, None] = {}
+    extra = dict.fromkeys(["tags"] if any(run.row["tags"] for cell in cells for run in cell.runs) else [])
     for here in by_place(cells, rows, compare.DEFAULT_COLUMNS.split(",")).values():
         if len(here) > 1:
             extra |= dict.fromkeys(name for name in distinguishing(here) if here[0].runs[0].has(name))

@@ -168,6 +168,13 @@ def require_tags(name: str, tags: Sequence[str]) -> None:
     require(words, name, "be words of letters, digits and _ - . : / + @", list(tags))
 
 
+def listed_tags(option: str, text: str | None) -> list[str]:
+    """The tags of a comma list, none without a text; raises ConfigError for an invalid tag."""
+    words = [] if text is None else text.split(",")
+    require_tags(option, words)
+    return words
+
+
 def schema() -> DictConfig:
     """The typed OmegaConf tree into which YAML values are merged."""
     from omegaconf import OmegaConf  # here: programs run without it

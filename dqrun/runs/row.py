@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime
 from enum import Enum
@@ -120,6 +120,13 @@ OF_METHOD = {"method": "none", "estimator": "", "observer": "", "p_min": None, "
 
 TRIAL_COLUMNS = [field.name for field in fields(Row)]
 """Columns of trials.csv."""
+
+
+def with_tags(row: Mapping[str, Any], add: Sequence[str], drop: Sequence[str] = ()) -> dict[str, Any]:
+    """A copy of the row with changed tags, without repetitions."""
+    tags = [tag for tag in dict.fromkeys([*row["tags"].split(), *add]) if tag not in drop]
+    return {**row, "tags": " ".join(tags)}
+
 
 ENVIRONMENT = (
     "device",

@@ -120,6 +120,24 @@ def test_the_readme_says_commands_machine_and_tables(study: Path, write: Write) 
     assert "bars.svg" not in page
 
 
+def test_a_tag_stands_beside_every_number_of_the_study(
+    study: Path, write: Write, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tags="mine")
+    assert publish(study, "work") == 0
+    write(index=1)
+    again = ["publish", str(study.parent / "work"), "-o", str(study)]
+    assert main([*again, "--tag", "rebuilt,part"]) == 0
+    assert [run.row["tags"] for run in runs_in(study)] == ["mine rebuilt part", "rebuilt part"]
+    assert main(again) == 0  # the tags stay
+    assert {run.row["tags"] for run in runs_in(study)} == {"mine rebuilt part", "rebuilt part"}
+    page = (study / "README.md").read_text(encoding="utf-8")
+    assert "--rows dataset,model,tags" in page and "rebuilt part" in page
+    capsys.readouterr()
+    assert main([*again, "--tag", "two words"]) == 2
+    assert "--tag must be words of letters" in capsys.readouterr().err
+
+
 def test_configurations_that_share_a_place_are_told_apart(study: Path, write: Write, tmp_path: Path) -> None:
     (tmp_path / "commands").write_text("dqrun -m quant=int4 method.estimator=ste,clipped\n")
     for estimator in ("ste", "clipped"):

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from dqrun.cli.verbs.runs import add_choice, chosen, conclude
 from dqrun.cli.verbs.trials import UNFINISHED, require_results
 from dqrun.composition.arguments import VerbParser
-from dqrun.config.run import require_tags
+from dqrun.config.run import listed_tags
 from dqrun.errors import ConfigError
 from dqrun.paths import user_path
 
@@ -18,18 +17,19 @@ def main(argv: Sequence[str]) -> int:
     arguments = build_parser().parse_intermixed_args(argv)
     if arguments.add is None and arguments.remove is None and arguments.note is None:
         raise ConfigError("dqrun tag needs what to change: --add, --remove or --note")
-    add, drop = _words("--add", arguments.add), _words("--remove", arguments.remove)
+    add, drop = listed_tags("--add", arguments.add), listed_tags("--remove", arguments.remove)
+    note = {} if arguments.note is None else {"notes": arguments.note}
     root = user_path(arguments.results)
     require_results(root)
     trials = [trial for trial in chosen(arguments.words, root) if trial.row["status"] not in UNFINISHED]
     from dqrun.cli.verbs.removal import each_locked
-    from dqrun.runs.row import Row, read_row, write_row
+    from dqrun.runs.row import Row, read_row, with_tags, write_row
     from dqrun.runs.store import Results  # imports pandas
 
     def change(results: Results, name: str) -> None:
         folder = results.runs / name
         row = read_row(folder / "row.json")
-        write_row(folder, Row(**changed(row, add, drop, arguments.note)))
+        write_row(folder, Row(**with_tags(row, add, drop) | note))
 
     left = each_locked(root, [trial.row["run_id"] for trial in trials], change)
     return conclude(len(trials) - len(left), "changed", left)
@@ -47,16 +47,3 @@ def build_parser() -> VerbParser:
     parser.add_argument("--remove", metavar="WORDS", help="tags to take away, separated by commas")
     parser.add_argument("--note", metavar="TEXT", help="the new note; '' removes it")
     return parser
-
-
-def changed(row: dict[str, Any], add: Sequence[str], drop: Sequence[str], note: str | None) -> dict[str, Any]:
-    """A copy of the row with changed tags, without repetitions, and, unless `note` is None, the new note."""
-    tags = [tag for tag in dict.fromkeys([*row["tags"].split(), *add]) if tag not in drop]
-    return row | {"tags": " ".join(tags)} | ({} if note is None else {"notes": note})
-
-
-def _words(option: str, text: str | None) -> list[str]:
-    """The tags of a comma list; raises ConfigError for an invalid tag."""
-    words = [] if text is None else text.split(",")
-    require_tags(option, words)
-    return words
