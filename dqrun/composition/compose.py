@@ -42,6 +42,7 @@ def _register() -> None:
     renamed = not omegaconf.__version__.startswith("2.3.")  # in 2.3 the name belongs to an older function
     register: Any = OmegaConf.register_resolver if renamed else OmegaConf.register_new_resolver
     register("below_8_bits", _below_8_bits, replace=True)
+    register("fanouts", _fanouts, replace=True)
     register("if_nodes", _if_nodes, replace=True)
     register("ogb_metric", ogb_metric, replace=True)
     register("ogb_task", ogb_task, replace=True)
@@ -98,6 +99,11 @@ def _store_plugins() -> None:
 def _below_8_bits(bits: int | None, then: float, otherwise: float) -> float:
     """`${below_8_bits:BITS,THEN,ELSE}`: THEN for less than 8 bits, ELSE for 8 bits and FP32."""
     return then if bits is not None and bits < 8 else otherwise
+
+
+def _fanouts(layers: int) -> list[int]:
+    """`${fanouts:LAYERS}`: the default of `loader.fanouts`, a number per layer: 15, 10, then 5."""
+    return [15, 10, *[5] * layers][:layers]
 
 
 def _if_nodes(task: str, then: float, otherwise: float) -> float:

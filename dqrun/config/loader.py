@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from dqrun.config.rules import doc, require, require_in, require_one_of
 
@@ -44,9 +45,17 @@ class LoaderConfig:
             require_in("loader.fanouts", fanout, 1, 1000)
         require(self.batch_size >= 2, "loader.batch_size", "be >= 2", self.batch_size)
         require(self.parts >= 2, "loader.parts", "be >= 2", self.parts)
-        require_in("loader.parts_per_batch", self.parts_per_batch, 1, self.parts)
+        if self.name == "cluster":
+            require_in("loader.parts_per_batch", self.parts_per_batch, 1, self.parts)
         require_one_of("loader.feature_store", self.feature_store, STORES)
         require(self.block >= 0, "loader.block", "be >= 0", self.block)
+
+    @property
+    def division(self) -> tuple[str, Any, Any] | None:
+        """The field that divides a graph: name, value and the value that does not; None: no field does."""
+        if self.name != "full":
+            return "loader.name", self.name, "full"
+        return ("loader.block", self.block, 0) if self.block else None
 
     @property
     def effective(self) -> LoaderConfig:

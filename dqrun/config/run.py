@@ -142,13 +142,14 @@ class RunConfig:
         return widths and self.plan.name == "integer"
 
     def _validate_loader(self) -> None:
-        name, loader = "loader.name", self.loader
-        if loader.name == "full" and not loader.block:
+        loader = self.loader
+        if loader.division is None:
             return
-        require(is_node_task(self.dataset.task), name, f"be full, block=0, for {self.dataset.task}", loader.name)
-        require(self.device == "cpu", name, f"be full, block=0, for device={self.device}", loader.name)
+        name, value, otherwise = loader.division
+        require(is_node_task(self.dataset.task), name, f"be {otherwise} for {self.dataset.task}", value)
+        require(self.device == "cpu", name, f"be {otherwise} for device={self.device}", value)
         is_layered = self.model.name not in register.model
-        require(is_layered, name, f"be full, block=0, for the whole network model={self.model.name}", loader.name)
+        require(is_layered, name, f"be {otherwise} for the whole network model={self.model.name}", value)
         if loader.name == "neighbor":
             layers = self.model.layers
             rule = f"hold {layers} numbers, one per layer (model.layers)"

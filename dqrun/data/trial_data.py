@@ -76,9 +76,10 @@ class TrialData:
         with a loader that cuts a single graph.
         """
         loader = loader or LoaderConfig()
-        if (loader.name != "full" or loader.block) and dataset.num_graphs > 1:
-            got = f"{dataset.name} has {dataset.num_graphs} graphs"
-            raise ConfigError.rule("loader.name", f"be full, block=0: {got}", loader.name)
+        if loader.division is not None and dataset.num_graphs > 1:
+            name, value, otherwise = loader.division
+            rule = f"be {otherwise} for {dataset.name}, which has {dataset.num_graphs} graphs"
+            raise ConfigError.rule(name, rule, value)
         rule = FeatureRule.fit(dataset, split, config).reading(edge_weights, edge_features)
         packed = rule.structure(dataset, self_loops).to(device)
         moved = replace(

@@ -60,21 +60,27 @@ def test_every_dataset_and_model_compose(dataset: str, model: str) -> None:
     ],
 )
 def test_every_other_option_composes(override: str) -> None:
-    of_nodes = ["dataset=cora", "model=gcn", "model.layers=3"] if override.startswith("loader=") else []
+    of_nodes = ["dataset=cora", "model=gcn"] if override.startswith("loader=") else []
     load(*of_nodes, *_GOES_WITH.get(override, []), override)
 
 
 @pytest.mark.parametrize(
     ("overrides", "told"),
     [
-        (["dataset=mnist"], r"loader\.name must be full, block=0, for graph_classification, got 'neighbor'"),
-        (["dataset=cora", "model=gcn"], r"loader\.fanouts must hold 2 numbers, one per layer \(model\.layers\)"),
+        (["dataset=mnist"], r"loader\.name must be full for graph_classification, got 'neighbor'"),
+        (["dataset=mnist", "loader=full", "loader.block=9"], r"loader\.block must be 0 for graph_classification, got 9"),
+        (["dataset=cora", "model=gcn", "loader.fanouts=[5]"], r"loader\.fanouts must hold 2 numbers, one per layer"),
         (["dataset=cora", "model=gcn", "loader.fanouts=[3,0]"], r"loader\.fanouts must be in 1\.\.1000, got 0"),
     ],
 )
 def test_a_loader_that_does_not_fit_is_refused(overrides: list[str], told: str) -> None:
     with pytest.raises(ConfigError, match=told):
         load("loader=neighbor", *overrides)
+
+
+def test_the_number_of_fanouts_follows_the_network() -> None:
+    given = [load("dataset=cora", "model=gcn", "loader=neighbor", f"model.layers={layers}") for layers in (1, 2, 4)]
+    assert [config.loader.fanouts for config in given] == [[15], [15, 10], [15, 10, 5, 5]]
 
 
 def test_what_a_loader_does_not_read_is_no_part_of_a_trial() -> None:

@@ -87,7 +87,7 @@ def test_several_graphs_are_refused(make: Callable[..., TrialData]) -> None:
         edge_index=torch.tensor([[0, 0], [1, 1]]), node_counts=torch.tensor([2, 2]), edge_counts=torch.tensor([1, 1]),
         y=torch.tensor([0, 1, 0, 1]), num_classes=2, x=torch.zeros(4, 1),
     )  # fmt: skip
-    with pytest.raises(ConfigError, match=r"loader\.name must be full, block=0: toy has 2 graphs, got 'neighbor'"):
+    with pytest.raises(ConfigError, match=r"loader\.name must be full for toy, which has 2 graphs, got 'neighbor'"):
         TrialData.build(
             arrays.dataset("toy", "node_classification"), SPLIT, CONFIG, 1, True, loader=LoaderConfig("neighbor")
         )

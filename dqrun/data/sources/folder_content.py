@@ -130,6 +130,13 @@ def edge_warnings(graphs: UserGraphs) -> tuple[str, ...]:
     return tuple(lines)
 
 
+def as_int64(values: NDArray[Any], place: Place, name: str) -> Ints:
+    """Integers of any type as int64; raises DataError for one that int64 cannot hold."""
+    if values.dtype.kind == "u" and values.dtype.itemsize == 8:
+        first_bad(values > np.iinfo(np.int64).max, place, f"{name} must be below 2^63", values)
+    return values.astype(np.int64, copy=False)
+
+
 def first_bad(bad: NDArray[np.bool_], place: Place, rule: str, values: NDArray[Any] | None = None) -> None:
     """Raises DataError for the first row for which `bad` is true: the place, the rule, and the wrong value."""
     rows = np.flatnonzero(bad)

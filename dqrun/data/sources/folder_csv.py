@@ -113,14 +113,13 @@ def node_table(folder: Path, task: str, labels: str | None = None) -> Table:
 
 
 def file_of(folder: Path, name: str, formats: tuple[str, ...]) -> Path:
-    """The existing file of a table; if there is none, the path in the first format.
-
-    Raises DataError if there are files in several formats.
-    """
+    """The file of a table; raises DataError unless there is one in one format."""
     there = [path for suffix in formats if (path := folder / f"{name}{suffix}").is_file()]
     if len(there) > 1:
         raise DataError(f"{folder}: must hold {there[0].name} or {there[1].name}, not both")
-    return there[0] if there else folder / f"{name}{formats[0]}"
+    if not there:
+        raise DataError(f"{folder}: must hold {' or '.join(f'{name}{suffix}' for suffix in formats)}")
+    return there[0]
 
 
 def _several_of(table: Table) -> tuple[str, ...]:
@@ -131,6 +130,8 @@ def _several_of(table: Table) -> tuple[str, ...]:
 def node_structure(folder: Path, nodes: Table) -> UserGraphs:
     """The graph of a node task (the graphs, if nodes have a column `graph`), without labels."""
     if "graph" in nodes:
+        if nodes.path.suffix != ".csv":
+            raise DataError(f"{nodes.path}: a column graph needs nodes.csv: other formats hold one graph")
         return graph_structure(folder, None, nodes)
     _no_repeats(nodes, "node")
     if not len(nodes):

@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from dqrun.data.mapped import map_npy
-from dqrun.data.sources.folder_content import Floats, Ints, Place, first_bad
+from dqrun.data.sources.folder_content import Floats, Ints, Place, as_int64, first_bad
 from dqrun.data.sources.folder_parquet import ParquetFile
 from dqrun.data.sources.folder_table import ID, NUMBER, Table
 from dqrun.errors import DataError
@@ -92,6 +92,7 @@ def row_lookup(ids: Ints) -> Callable[[NDArray[Any]], NDArray[Any]]:
 def _rows(
     values: NDArray[Any], rows_of: Callable[[NDArray[Any]], NDArray[Any]], place: Place, rule: str, end: str
 ) -> NDArray[Any]:
+    values = as_int64(values, place, end)  # `row_lookup` compares with -1
     first_bad(values < 0, place, f"{end} must be >= 0", values)
     rows = rows_of(values)
     first_bad(rows < 0, place, rule, values)

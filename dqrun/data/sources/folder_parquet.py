@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dqrun import extras
-from dqrun.data.sources.folder_content import first_bad
+from dqrun.data.sources.folder_content import as_int64, first_bad
 from dqrun.data.sources.folder_table import ID, NUMBER, WORD, Table
 from dqrun.errors import DataError
 
-TYPES = {ID: "integers", NUMBER: "numbers", WORD: "text"}
+TYPES = {ID: "integers", NUMBER: "numbers", WORD: "text or numbers"}
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,8 @@ class ParquetFile:
     def chunks(self, rows: int) -> Iterator[dict[str, NDArray[Any]]]:
         """Yields at most `rows` rows at a time, by column: int64, float32, or text as objects ("" if it is missing).
 
-        Raises DataError with row and column for a missing number, and for a number that is not finite in float32.
+        A number in a column of text becomes its text. Raises DataError with row and column for a missing number, for a
+        number that is not finite in float32, and for an integer beyond int64.
         """
         first = 0
         batches = self.file.iter_batches(batch_size=rows)
@@ -82,13 +83,13 @@ class ParquetFile:
 
     def _values(self, column: Any, name: str, kind: str, first: int) -> NDArray[Any]:
         if kind == WORD:
-            return np.array([value or "" for value in column.to_pylist()], dtype=object)
+            return np.array([_text(value) for value in column.to_pylist()], dtype=object)
         if column.null_count:
             missing = np.asarray(column.is_null())
             first_bad(missing, lambda row: self.place(first + row), f"{name} must be there, got nothing")
         values: NDArray[Any] = column.to_numpy(zero_copy_only=False)
         if kind == ID:
-            return values.astype(np.int64, copy=False)  # uint64 beyond int64 becomes negative: refused later
+            return as_int64(values, lambda row: self.place(first + row), name)
         with np.errstate(over="ignore"):
             rounded = values.astype(np.float32, copy=False)
         rule = f"{name} must be a finite number in float32"
@@ -99,7 +100,7 @@ class ParquetFile:
 def text_or_id(path: Path, column: str) -> str:
     """The kind of a column that may hold text or integers: WORD or ID; ID if the column is missing."""
     schema = _open(path).schema_arrow
-    return WORD if column in schema.names and _fits(schema.field(column).type, WORD) else ID
+    return WORD if column in schema.names and _is_text(schema.field(column).type) else ID
 
 
 def _open(path: Path) -> Any:
@@ -116,10 +117,20 @@ def _fits(given: Any, kind: str) -> bool:
     types = extras.require("pyarrow.types", "large", "Parquet")
     if kind == ID:
         return bool(types.is_integer(given))
-    if kind == NUMBER:
-        return bool(types.is_integer(given) or types.is_floating(given))
+    return bool(types.is_integer(given) or types.is_floating(given)) or (kind == WORD and _is_text(given))
+
+
+def _is_text(given: Any) -> bool:
+    types = extras.require("pyarrow.types", "large", "Parquet")
     text = given.value_type if types.is_dictionary(given) else given
     return bool(types.is_string(text) or types.is_large_string(text))
+
+
+def _text(value: str | float | None) -> str:
+    """A cell as CSV would hold it: `1` for the number 1.0, nothing for a missing value."""
+    if value is None or value != value:
+        return ""
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
 def _broken(path: Path, error: Exception) -> DataError:
