@@ -10,7 +10,7 @@ from dqrun.bench import command
 from dqrun.composition.arguments import VerbParser
 from dqrun.composition.compose import load_configs
 from dqrun.config import RunConfig
-from dqrun.config.rules import require_one_of
+from dqrun.config.rules import require_in, require_one_of
 from dqrun.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ PARTS = ("full", "sampled", "growth")
 FORMS = ("edge_index", "adj_t", "EdgeIndex")
 """The keys of `peers.EDGE_FORMS`, repeated here because that module imports torch."""
 ROUNDS = 5
+MOST_DIVIDED = 5000  # 33 nodes, which can have 463 edges without a repeated one
 SET = ["dataset=ogb", "model=gcn", "model.encoder=none", "method=dq"]
 FULL = ["dataset.name=ogbn-arxiv", "model.layers=3", "model.hidden=256"]
 LOADER = ["loader=neighbor", "loader.fanouts=[10,5]", "loader.batch_size=1024", "loader.block=600000"]
@@ -36,8 +37,7 @@ def main(argv: Sequence[str]) -> int:
     """Measures the parts and prints a table for each; returns the exit code."""
     arguments = build_parser().parse_intermixed_args(argv)
     command.require_rounds(arguments.rounds)
-    if arguments.divide < 1:
-        raise ConfigError.rule("--divide", "be >= 1", arguments.divide)
+    require_in("--divide", arguments.divide, 1, MOST_DIVIDED)
     for form in arguments.forms.split(","):
         require_one_of("--forms", form, FORMS)
     parts = [word for word in arguments.words if "=" not in word] or list(PARTS)

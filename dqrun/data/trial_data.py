@@ -78,8 +78,8 @@ class TrialData:
         loader = loader or LoaderConfig()
         if loader.division is not None and dataset.num_graphs > 1:
             name, value, otherwise = loader.division
-            rule = f"be {otherwise} for {dataset.name}, which has {dataset.num_graphs} graphs"
-            raise ConfigError.rule(name, rule, value)
+            only = f"be {otherwise} for {dataset.name}, which has {dataset.num_graphs} graphs"
+            raise ConfigError.rule(name, only, value)
         rule = FeatureRule.fit(dataset, split, config).reading(edge_weights, edge_features)
         packed = rule.structure(dataset, self_loops).to(device)
         moved = replace(

@@ -163,7 +163,7 @@ def _(operation: Quantize | Lookup, fixed: FixedOperation, values: Values, graph
 
 @_run.register
 def _(operation: Linear, fixed: FixedOperation, values: Values, graph: Graph) -> Value:
-    rows = RowFactor.inverse_root(graph.csr.in_degree) if operation.degree_scale else None
+    rows = RowFactor.inverse_root(graph.in_degree) if operation.degree_scale else None
     return fixed.finish(values, _product(codes(values, operation.source), operation.weight.codes), None, rows)
 
 
@@ -179,7 +179,7 @@ def _(operation: Aggregate, fixed: FixedOperation, values: Values, graph: Graph)
     if graph.edge_weight is not None:
         raise DataError("edge_weight must be None with epilogue=fixed: weights of edges are floats")
     x = codes(values, operation.source)
-    acc, degree = _edge_sums(graph.csr, x), graph.csr.in_degree
+    acc, degree = _edge_sums(graph.csr, x), graph.in_degree
     if operation.mean:
         return fixed.finish(values, acc, None, RowFactor.reciprocal(degree))
     rows = RowFactor.inverse_root(degree) if operation.degree_scale else None

@@ -127,7 +127,10 @@ class Program:
             values[operation.target] = step.run(values, graph)
             for name in {name for name in inputs(operation) if last_use[name] == i}:
                 del values[name]  # frees its memory for the next result
-        logits = values[LOGITS]
+        return self.float_logits(values[LOGITS])
+
+    def float_logits(self, logits: Value) -> Tensor:
+        """Logits in float32; with epilogue=fixed the last operation gives int32, in units of `logit_scale`."""
         assert isinstance(logits, Tensor)
         return logits if logits.is_floating_point() else (logits.double() * self.logit_scale).float()
 
@@ -170,7 +173,10 @@ class Program:
             raise DataError(f"x must hold categories in 0..{want.num_categories - 1}, got {got}")
 
     def check_graph(self, graph: Graph) -> None:
-        """Raises DataError for edge weights that the program does not read, and sums that could overflow int32."""
+        """Raises DataError for what is no Graph, for edge weights that the program does not read, and for sums that
+        could overflow int32."""
+        if not isinstance(graph, Graph):
+            raise DataError(f"graph must be made by program.graph(edge_index, num_nodes), got {type(graph).__name__}")
         if graph.edge_weight is not None and not self.reads_edge_weights:
             raise DataError("edge_weight must be None: the layers of this program read no weights")
         limits = (

@@ -39,10 +39,12 @@ def stream(program: Program, features: Tensor | Features, graph: Graph, block: i
     `features`: a tensor, which may be memory-mapped, or a function from node indices to rows; rows are read for one
     block at a time. Between operations the packed codes of all nodes are in memory, and the tensors of one block.
     Raises ConfigError for a program of a graph task; DataError for features that `program(...)` refuses (NaN included),
-    a graph that `program.run` refuses, and a block < 1.
+    a graph that `program.run` refuses, and a block that is no integer >= 1.
     """
-    if block < 1:
-        raise DataError(f"block must be >= 1, got {block}")
+    if not isinstance(block, int) or block < 1:
+        raise DataError(f"block must be an integer >= 1, got {block!r}")
+    if not isinstance(features, Tensor) and not callable(features):
+        raise DataError(f"features must be a tensor or a function, got {type(features).__name__}")
     if any(isinstance(operation, Readout) for operation in program.operations):
         raise ConfigError("a program of a graph task is run on batches of graphs, not in blocks of one")
     program.check_graph(graph)
@@ -51,14 +53,13 @@ def stream(program: Program, features: Tensor | Features, graph: Graph, block: i
     parts, read = Parts(graph, program.self_loops), features.__getitem__ if isinstance(features, Tensor) else features
     last_use = {name: i for i, operation in enumerate(program.operations) for name in inputs(operation)}
     values: dict[str, Value] = {}
+    firsts = range(0, max(graph.num_nodes, 1), block)  # a graph without nodes has one block, without rows
     for i, operation in enumerate(program.operations):
-        made = [_run(program, i, values, read, parts, first, block) for first in range(0, graph.num_nodes, block)]
+        made = [_run(program, i, values, read, parts, first, block) for first in firsts]
         values[operation.target] = _joined(made)
         for name in {name for name in inputs(operation) if last_use[name] == i and name != INPUT}:
             del values[name]
-    logits = values[LOGITS]
-    assert isinstance(logits, Tensor)
-    return logits
+    return program.float_logits(values[LOGITS])
 
 
 def _run(

@@ -51,7 +51,7 @@ def test_the_names_of_forms_are_those_of_the_peers() -> None:
     ("words", "message"),
     [
         (["ful"], "a part must be one of full, sampled, growth, got 'ful'"),
-        (["--divide", "0"], "--divide must be >= 1, got 0"),
+        (["--divide", "0"], "--divide must be in 1..5000, got 0"),
         (["--forms", "adj_t,csr"], "--forms must be one of edge_index, adj_t, EdgeIndex, got 'csr'"),
         (["full", "modl=gcn"], "modl"),
     ],

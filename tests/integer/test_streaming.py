@@ -52,12 +52,29 @@ def test_ranges_of_rows_go_with_their_rows(trained: Make, random_graph: Make) ->
     assert torch.equal(stream(program, x, graph, 9), program.run(x, graph))
 
 
+@pytest.mark.parametrize("name", ["gcn", "gin", "sage", "gat"])
+def test_fixed_point_logits_and_a_graph_without_nodes(trained: Make, random_graph: Make, name: str) -> None:
+    program = lower(trained(name, graph_level=False))
+    x, edge_index, _ = random_graph(50, 300, 1, seed=4)
+    graph, fixed = program.graph(edge_index, 50), program.with_epilogue("fixed")
+    logits = stream(fixed, x, graph, 9)
+    assert logits.dtype == torch.float32 and torch.equal(logits, fixed.run(x, graph))
+    nothing = program.graph(edge_index[:, :0], 0)
+    assert stream(program, x[:0], nothing, 9).shape == program.run(x[:0], nothing).shape == (0, logits.size(1))
+
+
 def test_what_cannot_be_streamed_is_refused(trained: Make, random_graph: Make) -> None:
     x, edge_index, _ = random_graph(50, 300, 1, seed=4)
     program = lower(trained("gcn", graph_level=False))
     graph = program.graph(edge_index, 50)
-    with pytest.raises(DataError, match="block must be >= 1, got 0"):
-        stream(program, x, graph, 0)
+    wrong: tuple[Any, ...] = (0, 2.5, "7", None)
+    for block in wrong:
+        with pytest.raises(DataError, match="block must be an integer >= 1, got"):
+            stream(program, x, graph, block)
+    with pytest.raises(DataError, match="features must be a tensor or a function, got ndarray"):
+        stream(program, x.numpy(), graph, 10)
+    with pytest.raises(DataError, match=r"graph must be made by program\.graph\(edge_index, num_nodes\), got Tensor"):
+        stream(program, x, edge_index, 10)
     with pytest.raises(DataError, match="x must be float32"):
         stream(program, x[:, :2], graph, 10)
     with pytest.raises(DataError, match="x must have a row for each of 50 nodes, got 49"):
