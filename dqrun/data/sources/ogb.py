@@ -26,6 +26,7 @@ from dqrun.data.raw_files import RawContent, RawFiles, load_raw, unreadable
 from dqrun.errors import DataError
 
 SPLIT_FILES = ("train", "valid", "test")
+EDGES, BINARY = "raw/edge.csv.gz", "raw/data.npz"
 MOST_CATEGORIES = 10_000  # per column
 
 
@@ -62,7 +63,7 @@ def parse(raw: RawContent, known: OgbSet) -> GraphArrays:
     if known.both_ways:
         edge = np.stack([edge, edge[:, ::-1]], axis=1).reshape(-1, 2)
         edge_feat = None if edge_feat is None else np.repeat(edge_feat, 2, axis=0)
-    train, val, test = (_part(raw, f"split/{known.split}/{file}.csv.gz") for file in SPLIT_FILES)
+    train, val, test = _parts(raw, known, len(read.label))
     y, num_classes = _targets(raw, read.label, known, torch.cat([train, val, test]))
     nodes = None if read.node_feat is None else torch.from_numpy(read.node_feat)
     categories = nodes is not None and not nodes.is_floating_point()
@@ -113,14 +114,15 @@ def _check_sizes(raw: RawContent, read: _Arrays, known: OgbSet) -> None:
     limit = nodes if len(nodes) == 1 else np.repeat(nodes, edges)[:, None]  # papers100M has 1.6 billion edges
     if read.edge.size and (int(read.edge.min()) < 0 or bool((read.edge >= limit).any())):
         row = int(np.flatnonzero(((read.edge < 0) | (read.edge >= limit)).any(axis=1))[0])
-        raise DataError(f"{raw.folder}: edge {row + 1} must join nodes of its graph, got {read.edge[row].tolist()}")
+        where = f"{raw.path(BINARY)}: edge_index[:, {row}]" if known.binary else f"{raw.path(EDGES)}: line {row + 1}"
+        raise DataError(f"{where}: must join nodes of its graph, got {read.edge[row].tolist()}")
 
 
 def _read_text(raw: RawContent, known: OgbSet) -> _Arrays:
     level = known.task.partition("_")[0]
     kinds = {"classification": "i", "regression": "f", "multilabel": "l"}
     return _Arrays(
-        edge=_table(raw, "raw/edge.csv.gz", "i", 2),
+        edge=_table(raw, EDGES, "i", 2),
         node_counts=_table(raw, "raw/num-node-list.csv.gz", "i", 1)[:, 0],
         edge_counts=_table(raw, "raw/num-edge-list.csv.gz", "i", 1)[:, 0],
         label=_table(raw, f"raw/{level}-label.csv.gz", kinds[kind_of(known.task)], known.targets),
@@ -152,17 +154,17 @@ def _table(raw: RawContent, name: str, kind: str, columns: int | None = None) ->
 
 def _read_binary(raw: RawContent, known: OgbSet) -> _Arrays:
     level = known.task.partition("_")[0]
-    data, labels = "raw/data.npz", f"raw/{level}-label.npz"
-    arrays = _archive(raw, data, ("edge_index", "num_nodes_list", "num_edges_list", "node_feat"))
+    labels = f"raw/{level}-label.npz"
+    arrays = _archive(raw, BINARY, ("edge_index", "num_nodes_list", "num_edges_list", "node_feat"))
     label = _archive(raw, labels, (f"{level}_label",))[f"{level}_label"]
     edge = arrays["edge_index"]
-    _require(edge, "iu", edge.ndim == 2 and len(edge) == 2, f"{raw.path(data)}: edge_index must hold integers [2, E]")
+    _require(edge, "iu", edge.ndim == 2 and len(edge) == 2, f"{raw.path(BINARY)}: edge_index must hold integers [2, E]")
     for name in ("num_nodes_list", "num_edges_list"):
-        _require(arrays[name], "iu", arrays[name].ndim > 0, f"{raw.path(data)}: {name} must hold integers [G]")
+        _require(arrays[name], "iu", arrays[name].ndim > 0, f"{raw.path(BINARY)}: {name} must hold integers [G]")
     x, rule = arrays["node_feat"], "must hold finite numbers of float32 [N, F]"
     rounded = float32(x) if x.dtype.kind == "f" else None
     shaped = x.ndim == 2 and x.shape[1] > 0 and rounded is not None
-    _require(x, "f", shaped, f"{raw.path(data)}: node_feat {rule}")
+    _require(x, "f", shaped, f"{raw.path(BINARY)}: node_feat {rule}")
     shaped = label.ndim > 0 and label.size == len(label) * known.targets
     _require(label, "iuf", shaped, f"{raw.path(labels)}: {level}_label must hold numbers [N, {known.targets}]")
     return _Arrays(
@@ -203,12 +205,29 @@ def _targets(raw: RawContent, label: NDArray[Any], known: OgbSet, used: Tensor) 
     rule = f"{raw.folder}: labels must be classes in 0..{MOST_CATEGORIES - 1}"
     if not given.size or not ((known_ones >= 0) & (known_ones < MOST_CATEGORIES)).all() or (known_ones % 1).any():
         raise DataError(rule)
-    inside = used[(used >= 0) & (used < len(missing))].numpy()  # others are refused with the split
-    if missing[inside].any():
-        raise DataError(f"{rule}, and known for the split's nodes: node {inside[missing[inside]][0]} has none")
+    ids = used.numpy()
+    if missing[ids].any():
+        raise DataError(f"{rule}, and known for the split's nodes: node {ids[missing[ids]][0]} has none")
     y = known_ones.astype(np.int64)
     return torch.from_numpy(y), int(y.max()) + 1
 
 
-def _part(raw: RawContent, name: str) -> Tensor:
-    return torch.from_numpy(_table(raw, name, "i", 1)[:, 0])
+def _parts(raw: RawContent, known: OgbSet, count: int) -> list[Tensor]:
+    """The ids of each part of the split; raises DataError for an id that is not in 0..count - 1 or that is repeated."""
+    seen, parts = np.zeros(count, bool), []
+    for file in SPLIT_FILES:
+        name = f"split/{known.split}/{file}.csv.gz"
+        ids = _table(raw, name, "i", 1)[:, 0]
+
+        def refuse(wrong: NDArray[np.bool_], rule: str, ids: NDArray[Any] = ids, name: str = name) -> None:
+            if wrong.any():
+                row = int(np.flatnonzero(wrong)[0])
+                raise DataError(f"{raw.path(name)}: line {row + 1}: {rule}, got {ids[row]}")
+
+        refuse((ids < 0) | (ids >= count), f"must be in 0..{count - 1}")
+        repeated = np.ones(ids.size, bool)
+        repeated[np.unique(ids, return_index=True)[1]] = False
+        refuse(repeated | seen[ids], "must be in one part, once")
+        seen[ids] = True
+        parts.append(torch.from_numpy(ids))
+    return parts

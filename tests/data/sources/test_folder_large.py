@@ -13,6 +13,7 @@ from dqrun.config import DataConfig, DatasetConfig
 from dqrun.data.dataset import GraphDataset, load_dataset
 from dqrun.data.fingerprint import data_fingerprint, fingerprint
 from dqrun.data.sources import folder_edges
+from dqrun.data.unlabelled import load_unlabelled
 from dqrun.errors import DataError
 
 IDS = np.array([7, 3, 90, 5])
@@ -109,6 +110,46 @@ def test_features_stay_in_their_file_and_count(write: Write) -> None:
 def test_what_breaks_a_rule_is_named_by_row(columns: dict[str, Any], message: str, write: Write) -> None:
     with pytest.raises(DataError, match=message):
         load(write("parquet", "parquet", columns))
+
+
+@pytest.mark.parametrize("label", [[0, 1, 1, None], ["0", "1", "1", None], [0.0, 1.0, 1.0, float("nan")]])
+def test_predictions_take_labels_of_each_type(label: list[Any], write: Write) -> None:
+    folder = write("parquet", "npy", {"nodes": {"label": label}})
+    assert load_unlabelled([folder], "node_classification").labels == ["0", "1", "1", ""]
+
+
+def test_several_labels_of_parquet_may_be_numbers(write: Write) -> None:
+    columns = {"label": None, "label_a": [0, 1, 1, None], "label_b": [1.0, 0.0, 0.0, 1.0]}
+    dataset = load_dataset(
+        DatasetConfig("m", "folder", "node_multilabel", path=str(write("parquet", "npy", {"nodes": columns}))),
+        DataConfig(),
+    )
+    assert dataset.class_names == ("a", "b") and dataset.y[:, 1].tolist() == [1, 0, 0, 1]
+    assert dataset.y[:3, 0].tolist() == [0, 1, 1] and bool(dataset.y[3, 0].isnan())
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint32, np.uint64, ">i4"])
+@pytest.mark.parametrize("edges", ["npy", "parquet"])
+def test_ids_may_have_any_integer_type(kind: Any, edges: str, write: Write) -> None:
+    if kind == ">i4" and edges == "parquet":
+        kind = np.int32  # Parquet has one order of bytes
+    ends = {"source": EDGES[0].astype(kind), "target": EDGES[1].astype(kind)}
+    dataset = load(write("csv", edges, {"edges": {**ends, "weight": None}}))
+    assert dataset.packed.edges.col.tolist() == [1, 0, 2, 2]
+    if kind is np.uint64:
+        ends["target"] = np.array([3, 7, 2**63 + 5, 3], np.uint64)
+        with pytest.raises(DataError, match=r"(column|row) 2: target must be below 2\^63, got 9223372036854775813"):
+            load(write("csv", edges, {"edges": {**ends, "weight": None}}))
+
+
+def test_parquet_holds_one_graph_and_a_missing_table_is_named(write: Write) -> None:
+    folder = write("parquet", "npy", {"nodes": {"graph": [0, 0, 1, 1]}})
+    with pytest.raises(DataError, match=r"nodes\.parquet: a column graph needs nodes\.csv"):
+        load(folder)
+    folder = write("parquet", "npy", name="b")
+    (folder / "edges.npy").unlink()
+    with pytest.raises(DataError, match=r"must hold edges\.csv or edges\.parquet or edges\.npy"):
+        load(folder)
 
 
 def test_labels_of_parquet_may_be_words(write: Write) -> None:
