@@ -7,14 +7,19 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from types import FrameType
+from typing import TypeVar
 
 _ENDING = ("SIGTERM", "SIGHUP")
 """Asked to end: by `kill`, a scheduler or a shutdown; and by the terminal that is closed."""
 
 _PR_SET_PDEATHSIG = 1  # prctl(2)
+_POLL = 0.1  # seconds: an endless wait for a result may handle no signal
+
+T = TypeVar("T")
 
 
 class Ended(KeyboardInterrupt):
@@ -47,6 +52,26 @@ def listening() -> Iterator[None]:
     finally:
         for number in numbers:
             signal.signal(number, signal.SIG_DFL)
+
+
+def interruptible(call: Callable[[], T]) -> T:
+    """Runs a call that blocks inside a library, in another thread: this one handles signals meanwhile.
+
+    Python handles a signal when its main thread runs Python's code again. If a signal ends the wait, the call goes on
+    until the process ends.
+    """
+    result: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            result.set_result(call())
+        except BaseException as error:
+            result.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    while not result.done():
+        wait([result], timeout=_POLL)
+    return result.result()
 
 
 def raise_interruption(error: BaseException) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
@@ -14,6 +14,7 @@ import torch.distributed
 from torch import Tensor
 
 from dqrun.errors import ConfigError
+from dqrun.process.interrupts import interruptible
 from dqrun.ranks.alone import RanksLost, RanksSilent
 from dqrun.ranks.group import Group
 from dqrun.ranks.meeting import FILE, started
@@ -83,27 +84,29 @@ def join(seconds: float) -> Group:
     """
     place = started()
     rank, size = int(place["RANK"]), int(place["WORLD_SIZE"])
-    wait = timedelta(seconds=seconds)
-    store: Any
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(place.get("LOCAL_RANK", rank)) % torch.cuda.device_count())
     try:
-        if FILE in place:
-            os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
-            store = dist.FileStore(place[FILE], size)
-        else:
-            os.environ.update(MASTER_ADDR=place["MASTER_ADDR"], MASTER_PORT=place["MASTER_PORT"])
-            store = next(dist.rendezvous("env://", rank, size, timeout=wait))[0]
-        store.set_timeout(wait)
-        if torch.cuda.is_available():
-            torch.cuda.set_device(int(place.get("LOCAL_RANK", rank)) % torch.cuda.device_count())
-        backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-        dist.init_process_group(
-            backend, store=dist.PrefixStore("group", store), rank=rank, world_size=size, timeout=wait
-        )
+        store = interruptible(lambda: _meet(place, rank, size, timedelta(seconds=seconds)))
     except KeyError as error:
         raise ConfigError(f"{error.args[0]} must be set for processes that another program starts") from None
     except (RuntimeError, ValueError, OSError) as error:
         raise ConfigError(f"the processes of launcher=torchrun did not meet ({_short(error)})") from None
     return Group(rank, size, Distributed(dist.PrefixStore("trials", store), seconds))
+
+
+def _meet(place: Mapping[str, str], rank: int, size: int, wait: timedelta) -> Any:
+    """Makes the process group of all processes; returns its store."""
+    if FILE in place:
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+        store: Any = dist.FileStore(place[FILE], size)
+    else:
+        os.environ.update(MASTER_ADDR=place["MASTER_ADDR"], MASTER_PORT=place["MASTER_PORT"])
+        store = next(dist.rendezvous("env://", rank, size, timeout=wait))[0]
+    store.set_timeout(wait)
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    dist.init_process_group(backend, store=dist.PrefixStore("group", store), rank=rank, world_size=size, timeout=wait)
+    return store
 
 
 def _short(error: Exception) -> str:

@@ -45,7 +45,7 @@ def _first_host(hosts: str) -> str:
 def rank_here(config: RunConfig, environment: Mapping[str, str] = os.environ) -> int | None:
     """This process's rank among those that another program started for the sweep; None if no program did.
 
-    Raises ConfigError if their number is not `processes`.
+    Raises ConfigError if their number is not `processes`, and for a rank that is none of them.
     """
     place = started(environment) if config.launcher.name == "torchrun" else {}
     if not place:
@@ -53,6 +53,10 @@ def rank_here(config: RunConfig, environment: Mapping[str, str] = os.environ) ->
     size = place["WORLD_SIZE"]
     if size != str(config.processes):
         raise ConfigError.rule("processes", f"be {size}, the number of processes that were started", config.processes)
+    if not re.fullmatch("[0-9]{1,9}", place["RANK"]) or int(place["RANK"]) >= config.processes:
+        raise ConfigError.rule(
+            "RANK", f"be in 0..{config.processes - 1}, set by what started the processes", place["RANK"]
+        )
     return int(place["RANK"])
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 
 import pytest
 
-from dqrun.process.interrupts import Ended, exit_code, listening
+from dqrun.process.interrupts import Ended, exit_code, interruptible, listening
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
@@ -54,6 +55,26 @@ def test_outside_the_main_thread_nothing_changes() -> None:
     thread.start()
     thread.join()
     assert seen == [signal.getsignal(signal.SIGTERM)]
+
+
+def test_a_signal_ends_the_wait_for_a_call_that_blocks() -> None:
+    enough, before = threading.Event(), signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    try:
+        with pytest.raises(Ended), listening():
+            threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGTERM)).start()
+            interruptible(lambda: enough.wait(60))
+    finally:
+        enough.set()
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_results_and_errors_of_the_call_arrive() -> None:
+    def fail() -> None:
+        raise TimeoutError("of the call itself")
+
+    assert interruptible(lambda: 7) == 7
+    with pytest.raises(TimeoutError, match="of the call itself"):
+        interruptible(fail)
 
 
 def test_exit_codes_are_those_of_shells() -> None:

@@ -86,6 +86,9 @@ def test_which_process_this_is() -> None:
     config = configured("processes=2")
     assert rank_here(config, {}) is None
     assert rank_here(config, {"RANK": "1", "WORLD_SIZE": "2"}) == 1
+    for rank in ("2", "-1", "one", ""):
+        with pytest.raises(ConfigError, match=r"RANK must be in 0\.\.1, set by what started the processes, got"):
+            rank_here(config, {"RANK": rank, "WORLD_SIZE": "2"})
     assert rank_here(load_configs(["dataset=threads"])[0], {"RANK": "1", "WORLD_SIZE": "2"}) is None
     with pytest.raises(ConfigError, match=r"^processes must be 4, the number of processes that were started, got 2$"):
         rank_here(config, {"RANK": "1", "WORLD_SIZE": "4"})
