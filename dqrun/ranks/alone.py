@@ -76,6 +76,10 @@ class Ranks:
         """Index of the first of this process's `count` items among those of all, in order of ranks; number of all."""
         return 0, count
 
+    def gathered(self, numbers: Tensor) -> list[Tensor]:
+        """The tensors of all processes, of one shape, by rank; without gradient."""
+        return [numbers]
+
     def joined(self, numbers: Tensor) -> Tensor:
         """The concatenated 1-d tensors of all processes, which may differ in length; without gradient."""
         return numbers

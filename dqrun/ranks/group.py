@@ -51,6 +51,10 @@ class Group(Ranks):
         return [int(each) for each in self.transport.gathered(torch.tensor(count))]
 
     @torch.no_grad()
+    def gathered(self, numbers: Tensor) -> list[Tensor]:
+        return self.transport.gathered(numbers)
+
+    @torch.no_grad()
     def joined(self, numbers: Tensor) -> Tensor:
         counts = self._counts(numbers.numel())
         padded = numbers.new_zeros(max(counts))

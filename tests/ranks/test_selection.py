@@ -61,7 +61,20 @@ def test_a_range_that_stopped_growing_takes_one_exchange() -> None:
         exchanges.append(group.transport.meeting.exchanges)
 
     together(2, work)
-    assert max(exchanges) == 2  # the lengths of what is joined, and the three numbers
+    assert max(exchanges) == 1
+
+
+def test_a_range_takes_three_exchanges_at_most() -> None:
+    draw = torch.Generator().manual_seed(3)
+    values = [Values(torch.randn(100, generator=draw)), Values(torch.randn(120, generator=draw) * 2)]
+    exchanges = []
+
+    def work(group: Any) -> None:
+        group.range(values[group.rank], (), 0.1, None, "symmetric")
+        exchanges.append(group.transport.meeting.exchanges)
+
+    together(2, work)
+    assert max(exchanges) == 3
 
 
 @pytest.mark.parametrize("percentile", ["symmetric", "kthvalue"])
