@@ -15,6 +15,7 @@ from torch import Tensor
 
 from dqrun.errors import ConfigError
 from dqrun.process.interrupts import interruptible
+from dqrun.ranks import local
 from dqrun.ranks.alone import RanksLost, RanksSilent
 from dqrun.ranks.group import Group
 from dqrun.ranks.meeting import FILE, started
@@ -84,6 +85,8 @@ def join(seconds: float) -> Group:
     """
     place = started()
     rank, size = int(place["RANK"]), int(place["WORLD_SIZE"])
+    if FILE in place and not torch.cuda.is_available() and local.is_possible(place[FILE]):
+        return Group(rank, size, local.Local.meet(place[FILE], rank, size, seconds))
     if torch.cuda.is_available():
         torch.cuda.set_device(int(place.get("LOCAL_RANK", rank)) % torch.cuda.device_count())
     try:

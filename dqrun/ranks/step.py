@@ -58,57 +58,78 @@ def shared_batch_norm(
 ) -> Tensor:
     """`torch.nn.functional.batch_norm`, in training with the mean and variance of the rows of all processes.
 
-    x: [N, C, ...]. Statistics are computed in float64, as torch adds on the CPU. Raises ValueError for one row in all.
+    x: [N, C, ...]. Raises ValueError for one row in all.
     """
     if not training:
         return F.batch_norm(x, running_mean, running_var, weight, bias, False, momentum, eps)
-    shape = _of_channels(x)
-    moments: tuple[Tensor, Tensor, Tensor] = _Moments.apply(x, ranks)  # type: ignore[no-untyped-call]
-    mean, variance, count = moments
+    normed: tuple[Tensor, ...] = _SharedNorm.apply(x, weight, bias, ranks, eps)  # type: ignore[no-untyped-call]
+    y, mean, variance, count = normed
     if running_mean is not None and running_var is not None:
         with torch.no_grad():
             running_mean.lerp_(mean.to(running_mean), momentum)
             running_var.lerp_((variance * (count / (count - 1))).to(running_var), momentum)
-    factor: Tensor = torch.rsqrt(variance + eps).to(x.dtype)
-    factor = factor if weight is None else factor * weight
-    shift = -mean.to(x.dtype) * factor if bias is None else bias - mean.to(x.dtype) * factor
-    return x * factor.view(shape) + shift.view(shape)
+    return y
 
 
-class _Moments(torch.autograd.Function):
-    """Mean and variance of each channel over the rows of all processes, float64 [C], and the number of rows.
+class _SharedNorm(torch.autograd.Function):
+    """y = (x - m) / sqrt(v + eps) * weight + bias, with mean m and variance v of the rows of all processes; m and v,
+    float64 [C]; the number of rows.
 
-    Each process tells its number n_r, mean m_r and sum of squared differences M_r, once. Chan et al. 1979: the sum of
-    squares around the common mean m is the sum of M_r + n_r (m_r - m)^2. The backward pass adds the gradients of all
-    processes, once.
+    Each process tells its number of rows n_r, mean m_r and sum of squared differences M_r, once. The sum of squares
+    around the common mean is the sum of M_r + n_r (m_r - m)^2 (Chan, Golub and LeVeque 1979). The backward pass adds
+    two sums per channel over all processes, once.
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, ranks: Ranks) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor | None, bias: Tensor | None, ranks: Ranks, eps: float
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         channels, shape = x.size(1), _of_channels(x)
-        dims = [dim for dim in range(x.dim()) if dim != 1]
-        own = x.new_tensor([x.numel() // max(1, channels)], dtype=torch.float64)
-        mean = x.sum(dims, dtype=torch.float64) / own.clamp(min=1)
-        squares = (x - mean.view(shape)).square().sum(dims)
-        told = torch.stack(ranks.gathered(torch.cat([own, mean, squares])))
-        counts, means, all_squares = torch.split(told, [1, channels, channels], dim=1)
+        own = x.new_zeros(2 * channels + 1, dtype=torch.float64)
+        if number := x.numel() // max(1, channels):
+            own[0], own[1 : channels + 1], own[channels + 1 :] = number, *_moments(x, eps)
+            own[channels + 1 :] *= number
+        told = torch.stack(ranks.gathered(own))
+        counts, means, squares = torch.split(told, [1, channels, channels], dim=1)
         count = counts.sum()
         if count < 2:
             raise ValueError("Expected more than 1 value per channel when training")
         mean = (counts * means).sum(0) / count
-        variance = (all_squares + counts * (means - mean).square()).sum(0) / count
-        ctx.save_for_backward(x, mean)
-        ctx.ranks, ctx.count = ranks, count
-        ctx.mark_non_differentiable(count)
-        return mean, variance, count
+        variance = (squares + counts * (means - mean).square()).sum(0) / count
+        inverse = torch.rsqrt(variance + eps)
+        factor = inverse if weight is None else inverse * weight
+        shift = -mean * factor if bias is None else bias - mean * factor
+        ctx.save_for_backward(x, mean, inverse, factor)
+        ctx.ranks, ctx.count, ctx.given = ranks, count, (weight is not None, bias is not None)
+        ctx.mark_non_differentiable(mean, variance, count)
+        y = torch.addcmul(shift.to(x.dtype).view(shape), x, factor.to(x.dtype).view(shape))
+        return y, mean, variance, count
 
     @staticmethod
-    def backward(ctx: Any, of_mean: Tensor, of_variance: Tensor, _: Tensor) -> tuple[Tensor, None]:
-        x, mean = ctx.saved_tensors
+    def backward(ctx: Any, grad: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+        x, mean, inverse, factor = ctx.saved_tensors
         shape = _of_channels(x)
-        summed = ctx.ranks.summed(torch.cat([of_mean, of_variance])) / ctx.count
-        to_mean, to_variance = (each.view(shape) for each in summed.chunk(2))
-        return (to_mean + 2 * to_variance * (x - mean.view(shape))).to(x.dtype), None
+        dims = [dim for dim in range(x.dim()) if dim != 1]
+        centred = x - mean.to(x.dtype).view(shape)
+        sums = torch.stack([grad.sum(dims), (grad * centred).sum(dims)])
+        of_grad, of_centred = ctx.ranks.summed(sums.double()) / ctx.count
+
+        def per_channel(numbers: Tensor) -> Tensor:
+            return numbers.to(x.dtype).view(shape)
+
+        of_x = torch.addcmul(per_channel(-factor * of_grad), grad, per_channel(factor))
+        of_x.addcmul_(centred, per_channel(-factor * inverse.square() * of_centred))
+        has_weight, has_bias = ctx.given
+        of_weight = (sums[1] * inverse).to(x.dtype) if has_weight else None
+        return of_x, of_weight, sums[0] if has_bias else None, None, None
+
+
+def _moments(x: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+    """Mean and variance of each channel, float64 [C], from torch's kernel, which returns (variance + eps)^-1/2."""
+    _, mean, inverse = torch.native_batch_norm(x, None, None, None, None, True, 0.0, eps)
+    inverse = inverse.double()
+    variance = torch.where(inverse == 0, 0.0, inverse.square().reciprocal() - eps)  # 0: no variance, and eps is 0
+    return mean.double(), variance.clamp(min=0)
 
 
 def _of_channels(x: Tensor) -> list[int]:
