@@ -3,7 +3,10 @@
 Each network of SETS is trained four times from the same seeds: by one process; by one process whose initial parameters
 are multiplied by 1 + 2^-23, the smallest change that float32 can hold; by two processes; and by two that send gradients
 as codes of 8 bits. The loss of the first epoch tells whether two processes differ from one by more than rounding does,
-the test metric whether that matters. `benchmarks/tables.py` makes the table of docs/howto/several_processes.md.
+the test metric whether that matters.
+
+`python benchmarks/processes.py --speed [--json FILE]` measures the epochs of one and of two processes, on a quiet
+machine. `benchmarks/tables.py` makes the tables of docs/howto/several_processes.md.
 """
 
 from __future__ import annotations
@@ -39,6 +42,12 @@ SETS = {
     "Cora GCN INT8 dq, sampled": [*CORA, "train.epochs=100", "quant=int8", "method=dq"],
 }
 TOGETHER = ["launcher=torchrun", "processes=2"]
+TIMED = {
+    "MUTAG GIN": [*MUTAG[:3], "train.epochs=30", "protocol.folds=[0]"],
+    "ZINC GIN": ["dataset=zinc", "model=gin", "train.epochs=6", "protocol.trials=1"],
+    "REDDIT-BINARY GIN": ["dataset=reddit_binary", "model=gin", "train.epochs=12", "protocol.folds=[0]"],
+}
+WIDTHS = {"FP32": ["quant=fp32"], "INT8 dq": ["quant=int8", "method=dq"]}
 
 
 @dataclass(frozen=True)
@@ -49,6 +58,15 @@ class Course:
     way: str
     first_loss: list[float]
     test: list[float]
+
+
+@dataclass(frozen=True)
+class Epochs:
+    """Seconds of each epoch after the first, of one process and of two, with one thread each."""
+
+    network: str
+    one: list[float]
+    two: list[float]
 
 
 class Nudge(Watcher):
@@ -96,14 +114,40 @@ def courses(network: str, words: Sequence[str], trials: int, folder: Path) -> li
     return lines
 
 
+def epochs(words: Sequence[str], folder: Path) -> list[float]:
+    """Trains once and returns the seconds of each epoch after the first."""
+    (run,) = dqrun.run(*words, "threads=1", results=folder, progress=False)["run_id"]
+    with (folder / "runs" / run / "history.csv").open(encoding="utf-8", newline="") as file:
+        return [float(line["seconds"]) for line in csv.DictReader(file)][1:]
+
+
+def timed() -> list[Epochs]:
+    """Measures all of TIMED at both widths."""
+    lines = []
+    for name, words in TIMED.items():
+        for width, quant in WIDTHS.items():
+            with tempfile.TemporaryDirectory() as folder:
+                given, here = [*words, *quant], Path(folder)
+                one, two = epochs(given, here / "one"), epochs([*given, *TOGETHER], here / "two")
+            lines.append(Epochs(f"{name} {width}", one, two))
+            print(lines[-1], file=sys.stderr, flush=True)
+    return lines
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Measures and prints the table; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(SETS)} (default: all)")
     parser.add_argument("--trials", type=int, default=5)
+    parser.add_argument("--speed", action="store_true", help="measure seconds of epochs instead")
     parser.add_argument("--json", metavar="FILE")
     arguments = parser.parse_args(argv)
     output = command.writable(arguments.json)
+    if arguments.speed:
+        lines = timed()
+        command.write(output, lines)
+        print(tables.speed_table({"results": [asdict(line) for line in lines]}))
+        return 0
     measured: list[Course] = []
     for name in arguments.names or SETS:
         with tempfile.TemporaryDirectory() as folder:

@@ -242,6 +242,15 @@ def processes_table(document: dict[str, Any]) -> str:
     return markdown(["network", *loss, "test, %: one", "last bits changed", "two", "two, codes"], rows)
 
 
+def speed_table(document: dict[str, Any]) -> str:
+    """Table of a file by `benchmarks/processes.py --speed --json`: the median epoch of one and of two processes."""
+    rows = []
+    for line in document["results"]:
+        one, two = statistics.median(line["one"]), statistics.median(line["two"])
+        rows.append([line["network"], f"{one:.3f}", f"{two:.3f}", f"{one / two:.2f}"])
+    return markdown(["network", "one process, s", "two processes, s", "speed-up"], rows)
+
+
 def plain_table(document: dict[str, Any]) -> str:
     """Table of a file by `benchmarks/plain_loop.py` or `benchmarks/tolokers.py`: means of pairs, in percent."""
 
@@ -296,9 +305,10 @@ MAKERS = {
     "store": store_table,
     "parquet": parquet_table,
     "processes": processes_table,
+    "speed": speed_table,
     "plain": plain_table,
 }
-FILES = {"parity": "programs", "sizes": "programs", "store": "feature_store"}
+FILES = {"parity": "programs", "sizes": "programs", "store": "feature_store", "speed": "processes_speed"}
 """The names of files that differ from the names of their tables."""
 PAGES = (
     "docs/measurements/speed.md",

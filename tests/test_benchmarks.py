@@ -31,7 +31,7 @@ def test_the_tables_are_those_of_the_files(tables, repository: Path) -> None:
         ("c_export", "parity", "sizes"),
         ("codes", "steadiness"),
         ("store", "scale_full", "scale_sampled", "scale_growth"),
-        ("processes",),
+        ("speed", "processes"),
         ("plain_loop", "plain_tolokers"),
     )
     for name, blocks in zip(tables.PAGES, expected, strict=True):

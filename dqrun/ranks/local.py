@@ -41,7 +41,7 @@ class Local:
     @classmethod
     def meet(cls, file: str, rank: int, size: int, seconds: float) -> Local:
         """Connects to all other processes, which call this too; raises ConfigError if they do not within `seconds`."""
-        end, sockets = time.monotonic() + seconds, {}
+        end, sockets = time.monotonic() + seconds, dict[int, socket.socket]()
         with socket.socket(socket.AF_UNIX) as listener:
             try:
                 listener.bind(_path(file, rank))
@@ -56,8 +56,15 @@ class Local:
                     (other,) = _RANK.unpack(accepted.recv(_RANK.size, socket.MSG_WAITALL))
                     sockets[other] = accepted
             except (OSError, struct.error) as error:
+                for each in sockets.values():
+                    each.close()
                 raise ConfigError(f"the processes of launcher=torchrun did not meet ({error})") from None
         return cls(rank, sockets, seconds)
+
+    def close(self) -> None:
+        """Ends the exchange: the other processes raise RanksLost."""
+        for peer in self._peers.values():
+            peer.socket.close()
 
     def gathered(self, tensor: Tensor) -> list[Tensor]:
         own = tensor.detach().contiguous()
