@@ -277,7 +277,7 @@ def summary_table() -> str:
         found = [ratios.get((network, *column)) for column in columns]
         rows.append([network, *("" if ratio is None else f"{ratio:.2f}" for ratio in found)])
     widths = "INT8", "INT4"
-    header = ["network", *(f"{w} step / PyG FP32" for w in widths), *(f"PyG FP32 / {w} program" for w in widths)]
+    header = ["network", *(f"{w} step / PyG FP32" for w in widths), *(f"fastest FP32 / {w} program" for w in widths)]
     return markdown(header, rows)
 
 
