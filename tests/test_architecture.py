@@ -19,7 +19,7 @@ ALLOWED = {
     "register": {"errors"},
     "kernels": {"graphs", "errors"},
     "graphs": {"errors"},
-    "ranks": {"kernels", "config", "errors"},
+    "ranks": {"kernels", "config", "errors", "process"},
     "integer": {"nn", "quant", "kernels", "graphs", "errors", "durable", "extras"},
 }
 """Packages that may use these packages and no others."""
