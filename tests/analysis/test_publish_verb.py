@@ -277,7 +277,7 @@ def test_published_results_are_what_they_were(
     import unchanged
 
     lines = unchanged.DIGESTS.read_text(encoding="utf-8").splitlines()
-    assert len(lines) == 334 and sum(len(line.split()) - 1 for line in lines) == 4762
+    assert len(lines) == 334 and sum(len(line.split()) - 1 for line in lines) == 4763
     assert unchanged.lost(lines, unchanged.PUBLISHED) == []
     shutil.copytree(unchanged.PUBLISHED / "integer", tmp_path / "integer")
     of_study = [line for line in lines if line.startswith("integer: ")]
