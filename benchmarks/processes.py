@@ -81,11 +81,14 @@ class Nudge(Watcher):
 def trained(network: str, way: str, words: Sequence[str], results: Path) -> Course:
     """Trains with the number of processes in `words`."""
     frame = dqrun.run(*words, results=results, progress=False)
-    losses = []
-    for run in frame["run_id"]:
-        with (results / "runs" / run / "history.csv").open(encoding="utf-8", newline="") as file:
-            losses.append(float(next(csv.DictReader(file))["train_loss"]))
+    losses = [history(results, run, "train_loss")[0] for run in frame["run_id"]]
     return Course(network, way, losses, [float(value) for value in frame["test_metric"]])
+
+
+def history(results: Path, run: str, column: str) -> list[float]:
+    """A column of a run's history, epoch by epoch."""
+    with (results / "runs" / run / "history.csv").open(encoding="utf-8", newline="") as file:
+        return [float(line[column]) for line in csv.DictReader(file)]
 
 
 def nudged(network: str, words: Sequence[str]) -> Course:
@@ -117,8 +120,7 @@ def courses(network: str, words: Sequence[str], trials: int, folder: Path) -> li
 def epochs(words: Sequence[str], folder: Path) -> list[float]:
     """Trains once and returns the seconds of each epoch after the first."""
     (run,) = dqrun.run(*words, "threads=1", results=folder, progress=False)["run_id"]
-    with (folder / "runs" / run / "history.csv").open(encoding="utf-8", newline="") as file:
-        return [float(line["seconds"]) for line in csv.DictReader(file)][1:]
+    return history(folder, run, "seconds")[1:]
 
 
 def timed() -> list[Epochs]:

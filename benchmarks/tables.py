@@ -210,6 +210,18 @@ def store_table(document: dict[str, Any]) -> str:
     return markdown(["store", "bytes of a node", "batch, ms", *(f"{name}, %" for name in names)], rows)
 
 
+def operations_table(document: dict[str, Any]) -> str:
+    """Table of a file by `benchmarks/operations.py --json`: milliseconds of each operation of some programs."""
+    rows = []
+    for line in document["results"]:
+        spent: dict[str, list[float]] = {"quantize": [], "linear": [], "aggregate": []}
+        for operation in line["operations"]:
+            spent[operation["kind"]].append(operation["seconds"] * 1e3)
+        parts = [" + ".join(f"{each:.1f}" for each in kind) for kind in spent.values()]
+        rows.append([f"`{line['program']}`", *parts, f"{sum(map(sum, spent.values())):.1f}"])
+    return markdown(["program", "rounding of features, ms", "products", "sums over edges", "all"], rows)
+
+
 def parquet_table(document: dict[str, Any]) -> str:
     """Table of a file by `benchmarks/parquet_program.py --json`: time and memory of each step."""
     rows = []
@@ -303,6 +315,7 @@ MAKERS = {
     "sizes": sizes_table,
     "scale": scale_table,
     "store": store_table,
+    "operations": operations_table,
     "parquet": parquet_table,
     "processes": processes_table,
     "speed": speed_table,

@@ -27,7 +27,7 @@ def tables(repository: Path, monkeypatch: pytest.MonkeyPatch):
 
 def test_the_tables_are_those_of_the_files(tables, repository: Path) -> None:
     expected = (
-        ("memory", "scaling", "summary"),
+        ("memory", "scaling", "summary", "operations"),
         ("c_export", "parity", "sizes"),
         ("codes", "steadiness"),
         ("store", "scale_full", "scale_sampled", "scale_growth"),

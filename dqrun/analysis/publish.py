@@ -65,9 +65,9 @@ def publish(
     """Merges runs into the study in `folder`; returns how many were new, replaced and already there.
 
     `commands`: the file that becomes the study's command.sh; None: the study has one. `tags`: what all of its trials
-    get, beside the tags that they have. Raises DqrunError, before
-    anything is written, for a row from code with uncommitted changes, a row whose hash does not fit its configuration,
-    conflicting results, a path of the machine, and a trial that no line of the commands makes.
+    get, beside the tags that they have. Raises DqrunError, before anything is written, for a row from code with
+    uncommitted changes, a row whose hash does not fit its configuration, conflicting results, a path of the machine,
+    and a trial that no line of the commands makes.
     """
     if (folder / "runs").is_dir():
         raise ConfigError.rule("-o", "name a folder of its own, not a results folder", str(folder))

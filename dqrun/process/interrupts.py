@@ -8,7 +8,6 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from types import FrameType
 from typing import TypeVar
@@ -60,6 +59,8 @@ def interruptible(call: Callable[[], T]) -> T:
     Python handles a signal when its main thread runs Python's code again. If a signal ends the wait, the call goes on
     until the process ends.
     """
+    from concurrent.futures import Future, wait  # here: most commands wait for no other process
+
     result: Future[T] = Future()
 
     def run() -> None:

@@ -2,7 +2,8 @@
 
 gloo has a thread of its own for messages. On a machine whose cores are all busy with training an exchange waits for
 that thread in both processes, about a millisecond; a socket takes about a twentieth of that, and a step has a hundred
-exchanges.
+exchanges. `multiprocessing.connection` has no time limit for sending, and two processes that send large tensors to each
+other would wait for ever; so messages are sent and received here as the sockets allow.
 """
 
 from __future__ import annotations

@@ -83,17 +83,20 @@ class ParquetFile:
 
     def _values(self, column: Any, name: str, kind: str, first: int) -> NDArray[Any]:
         if kind == WORD:
-            return np.array([_text(value) for value in column.to_pylist()], dtype=object)
+            values = column.to_pylist()
+            return np.array(
+                [value or "" for value in (values if _is_text(column.type) else map(_text, values))], object
+            )
         if column.null_count:
             missing = np.asarray(column.is_null())
             first_bad(missing, lambda row: self.place(first + row), f"{name} must be there, got nothing")
-        values: NDArray[Any] = column.to_numpy(zero_copy_only=False)
+        numbers: NDArray[Any] = column.to_numpy(zero_copy_only=False)
         if kind == ID:
-            return as_int64(values, lambda row: self.place(first + row), name)
+            return as_int64(numbers, lambda row: self.place(first + row), name)
         with np.errstate(over="ignore"):
-            rounded = values.astype(np.float32, copy=False)
+            rounded = numbers.astype(np.float32, copy=False)
         rule = f"{name} must be a finite number in float32"
-        first_bad(~np.isfinite(rounded), lambda row: self.place(first + row), rule, values)
+        first_bad(~np.isfinite(rounded), lambda row: self.place(first + row), rule, numbers)
         return rounded
 
 
